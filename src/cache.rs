@@ -1,0 +1,200 @@
+//! Bricks on disk, under a byte cap, kept across restarts.
+//!
+//! A brick is a blob of bytes that never changes once it is there. Its caller names it by image,
+//! space and index, and knows how to make it again; so the cache may lose any brick at any time, but
+//! must never hand out a wrong byte and never take more of the disk than its cap.
+//!
+//! * **Never a wrong byte.** A brick counts as present if the journal says so; the first time a run
+//!   uses a brick of an earlier one, its checksum is compared. So nothing needs to be synced while
+//!   bricks come and go, and a crash at any point costs bricks, not truth. A slot is never punched or
+//!   written while a pin is on it or another thread is at it.
+//! * **Never more than the cap.** Bytes are charged before they are written and given back after the
+//!   punch that frees them. Charged are whole pages, and for each file the metadata the file system
+//!   counts against it.
+//! * **A fault costs speed only.** A full or failing disk, or a directory that went away, is an error
+//!   of one call; the caller serves the bytes it has.
+//!
+//! The layers, from the outside in: `brick` (what callers hold), `store` (the protocol), `index`
+//! (recency, pins, account), `journal` and `segment` (the files), `directory` (ownership), `recovery`
+//! (start). [`SingleFlight`] stands beside them.
+
+mod brick;
+mod directory;
+mod error;
+mod index;
+mod journal;
+mod recovery;
+mod segment;
+mod single_flight;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use store::Store;
+
+pub use brick::{BrickWriter, PinnedBrick};
+pub use error::CacheError;
+pub use single_flight::{Role, SingleFlight, Ticket, Waiter};
+
+/// Identity of an image's plan and source: bricks of different content must differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageId(pub u128);
+
+impl ImageId {
+    /// The inverse of `Display`.
+    fn parse(text: &str) -> Option<Self> {
+        let id = Self(u128::from_str_radix(text, 16).ok()?);
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Names a brick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BrickKey {
+    /// The image it belongs to.
+    pub image: ImageId,
+    /// Part of the image whose bricks share one slot size, such as a resolution level.
+    pub space: u16,
+    /// Number of the brick in its space.
+    pub index: u64,
+}
+
+impl fmt::Display for BrickKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            image,
+            space,
+            index,
+        } = self;
+        write!(f, "{image}/{space}/{index}")
+    }
+}
+
+/// A brick and the room it may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// The brick.
+    pub key: BrickKey,
+    /// Upper bound of the brick's length in bytes, the same for all bricks of its image and space.
+    pub slot_bytes: u64,
+}
+
+/// What the cache holds, and what happened since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// The cap.
+    pub cap_bytes: u64,
+    /// Bytes charged against the cap.
+    pub used_bytes: u64,
+    /// The part of them that cannot be evicted now: pinned, being written or being released.
+    pub held_bytes: u64,
+    /// Bricks that can be read.
+    pub bricks: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Lookups answered with a brick.
+    pub hits: u64,
+    /// Lookups answered with none.
+    pub misses: u64,
+    /// Bricks written.
+    pub stored: u64,
+    /// Bricks released: evicted, replaced, removed or rejected.
+    pub evicted: u64,
+    /// Bricks dropped because they could not be read, or did not match their checksum.
+    pub rejected: u64,
+    /// Bricks not taken for want of room.
+    pub refused: u64,
+    /// Failures of the disk while writing, journaling or releasing.
+    pub write_errors: u64,
+    /// Damaged journal records skipped when the cache was opened.
+    pub skipped_records: u64,
+}
+
+/// The cache. All its methods may be called from any thread.
+#[derive(Debug)]
+pub struct BrickCache {
+    store: Arc<Store>,
+}
+
+impl BrickCache {
+    /// Opens the cache in `dir`, making it if need be, and takes up the bricks of earlier runs, as
+    /// far as they fit under `cap_bytes`. The directory stays owned until the cache and every pin
+    /// and writer are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::InUse`] if somebody else owns the directory, [`CacheError::NoHolePunching`] if
+    /// its file system cannot do the work, [`CacheError::Directory`] and [`CacheError::Journal`] if
+    /// it cannot be read and written.
+    pub fn open(dir: &Path, cap_bytes: u64) -> Result<Arc<Self>, CacheError> {
+        let store = Arc::new(recovery::open(dir, cap_bytes)?);
+        Ok(Arc::new(Self { store }))
+    }
+
+    /// Looks up a brick, makes it the most recently used one and pins it.
+    ///
+    /// The first use of a brick of an earlier run reads it whole and compares its checksum. A brick
+    /// that fails is counted, forgotten, and not returned.
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> Option<PinnedBrick> {
+        PinnedBrick::open(&self.store, slot)
+    }
+
+    /// Stores a brick; see [`Self::begin`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::begin`], [`BrickWriter::write`] and [`BrickWriter::finish`].
+    pub fn put(&self, slot: Slot, data: &[u8]) -> Result<PinnedBrick, CacheError> {
+        let mut writer = self.begin(slot, data.len() as u64)?;
+        writer.write(data)?;
+        writer.finish()
+    }
+
+    /// Reserves the bytes for a brick of `length` bytes, evicting least recently used bricks until
+    /// they fit. A brick that is there already, without a pin, is replaced: it goes at once.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Busy`] if the brick is being written or released by somebody else, or is there
+    /// and pinned: nobody waits for anybody here. [`CacheError::NoRoom`] if pins, or the cap, make it
+    /// impossible. [`CacheError::SlotSize`], [`CacheError::SlotMismatch`] and
+    /// [`CacheError::BadLength`] for a slot that cannot be. [`CacheError::Segment`] and
+    /// [`CacheError::SegmentDamaged`] if the disk fails.
+    pub fn begin(&self, slot: Slot, length: u64) -> Result<BrickWriter, CacheError> {
+        BrickWriter::begin(&self.store, slot, length)
+    }
+
+    /// Removes all bricks of an image: those in use when their last pin is dropped, those being
+    /// written when they are finished. Costs a walk over all bricks of the cache.
+    pub fn remove_image(&self, image: ImageId) {
+        self.store.discard(|segment| segment.image == image);
+    }
+
+    /// What the cache holds and what happened.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        self.store.index().stats()
+    }
+
+    /// Waits until the journal is on disk. For a clean end: without it, a power failure soon after
+    /// costs bricks.
+    pub fn sync(&self) {
+        self.store.sync();
+    }
+}
+
+/// Locks, also after a panic elsewhere: every section below leaves its data whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,238 @@
+//! What callers hold: a brick pinned for reading, and a brick being written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::index::Held;
+use super::journal::Stored;
+use super::segment::{Place, SegmentFile, SlotSize};
+use super::store::{Store, slot_size};
+use super::{BrickKey, CacheError, Slot};
+
+/// Keeps a brick on disk. Dropping it may release the brick, so the file is closed before.
+#[derive(Debug)]
+struct Pin {
+    store: Arc<Store>,
+    key: BrickKey,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.store.unpin(&self.key);
+    }
+}
+
+#[derive(Debug)]
+struct Pinned {
+    file: Arc<SegmentFile>,
+    place: Place,
+    length: u64,
+    pin: Pin,
+}
+
+/// A whole brick that stays on disk, and can be read, for as long as a clone of this lives.
+///
+/// Dropping the last clone of a brick that was removed meanwhile releases its bytes, in that thread.
+#[derive(Clone, Debug)]
+pub struct PinnedBrick(Arc<Pinned>);
+
+impl PinnedBrick {
+    /// Looks a brick up; see [`super::BrickCache::get`].
+    pub(super) fn open(store: &Arc<Store>, slot: Slot) -> Option<Self> {
+        let size = SlotSize::new(slot.slot_bytes)?;
+        let found = store.index().pin(&slot.key, size);
+        let Some((stored, verified)) = found else {
+            store.index().counters.misses += 1;
+            return None;
+        };
+        let pin = Pin {
+            store: Arc::clone(store),
+            key: slot.key,
+        };
+        let file = match store.open_pinned(&stored, verified) {
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                tracing::warn!(brick = %slot.key, "cached brick does not match its checksum");
+                store.reject(&slot.key);
+                store.index().counters.misses += 1;
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(brick = %slot.key, %error, "cached brick cannot be read");
+                store.reject(&slot.key);
+                store.index().counters.misses += 1;
+                return None;
+            }
+        };
+        store.index().counters.hits += 1;
+        let place = Place::of(&slot.key, size);
+        Some(Self(Arc::new(Pinned {
+            file,
+            place,
+            length: stored.length,
+            pin,
+        })))
+    }
+
+    /// The brick's length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "there is no empty brick")]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.length
+    }
+
+    /// Fills `buf` with the brick's bytes from `offset` (relative to the brick) on.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::OutOfRange`] for a range beyond the end of the brick. [`CacheError::Segment`]
+    /// when the disk fails; the brick is not handed out again then.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), CacheError> {
+        let Pinned {
+            file,
+            place,
+            length,
+            pin,
+        } = &*self.0;
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > *length) {
+            let (key, bytes, length) = (pin.key, buf.len(), *length);
+            return Err(CacheError::OutOfRange {
+                key,
+                offset,
+                bytes,
+                length,
+            });
+        }
+        file.read_exact_at(buf, place.offset + offset)
+            .map_err(|source| {
+                pin.store.reject(&pin.key);
+                pin.store.segment_error(&place.segment, source)
+            })
+    }
+}
+
+/// A brick being written, in order, from its first byte to its last.
+///
+/// Its bytes are reserved. Dropping it unfinished gives them back.
+pub struct BrickWriter {
+    store: Arc<Store>,
+    file: Arc<SegmentFile>,
+    held: Held,
+    length: u64,
+    written: u64,
+    hasher: Xxh3,
+    published: bool,
+}
+
+impl BrickWriter {
+    /// Claims a slot; see [`super::BrickCache::begin`].
+    pub(super) fn begin(store: &Arc<Store>, slot: Slot, length: u64) -> Result<Self, CacheError> {
+        let Slot { key, slot_bytes } = slot;
+        let size = slot_size(&key, slot_bytes)?;
+        if !(1..=slot_bytes).contains(&length) {
+            return Err(CacheError::BadLength {
+                key,
+                length,
+                slot_bytes,
+            });
+        }
+        let held = Held::new(key, size, length);
+        let file = store.begin(&held)?;
+        Ok(Self {
+            store: Arc::clone(store),
+            file,
+            held,
+            length,
+            written: 0,
+            hasher: Xxh3::new(),
+            published: false,
+        })
+    }
+
+    /// Appends to the brick. After an error the same bytes may be tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::WrongLength`] beyond the announced length, [`CacheError::Segment`] when the disk
+    /// fails or is full.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), CacheError> {
+        let written = self.written.saturating_add(data.len() as u64);
+        if written > self.length {
+            let (key, length) = (self.held.key, self.length);
+            return Err(CacheError::WrongLength {
+                key,
+                written,
+                length,
+            });
+        }
+        let Place {
+            segment, offset, ..
+        } = self.held.place;
+        self.file
+            .write_all_at(data, offset + self.written)
+            .map_err(|source| {
+                self.store.count_write_error();
+                self.store.segment_error(&segment, source)
+            })?;
+        self.hasher.update(data);
+        self.written = written;
+        Ok(())
+    }
+
+    /// Makes the brick known, to others and to later runs.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::WrongLength`] when bytes are missing, [`CacheError::Journal`] when the journal
+    /// cannot be written. The bytes are given back then.
+    pub fn finish(mut self) -> Result<PinnedBrick, CacheError> {
+        let Held { key, place, .. } = self.held;
+        let (written, length) = (self.written, self.length);
+        if written != length {
+            return Err(CacheError::WrongLength {
+                key,
+                written,
+                length,
+            });
+        }
+        let stored = Stored {
+            key,
+            size: place.size,
+            length,
+            checksum: self.hasher.digest(),
+        };
+        self.store.publish(&stored, &self.file)?;
+        self.published = true;
+        let pin = Pin {
+            store: Arc::clone(&self.store),
+            key,
+        };
+        Ok(PinnedBrick(Arc::new(Pinned {
+            file: Arc::clone(&self.file),
+            place,
+            length,
+            pin,
+        })))
+    }
+}
+
+impl Drop for BrickWriter {
+    fn drop(&mut self) {
+        if !self.published {
+            self.store.abandon(&self.held);
+        }
+    }
+}
+
+impl fmt::Debug for BrickWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrickWriter")
+            .field("held", &self.held)
+            .field("length", &self.length)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
+}

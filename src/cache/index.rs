@@ -1,0 +1,571 @@
+//! What is on disk, in memory: recency, pins and the account of bytes. No I/O happens here.
+//!
+//! Every slot that has, or may have, bytes on disk is in exactly one of two maps: `ready` (a whole
+//! brick, which may be read, pinned and evicted) or `busy` (being written or given back; nobody else
+//! may touch the slot). Its bytes are charged from before the first one is written until after the
+//! punch has succeeded, so `used` never falls short of what the files take.
+//!
+//! File systems also count their own metadata (ext4: extent blocks) against a file. Each segment is
+//! charged an estimate of that, raised to what was seen whenever its file is looked at.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+
+use lru::LruCache;
+
+use super::journal::Stored;
+use super::segment::{PAGE_BYTES, Place, SegmentKey, SlotSize, allocated_bytes};
+use super::{BrickKey, CacheStats};
+
+/// A whole brick.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) size: SlotSize,
+    pub(super) length: u64,
+    pub(super) checksum: u64,
+    /// The bytes were written, or compared with the checksum, by this process.
+    pub(super) verified: bool,
+    pins: u32,
+}
+
+impl Entry {
+    pub(super) fn recovered(stored: &Stored) -> Self {
+        let Stored {
+            size,
+            length,
+            checksum,
+            ..
+        } = *stored;
+        Self {
+            size,
+            length,
+            checksum,
+            verified: false,
+            pins: 0,
+        }
+    }
+
+    fn written(stored: &Stored) -> Self {
+        Self {
+            verified: true,
+            pins: 1,
+            ..Self::recovered(stored)
+        }
+    }
+
+    pub(super) fn stored(&self, key: &BrickKey) -> Stored {
+        Stored {
+            key: *key,
+            size: self.size,
+            length: self.length,
+            checksum: self.checksum,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Busy {
+    /// Being written. `stored` is set just before the journal is told; `doomed` is set when the
+    /// brick is to go as soon as it is there.
+    Writing {
+        segment: SegmentKey,
+        stored: Option<Stored>,
+        doomed: bool,
+    },
+    /// To be released by whoever drops the last pin.
+    Doomed(Entry),
+    /// Being punched by the thread that holds its [`Held`].
+    Releasing,
+}
+
+/// A slot that is charged, marked busy, and in the hands of one thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) key: BrickKey,
+    pub(super) place: Place,
+    pub(super) bytes: u64,
+}
+
+impl Held {
+    pub(super) fn new(key: BrickKey, size: SlotSize, length: u64) -> Self {
+        Self {
+            key,
+            place: Place::of(&key, size),
+            bytes: allocated_bytes(length),
+        }
+    }
+}
+
+/// The answer to a claim for room.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// The slot is marked as being written and its bytes are charged.
+    Granted,
+    /// The slot holds an unpinned brick, which has to be released first.
+    Replace(Held),
+    /// So many bytes have to be released first.
+    Full { excess: u64 },
+    /// Pins and bricks in motion leave too little to release.
+    NoRoom { needed: u64 },
+    /// The slot is in other hands.
+    Busy,
+    /// The segment has slots of another size.
+    Mismatch { stored_bytes: u64 },
+}
+
+/// The account of one segment file.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) size: SlotSize,
+    /// Slots in `ready` and `busy`. The account outlives the last one until the file is deleted.
+    pub(super) slots: u64,
+    /// Bytes charged for them.
+    pub(super) bytes: u64,
+    /// Bytes charged for the file system's metadata.
+    overhead: u64,
+}
+
+/// ext4 puts up to 340 extents into a block; half of that and some more is left for fragmentation.
+fn overhead_estimate(slots: u64) -> u64 {
+    (1 + slots / 64) * PAGE_BYTES
+}
+
+#[derive(Debug)]
+pub(super) struct Index {
+    cap: u64,
+    used: u64,
+    /// Bytes of ready bricks without a pin.
+    evictable: u64,
+    /// The part of `used` that is the file system's metadata.
+    overhead: u64,
+    ready: LruCache<BrickKey, Entry>,
+    busy: HashMap<BrickKey, Busy>,
+    segments: HashMap<SegmentKey, Segment>,
+    /// Slots whose punch failed: still charged, still busy.
+    stuck: Vec<Held>,
+    pub(super) counters: Counters,
+}
+
+/// Events since the cache was opened.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+    pub(super) stored: u64,
+    pub(super) evicted: u64,
+    pub(super) rejected: u64,
+    pub(super) refused: u64,
+    pub(super) write_errors: u64,
+    pub(super) skipped_records: u64,
+}
+
+impl Index {
+    pub(super) fn new(cap: u64) -> Self {
+        Self {
+            cap,
+            used: 0,
+            evictable: 0,
+            overhead: 0,
+            ready: LruCache::unbounded(),
+            busy: HashMap::new(),
+            segments: HashMap::new(),
+            stuck: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn cap(&self) -> u64 {
+        self.cap
+    }
+
+    pub(super) fn bricks(&self) -> u64 {
+        self.ready.len() as u64
+    }
+
+    pub(super) fn segments(&self) -> &HashMap<SegmentKey, Segment> {
+        &self.segments
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        let Counters {
+            hits,
+            misses,
+            stored,
+            evicted,
+            rejected,
+            refused,
+            write_errors,
+            skipped_records,
+        } = self.counters;
+        CacheStats {
+            cap_bytes: self.cap,
+            used_bytes: self.used,
+            held_bytes: self.used - self.evictable - self.overhead,
+            bricks: self.bricks(),
+            segments: self.segments.len() as u64,
+            hits,
+            misses,
+            stored,
+            evicted,
+            rejected,
+            refused,
+            write_errors,
+            skipped_records,
+        }
+    }
+
+    /// Every brick the journal should know, least recently used first.
+    pub(super) fn stored_bricks(&self) -> Vec<Stored> {
+        let writing = self.busy.values().filter_map(|busy| match busy {
+            Busy::Writing { stored, .. } => *stored,
+            Busy::Doomed(_) | Busy::Releasing => None,
+        });
+        let ready = self
+            .ready
+            .iter()
+            .rev()
+            .map(|(key, entry)| entry.stored(key));
+        ready.chain(writing).collect()
+    }
+
+    // --- the account ---
+
+    fn charge(&mut self, held: &Held) {
+        let segment = self
+            .segments
+            .entry(held.place.segment)
+            .or_insert_with(|| Segment {
+                size: held.place.size,
+                slots: 0,
+                bytes: 0,
+                overhead: 0,
+            });
+        segment.slots += 1;
+        segment.bytes += held.bytes;
+        let raised = segment.overhead.max(overhead_estimate(segment.slots));
+        self.used += held.bytes + (raised - segment.overhead);
+        self.overhead += raised - segment.overhead;
+        segment.overhead = raised;
+    }
+
+    /// What `charge` would add.
+    fn cost(&self, held: &Held) -> u64 {
+        let (slots, overhead) = self
+            .segments
+            .get(&held.place.segment)
+            .map_or((0, 0), |segment| (segment.slots, segment.overhead));
+        held.bytes + overhead_estimate(slots + 1).saturating_sub(overhead)
+    }
+
+    /// Bytes charged for a segment, metadata included.
+    pub(super) fn charged(&self, segment: &SegmentKey) -> u64 {
+        self.segments
+            .get(segment)
+            .map_or(0, |segment| segment.bytes + segment.overhead)
+    }
+
+    /// Takes note of what a segment file takes on disk.
+    pub(super) fn observe(&mut self, segment: &SegmentKey, disk_bytes: u64) {
+        if let Some(segment) = self.segments.get_mut(segment) {
+            let seen = disk_bytes.saturating_sub(segment.bytes);
+            let overhead = seen.max(overhead_estimate(segment.slots));
+            self.used = self.used - segment.overhead + overhead;
+            self.overhead = self.overhead - segment.overhead + overhead;
+            segment.overhead = overhead;
+        }
+    }
+
+    /// Bytes beyond the cap.
+    pub(super) fn excess(&self) -> u64 {
+        self.used.saturating_sub(self.cap)
+    }
+
+    // --- lookup and pins ---
+
+    /// Pins a ready brick and makes it the most recently used one.
+    pub(super) fn pin(&mut self, key: &BrickKey, size: SlotSize) -> Option<(Stored, bool)> {
+        let entry = self.ready.get_mut(key).filter(|entry| entry.size == size)?;
+        if entry.pins == 0 {
+            self.evictable -= allocated_bytes(entry.length);
+        }
+        entry.pins += 1;
+        Some((entry.stored(key), entry.verified))
+    }
+
+    /// The checksum of a brick that the caller has pinned was found to be right.
+    pub(super) fn set_verified(&mut self, key: &BrickKey) {
+        if let Some(entry) = self.ready.peek_mut(key) {
+            entry.verified = true;
+        }
+    }
+
+    /// Drops a pin. A brick that was only kept by it is handed out for release.
+    pub(super) fn unpin(&mut self, key: &BrickKey) -> Option<Held> {
+        if let Some(entry) = self.ready.peek_mut(key) {
+            entry.pins -= 1;
+            if entry.pins == 0 {
+                self.evictable += allocated_bytes(entry.length);
+            }
+            return None;
+        }
+        let busy = self.busy.get_mut(key)?;
+        let Busy::Doomed(entry) = busy else {
+            return None;
+        };
+        entry.pins -= 1;
+        if entry.pins > 0 {
+            return None;
+        }
+        let held = Held::new(*key, entry.size, entry.length);
+        *busy = Busy::Releasing;
+        Some(held)
+    }
+
+    /// Stops handing out a pinned brick; its last pin releases it. False if that was done before.
+    pub(super) fn doom(&mut self, key: &BrickKey) -> bool {
+        let entry = self.ready.pop(key);
+        let found = entry.is_some();
+        if let Some(entry) = entry {
+            self.busy.insert(*key, Busy::Doomed(entry));
+        }
+        found
+    }
+
+    // --- writing ---
+
+    /// Asks for the slot and for room in it.
+    pub(super) fn claim(&mut self, held: &Held) -> Claim {
+        if self.busy.contains_key(&held.key) {
+            return Claim::Busy;
+        }
+        if let Some(segment) = self.segments.get(&held.place.segment)
+            && segment.size != held.place.size
+        {
+            return Claim::Mismatch {
+                stored_bytes: segment.size.bytes(),
+            };
+        }
+        if let Some(entry) = self.ready.peek(&held.key) {
+            // Another size means another segment, which this brick would not lie in.
+            if entry.size != held.place.size {
+                return Claim::Mismatch {
+                    stored_bytes: entry.size.bytes(),
+                };
+            }
+            if entry.pins > 0 {
+                return Claim::Busy;
+            }
+        }
+        let replaced = self
+            .ready
+            .peek(&held.key)
+            .map(|entry| allocated_bytes(entry.length));
+        let needed = self.cost(held);
+        let wanted = self.used.saturating_add(needed);
+        // Evicting frees metadata only together with a whole file, so this is the least that stays.
+        if wanted.saturating_sub(self.evictable.saturating_add(self.overhead)) > self.cap {
+            return Claim::NoRoom { needed };
+        }
+        if replaced.is_some()
+            && let Some(old) = self.take(&held.key)
+        {
+            return Claim::Replace(old);
+        }
+        if wanted > self.cap {
+            return Claim::Full {
+                excess: wanted - self.cap,
+            };
+        }
+        self.charge(held);
+        let segment = held.place.segment;
+        self.busy.insert(
+            held.key,
+            Busy::Writing {
+                segment,
+                stored: None,
+                doomed: false,
+            },
+        );
+        Claim::Granted
+    }
+
+    /// The brick is written; from now on a rewritten journal includes it.
+    pub(super) fn seal(&mut self, new: Stored) {
+        if let Some(Busy::Writing { stored, .. }) = self.busy.get_mut(&new.key) {
+            *stored = Some(new);
+        }
+    }
+
+    /// The brick is in the journal: hands it out, with one pin.
+    pub(super) fn publish(&mut self, stored: &Stored) {
+        let entry = Entry::written(stored);
+        match self.busy.remove(&stored.key) {
+            Some(Busy::Writing { doomed: true, .. }) => {
+                self.busy.insert(stored.key, Busy::Doomed(entry));
+            }
+            _ => {
+                self.ready.put(stored.key, entry);
+            }
+        }
+    }
+
+    /// The brick will not be written.
+    pub(super) fn give_up(&mut self, key: &BrickKey) {
+        self.busy.insert(*key, Busy::Releasing);
+    }
+
+    // --- release ---
+
+    /// Takes an unpinned ready brick for release.
+    fn take(&mut self, key: &BrickKey) -> Option<Held> {
+        let entry = self.ready.pop(key)?;
+        let held = Held::new(*key, entry.size, entry.length);
+        self.evictable -= held.bytes;
+        self.busy.insert(*key, Busy::Releasing);
+        Some(held)
+    }
+
+    /// Takes least recently used bricks of at least `bytes` together, as far as there are any.
+    /// Pinned ones are passed over, and count as just used.
+    pub(super) fn take_victims(&mut self, bytes: u64) -> Vec<Held> {
+        let mut victims = Vec::new();
+        let mut taken = 0;
+        for _ in 0..self.ready.len() {
+            if taken >= bytes || self.evictable == 0 {
+                break;
+            }
+            let Some((&key, entry)) = self.ready.peek_lru() else {
+                break;
+            };
+            if entry.pins > 0 {
+                self.ready.promote(&key);
+            } else if let Some(held) = self.take(&key) {
+                taken += held.bytes;
+                victims.push(held);
+            }
+        }
+        victims
+    }
+
+    /// Takes every brick of the segments that match; pinned ones, and ones being written, are doomed.
+    /// Costs a walk over all bricks.
+    pub(super) fn take_segments(&mut self, matches: impl Fn(&SegmentKey) -> bool) -> Vec<Held> {
+        for busy in self.busy.values_mut() {
+            if let Busy::Writing {
+                segment, doomed, ..
+            } = busy
+            {
+                *doomed |= matches(segment);
+            }
+        }
+        let keys: Vec<(BrickKey, bool)> = self
+            .ready
+            .iter()
+            .filter(|(key, entry)| matches(&Place::of(key, entry.size).segment))
+            .map(|(key, entry)| (*key, entry.pins > 0))
+            .collect();
+        let mut taken = Vec::new();
+        for (key, pinned) in keys {
+            if pinned {
+                self.doom(&key);
+            } else {
+                taken.extend(self.take(&key));
+            }
+        }
+        taken
+    }
+
+    /// The slot's bytes are free. True if it was the last slot of its segment.
+    pub(super) fn released(&mut self, held: &Held) -> bool {
+        self.busy.remove(&held.key);
+        self.used -= held.bytes;
+        let Some(segment) = self.segments.get_mut(&held.place.segment) else {
+            return false;
+        };
+        segment.slots -= 1;
+        segment.bytes -= held.bytes;
+        segment.slots == 0
+    }
+
+    /// The slot's bytes could not be freed; it stays charged and busy until a retry succeeds.
+    pub(super) fn stick(&mut self, held: &Held) {
+        self.stuck.push(*held);
+    }
+
+    /// Some of the slots whose release failed, for another try.
+    pub(super) fn take_stuck(&mut self) -> Vec<Held> {
+        let keep = self.stuck.len().saturating_sub(16);
+        self.stuck.split_off(keep)
+    }
+
+    /// Whether no slot of the segment is in use.
+    pub(super) fn is_unused(&self, segment: &SegmentKey) -> bool {
+        self.segments
+            .get(segment)
+            .is_none_or(|segment| segment.slots == 0)
+    }
+
+    /// Whether whole bricks are, or should be, in the segment. Costs a walk over all bricks, unless
+    /// the segment has but one slot, the caller's own.
+    pub(super) fn has_bricks(&self, segment: &SegmentKey) -> bool {
+        self.segments
+            .get(segment)
+            .is_some_and(|segment| segment.slots > 1)
+            && self
+                .ready
+                .iter()
+                .any(|(key, entry)| Place::of(key, entry.size).segment == *segment)
+    }
+
+    /// The segment file is gone: closes its account, unless a new one is being made already.
+    pub(super) fn close_segment(&mut self, segment: &SegmentKey) {
+        if let hash_map::Entry::Occupied(entry) = self.segments.entry(*segment)
+            && entry.get().slots == 0
+        {
+            let overhead = entry.remove().overhead;
+            self.used -= overhead;
+            self.overhead -= overhead;
+        }
+    }
+
+    // --- recovery, before the index is shared ---
+
+    /// A brick from the journal replaces what was known of its slot.
+    pub(super) fn recover(&mut self, stored: &Stored) {
+        self.forget(&stored.key);
+        let held = Held::new(stored.key, stored.size, stored.length);
+        let size = self
+            .segments
+            .get(&held.place.segment)
+            .map(|segment| segment.size);
+        if size.is_some_and(|size| size != stored.size) {
+            // The later record is right: the file was deleted and made anew with other slots.
+            self.forget_segment(&held.place.segment);
+        }
+        self.charge(&held);
+        self.evictable += held.bytes;
+        self.ready.put(stored.key, Entry::recovered(stored));
+    }
+
+    pub(super) fn forget(&mut self, key: &BrickKey) {
+        if let Some(held) = self.take(key)
+            && self.released(&held)
+        {
+            self.close_segment(&held.place.segment);
+        }
+    }
+
+    pub(super) fn forget_segment(&mut self, segment: &SegmentKey) {
+        for held in self.take_segments(|key| key == segment) {
+            self.released(&held);
+        }
+        self.close_segment(segment);
+    }
+
+    /// Every slot in use.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Held> + '_ {
+        self.ready
+            .iter()
+            .map(|(key, entry)| Held::new(*key, entry.size, entry.length))
+    }
+}

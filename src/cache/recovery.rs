@@ -1,0 +1,164 @@
+//! From a directory to a running store: replays the journal and makes disk and account agree.
+//!
+//! The work grows with the number of bricks and segment files, never with the bytes in them. What
+//! the journal claims is not checked here but for the length of each file; the first use of a brick
+//! does the rest.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::directory::Directory;
+use super::index::Index;
+use super::journal::{Found, Journal, Record};
+use super::segment::{SegmentFiles, SegmentKey, SlotSize};
+use super::store::Store;
+use super::{CacheError, ImageId};
+
+pub(super) fn open(dir: &Path, cap_bytes: u64) -> Result<Store, CacheError> {
+    let directory = Directory::open(dir)?;
+    let mut index = Index::new(cap_bytes);
+    let (mut journal, found) = Journal::open(directory.journal(), |record| match record {
+        Record::Stored(stored) => index.recover(&stored),
+        Record::Evicted(key) => index.forget(&key),
+    })?;
+    match found {
+        Found::Missing | Found::Replayed { skipped: 0 } => {}
+        Found::Replayed { skipped } => {
+            tracing::warn!(skipped, "damaged records in the cache journal skipped");
+            index.counters.skipped_records = skipped;
+        }
+        Found::Foreign => {
+            tracing::warn!(dir = %dir.display(), "cache of another format version, starting empty");
+            directory.clear()?;
+        }
+    }
+    let files = SegmentFiles::new(directory.images());
+    let swept = sweep(&files, &mut index).map_err(|source| CacheError::Directory {
+        path: directory.images(),
+        source,
+    })?;
+    // Bricks the sweep dropped must not come back at the next start, when their files may be others.
+    if swept || journal.is_mostly_dead(index.bricks()) {
+        journal.rewrite(index.stored_bricks().into_iter(), true)?;
+    }
+    let store = Store::new(directory, files, journal, index);
+    store.trim();
+    Ok(store)
+}
+
+/// Deletes files without live bricks, drops bricks without a file, and frees bytes that no brick
+/// accounts for: of a brick that was being written, or being released, when the last run ended.
+/// Returns whether bricks were dropped.
+fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
+    let mut seen = HashSet::new();
+    let mut suspects = HashMap::new();
+    for image in fs::read_dir(files.images())? {
+        let image = image?;
+        let Some(id) = image.file_name().to_str().and_then(ImageId::parse) else {
+            continue;
+        };
+        if !image.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(image.path())? {
+            let file = file?;
+            let Some(key) = segment_key(id, &file.file_name()) else {
+                continue;
+            };
+            let size = index.segments().get(&key).map(|segment| segment.size);
+            match size
+                .map(|size| inspect(files, index, &key, size))
+                .transpose()?
+            {
+                Some(State::Clean) => drop(seen.insert(key)),
+                Some(State::Stray) => {
+                    seen.insert(key);
+                    suspects.insert(key, Vec::new());
+                }
+                Some(State::Damaged) | None => fs::remove_file(file.path())?,
+            }
+        }
+        // Fails, as it should, while anything is left in it.
+        drop(fs::remove_dir(image.path()));
+    }
+    let lost: Vec<SegmentKey> = index
+        .segments()
+        .keys()
+        .filter(|key| !seen.contains(key))
+        .copied()
+        .collect();
+    for key in &lost {
+        tracing::warn!(path = %files.path(key).display(), "cache segment lost");
+        index.forget_segment(key);
+    }
+    free_strays(files, index, suspects)?;
+    Ok(!lost.is_empty())
+}
+
+fn segment_key(image: ImageId, name: &OsStr) -> Option<SegmentKey> {
+    SegmentKey::parse(image, name.to_str()?)
+}
+
+enum State {
+    /// Takes what is accounted for, at most.
+    Clean,
+    /// Takes more.
+    Stray,
+    /// Is not the file that was made.
+    Damaged,
+}
+
+fn inspect(
+    files: &SegmentFiles,
+    index: &mut Index,
+    key: &SegmentKey,
+    size: SlotSize,
+) -> io::Result<State> {
+    let Ok(file) = files.existing(key) else {
+        return Ok(State::Damaged);
+    };
+    if !file.is_intact(size)? {
+        files.forget(key);
+        return Ok(State::Damaged);
+    }
+    let before = index.charged(key);
+    let disk_bytes = file.disk_bytes()?;
+    Ok(if disk_bytes > before {
+        State::Stray
+    } else {
+        State::Clean
+    })
+}
+
+/// Punches everything outside the live bricks of the suspect segments.
+fn free_strays(
+    files: &SegmentFiles,
+    index: &mut Index,
+    mut suspects: HashMap<SegmentKey, Vec<(u64, u64)>>,
+) -> io::Result<()> {
+    for held in index.slots() {
+        if let Some(slots) = suspects.get_mut(&held.place.segment) {
+            slots.push((held.place.offset, held.place.offset + held.bytes));
+        }
+    }
+    for (key, mut slots) in suspects {
+        let Some(size) = index.segments().get(&key).map(|segment| segment.size) else {
+            continue;
+        };
+        let file = files.existing(&key)?;
+        slots.sort_unstable();
+        slots.push((size.file_bytes(), size.file_bytes()));
+        let mut end = 0;
+        for (start, next) in slots {
+            if start > end {
+                file.punch(end, start - end)?;
+            }
+            end = next;
+        }
+        index.observe(&key, file.disk_bytes()?);
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! Where a brick lies: slots in sparse segment files, and the table of open segment files.
+//!
+//! Slot `n` of a segment starts at `n * stride`, where the stride is the slot size rounded up to
+//! [`PAGE_BYTES`], so two bricks never share a page and releasing one is punching its slot. All of
+//! this follows from the key and the slot size: there is no state per slot, however large the image.
+//!
+//! A segment file gets its full apparent length when it is created. Another length later means that
+//! somebody else changed it, and no write ever extends it (XFS would preallocate past the end).
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use lru::LruCache;
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
+
+use super::{BrickKey, ImageId, lock};
+
+/// Unit of allocation: slots start on it, lengths are accounted in it.
+pub(super) const PAGE_BYTES: u64 = 4096;
+
+/// Largest apparent size of a segment file. ext4 stops at 16 TiB; a smaller bound keeps a damaged
+/// file from costing much.
+const SEGMENT_BYTES: u64 = 1 << 40;
+
+/// Segment files kept open without a pin on them.
+const OPEN_FILES: usize = 256;
+
+const SUFFIX: &str = ".bricks";
+
+/// Rounds up to whole pages. Lengths here are at most [`SEGMENT_BYTES`], so this cannot overflow.
+pub(super) fn allocated_bytes(length: u64) -> u64 {
+    length.div_ceil(PAGE_BYTES) * PAGE_BYTES
+}
+
+/// A slot size known to fit a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlotSize(u64);
+
+impl SlotSize {
+    pub(super) fn new(slot_bytes: u64) -> Option<Self> {
+        (1..=SEGMENT_BYTES)
+            .contains(&slot_bytes)
+            .then_some(Self(slot_bytes))
+    }
+
+    pub(super) fn bytes(self) -> u64 {
+        self.0
+    }
+
+    fn stride(self) -> u64 {
+        allocated_bytes(self.0)
+    }
+
+    fn slots_per_segment(self) -> u64 {
+        SEGMENT_BYTES / self.stride()
+    }
+
+    /// Apparent length of every segment file with slots of this size.
+    pub(super) fn file_bytes(self) -> u64 {
+        self.slots_per_segment() * self.stride()
+    }
+}
+
+/// One segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct SegmentKey {
+    pub(super) image: ImageId,
+    pub(super) space: u16,
+    pub(super) segment: u64,
+}
+
+impl SegmentKey {
+    pub(super) fn file_name(&self) -> String {
+        format!("{}-{}{SUFFIX}", self.space, self.segment)
+    }
+
+    /// The inverse of [`Self::file_name`]; anything else is not a segment file.
+    pub(super) fn parse(image: ImageId, name: &str) -> Option<Self> {
+        let (space, segment) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+        let key = Self {
+            image,
+            space: space.parse().ok()?,
+            segment: segment.parse().ok()?,
+        };
+        (key.file_name() == name).then_some(key)
+    }
+}
+
+/// The slot of a brick: offsets are relative to the start of its segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: SegmentKey,
+    pub(super) offset: u64,
+    pub(super) stride: u64,
+    pub(super) size: SlotSize,
+}
+
+impl Place {
+    pub(super) fn of(key: &BrickKey, size: SlotSize) -> Self {
+        let slots = size.slots_per_segment();
+        let segment = SegmentKey {
+            image: key.image,
+            space: key.space,
+            segment: key.index / slots,
+        };
+        let stride = size.stride();
+        Self {
+            segment,
+            offset: (key.index % slots) * stride,
+            stride,
+            size,
+        }
+    }
+}
+
+/// An open segment file.
+#[derive(Debug)]
+pub(super) struct SegmentFile(File);
+
+impl SegmentFile {
+    /// Still linked, and as long as it was made.
+    pub(super) fn is_intact(&self, size: SlotSize) -> io::Result<bool> {
+        let meta = self.0.metadata()?;
+        Ok(meta.nlink() > 0 && meta.len() == size.file_bytes())
+    }
+
+    /// Bytes on disk, the file system's own metadata for this file included where it counts it.
+    pub(super) fn disk_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks().saturating_mul(512))
+    }
+
+    pub(super) fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    pub(super) fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    pub(super) fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        punch_hole(&self.0, offset, bytes)
+    }
+}
+
+/// Gives the bytes of a range back to the file system; the range reads as zeros afterwards.
+pub(super) fn punch_hole(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    loop {
+        match fallocate(file, flags, offset, bytes) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// The segment files under one directory, a bounded number of them open.
+///
+/// The table's lock also orders the creation and the deletion of files and image directories.
+#[derive(Debug)]
+pub(super) struct SegmentFiles {
+    images: PathBuf,
+    open: Mutex<LruCache<SegmentKey, Arc<SegmentFile>>>,
+}
+
+impl SegmentFiles {
+    pub(super) fn new(images: PathBuf) -> Self {
+        let bound = NonZeroUsize::new(OPEN_FILES).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            images,
+            open: Mutex::new(LruCache::new(bound)),
+        }
+    }
+
+    pub(super) fn images(&self) -> &Path {
+        &self.images
+    }
+
+    pub(super) fn path(&self, key: &SegmentKey) -> PathBuf {
+        self.images
+            .join(key.image.to_string())
+            .join(key.file_name())
+    }
+
+    /// A file that is expected to be there.
+    pub(super) fn existing(&self, key: &SegmentKey) -> io::Result<Arc<SegmentFile>> {
+        let mut open = lock(&self.open);
+        if let Some(file) = open.get(key) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(SegmentFile(options().open(self.path(key))?));
+        open.put(*key, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// The file, made with its image directory if need be, and whether it was made. The directory
+    /// above is never made anew: if it is gone, so is the lock that makes this process its owner.
+    pub(super) fn create(
+        &self,
+        key: &SegmentKey,
+        size: SlotSize,
+    ) -> io::Result<(Arc<SegmentFile>, bool)> {
+        let mut open = lock(&self.open);
+        if let Some(file) = open.get(key) {
+            return Ok((Arc::clone(file), false));
+        }
+        match DirBuilder::new()
+            .mode(0o700)
+            .create(self.images.join(key.image.to_string()))
+        {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let path = self.path(key);
+        let (file, made) = match options().create_new(true).open(&path) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                (options().open(&path)?, false)
+            }
+            Err(error) => return Err(error),
+        };
+        if made && let Err(error) = file.set_len(size.file_bytes()) {
+            // An empty file left behind would look like one that was truncated.
+            drop(fs::remove_file(&path));
+            return Err(error);
+        }
+        let file = Arc::new(SegmentFile(file));
+        open.put(*key, Arc::clone(&file));
+        Ok((file, made))
+    }
+
+    /// Closes a file that can no longer be trusted.
+    pub(super) fn forget(&self, key: &SegmentKey) {
+        lock(&self.open).pop(key);
+    }
+
+    /// Deletes a file, and its image directory if that is empty then, provided that `unused` still
+    /// says so once nobody else can open it. Returns whether the file is gone.
+    pub(super) fn delete_if(
+        &self,
+        key: &SegmentKey,
+        unused: impl FnOnce() -> bool,
+    ) -> io::Result<bool> {
+        let mut open = lock(&self.open);
+        if !unused() {
+            return Ok(false);
+        }
+        open.pop(key);
+        match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Fails, as it should, while other segments are left.
+        drop(fs::remove_dir(self.images.join(key.image.to_string())));
+        Ok(true)
+    }
+}
+
+/// Read and write, never through a link, private to the owner.
+pub(super) fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(index: u64) -> BrickKey {
+        BrickKey {
+            image: ImageId(7),
+            space: 3,
+            index,
+        }
+    }
+
+    #[test]
+    fn slots_do_not_overlap_and_stay_inside_a_segment() {
+        for bytes in [
+            1,
+            4095,
+            4096,
+            4097,
+            65_536,
+            1_000_003,
+            32 << 20,
+            SEGMENT_BYTES,
+        ] {
+            let size = SlotSize::new(bytes).unwrap();
+            assert!(size.file_bytes() <= SEGMENT_BYTES);
+            for index in [0, 1, 2, 1 << 20, (1 << 50) - 1, 1 << 50, u64::MAX - 1] {
+                let (a, b) = (
+                    Place::of(&key(index), size),
+                    Place::of(&key(index + 1), size),
+                );
+                assert!(a.offset + a.stride <= size.file_bytes());
+                assert!(a.offset % PAGE_BYTES == 0 && a.stride >= bytes);
+                assert!(
+                    (a.segment == b.segment && b.offset == a.offset + a.stride)
+                        || (b.segment.segment == a.segment.segment + 1 && b.offset == 0)
+                );
+            }
+        }
+        assert_eq!(SlotSize::new(0), None);
+        assert_eq!(SlotSize::new(SEGMENT_BYTES + 1), None);
+    }
+
+    #[test]
+    fn file_names_read_back_and_nothing_else_does() {
+        let key = SegmentKey {
+            image: ImageId(1),
+            space: 65_535,
+            segment: 1 << 38,
+        };
+        assert_eq!(SegmentKey::parse(ImageId(1), &key.file_name()), Some(key));
+        for name in [
+            "",
+            "1-2",
+            "01-2.bricks",
+            "1-+2.bricks",
+            "1-2.bricks.new",
+            "70000-1.bricks",
+        ] {
+            assert_eq!(SegmentKey::parse(ImageId(1), name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One piece of work for all who want its result at the same time.
+//!
+//! The first to ask for a key leads: it gets a [`Ticket`] and does the work, wherever it likes. Who
+//! asks while the ticket is out only leaves a waiter. Completing the ticket, or losing it, calls
+//! every waiter once, the leader's own first, in the order they came.
+//!
+//! A result may become available elsewhere (a cache) before it is announced here, so whoever becomes
+//! leader after a miss should look there once more before working.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use super::lock;
+
+/// Receives the result. Called without a lock held, in the thread that completes the work, so it
+/// should be short.
+pub type Waiter<V> = Box<dyn FnOnce(V) + Send>;
+
+/// Work in progress by key.
+pub struct SingleFlight<K, V> {
+    waiting: Mutex<HashMap<K, Vec<Waiter<V>>>>,
+}
+
+/// What a caller of [`SingleFlight::join`] has to do.
+#[must_use = "dropping the ticket of a leader abandons the work"]
+#[derive(Debug)]
+pub enum Role<K: Eq + Hash, V: Clone> {
+    /// Do the work, then complete the ticket.
+    Leader(Ticket<K, V>),
+    /// Nothing: the waiter will be called.
+    Follower,
+}
+
+/// The leader's duty. Dropped without a result (by an error return, or a panic), it completes with
+/// the value given to `join`.
+pub struct Ticket<K: Eq + Hash, V: Clone> {
+    flights: Arc<SingleFlight<K, V>>,
+    open: Option<(K, Box<dyn FnOnce() -> V + Send>)>,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
+    /// No work in progress.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Leaves a waiter for the result of `key`. The first one to come leads; `abandoned` makes the
+    /// value that everybody gets if its ticket is lost.
+    pub fn join(
+        self: &Arc<Self>,
+        key: K,
+        waiter: Waiter<V>,
+        abandoned: impl FnOnce() -> V + Send + 'static,
+    ) -> Role<K, V> {
+        match lock(&self.waiting).entry(key) {
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().push(waiter);
+                Role::Follower
+            }
+            Entry::Vacant(entry) => {
+                let key = entry.key().clone();
+                entry.insert(vec![waiter]);
+                let open = Some((key, Box::new(abandoned) as Box<_>));
+                Role::Leader(Ticket {
+                    flights: Arc::clone(self),
+                    open,
+                })
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
+    /// Keys being worked on.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        lock(&self.waiting).len()
+    }
+
+    fn complete(&self, key: &K, value: V) {
+        let waiters = lock(&self.waiting).remove(key).unwrap_or_default();
+        for waiter in waiters {
+            let value = value.clone();
+            // One waiter's panic must not leave the others waiting for ever.
+            if catch_unwind(AssertUnwindSafe(|| waiter(value))).is_err() {
+                tracing::error!("a waiter panicked on its result");
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Ticket<K, V> {
+    /// Hands the result to every waiter.
+    pub fn complete(mut self, value: V) {
+        if let Some((key, _)) = self.open.take() {
+            self.flights.complete(&key, value);
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Drop for Ticket<K, V> {
+    fn drop(&mut self) {
+        if let Some((key, abandoned)) = self.open.take() {
+            self.flights.complete(&key, abandoned());
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for SingleFlight<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SingleFlight").finish_non_exhaustive()
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> fmt::Debug for Ticket<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Barrier, mpsc};
+    use std::thread;
+
+    use super::*;
+
+    type Flights = Arc<SingleFlight<u32, Result<u32, &'static str>>>;
+
+    fn waiter(
+        results: &mpsc::Sender<Result<u32, &'static str>>,
+    ) -> Waiter<Result<u32, &'static str>> {
+        let results = results.clone();
+        Box::new(move |value| results.send(value).unwrap())
+    }
+
+    fn lead(
+        flights: &Flights,
+        key: u32,
+        waiter: Waiter<Result<u32, &'static str>>,
+    ) -> Ticket<u32, Result<u32, &'static str>> {
+        match flights.join(key, waiter, || Err("abandoned")) {
+            Role::Leader(ticket) => ticket,
+            Role::Follower => panic!("somebody else leads"),
+        }
+    }
+
+    #[test]
+    fn one_leads_and_all_get_the_result() {
+        let flights = Flights::new(SingleFlight {
+            waiting: Mutex::new(HashMap::new()),
+        });
+        let (sender, results) = mpsc::channel();
+        let ticket = lead(&flights, 1, waiter(&sender));
+        for _ in 0..3 {
+            assert!(matches!(
+                flights.join(1, waiter(&sender), || Ok(0)),
+                Role::Follower
+            ));
+        }
+        let other = lead(&flights, 2, waiter(&sender));
+        assert_eq!(flights.in_flight(), 2);
+        ticket.complete(Ok(7));
+        assert_eq!(results.try_iter().collect::<Vec<_>>(), [Ok(7); 4]);
+        assert_eq!(flights.in_flight(), 1);
+        drop(lead(&flights, 1, waiter(&sender)));
+        other.complete(Err("disk"));
+        assert_eq!(
+            results.try_iter().collect::<Vec<_>>(),
+            [Err("abandoned"), Err("disk")]
+        );
+    }
+
+    #[test]
+    fn a_leader_that_panics_leaves_nobody_waiting() {
+        let flights: Flights = SingleFlight::new();
+        let (sender, results) = mpsc::channel();
+        let ticket = lead(&flights, 1, waiter(&sender));
+        let _ = flights.join(1, waiter(&sender), || Ok(0));
+        let worker = thread::spawn(move || {
+            let _ticket = ticket;
+            panic!("expected by the test");
+        });
+        assert!(worker.join().is_err());
+        assert_eq!(
+            results.try_iter().collect::<Vec<_>>(),
+            [Err("abandoned"); 2]
+        );
+        assert_eq!(flights.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_waiter_that_panics_or_joins_again_does_not_disturb_the_others() {
+        let flights: Flights = SingleFlight::new();
+        let (sender, results) = mpsc::channel();
+        let ticket = lead(&flights, 1, Box::new(|_| panic!("expected by the test")));
+        let (again, inner) = (Arc::clone(&flights), waiter(&sender));
+        let _ = flights.join(1, Box::new(move |_| drop(lead(&again, 1, inner))), || Ok(0));
+        let _ = flights.join(1, waiter(&sender), || Ok(0));
+        ticket.complete(Ok(1));
+        assert_eq!(
+            results.try_iter().collect::<Vec<_>>(),
+            [Err("abandoned"), Ok(1)]
+        );
+    }
+
+    #[test]
+    fn many_threads_one_flight_at_a_time() {
+        let flights: Flights = SingleFlight::new();
+        let (working, led) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (sender, results) = mpsc::channel();
+        let barrier = Barrier::new(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    for _ in 0..500 {
+                        if let Role::Leader(ticket) =
+                            flights.join(1, waiter(&sender.clone()), || Err("abandoned"))
+                        {
+                            assert_eq!(working.fetch_add(1, Ordering::SeqCst), 0);
+                            led.fetch_add(1, Ordering::SeqCst);
+                            thread::yield_now();
+                            working.fetch_sub(1, Ordering::SeqCst);
+                            ticket.complete(Ok(3));
+                        }
+                    }
+                });
+            }
+        });
+        assert!(led.load(Ordering::SeqCst) >= 1);
+        assert_eq!(
+            results.try_iter().filter(|value| *value == Ok(3)).count(),
+            4000
+        );
+    }
+}

@@ -1,0 +1,397 @@
+//! The engine behind the public types: claims room, releases slots, keeps journal and index in step.
+//!
+//! A brick's life: claimed (index) -> written (no lock) -> sealed (index) -> journaled (journal) ->
+//! published (index); taken (index) -> eviction journaled (journal) -> punched (no lock) -> released
+//! (index). A slot is busy from the first step of either line to its last.
+
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::directory::Directory;
+use super::index::{Claim, Held, Index};
+use super::journal::{Journal, Record, Stored};
+use super::segment::{Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
+use super::{BrickKey, CacheError, lock};
+
+/// Bytes read at a time to verify a brick.
+const VERIFY_BYTES: u64 = 1 << 20;
+
+/// State shared by the cache, its pins and its writers.
+///
+/// Lock order: `evicting`, then either `journal` or the table inside `files` (never both), then
+/// `index`. The index is held for memory work and `fstat` only, the file table while files are
+/// opened, made and deleted, the journal while records are written to it. No lock but `evicting` is
+/// held while brick data is read, written or punched.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// One thread at a time makes room, so that none evicts for bytes another one is freeing.
+    evicting: Mutex<()>,
+    journal: Mutex<Journal>,
+    files: SegmentFiles,
+    index: Mutex<Index>,
+    /// Holds the lock file.
+    _directory: Directory,
+}
+
+impl Store {
+    pub(super) fn new(
+        directory: Directory,
+        files: SegmentFiles,
+        journal: Journal,
+        index: Index,
+    ) -> Self {
+        Self {
+            evicting: Mutex::new(()),
+            journal: Mutex::new(journal),
+            files,
+            index: Mutex::new(index),
+            _directory: directory,
+        }
+    }
+
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    pub(super) fn segment_error(&self, key: &SegmentKey, source: std::io::Error) -> CacheError {
+        CacheError::Segment {
+            path: self.files.path(key),
+            source,
+        }
+    }
+
+    // --- reading ---
+
+    /// Opens the file of a brick the caller has pinned and, at the first use of a brick from an
+    /// earlier run, compares the brick with its checksum.
+    pub(super) fn open_pinned(
+        &self,
+        stored: &Stored,
+        verified: bool,
+    ) -> Result<Option<Arc<SegmentFile>>, CacheError> {
+        let place = Place::of(&stored.key, stored.size);
+        let file = self
+            .files
+            .existing(&place.segment)
+            .map_err(|source| self.segment_error(&place.segment, source))?;
+        self.check_intact(&file, &place)?;
+        if !verified {
+            let checksum = checksum_of(&file, place.offset, stored.length)
+                .map_err(|source| self.segment_error(&place.segment, source))?;
+            if checksum != stored.checksum {
+                return Ok(None);
+            }
+            self.index().set_verified(&stored.key);
+        }
+        Ok(Some(file))
+    }
+
+    /// A file that somebody removed or resized has lost bytes; nothing in it is trusted any more.
+    fn check_intact(&self, file: &SegmentFile, place: &Place) -> Result<(), CacheError> {
+        match file.is_intact(place.size) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.retire(&place.segment);
+                Err(CacheError::SegmentDamaged {
+                    path: self.files.path(&place.segment),
+                })
+            }
+            Err(source) => Err(self.segment_error(&place.segment, source)),
+        }
+    }
+
+    fn retire(&self, segment: &SegmentKey) {
+        let path = self.files.path(segment);
+        tracing::warn!(path = %path.display(), "cache segment changed from outside, dropped");
+        self.files.forget(segment);
+        self.discard(|key| key == segment);
+    }
+
+    /// Stops serving a brick that turned out to be wrong. The caller has it pinned.
+    pub(super) fn reject(&self, key: &BrickKey) {
+        let mut index = self.index();
+        if index.doom(key) {
+            index.counters.rejected += 1;
+        }
+    }
+
+    pub(super) fn unpin(&self, key: &BrickKey) {
+        let last = self.index().unpin(key);
+        if let Some(held) = last {
+            self.release(vec![held], true);
+        }
+    }
+
+    // --- writing ---
+
+    /// Reserves a slot and the bytes for it, then opens its file.
+    pub(super) fn begin(&self, held: &Held) -> Result<Arc<SegmentFile>, CacheError> {
+        self.claim(held)?;
+        self.open_claimed(&held.place).inspect_err(|_| {
+            self.index().counters.write_errors += 1;
+            self.abandon(held);
+        })
+    }
+
+    fn claim(&self, held: &Held) -> Result<(), CacheError> {
+        let key = held.key;
+        let mut evicting = None;
+        let mut retried = false;
+        loop {
+            let mut index = self.index();
+            let needed_bytes = match index.claim(held) {
+                Claim::Granted => return Ok(()),
+                Claim::Busy => return Err(CacheError::Busy { key }),
+                Claim::Mismatch { stored_bytes } => {
+                    let slot_bytes = held.place.size.bytes();
+                    return Err(CacheError::SlotMismatch {
+                        key,
+                        slot_bytes,
+                        stored_bytes,
+                    });
+                }
+                Claim::Replace(old) => {
+                    drop(index);
+                    self.release(vec![old], true);
+                    continue;
+                }
+                Claim::Full { .. } if evicting.is_none() => {
+                    drop(index);
+                    evicting = Some(lock(&self.evicting));
+                    continue;
+                }
+                Claim::Full { excess } => {
+                    let victims = index.take_victims(excess);
+                    if !victims.is_empty() {
+                        drop(index);
+                        self.release(victims, true);
+                        continue;
+                    }
+                    held.bytes
+                }
+                Claim::NoRoom { needed } => needed,
+            };
+            let stuck = if retried {
+                Vec::new()
+            } else {
+                index.take_stuck()
+            };
+            if stuck.is_empty() {
+                index.counters.refused += 1;
+                return Err(CacheError::NoRoom {
+                    needed_bytes,
+                    cap_bytes: index.cap(),
+                });
+            }
+            drop(index);
+            self.release(stuck, false);
+            retried = true;
+        }
+    }
+
+    fn open_claimed(&self, place: &Place) -> Result<Arc<SegmentFile>, CacheError> {
+        let (file, made) = self
+            .files
+            .create(&place.segment, place.size)
+            .map_err(|source| self.segment_error(&place.segment, source))?;
+        if made {
+            // A file made anew under bricks that should be in it: somebody deleted the old one.
+            if self.index().has_bricks(&place.segment) {
+                self.retire(&place.segment);
+                return Err(CacheError::SegmentDamaged {
+                    path: self.files.path(&place.segment),
+                });
+            }
+        } else {
+            self.check_intact(&file, place)?;
+        }
+        Ok(file)
+    }
+
+    /// Journals and publishes a written brick, with one pin.
+    pub(super) fn publish(&self, stored: &Stored, file: &SegmentFile) -> Result<(), CacheError> {
+        self.index().seal(*stored);
+        if let Err(error) = self.append(&[Record::Stored(*stored)]) {
+            self.index().counters.write_errors += 1;
+            return Err(error);
+        }
+        let mut index = self.index();
+        index.publish(stored);
+        index.counters.stored += 1;
+        let _ = file;
+        let excess = index.excess();
+        drop(index);
+        if excess > 0 {
+            self.trim();
+        }
+        Ok(())
+    }
+
+    pub(super) fn count_write_error(&self) {
+        self.index().counters.write_errors += 1;
+    }
+
+    /// Gives back a claimed slot that was not published.
+    pub(super) fn abandon(&self, held: &Held) {
+        self.index().give_up(&held.key);
+        self.release(vec![*held], false);
+    }
+
+    // --- releasing ---
+
+    /// Evicts until the cap holds: after a lower cap, or when the file system's own metadata turned
+    /// out larger than estimated.
+    pub(super) fn trim(&self) {
+        let _evicting = lock(&self.evicting);
+        loop {
+            let mut index = self.index();
+            let excess = index.excess();
+            let victims = index.take_victims(excess);
+            drop(index);
+            if victims.is_empty() {
+                return;
+            }
+            self.release(victims, true);
+        }
+    }
+
+    /// Drops all bricks of some segments; those in use go when they are let go.
+    pub(super) fn discard(&self, matches: impl Fn(&SegmentKey) -> bool) {
+        let taken = self.index().take_segments(matches);
+        self.release(taken, true);
+    }
+
+    /// Frees the bytes of slots that are marked as being released, neighbours together.
+    fn release(&self, mut slots: Vec<Held>, journaled: bool) {
+        if slots.is_empty() {
+            return;
+        }
+        if journaled {
+            let records: Vec<Record> = slots.iter().map(|held| Record::Evicted(held.key)).collect();
+            if let Err(error) = self.append(&records) {
+                // The stale claim is refuted by its checksum; freeing the bytes matters more.
+                tracing::debug!(%error, "eviction not journaled");
+                self.index().counters.write_errors += 1;
+            }
+        }
+        slots.sort_unstable_by_key(|held| (held.place.segment, held.place.offset));
+        let adjacent = |a: &Held, b: &Held| {
+            a.place.segment == b.place.segment && a.place.offset + a.place.stride == b.place.offset
+        };
+        for run in slots.chunk_by(adjacent) {
+            let first = run[0].place;
+            let bytes = first.stride * run.len() as u64;
+            let punched = match self.files.existing(&first.segment) {
+                Ok(file) => file.punch(first.offset, bytes).map(|()| Some(file)),
+                // No file, no bytes.
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            };
+            self.settle(run, punched, journaled);
+        }
+    }
+
+    fn settle(
+        &self,
+        run: &[Held],
+        punched: std::io::Result<Option<Arc<SegmentFile>>>,
+        journaled: bool,
+    ) {
+        let segment = run[0].place.segment;
+        let mut index = self.index();
+        let unused = match punched {
+            Ok(file) => {
+                let mut unused = false;
+                for held in run {
+                    unused = index.released(held);
+                    index.counters.evicted += u64::from(journaled);
+                }
+                observe(&mut index, &segment, file.as_deref());
+                unused
+            }
+            Err(error) => {
+                let path = self.files.path(&segment);
+                tracing::warn!(path = %path.display(), %error, "cached bytes could not be released");
+                for held in run {
+                    index.stick(held);
+                    index.counters.write_errors += 1;
+                }
+                false
+            }
+        };
+        drop(index);
+        if unused {
+            match self
+                .files
+                .delete_if(&segment, || self.index().is_unused(&segment))
+            {
+                Ok(true) => self.index().close_segment(&segment),
+                Ok(false) => {}
+                Err(error) => {
+                    let path = self.files.path(&segment);
+                    tracing::warn!(path = %path.display(), %error, "empty cache segment not deleted");
+                }
+            }
+        }
+    }
+
+    // --- journal ---
+
+    fn append(&self, records: &[Record]) -> Result<(), CacheError> {
+        let mut journal = lock(&self.journal);
+        journal.append(records)?;
+        if journal.may_be_bloated() {
+            let index = self.index();
+            if journal.is_bloated(index.bricks()) {
+                let live = index.stored_bricks();
+                drop(index);
+                // Records that are appended meanwhile wait for the journal's lock.
+                if let Err(error) = journal.rewrite(live.into_iter(), false) {
+                    tracing::warn!(%error, "cache journal not shortened");
+                    journal.put_off_rewrite();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync(&self) {
+        if let Err(error) = lock(&self.journal).sync() {
+            tracing::warn!(%error, "cache journal not flushed");
+        }
+    }
+}
+
+/// Corrects the account of a segment by what its file takes. The index is locked around it, so no
+/// slot of the file can be charged or released between the two figures.
+fn observe(index: &mut Index, segment: &SegmentKey, file: Option<&SegmentFile>) {
+    if let Ok(bytes) = file.map_or(Ok(0), SegmentFile::disk_bytes) {
+        index.observe(segment, bytes);
+    }
+}
+
+/// xxh3-64 of a stretch of a segment file.
+fn checksum_of(file: &SegmentFile, offset: u64, length: u64) -> std::io::Result<u64> {
+    let mut hasher = Xxh3::new();
+    let mut buf = vec![0; usize::try_from(length.min(VERIFY_BYTES)).unwrap_or(1)];
+    let mut done = 0;
+    while done < length {
+        let part = usize::try_from(length - done)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
+        file.read_exact_at(&mut buf[..part], offset + done)?;
+        hasher.update(&buf[..part]);
+        done += part as u64;
+    }
+    Ok(hasher.digest())
+}
+
+/// The checks a slot size and a length have to pass before anything is computed from them.
+pub(super) fn slot_size(key: &BrickKey, slot_bytes: u64) -> Result<SlotSize, CacheError> {
+    SlotSize::new(slot_bytes).ok_or(CacheError::SlotSize {
+        key: *key,
+        slot_bytes,
+    })
+}

@@ -1,0 +1,199 @@
+//! Wiring, readiness, signals, unmount: the one place that knows every layer.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::Cli;
+use crate::config::{Config, check_source};
+use crate::fs::{FileSystem, Tree, TreeConfig};
+use crate::fuse::Adapter;
+use crate::image::{Engine, EngineConfig, EngineStats};
+use crate::mount::Mount;
+use crate::source::SourceRoot;
+use crate::{list, logging};
+
+/// How long open files are served after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Exit status after a second signal, as shells report an interrupt.
+const INTERRUPTED: i32 = 130;
+
+/// What ends the daemon.
+enum Event {
+    Signal(i32),
+    SessionEnded,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// What went wrong, in one line; nothing is mounted then.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    logging::start(cli.log_format, cli.verbose, cli.list);
+    if cli.list {
+        return run_list(cli);
+    }
+    let config = Config::resolve(cli)?;
+    let engine = Engine::start(&config.engine).map_err(|error| {
+        let dir = config.engine.cache_dir.clone().unwrap_or_default();
+        anyhow::anyhow!("--cache-dir {}: {error}", dir.display())
+    })?;
+    let root = open_source(&config.source)?;
+    let tree = Tree::new(root, engine.clone(), config.tree);
+    let fs = Arc::new(FileSystem::new(tree));
+
+    let (events, received) = mpsc::channel();
+    let (ended, session_ended) = mpsc::channel();
+    watch_signals(&events)?;
+    let adapter = Adapter::new(fs, move || {
+        // Receivers are gone only when nobody waits any more.
+        let _ = ended.send(());
+        let _ = events.send(Event::SessionEnded);
+    })
+    .context("cannot start threads")?;
+    let mount = Mount::new(adapter, &config.mountpoint, config.allow_other)
+        .map_err(|error| explain_mount_error(&error, &config))?;
+    // The kernel has shaken hands; one round trip shows that requests are answered.
+    std::fs::metadata(&config.mountpoint)
+        .with_context(|| format!("MOUNTPOINT {}: no answer", config.mountpoint.display()))?;
+    notify_service_manager("READY=1")?;
+    tracing::info!(
+        source = %config.source.display(),
+        mountpoint = %config.mountpoint.display(),
+        cache = %config.engine.cache_dir.as_deref().unwrap_or(Path::new("none")).display(),
+        cache_size = %ByteSize(config.engine.cache_bytes),
+        memory = %ByteSize(config.engine.memory_bytes),
+        threads = config.engine.threads,
+        "mounted"
+    );
+
+    match received.recv() {
+        Ok(Event::Signal(signal)) => {
+            tracing::info!(signal, "unmounting");
+            notify_service_manager("STOPPING=1")?;
+            exit_on_next_signal(received);
+            mount.unmount(&session_ended, GRACE).context("cannot unmount")?;
+        }
+        Ok(Event::SessionEnded) | Err(_) => mount.forget(),
+    }
+    engine.stop();
+    log_summary(&engine.stats());
+    Ok(())
+}
+
+fn run_list(cli: &Cli) -> anyhow::Result<()> {
+    let source = check_source(&cli.source)?;
+    let engine = Engine::start(&EngineConfig {
+        cache_dir: None,
+        cache_bytes: 0,
+        memory_bytes: cli.memory.as_u64(),
+        threads: 1,
+    })?;
+    let tree = Tree::new(open_source(&source)?, engine, TreeConfig::default());
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = list::list(&tree, cli.json, &mut out)
+        .and_then(|()| io::Write::flush(&mut out));
+    match written {
+        // `zarrims-mount --list | head` is no fault.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write the list"),
+    }
+}
+
+fn open_source(path: &Path) -> anyhow::Result<Arc<SourceRoot>> {
+    let root = SourceRoot::open(path).with_context(|| format!("SOURCE {}", path.display()))?;
+    Ok(Arc::new(root))
+}
+
+fn watch_signals(events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
+    let events = events.clone();
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if events.send(Event::Signal(signal)).is_err() {
+                    return;
+                }
+            }
+        })
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+/// Who presses Ctrl-C twice does not want to wait.
+fn exit_on_next_signal(received: mpsc::Receiver<Event>) {
+    let watch = move || {
+        while let Ok(event) = received.recv() {
+            if let Event::Signal(_) = event {
+                std::process::exit(INTERRUPTED);
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("second-signal".to_owned()).spawn(watch) {
+        tracing::warn!(%error, "a second signal will not be noticed");
+    }
+}
+
+/// Tells systemd (protocol: `sd_notify(3)`); does nothing without it.
+fn notify_service_manager(state: &str) -> anyhow::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    }
+    .with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address));
+    sent.with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
+    Ok(())
+}
+
+/// Adds what to do about it.
+fn explain_mount_error(error: &io::Error, config: &Config) -> anyhow::Error {
+    let text = error.to_string();
+    let text = text.trim();
+    let mountpoint = config.mountpoint.display();
+    if text.contains("user_allow_other") {
+        return anyhow::anyhow!(
+            "--allow-other: put the line \"user_allow_other\" into /etc/fuse.conf, or mount as root"
+        );
+    }
+    if !Path::new("/dev/fuse").exists() {
+        return anyhow::anyhow!(
+            "MOUNTPOINT {mountpoint}: /dev/fuse is missing; load it with \"modprobe fuse\", or give \
+             the container the device"
+        );
+    }
+    if error.kind() == io::ErrorKind::NotFound {
+        return anyhow::anyhow!(
+            "MOUNTPOINT {mountpoint}: fusermount3 not found; install the package fuse3"
+        );
+    }
+    anyhow::anyhow!("MOUNTPOINT {mountpoint}: cannot mount: {text}")
+}
+
+fn log_summary(stats: &EngineStats) {
+    let cache = stats.cache.unwrap_or_default();
+    tracing::info!(
+        filled = stats.filled,
+        filled_bytes = %ByteSize(stats.filled_bytes),
+        failed = stats.failed,
+        cache_hits = cache.hits,
+        cache_misses = cache.misses,
+        cache_used = %ByteSize(cache.used_bytes),
+        evicted = cache.evicted,
+        decode_memory_peak = %ByteSize(stats.memory_peak_bytes),
+        "unmounted"
+    );
+}

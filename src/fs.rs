@@ -1,0 +1,167 @@
+//! The file system without a kernel: names, inodes, handles, reads.
+//!
+//! [`tree`] mirrors the source folder and keeps up with its changes, [`naming`] decides what a store
+//! is called. This layer knows what a file system promises and nothing of the FUSE protocol.
+
+pub mod naming;
+pub mod tree;
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+
+use crate::image::{ImageError, VirtualFile};
+use crate::source::SourceError;
+
+pub use tree::{Attributes, DirectoryEntry, Ino, NodeKind, Tree, TreeConfig};
+
+/// Why a file system operation fails.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FsError {
+    /// No such name in the folder.
+    #[error("no such file or folder")]
+    NotFound,
+    /// The inode is not known, or the store behind it changed.
+    #[error("file has changed or gone since it was looked up")]
+    Stale,
+    /// The handle is not open.
+    #[error("handle is not open")]
+    BadHandle,
+    /// A folder was expected.
+    #[error("not a folder")]
+    NotADirectory,
+    /// A file was expected.
+    #[error("is a folder")]
+    IsADirectory,
+    /// Nothing can be changed here.
+    #[error("file system is read-only")]
+    ReadOnly,
+    /// A folder of the source cannot be read.
+    #[error("{0}")]
+    Source(#[from] SourceError),
+    /// The bytes cannot be produced.
+    #[error("{0}")]
+    Image(#[from] ImageError),
+    /// A call of the operating system failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// An open file or folder.
+#[derive(Debug, Clone)]
+enum Handle {
+    File(Arc<VirtualFile>),
+    Folder(Arc<Vec<DirectoryEntry>>),
+}
+
+/// Receives the bytes of a read, possibly on another thread.
+pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>, FsError>) + Send>;
+
+/// The file system of one mount.
+#[derive(Debug)]
+pub struct FileSystem {
+    tree: Tree,
+    handles: Mutex<HashMap<u64, Handle>>,
+    next_handle: AtomicU64,
+}
+
+impl FileSystem {
+    /// A file system over a tree.
+    #[must_use]
+    pub fn new(tree: Tree) -> Self {
+        Self { tree, handles: Mutex::default(), next_handle: AtomicU64::new(1) }
+    }
+
+    /// The tree of names.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Finds a name in a folder.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`], [`FsError::Stale`], [`FsError::NotADirectory`], [`FsError::Source`].
+    pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Attributes, FsError> {
+        self.tree.lookup(parent, name)
+    }
+
+    /// Attributes of a known inode.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] when it is not known.
+    pub fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
+        self.tree.attributes(ino)
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// [`FsError::IsADirectory`], [`FsError::Stale`] when the store changed, [`FsError::Source`].
+    pub fn open(&self, ino: Ino) -> Result<u64, FsError> {
+        let file = self.tree.open(ino)?;
+        Ok(self.insert(Handle::File(file)))
+    }
+
+    /// Opens a folder; the handle keeps the names it has now.
+    ///
+    /// # Errors
+    /// [`FsError::NotADirectory`], [`FsError::Stale`], [`FsError::Source`].
+    pub fn open_folder(&self, ino: Ino) -> Result<u64, FsError> {
+        let entries = self.tree.entries(ino)?;
+        Ok(self.insert(Handle::Folder(Arc::new(entries))))
+    }
+
+    /// The names of an open folder, with `.` and `..` first.
+    ///
+    /// # Errors
+    /// [`FsError::BadHandle`].
+    pub fn folder_entries(&self, handle: u64) -> Result<Arc<Vec<DirectoryEntry>>, FsError> {
+        match self.get(handle)? {
+            Handle::Folder(entries) => Ok(entries),
+            Handle::File(_) => Err(FsError::NotADirectory),
+        }
+    }
+
+    /// Reads `len` bytes from `offset`, fewer at the end of the file. Bytes at hand are delivered
+    /// before this returns, others later by a worker; the caller's thread never waits.
+    pub fn read(&self, handle: u64, offset: u64, len: usize, done: ReadDone) {
+        match self.get(handle) {
+            Ok(Handle::File(file)) => {
+                file.read(offset, len, Box::new(move |result| done(result.map_err(FsError::from))));
+            }
+            Ok(Handle::Folder(_)) => done(Err(FsError::IsADirectory)),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// Closes a handle.
+    pub fn release(&self, handle: u64) {
+        self.lock_handles().remove(&handle);
+    }
+
+    /// Number of open handles.
+    #[must_use]
+    pub fn open_handles(&self) -> usize {
+        self.lock_handles().len()
+    }
+
+    fn insert(&self, handle: Handle) -> u64 {
+        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        self.lock_handles().insert(number, handle);
+        number
+    }
+
+    fn get(&self, handle: u64) -> Result<Handle, FsError> {
+        self.lock_handles().get(&handle).cloned().ok_or(FsError::BadHandle)
+    }
+
+    fn lock_handles(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Handle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

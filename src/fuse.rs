@@ -1,0 +1,279 @@
+//! The FUSE protocol over [`FileSystem`]: a request in, an answer out, nothing decided here.
+//!
+//! The threads that talk to the kernel never wait for a store. Reads that hit are answered at once;
+//! reads that miss take their reply along to the worker that produces the bytes; everything that may
+//! look into the source (names, folders, opening) runs on a few threads of its own.
+
+mod errno;
+
+use std::ffi::OsStr;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+use rustix::fs::fstatvfs;
+
+use crate::fs::{Attributes, DirectoryEntry, FileSystem, FsError, Ino, NodeKind, tree};
+use crate::workers::Workers;
+
+/// How long the kernel may answer `stat` and look-ups by itself.
+const TTL: Duration = tree::CHECK_INTERVAL;
+
+/// Threads for everything that looks into the source but reads no voxels.
+const NAME_THREADS: usize = 4;
+
+/// Requests the kernel may have under way for its own read-ahead. The default of 16 would cap
+/// buffered readers at 16; the cost of a higher number is a little kernel memory.
+const MAX_BACKGROUND: u16 = 256;
+
+/// One name per inode and state: inode numbers are never reused for other content.
+const GENERATION: Generation = Generation(0);
+
+/// Adapter between the `fuser` crate and the file system.
+pub struct Adapter {
+    fs: Arc<FileSystem>,
+    names: Workers,
+    ended: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Adapter {
+    /// An adapter for a file system. `ended` is called when the kernel has let go of the mount.
+    ///
+    /// # Errors
+    /// The operating system's reason when threads cannot be started.
+    pub fn new(fs: Arc<FileSystem>, ended: impl FnOnce() + Send + Sync + 'static) -> io::Result<Self> {
+        let names = Workers::start("names", NAME_THREADS)?;
+        Ok(Self { fs, names, ended: Some(Box::new(ended)) })
+    }
+
+    /// Runs something that may look into the source, away from the kernel's threads.
+    fn later(&self, work: impl FnOnce(&FileSystem) + Send + 'static) {
+        let fs = self.fs.clone();
+        self.names.spawn(move || work(&fs));
+    }
+}
+
+/// The errno of an error, logged where it is not everyday business.
+fn refuse(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
+    let (errno, worth_a_line) = errno::errno_of(error);
+    if worth_a_line {
+        tracing::warn!(operation, ino = ino.0, %error, "request failed");
+    } else {
+        tracing::debug!(operation, ino = ino.0, %error, "request failed");
+    }
+    errno
+}
+
+fn file_attr(attributes: &Attributes) -> FileAttr {
+    let Attributes { ino, kind, size, modified, mode, uid, gid } = *attributes;
+    FileAttr {
+        ino: INodeNo(ino.0),
+        size,
+        blocks: size.div_ceil(512),
+        atime: modified,
+        mtime: modified,
+        ctime: modified,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: file_type(kind),
+        perm: mode,
+        nlink: if kind == NodeKind::Directory { 2 } else { 1 },
+        uid,
+        gid,
+        rdev: 0,
+        // Programs that read by this size then read whole chunks.
+        blksize: 1 << 20,
+        flags: 0,
+    }
+}
+
+fn file_type(kind: NodeKind) -> FileType {
+    match kind {
+        NodeKind::Directory => FileType::Directory,
+        NodeKind::File => FileType::RegularFile,
+    }
+}
+
+/// The entries behind an offset, with the offset that follows each.
+fn entries_from(entries: &[DirectoryEntry], offset: u64) -> impl Iterator<Item = (u64, &DirectoryEntry)> {
+    let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+    entries.iter().enumerate().skip(skip).map(|(at, entry)| (at as u64 + 1, entry))
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // A kernel that lacks one of these works, only slower or without NFS export.
+        for capability in [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_EXPORT_SUPPORT,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+        ] {
+            if let Err(missing) = config.add_capabilities(capability) {
+                tracing::debug!(?missing, "kernel lacks a FUSE capability");
+            }
+        }
+        if let Err(largest) = config.set_max_background(MAX_BACKGROUND) {
+            tracing::debug!(largest, "max_background refused");
+        }
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            ended();
+        }
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.to_owned();
+        self.later(move |fs| match fs.lookup(Ino(parent.0), &name) {
+            Ok(attributes) => reply.entry(&TTL, &file_attr(&attributes), GENERATION),
+            Err(error) => reply.error(refuse("lookup", parent, &error)),
+        });
+    }
+
+    fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.fs.attributes(Ino(ino.0)) {
+            Ok(attributes) => reply.attr(&TTL, &file_attr(&attributes)),
+            Err(error) => reply.error(refuse("getattr", ino, &error)),
+        }
+    }
+
+    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            reply.error(refuse("open", ino, &FsError::ReadOnly));
+            return;
+        }
+        self.later(move |fs| match fs.open(Ino(ino.0)) {
+            // An inode stands for one state of a store, so its pages stay true across opens.
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(error) => reply.error(refuse("open", ino, &error)),
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let len = usize::try_from(size).unwrap_or(usize::MAX);
+        let done = move |result: Result<Vec<u8>, FsError>| match result {
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(refuse("read", ino, &error)),
+        };
+        // A panic here would end a thread of the kernel loop for good; the dropped reply is EIO.
+        let read = AssertUnwindSafe(|| self.fs.read(fh.0, offset, len, Box::new(done)));
+        if catch_unwind(read).is_err() {
+            tracing::error!(ino = ino.0, offset, size, "read panicked");
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(fh.0);
+        reply.ok();
+    }
+
+    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.later(move |fs| match fs.open_folder(Ino(ino.0)) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(error) => reply.error(refuse("opendir", ino, &error)),
+        });
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        match self.fs.folder_entries(fh.0) {
+            Ok(entries) => {
+                for (next, entry) in entries_from(&entries, offset) {
+                    let Attributes { ino, kind, .. } = entry.attributes;
+                    if reply.add(INodeNo(ino.0), next, file_type(kind), &entry.name) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(error) => reply.error(refuse("readdir", ino, &error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        match self.fs.folder_entries(fh.0) {
+            Ok(entries) => {
+                for (next, entry) in entries_from(&entries, offset) {
+                    let attr = file_attr(&entry.attributes);
+                    if reply.add(attr.ino, next, &entry.name, &TTL, &attr, GENERATION) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(error) => reply.error(refuse("readdirplus", ino, &error)),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(fh.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        match fstatvfs(self.fs.tree().source().as_fd()) {
+            Ok(source) => {
+                let block = u32::try_from(source.f_bsize).unwrap_or(4096);
+                // Nothing can be written here, so nothing is free.
+                reply.statfs(source.f_blocks, 0, 0, source.f_files, 0, block, 255, block);
+            }
+            Err(errno) => reply.error(refuse("statfs", ino, &FsError::Io(errno.into()))),
+        }
+    }
+
+    /// "Not implemented" makes the kernel stop asking for the life of the mount.
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+}

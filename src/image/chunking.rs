@@ -1,0 +1,205 @@
+//! Choice of the HDF5 chunk shape and the brick of a level, from the read unit of its source.
+//!
+//! Wanted of a chunk: at most 1 MiB, because libhdf5 1.x reads a chunk larger than its chunk cache
+//! row by row; not much less, because each costs an index entry and a read; a shape like the
+//! maker's (128 x 128 x 32 for 16-bit data), because Imaris reads blocks of about 1 MB; little
+//! padding; and borders that coincide with those of the read units, because then no unit is decoded
+//! for two bricks. The choice is by enumeration and score: on each axis the divisors of the unit,
+//! its multiples, and (at a price) powers of two.
+//!
+//! All shapes are (z, y, x) in voxels.
+
+/// Largest chunk: the default chunk cache of libhdf5 1.x (`rdcc_nbytes`).
+const CHUNK_LIMIT_BYTES: u64 = 1 << 20;
+
+/// A chunk smaller than this is worse than one of an unusual shape.
+const CHUNK_FLOOR_BYTES: u64 = 1 << 18;
+
+/// A brick of several read units is not made larger than this; one unit may be of any size.
+const BRICK_LIMIT_BYTES: u64 = 16 << 20;
+
+/// The maker's chunk of 16-bit data.
+const IDEAL_SHAPE: [f64; 3] = [32.0, 128.0, 128.0];
+
+/// Shape of the chunks and of the bricks of one level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunking {
+    /// HDF5 chunk.
+    pub(crate) chunk: [u64; 3],
+    /// Chunks per brick.
+    pub(crate) brick_chunks: [u64; 3],
+}
+
+/// One possibility on one axis.
+#[derive(Debug, Clone, Copy)]
+struct AxisChoice {
+    chunk: u64,
+    chunks_per_brick: u64,
+    aligned: bool,
+}
+
+/// Chooses chunk and brick for a level of `size`, stored in read units of `unit`, with voxels of
+/// `voxel_bytes` in the Imaris file.
+pub(crate) fn choose(size: [u64; 3], unit: [u64; 3], voxel_bytes: u64) -> Chunking {
+    let choices: [Vec<AxisChoice>; 3] = std::array::from_fn(|axis| axis_choices(size[axis], unit[axis]));
+    let unit_bytes = (0..3)
+        .map(|axis| unit[axis].min(size[axis]))
+        .fold(voxel_bytes, u64::saturating_mul);
+    let brick_limit = BRICK_LIMIT_BYTES.max(unit_bytes.saturating_mul(2));
+    let ideal = ideal_shape(size, voxel_bytes);
+    let mut best: Option<(f64, Chunking)> = None;
+    for z in &choices[0] {
+        for y in &choices[1] {
+            for x in &choices[2] {
+                let picked = [*z, *y, *x];
+                let Some(score) = score(&picked, size, voxel_bytes, brick_limit, &ideal) else {
+                    continue;
+                };
+                if best.is_none_or(|(lowest, _)| score < lowest) {
+                    let chunk = picked.map(|choice| choice.chunk);
+                    let brick_chunks = picked.map(|choice| choice.chunks_per_brick);
+                    best = Some((score, Chunking { chunk, brick_chunks }));
+                }
+            }
+        }
+    }
+    // The choice (1, 1, 1) always scores unless the unit alone exceeds the brick limit, which is
+    // at least the unit; a single voxel per chunk is the formal last resort.
+    best.map_or(Chunking { chunk: [1; 3], brick_chunks: [1; 3] }, |(_, chunking)| chunking)
+}
+
+/// The maker's shape, flattened to the size of the level and scaled to one chunk.
+#[expect(clippy::cast_precision_loss, reason = "a score needs no exact voxel counts")]
+fn ideal_shape(size: [u64; 3], voxel_bytes: u64) -> [f64; 3] {
+    let budget = CHUNK_LIMIT_BYTES as f64 / voxel_bytes as f64;
+    let z = IDEAL_SHAPE[0].min(size[0] as f64);
+    let side = (budget / z).sqrt();
+    let y = side.min(size[1] as f64);
+    let x = (budget / (z * y)).min(size[2] as f64).min(4.0 * side);
+    [z, y, x]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a score needs no exact voxel counts")]
+fn score(
+    picked: &[AxisChoice; 3],
+    size: [u64; 3],
+    voxel_bytes: u64,
+    brick_limit: u64,
+    ideal: &[f64; 3],
+) -> Option<f64> {
+    let bytes = picked.iter().fold(voxel_bytes, |bytes, axis| bytes.saturating_mul(axis.chunk));
+    let brick_bytes =
+        picked.iter().fold(bytes, |bytes, axis| bytes.saturating_mul(axis.chunks_per_brick));
+    if bytes > CHUNK_LIMIT_BYTES || brick_bytes > brick_limit.saturating_mul(4) {
+        return None;
+    }
+    let mut score = 0.0;
+    let mut padded_bytes = voxel_bytes as f64;
+    for (axis, choice) in picked.iter().enumerate() {
+        score += (choice.chunk as f64 / ideal[axis]).ln().abs();
+        let padded = size[axis].div_ceil(choice.chunk) * choice.chunk;
+        score += 2.0 * (padded as f64 / size[axis] as f64).ln();
+        padded_bytes *= padded as f64;
+        if !choice.aligned {
+            score += 3.0;
+        }
+    }
+    let floor = (CHUNK_FLOOR_BYTES as f64).min(padded_bytes);
+    if (bytes as f64) < floor {
+        score += 2.0 * (floor / bytes as f64).ln();
+    }
+    if brick_bytes > brick_limit {
+        score += 4.0 * (brick_bytes as f64 / brick_limit as f64).ln();
+    }
+    Some(score)
+}
+
+fn axis_choices(size: u64, unit: u64) -> Vec<AxisChoice> {
+    let mut choices = Vec::new();
+    let mut add = |chunk: u64, chunks_per_brick: u64, aligned: bool| {
+        if !choices.iter().any(|known: &AxisChoice| known.chunk == chunk) {
+            choices.push(AxisChoice { chunk, chunks_per_brick, aligned });
+        }
+    };
+    if unit >= size {
+        // One unit spans the axis: every chunk length lies inside it.
+        let mut chunk = 1;
+        while chunk < size && chunk <= 4096 {
+            add(chunk, size.div_ceil(chunk), true);
+            chunk *= 2;
+        }
+        if chunk <= 4096 {
+            add(chunk, 1, true);
+        }
+        add(size, 1, true);
+        for parts in 2..=8 {
+            let chunk = size.div_ceil(parts);
+            add(chunk, size.div_ceil(chunk), true);
+        }
+        return choices;
+    }
+    for divisor in divisors(unit) {
+        add(divisor, unit / divisor, true);
+    }
+    let mut multiple = unit * 2;
+    while multiple <= 1024 && multiple < size * 2 {
+        add(multiple, 1, true);
+        multiple *= 2;
+    }
+    let mut chunk = 16;
+    while chunk <= 512 && chunk <= unit {
+        add(chunk, unit.div_ceil(chunk), false);
+        chunk *= 2;
+    }
+    choices
+}
+
+/// Divisors of a unit's length, up to the largest that could be a chunk's side.
+fn divisors(n: u64) -> Vec<u64> {
+    (1..=n.min(4096)).filter(|divisor| n % divisor == 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn brick(chunking: &Chunking) -> [u64; 3] {
+        std::array::from_fn(|axis| chunking.chunk[axis] * chunking.brick_chunks[axis])
+    }
+
+    #[test]
+    fn cubes_map_one_to_one_or_many_to_one() {
+        let chunking = choose([500, 2048, 2048], [64, 64, 64], 2);
+        assert_eq!(brick(&chunking), [64, 64, 64]);
+        let chunking = choose([512, 2048, 2048], [128, 128, 128], 2);
+        assert_eq!(brick(&chunking), [128, 128, 128]);
+        assert!(chunking.chunk.iter().product::<u64>() * 2 >= CHUNK_FLOOR_BYTES);
+    }
+
+    #[test]
+    fn planes_become_slabs_of_bounded_size() {
+        let chunking = choose([300, 4096, 4096], [1, 1024, 1024], 2);
+        let brick = brick(&chunking);
+        assert_eq!(brick[1..], [1024, 1024]);
+        assert!((4..=16).contains(&brick[0]), "{chunking:?}");
+    }
+
+    #[test]
+    fn every_choice_is_a_legal_chunk() {
+        for size in [[1, 8, 8], [3, 40, 30], [1, 244_215, 522_693], [6368, 1600, 12_000], [7, 5105, 5105]] {
+            for unit in [[1, 1021, 1021], [1, 8, 8], [256, 256, 256], [1, 507, 507], [10, 2048, 2048]] {
+                for voxel_bytes in [1, 2, 4] {
+                    let chunking = choose(size, unit, voxel_bytes);
+                    let bytes = chunking.chunk.iter().product::<u64>() * voxel_bytes;
+                    assert!(bytes <= CHUNK_LIMIT_BYTES, "{size:?} {unit:?} {chunking:?}");
+                    assert!(bytes > 4096.min(size.iter().product::<u64>() * voxel_bytes / 16),
+                        "{size:?} {unit:?} {chunking:?}");
+                    let padded: u64 = (0..3)
+                        .map(|a| size[a].div_ceil(chunking.chunk[a]) * chunking.chunk[a])
+                        .product();
+                    assert!(padded <= size.iter().product::<u64>() * 8, "{size:?} {unit:?} {chunking:?}");
+                }
+            }
+        }
+    }
+}

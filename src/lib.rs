@@ -1,0 +1,29 @@
+//! Zarr stores as Imaris files, without converting anything.
+//!
+//! `zarrims-mount SOURCE MOUNTPOINT` shows every Zarr store below a folder as an `.ims` file of its
+//! exact final size. The bytes of such a file are laid out from the store's metadata alone and
+//! produced when they are first read. The layers, of which each knows only those below it:
+//!
+//! ```text
+//! daemon     wiring, readiness, signals, unmount
+//! fuse       the FUSE protocol
+//! fs         names, inodes, handles
+//! image      one virtual file: plan, layout, bricks, reads
+//! ims        the Imaris schema as HDF5      cache   bricks on disk      source   Zarr and OME-NGFF
+//! ```
+//!
+//! `doc/DESIGN.md` tells why it is so.
+
+pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod fs;
+pub mod fuse;
+pub mod image;
+pub mod ims;
+mod list;
+mod logging;
+mod mount;
+pub mod source;
+mod workers;

@@ -1,0 +1,109 @@
+//! Mounting and unmounting.
+//!
+//! `fuser` 0.18 has two traps in its tear-down: its check whether the file system is still mounted is
+//! inverted, so that a session that ends late can unmount a stranger at the same path; and as root it
+//! gives up on a busy mount. So the session is never dropped (its handle is forgotten), and the
+//! unmounting is done here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use fuser::{BackgroundSession, MountOption, Session, SessionACL};
+use rustix::mount::UnmountFlags;
+
+use crate::fuse::Adapter;
+
+/// Threads that talk to the kernel; they never wait for a store.
+const EVENT_THREADS: usize = 4;
+
+/// A mount that is taken away when dropped.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    path: PathBuf,
+    session: Option<BackgroundSession>,
+}
+
+impl Mount {
+    /// Mounts, and returns when the kernel has shaken hands.
+    ///
+    /// # Errors
+    /// The operating system's or `fusermount3`'s reason.
+    pub(crate) fn new(adapter: Adapter, path: &Path, allow_other: bool) -> io::Result<Self> {
+        let mut options = fuser::Config::default();
+        options.mount_options = vec![
+            MountOption::RO,
+            MountOption::NoSuid,
+            MountOption::NoDev,
+            MountOption::NoExec,
+            MountOption::NoAtime,
+            // Without it any local user could read what the source's modes forbid.
+            MountOption::DefaultPermissions,
+            MountOption::FSName("zarrims".to_owned()),
+            MountOption::Subtype("zarrims".to_owned()),
+        ];
+        options.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+        options.n_threads = Some(EVENT_THREADS);
+        let session = Session::new(adapter, path, &options)?.spawn()?;
+        Ok(Self { path: path.to_path_buf(), session: Some(session) })
+    }
+
+    /// Somebody else has unmounted it.
+    pub(crate) fn forget(mut self) {
+        std::mem::forget(self.session.take());
+    }
+
+    /// Unmounts; a busy mount is detached and served until its last file is closed, or until
+    /// `grace` is over. `ended` tells when the session has ended.
+    pub(crate) fn unmount(mut self, ended: &Receiver<()>, grace: Duration) -> io::Result<()> {
+        std::mem::forget(self.session.take());
+        let busy = detach(&self.path)?;
+        if busy {
+            tracing::warn!(grace_s = grace.as_secs(), "files are still open; serving them on");
+        }
+        if ended.recv_timeout(grace).is_err() {
+            tracing::warn!("files are still open; their readers will get errors");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mount {
+    /// Only reached when the daemon fails between mounting and its orderly end.
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            std::mem::forget(session);
+            if let Err(error) = detach(&self.path) {
+                tracing::error!(%error, "cannot unmount");
+            }
+        }
+    }
+}
+
+/// Unmounts, lazily if the mount is busy; tells whether it was.
+fn detach(path: &Path) -> io::Result<bool> {
+    match rustix::mount::unmount(path, UnmountFlags::empty()) {
+        Ok(()) => return Ok(false),
+        Err(rustix::io::Errno::BUSY) => {
+            rustix::mount::unmount(path, UnmountFlags::DETACH)?;
+            return Ok(true);
+        }
+        // Not privileged: the setuid helper does it.
+        Err(rustix::io::Errno::PERM) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    if fusermount(&["-u"], path)? {
+        return Ok(false);
+    }
+    if fusermount(&["-u", "-z"], path)? {
+        return Ok(true);
+    }
+    Err(io::Error::other("fusermount3 -u failed"))
+}
+
+fn fusermount(flags: &[&str], path: &Path) -> io::Result<bool> {
+    let output = Command::new("fusermount3").args(flags).arg("--").arg(path).output()?;
+    Ok(output.status.success())
+}

@@ -1,0 +1,217 @@
+//! Voxel types: what Zarr stores, what an Imaris file can hold, and the way from one to the other.
+//!
+//! Imaris data sets are uint8, uint16 or float32. A type that fits exactly is kept; every other is
+//! converted to float32 without clipping or wrapping: int8, int16 and float16 exactly, 32 and 64-bit
+//! integers exactly up to 2^24 and rounded beyond, float64 by IEEE rounding. NaN stays NaN.
+
+/// Type of the voxels in a Zarr array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the types")]
+pub enum SourceType {
+    Bool,
+    I8,
+    U8,
+    I16,
+    U16,
+    F16,
+    I32,
+    U32,
+    F32,
+    I64,
+    U64,
+    F64,
+}
+
+/// Type of the voxels in the Imaris file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the types")]
+pub enum TargetType {
+    U8,
+    U16,
+    F32,
+}
+
+impl SourceType {
+    /// From the name of a Zarr v3 data type.
+    pub(crate) fn from_zarr_v3(name: &str) -> Option<Self> {
+        Some(match name {
+            "bool" => Self::Bool,
+            "int8" => Self::I8,
+            "uint8" => Self::U8,
+            "int16" => Self::I16,
+            "uint16" => Self::U16,
+            "float16" => Self::F16,
+            "int32" => Self::I32,
+            "uint32" => Self::U32,
+            "float32" => Self::F32,
+            "int64" => Self::I64,
+            "uint64" => Self::U64,
+            "float64" => Self::F64,
+            _ => return None,
+        })
+    }
+
+    /// Size of one voxel.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Bool | Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 | Self::F16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::I64 | Self::U64 | Self::F64 => 8,
+        }
+    }
+
+    /// Whether the values are whole numbers.
+    #[must_use]
+    pub fn is_integer(self) -> bool {
+        !matches!(self, Self::F16 | Self::F32 | Self::F64)
+    }
+
+    /// Whether values beyond 2^24 are rounded on the way to float32.
+    #[must_use]
+    pub fn may_round(self) -> bool {
+        matches!(self, Self::I32 | Self::U32 | Self::I64 | Self::U64)
+    }
+
+    /// The type in the Imaris file.
+    #[must_use]
+    pub fn target(self) -> TargetType {
+        match self {
+            Self::Bool | Self::U8 => TargetType::U8,
+            Self::U16 => TargetType::U16,
+            Self::I8
+            | Self::I16
+            | Self::F16
+            | Self::I32
+            | Self::U32
+            | Self::F32
+            | Self::I64
+            | Self::U64
+            | Self::F64 => TargetType::F32,
+        }
+    }
+}
+
+impl TargetType {
+    /// Size of one voxel.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::U16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// Voxels in source type and native byte order, addressed by element index.
+#[derive(Debug, Clone, Copy)]
+pub struct Pixels<'a> {
+    /// The bytes of all voxels.
+    pub bytes: &'a [u8],
+    /// Their type.
+    pub source_type: SourceType,
+}
+
+/// Copies a row of voxels into a row of the Imaris file (little-endian), converting the type.
+///
+/// `start` is the element index of the first voxel, `stride` the distance to the next in elements;
+/// `out` is a whole number of target voxels and says how many there are. A stride of 0 repeats one
+/// voxel, which is how a fill value is spread.
+///
+/// # Panics
+/// When the row leaves `from`, which the planner's arithmetic excludes.
+pub fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
+    let bytes = from.bytes;
+    match from.source_type {
+        SourceType::Bool => map::<1, 1>(bytes, start, stride, out, |v| [u8::from(v[0] != 0)]),
+        SourceType::U8 => map::<1, 1>(bytes, start, stride, out, |v| v),
+        SourceType::U16 => map::<2, 2>(bytes, start, stride, out, |v| v),
+        SourceType::F32 => map::<4, 4>(bytes, start, stride, out, |v| v),
+        SourceType::I8 => {
+            map::<1, 4>(bytes, start, stride, out, |v| f32::from(i8::from_le_bytes(v)).to_le_bytes());
+        }
+        SourceType::I16 => {
+            map::<2, 4>(bytes, start, stride, out, |v| f32::from(i16::from_le_bytes(v)).to_le_bytes());
+        }
+        SourceType::F16 => map::<2, 4>(bytes, start, stride, out, |v| {
+            half::f16::from_le_bytes(v).to_f32().to_le_bytes()
+        }),
+        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
+        SourceType::I32 => {
+            map::<4, 4>(bytes, start, stride, out, |v| (i32::from_le_bytes(v) as f32).to_le_bytes());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
+        SourceType::U32 => {
+            map::<4, 4>(bytes, start, stride, out, |v| (u32::from_le_bytes(v) as f32).to_le_bytes());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
+        SourceType::I64 => {
+            map::<8, 4>(bytes, start, stride, out, |v| (i64::from_le_bytes(v) as f32).to_le_bytes());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
+        SourceType::U64 => {
+            map::<8, 4>(bytes, start, stride, out, |v| (u64::from_le_bytes(v) as f32).to_le_bytes());
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "IEEE rounding to float32")]
+        SourceType::F64 => {
+            map::<8, 4>(bytes, start, stride, out, |v| (f64::from_le_bytes(v) as f32).to_le_bytes());
+        }
+    }
+}
+
+/// `S` bytes in, `D` bytes out, for every voxel of the row.
+fn map<const S: usize, const D: usize>(
+    bytes: &[u8],
+    start: usize,
+    stride: usize,
+    out: &mut [u8],
+    convert: impl Fn([u8; S]) -> [u8; D],
+) {
+    let (from, _) = bytes.as_chunks::<S>();
+    let (to, _) = out.as_chunks_mut::<D>();
+    if stride == 1 {
+        let from = &from[start..start + to.len()];
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = convert(*from);
+        }
+    } else {
+        for (i, to) in to.iter_mut().enumerate() {
+            *to = convert(from[start + i * stride]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn convert(source_type: SourceType, bytes: &[u8]) -> Vec<u8> {
+        let voxels = bytes.len() / source_type.bytes();
+        let mut out = vec![0; voxels * source_type.target().bytes()];
+        copy_row(Pixels { bytes, source_type }, 0, 1, &mut out);
+        out
+    }
+
+    #[test]
+    fn nothing_clips_or_wraps() {
+        let i8s = convert(SourceType::I8, &[0x80, 0xff, 0x7f]);
+        assert_eq!(i8s, [-128.0_f32, -1.0, 127.0].map(f32::to_le_bytes).concat());
+        let big = convert(SourceType::U64, &u64::MAX.to_le_bytes());
+        assert_eq!(big, 18_446_744_073_709_551_615.0_f32.to_le_bytes());
+        let nan = convert(SourceType::F64, &f64::NAN.to_le_bytes());
+        assert!(f32::from_le_bytes([nan[0], nan[1], nan[2], nan[3]]).is_nan());
+        assert_eq!(convert(SourceType::Bool, &[0, 1, 2]), [0, 1, 1]);
+    }
+
+    #[test]
+    fn strides_pick_voxels() {
+        let mut out = [0; 6];
+        let bytes: Vec<u8> = (0..20).collect();
+        copy_row(Pixels { bytes: &bytes, source_type: SourceType::U16 }, 1, 3, &mut out);
+        assert_eq!(out, [2, 3, 8, 9, 14, 15]);
+        copy_row(Pixels { bytes: &bytes, source_type: SourceType::U16 }, 2, 0, &mut out);
+        assert_eq!(out, [4, 5, 4, 5, 4, 5]);
+    }
+}

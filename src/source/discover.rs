@@ -1,0 +1,245 @@
+//! What a folder is: a plain folder, or a Zarr store, and which images a store holds.
+//!
+//! A store is recognised by its metadata files, not by its name. Groups are walked, arrays and
+//! multiscale groups are not entered. Nothing found is lost silently: what is not an image is in
+//! [`Store::skipped`] with its reason.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::image::ImageSource;
+use super::metadata::{METADATA_FILES, ZarrNode, read_node};
+use super::ome;
+use super::root::{EntryKind, Fingerprint, SourceRoot};
+use super::{SourceError, Unsupported};
+
+/// Nested groups entered within a store.
+const DEPTH_LIMIT: usize = 32;
+
+/// Nodes looked at within a store: the largest plates have some 10^4 fields.
+const NODE_LIMIT: usize = 200_000;
+
+/// What a folder is.
+#[derive(Debug)]
+pub enum Folder {
+    /// No Zarr metadata: a folder to mirror. Holds the state in which it was found so.
+    Plain(Fingerprint),
+    /// A Zarr hierarchy, or something that promised to be one.
+    Store(Box<Store>),
+}
+
+/// The images of a store.
+#[derive(Debug, Default)]
+pub struct Store {
+    /// Images, in the order of their paths.
+    pub images: Vec<Arc<ImageSource>>,
+    /// What is not shown, with paths below the source folder.
+    pub skipped: Vec<(PathBuf, SourceError)>,
+    /// The files all this was read from.
+    pub fingerprint: Fingerprint,
+}
+
+/// Whether a name promises a Zarr store.
+#[must_use]
+pub fn is_store_name(name: &Path) -> bool {
+    let extension = name.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| matches!(extension, "zarr" | "zr"))
+}
+
+/// The reason why a regular file is not shown, for files that promise a store.
+#[must_use]
+pub fn skipped_file(path: &Path) -> Option<SourceError> {
+    let extension = path.extension().and_then(|extension| extension.to_str())?;
+    match extension {
+        "ozx" | "zip" => Some(SourceError::unsupported(path, Unsupported::Zip)),
+        "zarr" | "zr" => Some(SourceError::unsupported(path, Unsupported::NoMetadata)),
+        _ => None,
+    }
+}
+
+/// The reason for a bad link, for links whose name promises a store.
+#[must_use]
+pub fn skipped_link(path: &Path) -> Option<SourceError> {
+    is_store_name(path).then(|| SourceError::unsupported(path, Unsupported::Link))
+}
+
+/// Looks at a folder.
+///
+/// # Errors
+/// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
+/// [`Store::skipped`].
+pub fn inspect(root: &Arc<SourceRoot>, folder: &Path) -> Result<Folder, SourceError> {
+    let mut walk = Walk { root, store: folder, found: Store::default(), nodes: 0 };
+    let node = read_node(root, folder, &mut walk.found.fingerprint);
+    if matches!(node, Ok(None)) {
+        let plain = root.stamp(folder);
+        if root.stamp(&folder.join("attributes.json")).is_some() && is_n5(folder) {
+            walk.found.fingerprint.record_stamp(folder, plain);
+            walk.found.skipped.push(skip(folder, Unsupported::N5));
+            return Ok(Folder::Store(Box::new(walk.found)));
+        }
+        if !is_store_name(folder) {
+            // Metadata files cannot appear without a change of the folder itself.
+            let mut fingerprint = Fingerprint::default();
+            fingerprint.record_stamp(folder, plain);
+            return Ok(Folder::Plain(fingerprint));
+        }
+        walk.found.fingerprint.record_stamp(folder, plain);
+        // Some writers leave out the group metadata at the root.
+        root.list(folder)?;
+        walk.group(Path::new(""), 0);
+        if walk.found.images.is_empty() && walk.found.skipped.is_empty() {
+            walk.found.skipped.push(skip(folder, Unsupported::NoMetadata));
+        }
+        return Ok(Folder::Store(Box::new(walk.found)));
+    }
+    walk.node(Path::new(""), node, 0);
+    let found = &mut walk.found;
+    if found.images.is_empty() && found.skipped.is_empty() {
+        found.skipped.push(skip(folder, Unsupported::NoImage));
+    }
+    Ok(Folder::Store(Box::new(walk.found)))
+}
+
+/// Reads one image that [`inspect`] has found before.
+///
+/// # Errors
+/// [`SourceError`] when it cannot be read any more, or is gone.
+pub fn open_image(
+    root: &Arc<SourceRoot>,
+    store: &Path,
+    image: &str,
+    multiscale: usize,
+) -> Result<ImageSource, SourceError> {
+    let folder = store.join(image);
+    let mut fingerprint = Fingerprint::default();
+    match read_node(root, &folder, &mut fingerprint)? {
+        Some(ZarrNode::Array(node)) => {
+            ImageSource::from_array(root, store, image, &node, fingerprint)
+        }
+        Some(ZarrNode::Group(attributes)) => {
+            let multiscales = ome::multiscales(&attributes);
+            let found = multiscales.get(multiscale).ok_or_else(|| {
+                SourceError::unsupported(&folder, Unsupported::NoImage)
+            })?;
+            ImageSource::from_multiscale(root, store, image, multiscale, found, fingerprint)
+        }
+        None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
+    }
+}
+
+fn is_n5(folder: &Path) -> bool {
+    folder.extension().is_some_and(|extension| extension == "n5")
+}
+
+fn skip(path: &Path, reason: Unsupported) -> (PathBuf, SourceError) {
+    (path.to_path_buf(), SourceError::unsupported(path, reason))
+}
+
+struct Walk<'a> {
+    root: &'a Arc<SourceRoot>,
+    store: &'a Path,
+    found: Store,
+    nodes: usize,
+}
+
+impl Walk<'_> {
+    fn node(&mut self, inside: &Path, node: Result<Option<ZarrNode>, SourceError>, depth: usize) {
+        let folder = self.store.join(inside);
+        self.nodes += 1;
+        match node {
+            Err(error) => self.found.skipped.push((folder, error)),
+            Ok(Some(ZarrNode::Array(node))) => {
+                let fingerprint = self.own_fingerprint(&folder);
+                let image = inside.to_string_lossy();
+                let image =
+                    ImageSource::from_array(self.root, self.store, &image, &node, fingerprint);
+                self.image(&folder, image);
+            }
+            Ok(Some(ZarrNode::Group(attributes))) => {
+                let multiscales = ome::multiscales(&attributes);
+                if multiscales.is_empty() {
+                    self.group(inside, depth);
+                    return;
+                }
+                if ome::is_label(&attributes) {
+                    self.found.skipped.push(skip(&folder, Unsupported::Label));
+                    return;
+                }
+                for (index, multiscale) in multiscales.iter().enumerate() {
+                    let fingerprint = self.own_fingerprint(&folder);
+                    let image = ImageSource::from_multiscale(
+                        self.root,
+                        self.store,
+                        &inside.to_string_lossy(),
+                        index,
+                        multiscale,
+                        fingerprint,
+                    );
+                    self.image(&folder, image);
+                }
+                self.labels(&folder);
+            }
+            Ok(None) => self.group(inside, depth),
+        }
+    }
+
+    /// The metadata files of one node, as they were when it was read.
+    fn own_fingerprint(&self, folder: &Path) -> Fingerprint {
+        let mut own = Fingerprint::default();
+        for name in METADATA_FILES {
+            own.copy_from(&self.found.fingerprint, &folder.join(name));
+        }
+        own
+    }
+
+    fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
+        match image {
+            Ok(image) => {
+                for (path, stamp) in image.fingerprint.entries() {
+                    self.found.fingerprint.record_stamp(path, stamp);
+                }
+                self.found.images.push(Arc::new(image));
+            }
+            Err(error) => self.found.skipped.push((folder.to_path_buf(), error)),
+        }
+    }
+
+    /// Enters a group that is no image.
+    fn group(&mut self, inside: &Path, depth: usize) {
+        let folder = self.store.join(inside);
+        self.found.fingerprint.record(self.root, &folder);
+        if depth >= DEPTH_LIMIT || self.nodes >= NODE_LIMIT {
+            let limit = if depth >= DEPTH_LIMIT { DEPTH_LIMIT } else { NODE_LIMIT };
+            self.found.skipped.push(skip(&folder, Unsupported::TooDeep(limit)));
+            return;
+        }
+        let entries = match self.root.list(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.found.skipped.push((folder, error));
+                return;
+            }
+        };
+        for entry in entries {
+            if matches!(entry.kind, EntryKind::Directory | EntryKind::LinkedDirectory) {
+                let inside = inside.join(&entry.name);
+                let path = self.store.join(&inside);
+                let node = read_node(self.root, &path, &mut self.found.fingerprint);
+                self.node(&inside, node, depth + 1);
+            }
+        }
+    }
+
+    /// Names the label images that are not shown.
+    fn labels(&mut self, folder: &Path) {
+        let labels = folder.join("labels");
+        let node = read_node(self.root, &labels, &mut self.found.fingerprint);
+        if let Ok(Some(ZarrNode::Group(attributes))) = node {
+            for name in ome::label_names(&attributes) {
+                let path = labels.join(&name);
+                self.found.skipped.push(skip(&path, Unsupported::Label));
+            }
+        }
+    }
+}

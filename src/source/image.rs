@@ -1,0 +1,435 @@
+//! One image of a store: its levels as arrays, its axes in the order (t, c, z, y, x), and what its
+//! metadata says of size, time and channels.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::array::ZarrArray;
+use super::convert::SourceType;
+use super::metadata::{ArrayNode, ZarrNode, read_node};
+use super::ome::{Axis, Multiscale, Transform};
+use super::root::{Fingerprint, SourceRoot};
+use super::{SourceError, Unsupported, units};
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Measured intensities.
+    Image,
+    /// Object numbers.
+    Label,
+}
+
+/// One image, ready to be planned and read.
+#[derive(Debug)]
+pub struct ImageSource {
+    /// Path of the store below the source folder.
+    pub store: PathBuf,
+    /// Path of the multiscales group, or of the plain array, within the store; empty for its root.
+    pub image: String,
+    /// Which entry of `multiscales`.
+    pub multiscale: usize,
+    /// What the image is for.
+    pub role: Role,
+    /// Name from the metadata.
+    pub name: Option<String>,
+    /// Levels with the same type, time points and channels; finest first, never empty.
+    pub levels: Vec<LevelSource>,
+    /// Edge of a voxel of level 0 in micrometres, order (x, y, z).
+    pub voxel_um: [f64; 3],
+    /// Translation of level 0 in micrometres, order (x, y, z).
+    pub origin_um: [f64; 3],
+    /// Interval between time points in seconds, where stated.
+    pub time_step_s: Option<f64>,
+    /// Display settings, as many as the metadata lists.
+    pub channels: Vec<ChannelSource>,
+    /// What was left out or assumed, one line each, for the log.
+    pub notes: Vec<String>,
+    /// State of the metadata files all this was read from.
+    pub fingerprint: Fingerprint,
+}
+
+/// Display settings of one channel; `None` where the metadata states nothing usable.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChannelSource {
+    /// Label.
+    pub name: Option<String>,
+    /// Red, green, blue.
+    pub color: Option<[u8; 3]>,
+    /// Display window (start, end), finite and increasing.
+    pub window: Option<(f64, f64)>,
+}
+
+/// One resolution level of a store.
+#[derive(Debug, Clone)]
+pub struct LevelSource {
+    /// The voxels.
+    pub array: Arc<ZarrArray>,
+    /// Which dimension of the array is t, c, z, y, x; `None`: the axis has length one.
+    pub axes: [Option<usize>; 5],
+    /// Path of the array within the store.
+    pub path: String,
+    /// Scale relative to level 0, order (z, y, x), where stated.
+    pub relative_scale: Option<[f64; 3]>,
+}
+
+impl LevelSource {
+    /// Lengths in voxels, order (t, c, z, y, x).
+    #[must_use]
+    pub fn shape(&self) -> [u64; 5] {
+        self.axes.map(|axis| axis.map_or(1, |axis| self.array.shape()[axis]))
+    }
+
+    /// Shape of a read unit in voxels, order (t, c, z, y, x).
+    #[must_use]
+    pub fn unit_shape(&self) -> [u64; 5] {
+        self.axes.map(|axis| axis.map_or(1, |axis| self.array.unit_shape()[axis]))
+    }
+
+    /// Distance in voxels, within a decoded read unit, between neighbours along (t, c, z, y, x).
+    #[must_use]
+    pub fn unit_strides(&self) -> [u64; 5] {
+        let shape = self.array.unit_shape();
+        self.axes.map(|axis| axis.map_or(0, |axis| shape[axis + 1..].iter().product()))
+    }
+
+    /// Position of a unit for [`ZarrArray::read_unit`] from its position along (t, c, z, y, x).
+    #[must_use]
+    pub fn unit_position(&self, tczyx: [u64; 5]) -> Vec<u64> {
+        let mut position = vec![0; self.array.shape().len()];
+        for (axis, at) in self.axes.iter().zip(tczyx) {
+            if let Some(axis) = *axis {
+                position[axis] = at;
+            }
+        }
+        position
+    }
+}
+
+impl ImageSource {
+    /// Type of the stored voxels.
+    #[must_use]
+    pub fn source_type(&self) -> SourceType {
+        self.levels[0].array.source_type()
+    }
+
+    /// An array without OME metadata: one level, 1 um voxels.
+    ///
+    /// # Errors
+    /// [`SourceError`] when it is not an image.
+    pub(crate) fn from_array(
+        root: &Arc<SourceRoot>,
+        store: &Path,
+        image: &str,
+        node: &ArrayNode,
+        fingerprint: Fingerprint,
+    ) -> Result<Self, SourceError> {
+        let folder = store.join(image);
+        let array = ZarrArray::open(root, &folder, node)?;
+        let dimensions = array.shape().len();
+        let named = node.dimension_names().filter(|names| names.len() == dimensions).and_then(|names| {
+            let axes: Vec<Axis> =
+                names.into_iter().map(|name| Axis { name, ..Axis::default() }).collect();
+            map_axes(&axes, array.shape()).ok()
+        });
+        let axes = match named {
+            Some(axes) => axes,
+            None => positional_axes(dimensions).map_err(|e| SourceError::unsupported(&folder, e))?,
+        };
+        let level = LevelSource {
+            array: Arc::new(array),
+            axes,
+            path: image.to_owned(),
+            relative_scale: None,
+        };
+        Ok(Self {
+            store: store.to_path_buf(),
+            image: image.to_owned(),
+            multiscale: 0,
+            role: Role::Image,
+            name: None,
+            levels: vec![level],
+            voxel_um: [1.0; 3],
+            origin_um: [0.0; 3],
+            time_step_s: None,
+            channels: Vec::new(),
+            notes: Vec::new(),
+            fingerprint,
+        })
+    }
+
+    /// One entry of `multiscales`. Levels that cannot be used are left out and noted.
+    ///
+    /// # Errors
+    /// [`SourceError`] when the first level cannot be read or is not an image.
+    pub(crate) fn from_multiscale(
+        root: &Arc<SourceRoot>,
+        store: &Path,
+        image: &str,
+        index: usize,
+        multiscale: &Multiscale,
+        mut fingerprint: Fingerprint,
+    ) -> Result<Self, SourceError> {
+        let group = store.join(image);
+        let mut notes = Vec::new();
+        let mut levels: Vec<LevelSource> = Vec::new();
+        let mut finest: Option<&Transform> = None;
+        for dataset in &multiscale.datasets {
+            let opened = open_level(root, store, image, &dataset.path, &mut fingerprint)
+                .and_then(|(path, array)| {
+                    let axes = level_axes(multiscale, array.shape())
+                        .map_err(|reason| SourceError::unsupported(&group, reason))?;
+                    Ok(LevelSource { array: Arc::new(array), axes, path, relative_scale: None })
+                });
+            let mut level = match opened {
+                Ok(level) => level,
+                // Without its finest level an image would lie about its size.
+                Err(error) if levels.is_empty() => return Err(error),
+                Err(error) => {
+                    notes.push(format!("level {:?} left out: {error}", dataset.path));
+                    continue;
+                }
+            };
+            if let (Some(first), Some(transform)) = (levels.first(), finest) {
+                if let Err(reason) = fits(first, levels.last().unwrap_or(first), &level) {
+                    notes.push(format!("level {:?} left out: {reason}", dataset.path));
+                    continue;
+                }
+                level.relative_scale = relative_scale(transform, &dataset.transform, &level.axes);
+            } else {
+                finest = Some(&dataset.transform);
+            }
+            levels.push(level);
+        }
+        let (Some(first), Some(transform)) = (levels.first(), finest) else {
+            let names = multiscale.datasets.len();
+            let reason = Unsupported::NoLevel(format!("{names} datasets listed"));
+            return Err(SourceError::unsupported(group, reason));
+        };
+        if transform.simplified {
+            notes.push("rotation or shear of the image is not applied".to_owned());
+        }
+        let stored_axes = multiscale.axes.as_deref().unwrap_or(&[]);
+        let unit = |axis: usize| stored_axes.get(axis).and_then(|axis| axis.unit.as_deref());
+        let mut voxel_um = [1.0; 3];
+        let mut origin_um = [0.0; 3];
+        for (slot, axis) in [4, 3, 2].into_iter().enumerate() {
+            let Some(axis) = first.axes[axis] else { continue };
+            let factor = unit(axis).and_then(units::micrometres).unwrap_or(1.0);
+            if let Some(scale) = transform.scale_of(axis) {
+                let voxel = scale * factor;
+                if VOXEL_RANGE_UM.contains(&voxel) {
+                    voxel_um[slot] = voxel;
+                } else {
+                    notes.push(format!("voxel size {voxel} um replaced by 1 um"));
+                }
+            }
+            let origin = transform.translation_of(axis) * factor;
+            if origin.abs() < *VOXEL_RANGE_UM.end() {
+                origin_um[slot] = origin;
+            }
+        }
+        let time_step_s = first.axes[0].and_then(|axis| {
+            let factor = unit(axis).and_then(units::seconds).unwrap_or(1.0);
+            transform.scale_of(axis).map(|scale| scale * factor)
+        });
+        let channels = multiscale.channels.iter().map(|channel| ChannelSource {
+            name: channel.label.clone(),
+            color: channel.color,
+            window: channel.window,
+        });
+        Ok(Self {
+            store: store.to_path_buf(),
+            image: image.to_owned(),
+            multiscale: index,
+            role: Role::Image,
+            name: multiscale.name.clone(),
+            voxel_um,
+            origin_um,
+            time_step_s: time_step_s.filter(|step| step.is_finite() && *step > 0.0),
+            channels: channels.collect(),
+            levels,
+            notes,
+            fingerprint,
+        })
+    }
+}
+
+/// Voxel edges taken at their word: from a picometre to a kilometre.
+const VOXEL_RANGE_UM: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
+
+/// Opens the array of a level; the path may not leave the store.
+fn open_level(
+    root: &Arc<SourceRoot>,
+    store: &Path,
+    image: &str,
+    path: &str,
+    fingerprint: &mut Fingerprint,
+) -> Result<(String, ZarrArray), SourceError> {
+    let mut inside = PathBuf::from(image);
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => inside.push(name),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                let reason = Unsupported::PathEscapes(path.to_owned());
+                return Err(SourceError::unsupported(store.join(image), reason));
+            }
+        }
+    }
+    let folder = store.join(&inside);
+    match read_node(root, &folder, fingerprint)? {
+        Some(ZarrNode::Array(node)) => {
+            let array = ZarrArray::open(root, &folder, &node)?;
+            Ok((inside.to_string_lossy().into_owned(), array))
+        }
+        Some(ZarrNode::Group(_)) | None => {
+            let reason = Unsupported::NoLevel(format!("no array at {path:?}"));
+            Err(SourceError::unsupported(folder, reason))
+        }
+    }
+}
+
+/// Whether a coarser level belongs to the same image.
+fn fits(finest: &LevelSource, above: &LevelSource, level: &LevelSource) -> Result<(), String> {
+    if level.array.source_type() != finest.array.source_type() {
+        return Err("another data type than the finest level".to_owned());
+    }
+    let (shape, before) = (level.shape(), above.shape());
+    if shape[..2] != before[..2] {
+        return Err(format!("{} time points and {} channels", shape[0], shape[1]));
+    }
+    if shape[2..].iter().zip(&before[2..]).any(|(own, above)| own > above) {
+        return Err("larger than the level above".to_owned());
+    }
+    Ok(())
+}
+
+fn relative_scale(finest: &Transform, own: &Transform, axes: &[Option<usize>; 5]) -> Option<[f64; 3]> {
+    let ratio = |axis: Option<usize>| match axis {
+        None => Some(1.0),
+        Some(axis) => {
+            let ratio = own.scale_of(axis)? / finest.scale_of(axis)?;
+            (ratio.is_finite() && ratio > 0.0).then_some(ratio)
+        }
+    };
+    Some([ratio(axes[2])?, ratio(axes[3])?, ratio(axes[4])?])
+}
+
+fn level_axes(multiscale: &Multiscale, shape: &[u64]) -> Result<[Option<usize>; 5], Unsupported> {
+    match &multiscale.axes {
+        Some(axes) if axes.len() == shape.len() => map_axes(axes, shape),
+        Some(axes) => {
+            Err(Unsupported::AxesMismatch { axes: axes.len(), dimensions: shape.len() })
+        }
+        None => positional_axes(shape.len()),
+    }
+}
+
+/// Finds t, c, z, y, x by name, then by type. An axis of another name is dropped if it has length
+/// one, and is the channel axis if there is no other.
+fn map_axes(axes: &[Axis], shape: &[u64]) -> Result<[Option<usize>; 5], Unsupported> {
+    let by_name = |axis: &Axis| {
+        Some(match axis.name.to_lowercase().as_str() {
+            "t" | "time" => 0,
+            "c" | "ch" | "channel" | "channels" => 1,
+            "z" => 2,
+            "y" => 3,
+            "x" => 4,
+            _ => return None,
+        })
+    };
+    let mut mapped = [None; 5];
+    let mut unnamed = Vec::new();
+    for (at, axis) in axes.iter().enumerate() {
+        match by_name(axis) {
+            Some(slot) if mapped[slot].is_none() => mapped[slot] = Some(at),
+            Some(_) => return Err(Unsupported::DuplicateAxis(axis.name.clone())),
+            None => unnamed.push(at),
+        }
+    }
+    // Space axes without usable names fill z, y, x from the back, in their order.
+    let is_kind = |at: &usize, kind: &str| axes[*at].kind.as_deref() == Some(kind);
+    let spaces: Vec<usize> = unnamed.iter().copied().filter(|at| is_kind(at, "space")).collect();
+    let free: Vec<usize> = (2..5).filter(|&slot| mapped[slot].is_none()).collect();
+    if spaces.len() <= free.len() {
+        for (slot, at) in free.into_iter().rev().zip(spaces.into_iter().rev()) {
+            mapped[slot] = Some(at);
+        }
+    }
+    for at in unnamed {
+        if mapped.contains(&Some(at)) {
+            continue;
+        }
+        let slot = if is_kind(&at, "time") { 0 } else { 1 };
+        if shape[at] == 1 {
+            // Nothing is lost.
+        } else if mapped[slot].is_none() {
+            mapped[slot] = Some(at);
+        } else {
+            return Err(Unsupported::UnknownAxis(axes[at].name.clone()));
+        }
+    }
+    if mapped[3].is_none() || mapped[4].is_none() {
+        return Err(Unsupported::Member("y and x axes"));
+    }
+    Ok(mapped)
+}
+
+/// Arrays without usable names: yx, zyx, czyx, tczyx.
+fn positional_axes(dimensions: usize) -> Result<[Option<usize>; 5], Unsupported> {
+    Ok(match dimensions {
+        2 => [None, None, None, Some(0), Some(1)],
+        3 => [None, None, Some(0), Some(1), Some(2)],
+        4 => [None, Some(0), Some(1), Some(2), Some(3)],
+        5 => [Some(0), Some(1), Some(2), Some(3), Some(4)],
+        other => return Err(Unsupported::Dimensions(other)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axes(names: &[&str]) -> Vec<Axis> {
+        names.iter().map(|name| Axis { name: (*name).to_owned(), ..Axis::default() }).collect()
+    }
+
+    #[test]
+    fn names_in_any_order_and_case() {
+        let found = map_axes(&axes(&["C", "x", "Y", "z"]), &[2, 9, 8, 7]);
+        assert_eq!(found, Ok([None, Some(0), Some(3), Some(2), Some(1)]));
+        let twice = map_axes(&axes(&["y", "y", "x"]), &[2, 2, 2]);
+        assert_eq!(twice, Err(Unsupported::DuplicateAxis("y".into())));
+    }
+
+    #[test]
+    fn other_axes_are_dropped_or_become_channels() {
+        assert_eq!(
+            map_axes(&axes(&["s", "y", "x"]), &[1, 8, 9]),
+            Ok([None, None, None, Some(1), Some(2)])
+        );
+        assert_eq!(
+            map_axes(&axes(&["angle", "y", "x"]), &[4, 8, 9]),
+            Ok([None, Some(0), None, Some(1), Some(2)])
+        );
+        assert_eq!(
+            map_axes(&axes(&["angle", "c", "y", "x"]), &[4, 2, 8, 9]),
+            Err(Unsupported::UnknownAxis("angle".into()))
+        );
+    }
+
+    #[test]
+    fn types_decide_where_names_do_not() {
+        let space = |name: &str| Axis {
+            name: name.to_owned(),
+            kind: Some("space".to_owned()),
+            unit: None,
+        };
+        let named = [space("depth"), space("height"), space("width")];
+        assert_eq!(
+            map_axes(&named, &[5, 6, 7]),
+            Ok([None, None, Some(0), Some(1), Some(2)])
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! The source folder: the only place where files of a store are opened.
+//!
+//! Every open goes through `openat2(2)` with `RESOLVE_BENEATH`, so that no symbolic link, `..` or
+//! rename race leads out of the folder the user named; the kernel, not a string comparison, is the
+//! judge. Files are opened with `O_NONBLOCK` and must be regular, so a FIFO or a device is an error
+//! instead of a hang. Nothing here opens for writing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::SourceError;
+
+/// Largest metadata file read: consolidated metadata of a plate with 10^5 arrays stays below it.
+const METADATA_LIMIT_BYTES: u64 = 64 << 20;
+
+/// `openat2` asks for another try when a rename happened while it resolved the path.
+const OPEN_ATTEMPTS: usize = 16;
+
+/// The folder that holds the stores, opened once.
+#[derive(Debug)]
+pub struct SourceRoot {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// What identifies the state of one file: enough to notice a rewrite, a replacement, a growth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileStamp {
+    /// Inode number.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of last modification, seconds since the epoch.
+    pub mtime_s: i64,
+    /// Nanoseconds of the modification time.
+    pub mtime_ns: u32,
+}
+
+impl FileStamp {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            ino: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_s: stat.st_mtime,
+            mtime_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        }
+    }
+
+    /// Time of last modification.
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        let whole = Duration::from_secs(self.mtime_s.unsigned_abs());
+        let epoch = SystemTime::UNIX_EPOCH;
+        let base = if self.mtime_s < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
+        base.unwrap_or(epoch) + Duration::from_nanos(u64::from(self.mtime_ns))
+    }
+}
+
+/// The files and folders an answer was computed from, with the state they were in (`None`: absent).
+/// While it [is current](Fingerprint::is_current), the answer need not be computed again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    entries: BTreeMap<PathBuf, Option<FileStamp>>,
+}
+
+impl Fingerprint {
+    /// Adds a path in the state it is in now.
+    pub(crate) fn record(&mut self, root: &SourceRoot, path: &Path) -> Option<FileStamp> {
+        let stamp = root.stamp(path);
+        self.record_stamp(path, stamp);
+        stamp
+    }
+
+    /// Adds a path in the state given.
+    pub(crate) fn record_stamp(&mut self, path: &Path, stamp: Option<FileStamp>) {
+        self.entries.entry(path.to_path_buf()).or_insert(stamp);
+    }
+
+    /// Takes over the recorded state of one path.
+    pub(crate) fn copy_from(&mut self, other: &Self, path: &Path) {
+        if let Some(stamp) = other.entries.get(path) {
+            self.record_stamp(path, *stamp);
+        }
+    }
+
+    /// Whether every file is still in the recorded state.
+    #[must_use]
+    pub fn is_current(&self, root: &SourceRoot) -> bool {
+        self.entries.iter().all(|(path, stamp)| root.stamp(path) == *stamp)
+    }
+
+    /// The newest modification time of the files.
+    #[must_use]
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.entries.values().flatten().map(FileStamp::modified).max()
+    }
+
+    /// Paths and states, in the order of the paths.
+    pub fn entries(&self) -> impl Iterator<Item = (&Path, Option<FileStamp>)> {
+        self.entries.iter().map(|(path, stamp)| (path.as_path(), *stamp))
+    }
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Name, any bytes but `/` and NUL.
+    pub name: OsString,
+    /// What the name is.
+    pub kind: EntryKind,
+}
+
+/// What a folder entry is, after following a symbolic link within the source folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A folder.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link to a folder that is not one of its own ancestors.
+    LinkedDirectory,
+    /// A symbolic link that is broken, circular, or leads out of the source folder.
+    BadLink,
+    /// Socket, device, FIFO.
+    Other,
+}
+
+impl SourceRoot {
+    /// Opens the folder.
+    ///
+    /// # Errors
+    /// The operating system's reason, when it is not a folder that can be read.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { dir, path: path.to_path_buf() })
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor of the folder, for `statfs`.
+    #[must_use]
+    pub fn as_fd(&self) -> impl AsFd + '_ {
+        &self.dir
+    }
+
+    fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let mut attempt = 0;
+        loop {
+            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// Opens a regular file for reading, with its state.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such name; any other error when there is one and it is not a
+    /// regular file below the source folder that may be read.
+    pub fn open_file(&self, path: &Path) -> io::Result<(File, FileStamp)> {
+        let fd = self.open_beneath(path, OFlags::RDONLY)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((File::from(fd), FileStamp::of(&stat))),
+            FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+
+    /// The state of a file or folder, `None` when it cannot be reached.
+    #[must_use]
+    pub fn stamp(&self, path: &Path) -> Option<FileStamp> {
+        let fd = self.open_beneath(path, OFlags::PATH).ok()?;
+        rustix::fs::fstat(&fd).ok().map(|stat| FileStamp::of(&stat))
+    }
+
+    /// Whether the path is a folder below the source folder.
+    #[must_use]
+    pub fn is_dir(&self, path: &Path) -> bool {
+        self.open_beneath(path, OFlags::PATH | OFlags::DIRECTORY).is_ok()
+    }
+
+    /// Permission bits, owner and group of a file or folder.
+    #[must_use]
+    pub fn owner(&self, path: &Path) -> Option<(u32, u32, u32)> {
+        let fd = self.open_beneath(path, OFlags::PATH).ok()?;
+        let stat = rustix::fs::fstat(&fd).ok()?;
+        Some((stat.st_mode & 0o777, stat.st_uid, stat.st_gid))
+    }
+
+    /// Reads a metadata file whole; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`] and [`SourceError::MetadataTooLarge`].
+    pub fn read_metadata(
+        &self,
+        path: &Path,
+    ) -> Result<Option<(Vec<u8>, FileStamp)>, SourceError> {
+        let (file, stamp) = match self.open_file(path) {
+            Ok(opened) => opened,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(SourceError::io(path, error)),
+        };
+        if stamp.size > METADATA_LIMIT_BYTES {
+            return Err(SourceError::MetadataTooLarge {
+                path: path.to_path_buf(),
+                bytes: stamp.size,
+                limit: METADATA_LIMIT_BYTES,
+            });
+        }
+        let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
+        Ok(Some((bytes, stamp)))
+    }
+
+    /// The entries of a folder, sorted by name.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`] when the folder cannot be read.
+    pub fn list(&self, path: &Path) -> Result<Vec<DirEntry>, SourceError> {
+        let fail = |errno: Errno| SourceError::io(path, errno.into());
+        let fd = self
+            .open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(fail)?;
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&fd).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let mut file_type = entry.file_type();
+            if file_type == FileType::Unknown {
+                file_type = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode));
+            }
+            let kind = match file_type {
+                FileType::Directory => EntryKind::Directory,
+                FileType::RegularFile => EntryKind::File,
+                FileType::Symlink => self.link_kind(path, &path.join(&name)),
+                _ => EntryKind::Other,
+            };
+            entries.push(DirEntry { name, kind });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Follows a link; a link to the folder it stands in, or to one above, is a circle.
+    fn link_kind(&self, folder: &Path, link: &Path) -> EntryKind {
+        let identity = |path: &Path| {
+            let fd = self.open_beneath(path, OFlags::PATH).ok()?;
+            let stat = rustix::fs::fstat(&fd).ok()?;
+            Some((stat.st_dev, stat.st_ino, FileType::from_raw_mode(stat.st_mode)))
+        };
+        match identity(link) {
+            Some((_, _, FileType::RegularFile)) => EntryKind::File,
+            Some(target @ (_, _, FileType::Directory)) => {
+                let circle = folder.ancestors().any(|above| identity(above) == Some(target));
+                if circle { EntryKind::BadLink } else { EntryKind::LinkedDirectory }
+            }
+            Some(_) => EntryKind::Other,
+            None => EntryKind::BadLink,
+        }
+    }
+}
