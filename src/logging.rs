@@ -14,8 +14,8 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
         (_, 1) => "debug",
         _ => "trace",
     };
-    // `fuser` tells its own story at `info`.
-    let default = format!("{level},fuser={}", if verbose > 1 { "debug" } else { "warn" });
+    // `fuser` warns of every operation that is rightly not there.
+    let default = format!("{level},fuser={}", if verbose > 1 { "debug" } else { "error" });
     let filter = EnvFilter::try_from_env("ZARRIMS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

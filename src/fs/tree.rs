@@ -22,7 +22,7 @@ use crate::cache::ImageId;
 use crate::image::{Engine, VirtualFile};
 use crate::source::discover::{self, Folder};
 use crate::source::image::Role;
-use crate::source::root::{DirEntry, EntryKind};
+use crate::source::root::{DirEntry, EntryKind, join};
 use crate::source::{Fingerprint, SourceRoot};
 
 use super::FsError;
@@ -445,7 +445,7 @@ impl Tree {
                 let mut files = Vec::new();
                 for image in store.images {
                     for note in &image.notes {
-                        let path = image.store.join(&image.image);
+                        let path = join(&image.store, Path::new(&image.image));
                         tracing::info!(path = %path.display(), "{note}");
                     }
                     match VirtualFile::new(&self.root, image.clone(), self.engine.clone()) {
@@ -461,7 +461,7 @@ impl Tree {
                             id: file.id(),
                             modified: image.fingerprint.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                         }),
-                        Err(error) => skip(&image.store.join(&image.image), &error.to_string()),
+                        Err(error) => skip(&join(&image.store, Path::new(&image.image)), &error.to_string()),
                     }
                 }
                 found.files = Some(files);
@@ -523,7 +523,7 @@ impl Tree {
         let stem = path.file_name().unwrap_or_default().to_owned();
         let mut folders: BTreeMap<PathBuf, BTreeMap<OsString, Ino>> = BTreeMap::new();
         folders.entry(PathBuf::new()).or_default();
-        let folder_ino = |inside: &Path| Ino::derive(b'd', &path.join(inside), 0);
+        let folder_ino = |inside: &Path| Ino::derive(b'd', &join(&path, inside), 0);
         for file in files {
             let mut parts =
                 naming::path_in_store(&stem, &file.image, file.multiscale, file.name.as_deref());
@@ -543,7 +543,7 @@ impl Tree {
             } else {
                 last
             };
-            let ino = self.know_file(folder_ino(&inside), path.join(&inside).join(&name), file);
+            let ino = self.know_file(folder_ino(&inside), join(&path, &inside).join(&name), file);
             siblings.insert(name, ino);
         }
         let store = files.first().map(|file| file.store.clone()).unwrap_or_default();
@@ -556,9 +556,7 @@ impl Tree {
             let mut attributes = self.folder_attributes(ino, &store);
             attributes.modified = files.iter().map(|file| file.modified).max().unwrap_or(attributes.modified);
             let content = Content::StoreFolder { names: Mutex::new(names) };
-            // `join` of an empty path would add a slash.
-            let path = if inside.as_os_str().is_empty() { path.clone() } else { path.join(&inside) };
-            self.know(Node { attributes, parent: above, path, content });
+            self.know(Node { attributes, parent: above, path: join(&path, &inside), content });
         }
         folder_ino(Path::new(""))
     }

@@ -1,5 +1,6 @@
 //! Reads of byte ranges of one virtual file.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
@@ -9,6 +10,7 @@ use crate::cache::{BrickKey, ImageId, Slot};
 use crate::ims::{ChunkIndex, build_skeleton};
 use crate::source::SourceRoot;
 use crate::source::image::ImageSource;
+use crate::source::root::join;
 
 use super::ImageError;
 use super::engine::{Brick, Engine, Mode, Produced};
@@ -221,7 +223,7 @@ impl VirtualFile {
             }
         };
         if let Err(error) = &result {
-            let store = self.source.store.join(&self.source.image);
+            let store = join(&self.source.store, Path::new(&self.source.image));
             tracing::error!(store = %store.display(), ?brick, %error, "cannot produce voxels");
         }
         result

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::image::ImageSource;
 use super::metadata::{METADATA_FILES, ZarrNode, read_node};
 use super::ome;
-use super::root::{EntryKind, Fingerprint, SourceRoot};
+use super::root::{EntryKind, Fingerprint, SourceRoot, join};
 use super::{SourceError, Unsupported};
 
 /// Nested groups entered within a store.
@@ -111,7 +111,7 @@ pub fn open_image(
     image: &str,
     multiscale: usize,
 ) -> Result<ImageSource, SourceError> {
-    let folder = store.join(image);
+    let folder = join(store, Path::new(image));
     let mut fingerprint = Fingerprint::default();
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
@@ -145,7 +145,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn node(&mut self, inside: &Path, node: Result<Option<ZarrNode>, SourceError>, depth: usize) {
-        let folder = self.store.join(inside);
+        let folder = join(self.store, inside);
         self.nodes += 1;
         match node {
             Err(error) => self.found.skipped.push((folder, error)),
@@ -207,7 +207,7 @@ impl Walk<'_> {
 
     /// Enters a group that is no image.
     fn group(&mut self, inside: &Path, depth: usize) {
-        let folder = self.store.join(inside);
+        let folder = join(self.store, inside);
         self.found.fingerprint.record(self.root, &folder);
         if depth >= DEPTH_LIMIT || self.nodes >= NODE_LIMIT {
             let limit = if depth >= DEPTH_LIMIT { DEPTH_LIMIT } else { NODE_LIMIT };
@@ -224,7 +224,7 @@ impl Walk<'_> {
         for entry in entries {
             if matches!(entry.kind, EntryKind::Directory | EntryKind::LinkedDirectory) {
                 let inside = inside.join(&entry.name);
-                let path = self.store.join(&inside);
+                let path = join(self.store, &inside);
                 let node = read_node(self.root, &path, &mut self.found.fingerprint);
                 self.node(&inside, node, depth + 1);
             }

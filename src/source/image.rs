@@ -8,7 +8,7 @@ use super::array::ZarrArray;
 use super::convert::SourceType;
 use super::metadata::{ArrayNode, ZarrNode, read_node};
 use super::ome::{Axis, Multiscale, Transform};
-use super::root::{Fingerprint, SourceRoot};
+use super::root::{Fingerprint, SourceRoot, join};
 use super::{SourceError, Unsupported, units};
 
 /// What an image is for.
@@ -124,7 +124,7 @@ impl ImageSource {
         node: &ArrayNode,
         fingerprint: Fingerprint,
     ) -> Result<Self, SourceError> {
-        let folder = store.join(image);
+        let folder = join(store, Path::new(image));
         let array = ZarrArray::open(root, &folder, node)?;
         let dimensions = array.shape().len();
         let named = node.dimension_names().filter(|names| names.len() == dimensions).and_then(|names| {
@@ -170,7 +170,7 @@ impl ImageSource {
         multiscale: &Multiscale,
         mut fingerprint: Fingerprint,
     ) -> Result<Self, SourceError> {
-        let group = store.join(image);
+        let group = join(store, Path::new(image));
         let mut notes = Vec::new();
         let mut levels: Vec<LevelSource> = Vec::new();
         let mut finest: Option<&Transform> = None;
@@ -273,11 +273,11 @@ fn open_level(
             Component::CurDir => {}
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
                 let reason = Unsupported::PathEscapes(path.to_owned());
-                return Err(SourceError::unsupported(store.join(image), reason));
+                return Err(SourceError::unsupported(join(store, Path::new(image)), reason));
             }
         }
     }
-    let folder = store.join(&inside);
+    let folder = join(store, &inside);
     match read_node(root, &folder, fingerprint)? {
         Some(ZarrNode::Array(node)) => {
             let array = ZarrArray::open(root, &folder, &node)?;

@@ -111,6 +111,12 @@ impl Fingerprint {
     }
 }
 
+/// `folder/inside`, without the slash that [`Path::join`] puts behind `folder` where `inside` is empty.
+#[must_use]
+pub fn join(folder: &Path, inside: &Path) -> PathBuf {
+    if inside.as_os_str().is_empty() { folder.to_path_buf() } else { folder.join(inside) }
+}
+
 /// One entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirEntry {
@@ -160,7 +166,12 @@ impl SourceRoot {
 
     fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        // `openat2` refuses flags that have no meaning for `O_PATH`.
+        let flags = if flags.contains(OFlags::PATH) {
+            flags | OFlags::CLOEXEC
+        } else {
+            flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK
+        };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let mut attempt = 0;
         loop {
