@@ -71,11 +71,7 @@ pub struct BrickKey {
 
 impl fmt::Display for BrickKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            image,
-            space,
-            index,
-        } = self;
+        let Self { image, space, index } = self;
         write!(f, "{image}/{space}/{index}")
     }
 }

@@ -62,8 +62,13 @@ pub struct Cli {
     pub threads: Option<u16>,
 
     /// Memory for decoding and for metadata of open files
-    #[arg(long, value_name = "SIZE", env = "ZARRIMS_MEMORY", default_value = "128MiB",
-          help_heading = "Resources")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "ZARRIMS_MEMORY",
+        default_value = "128MiB",
+        help_heading = "Resources"
+    )]
     pub memory: ByteSize,
 
     /// Say more: -v for debug, -vv for trace
@@ -71,8 +76,13 @@ pub struct Cli {
     pub verbose: u8,
 
     /// Form of the log lines on standard error
-    #[arg(long, value_name = "FORMAT", env = "ZARRIMS_LOG_FORMAT", default_value = "text",
-          help_heading = "Log")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "ZARRIMS_LOG_FORMAT",
+        default_value = "text",
+        help_heading = "Log"
+    )]
     pub log_format: LogFormat,
 }
 
@@ -104,9 +114,8 @@ mod tests {
 
     #[test]
     fn sizes_and_masks() {
-        let parse = |args: &[&str]| {
-            Cli::try_parse_from([&["zarrims-mount", "/s", "/m"], args].concat())
-        };
+        let parse =
+            |args: &[&str]| Cli::try_parse_from([&["zarrims-mount", "/s", "/m"], args].concat());
         assert_eq!(parse(&["--memory", "1GiB"]).expect("valid").memory.as_u64(), 1 << 30);
         assert_eq!(parse(&["--umask", "027"]).expect("valid").umask, 0o27);
         assert!(parse(&["--umask", "9"]).is_err());

@@ -215,7 +215,8 @@ fn canonical_ancestor(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn default_cache_dir() -> Option<PathBuf> {
-    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from_env =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(base) = from_env("XDG_CACHE_HOME") {
         return Some(base.join("zarrims"));
     }

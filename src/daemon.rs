@@ -102,8 +102,7 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     })?;
     let tree = Tree::new(open_source(&source)?, engine, TreeConfig::default());
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = list::list(&tree, cli.json, &mut out)
-        .and_then(|()| io::Write::flush(&mut out));
+    let written = list::list(&tree, cli.json, &mut out).and_then(|()| io::Write::flush(&mut out));
     match written {
         // `zarrims-mount --list | head` is no fault.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -154,7 +153,8 @@ fn notify_service_manager(state: &str) -> anyhow::Result<()> {
         None => SocketAddr::from_pathname(&path),
     }
     .with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
-    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address));
+    let sent =
+        UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address));
     sent.with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
     Ok(())
 }

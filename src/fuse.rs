@@ -47,7 +47,10 @@ impl Adapter {
     ///
     /// # Errors
     /// The operating system's reason when threads cannot be started.
-    pub fn new(fs: Arc<FileSystem>, ended: impl FnOnce() + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn new(
+        fs: Arc<FileSystem>,
+        ended: impl FnOnce() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let names = Workers::start("names", NAME_THREADS)?;
         Ok(Self { fs, names, ended: Some(Box::new(ended)) })
     }
@@ -100,7 +103,10 @@ fn file_type(kind: NodeKind) -> FileType {
 }
 
 /// The entries behind an offset, with the offset that follows each.
-fn entries_from(entries: &[DirectoryEntry], offset: u64) -> impl Iterator<Item = (u64, &DirectoryEntry)> {
+fn entries_from(
+    entries: &[DirectoryEntry],
+    offset: u64,
+) -> impl Iterator<Item = (u64, &DirectoryEntry)> {
     let skip = usize::try_from(offset).unwrap_or(usize::MAX);
     entries.iter().enumerate().skip(skip).map(|(at, entry)| (at as u64 + 1, entry))
 }

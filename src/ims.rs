@@ -25,10 +25,7 @@ mod capacity;
 mod chunk_index;
 mod describe;
 mod graft;
-#[expect(
-    unsafe_code,
-    reason = "calls of the HDF5 C library that its safe crate does not offer"
-)]
+#[expect(unsafe_code, reason = "calls of the HDF5 C library that its safe crate does not offer")]
 mod hdf5;
 mod schema;
 mod skeleton;

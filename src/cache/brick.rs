@@ -47,10 +47,7 @@ impl PinnedBrick {
             store.index().counters.misses += 1;
             return None;
         };
-        let pin = Pin {
-            store: Arc::clone(store),
-            key: slot.key,
-        };
+        let pin = Pin { store: Arc::clone(store), key: slot.key };
         let file = match store.open_pinned(&stored, verified) {
             Ok(Some(file)) => file,
             Ok(None) => {
@@ -68,12 +65,7 @@ impl PinnedBrick {
         };
         store.index().counters.hits += 1;
         let place = Place::of(&slot.key, size);
-        Some(Self(Arc::new(Pinned {
-            file,
-            place,
-            length: stored.length,
-            pin,
-        })))
+        Some(Self(Arc::new(Pinned { file, place, length: stored.length, pin })))
     }
 
     /// The brick's length in bytes.
@@ -90,27 +82,16 @@ impl PinnedBrick {
     /// [`CacheError::OutOfRange`] for a range beyond the end of the brick. [`CacheError::Segment`]
     /// when the disk fails; the brick is not handed out again then.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), CacheError> {
-        let Pinned {
-            file,
-            place,
-            length,
-            pin,
-        } = &*self.0;
+        let Pinned { file, place, length, pin } = &*self.0;
         let end = offset.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > *length) {
             let (key, bytes, length) = (pin.key, buf.len(), *length);
-            return Err(CacheError::OutOfRange {
-                key,
-                offset,
-                bytes,
-                length,
-            });
+            return Err(CacheError::OutOfRange { key, offset, bytes, length });
         }
-        file.read_exact_at(buf, place.offset + offset)
-            .map_err(|source| {
-                pin.store.reject(&pin.key);
-                pin.store.segment_error(&place.segment, source)
-            })
+        file.read_exact_at(buf, place.offset + offset).map_err(|source| {
+            pin.store.reject(&pin.key);
+            pin.store.segment_error(&place.segment, source)
+        })
     }
 }
 
@@ -133,11 +114,7 @@ impl BrickWriter {
         let Slot { key, slot_bytes } = slot;
         let size = slot_size(&key, slot_bytes)?;
         if !(1..=slot_bytes).contains(&length) {
-            return Err(CacheError::BadLength {
-                key,
-                length,
-                slot_bytes,
-            });
+            return Err(CacheError::BadLength { key, length, slot_bytes });
         }
         let held = Held::new(key, size, length);
         let file = store.begin(&held)?;
@@ -162,21 +139,13 @@ impl BrickWriter {
         let written = self.written.saturating_add(data.len() as u64);
         if written > self.length {
             let (key, length) = (self.held.key, self.length);
-            return Err(CacheError::WrongLength {
-                key,
-                written,
-                length,
-            });
+            return Err(CacheError::WrongLength { key, written, length });
         }
-        let Place {
-            segment, offset, ..
-        } = self.held.place;
-        self.file
-            .write_all_at(data, offset + self.written)
-            .map_err(|source| {
-                self.store.count_write_error();
-                self.store.segment_error(&segment, source)
-            })?;
+        let Place { segment, offset, .. } = self.held.place;
+        self.file.write_all_at(data, offset + self.written).map_err(|source| {
+            self.store.count_write_error();
+            self.store.segment_error(&segment, source)
+        })?;
         self.hasher.update(data);
         self.written = written;
         Ok(())
@@ -192,30 +161,13 @@ impl BrickWriter {
         let Held { key, place, .. } = self.held;
         let (written, length) = (self.written, self.length);
         if written != length {
-            return Err(CacheError::WrongLength {
-                key,
-                written,
-                length,
-            });
+            return Err(CacheError::WrongLength { key, written, length });
         }
-        let stored = Stored {
-            key,
-            size: place.size,
-            length,
-            checksum: self.hasher.digest(),
-        };
+        let stored = Stored { key, size: place.size, length, checksum: self.hasher.digest() };
         self.store.publish(&stored, &self.file)?;
         self.published = true;
-        let pin = Pin {
-            store: Arc::clone(&self.store),
-            key,
-        };
-        Ok(PinnedBrick(Arc::new(Pinned {
-            file: Arc::clone(&self.file),
-            place,
-            length,
-            pin,
-        })))
+        let pin = Pin { store: Arc::clone(&self.store), key };
+        Ok(PinnedBrick(Arc::new(Pinned { file: Arc::clone(&self.file), place, length, pin })))
     }
 }
 

@@ -36,10 +36,7 @@ impl Directory {
         let lock = match take(lock).map_err(at(&path))? {
             Ok(lock) => lock,
             Err(pid) => {
-                return Err(CacheError::InUse {
-                    dir: dir.into(),
-                    pid,
-                });
+                return Err(CacheError::InUse { dir: dir.into(), pid });
             }
         };
         let directory = Self { root, _lock: lock };
@@ -63,17 +60,12 @@ impl Directory {
     /// Deletes every brick, for a journal that cannot be understood.
     pub(super) fn clear(&self) -> Result<(), CacheError> {
         let images = self.images();
-        fs::remove_dir_all(&images)
-            .and_then(|()| make_private(&images))
-            .map_err(at(&images))
+        fs::remove_dir_all(&images).and_then(|()| make_private(&images)).map_err(at(&images))
     }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
-    move |source| CacheError::Directory {
-        path: path.into(),
-        source,
-    }
+    move |source| CacheError::Directory { path: path.into(), source }
 }
 
 /// Makes a directory with its parents, readable by nobody else even if it was there before.
@@ -117,9 +109,7 @@ fn punches_holes(path: &Path) -> io::Result<bool> {
         }
         let before = disk_bytes()?;
         match punch_hole(&file, PAGE_BYTES, PAGE_BYTES) {
-            Ok(()) => Ok(disk_bytes()?
-                .checked_add(PAGE_BYTES)
-                .is_some_and(|sum| sum <= before)),
+            Ok(()) => Ok(disk_bytes()?.checked_add(PAGE_BYTES).is_some_and(|sum| sum <= before)),
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
                 _ => Err(error),

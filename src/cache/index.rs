@@ -30,36 +30,16 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn recovered(stored: &Stored) -> Self {
-        let Stored {
-            size,
-            length,
-            checksum,
-            ..
-        } = *stored;
-        Self {
-            size,
-            length,
-            checksum,
-            verified: false,
-            pins: 0,
-        }
+        let Stored { size, length, checksum, .. } = *stored;
+        Self { size, length, checksum, verified: false, pins: 0 }
     }
 
     fn written(stored: &Stored) -> Self {
-        Self {
-            verified: true,
-            pins: 1,
-            ..Self::recovered(stored)
-        }
+        Self { verified: true, pins: 1, ..Self::recovered(stored) }
     }
 
     pub(super) fn stored(&self, key: &BrickKey) -> Stored {
-        Stored {
-            key: *key,
-            size: self.size,
-            length: self.length,
-            checksum: self.checksum,
-        }
+        Stored { key: *key, size: self.size, length: self.length, checksum: self.checksum }
     }
 }
 
@@ -67,11 +47,7 @@ impl Entry {
 enum Busy {
     /// Being written. `stored` is set just before the journal is told; `doomed` is set when the
     /// brick is to go as soon as it is there.
-    Writing {
-        segment: SegmentKey,
-        stored: Option<Stored>,
-        doomed: bool,
-    },
+    Writing { segment: SegmentKey, stored: Option<Stored>, doomed: bool },
     /// To be released by whoever drops the last pin.
     Doomed(Entry),
     /// Being punched by the thread that holds its [`Held`].
@@ -88,11 +64,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(key: BrickKey, size: SlotSize, length: u64) -> Self {
-        Self {
-            key,
-            place: Place::of(&key, size),
-            bytes: allocated_bytes(length),
-        }
+        Self { key, place: Place::of(&key, size), bytes: allocated_bytes(length) }
     }
 }
 
@@ -220,26 +192,19 @@ impl Index {
             Busy::Writing { stored, .. } => *stored,
             Busy::Doomed(_) | Busy::Releasing => None,
         });
-        let ready = self
-            .ready
-            .iter()
-            .rev()
-            .map(|(key, entry)| entry.stored(key));
+        let ready = self.ready.iter().rev().map(|(key, entry)| entry.stored(key));
         ready.chain(writing).collect()
     }
 
     // --- the account ---
 
     fn charge(&mut self, held: &Held) {
-        let segment = self
-            .segments
-            .entry(held.place.segment)
-            .or_insert_with(|| Segment {
-                size: held.place.size,
-                slots: 0,
-                bytes: 0,
-                overhead: 0,
-            });
+        let segment = self.segments.entry(held.place.segment).or_insert_with(|| Segment {
+            size: held.place.size,
+            slots: 0,
+            bytes: 0,
+            overhead: 0,
+        });
         segment.slots += 1;
         segment.bytes += held.bytes;
         let raised = segment.overhead.max(overhead_estimate(segment.slots));
@@ -259,9 +224,7 @@ impl Index {
 
     /// Bytes charged for a segment, metadata included.
     pub(super) fn charged(&self, segment: &SegmentKey) -> u64 {
-        self.segments
-            .get(segment)
-            .map_or(0, |segment| segment.bytes + segment.overhead)
+        self.segments.get(segment).map_or(0, |segment| segment.bytes + segment.overhead)
     }
 
     /// Takes note of what a segment file takes on disk.
@@ -341,25 +304,18 @@ impl Index {
         if let Some(segment) = self.segments.get(&held.place.segment)
             && segment.size != held.place.size
         {
-            return Claim::Mismatch {
-                stored_bytes: segment.size.bytes(),
-            };
+            return Claim::Mismatch { stored_bytes: segment.size.bytes() };
         }
         if let Some(entry) = self.ready.peek(&held.key) {
             // Another size means another segment, which this brick would not lie in.
             if entry.size != held.place.size {
-                return Claim::Mismatch {
-                    stored_bytes: entry.size.bytes(),
-                };
+                return Claim::Mismatch { stored_bytes: entry.size.bytes() };
             }
             if entry.pins > 0 {
                 return Claim::Busy;
             }
         }
-        let replaced = self
-            .ready
-            .peek(&held.key)
-            .map(|entry| allocated_bytes(entry.length));
+        let replaced = self.ready.peek(&held.key).map(|entry| allocated_bytes(entry.length));
         let needed = self.cost(held);
         let wanted = self.used.saturating_add(needed);
         // Evicting frees metadata only together with a whole file, so this is the least that stays.
@@ -372,20 +328,11 @@ impl Index {
             return Claim::Replace(old);
         }
         if wanted > self.cap {
-            return Claim::Full {
-                excess: wanted - self.cap,
-            };
+            return Claim::Full { excess: wanted - self.cap };
         }
         self.charge(held);
         let segment = held.place.segment;
-        self.busy.insert(
-            held.key,
-            Busy::Writing {
-                segment,
-                stored: None,
-                doomed: false,
-            },
-        );
+        self.busy.insert(held.key, Busy::Writing { segment, stored: None, doomed: false });
         Claim::Granted
     }
 
@@ -451,10 +398,7 @@ impl Index {
     /// Costs a walk over all bricks.
     pub(super) fn take_segments(&mut self, matches: impl Fn(&SegmentKey) -> bool) -> Vec<Held> {
         for busy in self.busy.values_mut() {
-            if let Busy::Writing {
-                segment, doomed, ..
-            } = busy
-            {
+            if let Busy::Writing { segment, doomed, .. } = busy {
                 *doomed |= matches(segment);
             }
         }
@@ -500,21 +444,14 @@ impl Index {
 
     /// Whether no slot of the segment is in use.
     pub(super) fn is_unused(&self, segment: &SegmentKey) -> bool {
-        self.segments
-            .get(segment)
-            .is_none_or(|segment| segment.slots == 0)
+        self.segments.get(segment).is_none_or(|segment| segment.slots == 0)
     }
 
     /// Whether whole bricks are, or should be, in the segment. Costs a walk over all bricks, unless
     /// the segment has but one slot, the caller's own.
     pub(super) fn has_bricks(&self, segment: &SegmentKey) -> bool {
-        self.segments
-            .get(segment)
-            .is_some_and(|segment| segment.slots > 1)
-            && self
-                .ready
-                .iter()
-                .any(|(key, entry)| Place::of(key, entry.size).segment == *segment)
+        self.segments.get(segment).is_some_and(|segment| segment.slots > 1)
+            && self.ready.iter().any(|(key, entry)| Place::of(key, entry.size).segment == *segment)
     }
 
     /// The segment file is gone: closes its account, unless a new one is being made already.
@@ -534,10 +471,7 @@ impl Index {
     pub(super) fn recover(&mut self, stored: &Stored) {
         self.forget(&stored.key);
         let held = Held::new(stored.key, stored.size, stored.length);
-        let size = self
-            .segments
-            .get(&held.place.segment)
-            .map(|segment| segment.size);
+        let size = self.segments.get(&held.place.segment).map(|segment| segment.size);
         if size.is_some_and(|size| size != stored.size) {
             // The later record is right: the file was deleted and made anew with other slots.
             self.forget_segment(&held.place.segment);
@@ -564,8 +498,6 @@ impl Index {
 
     /// Every slot in use.
     pub(super) fn slots(&self) -> impl Iterator<Item = Held> + '_ {
-        self.ready
-            .iter()
-            .map(|(key, entry)| Held::new(*key, entry.size, entry.length))
+        self.ready.iter().map(|(key, entry)| Held::new(*key, entry.size, entry.length))
     }
 }

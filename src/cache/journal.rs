@@ -94,14 +94,12 @@ impl Record {
                 let size = SlotSize::new(u64::from_le_bytes(field(bytes, 32)))?;
                 let length = u64::from_le_bytes(field(bytes, 40));
                 let checksum = u64::from_le_bytes(field(bytes, 48));
-                (1..=size.bytes())
-                    .contains(&length)
-                    .then_some(Self::Stored(Stored {
-                        key,
-                        size,
-                        length,
-                        checksum,
-                    }))
+                (1..=size.bytes()).contains(&length).then_some(Self::Stored(Stored {
+                    key,
+                    size,
+                    length,
+                    checksum,
+                }))
             }
             EVICTED => Some(Self::Evicted(key)),
             _ => None,
@@ -172,24 +170,12 @@ impl Journal {
                 }
             })
             .map(|(file, end, records, found)| {
-                (
-                    Self {
-                        path: path.clone(),
-                        file,
-                        end,
-                        records,
-                        check_at: SLACK_RECORDS,
-                    },
-                    found,
-                )
+                (Self { path: path.clone(), file, end, records, check_at: SLACK_RECORDS }, found)
             })
             .map_err(|source| CacheError::Journal { path, source })
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "private, taken apart at once by its only caller"
-    )]
+    #[expect(clippy::type_complexity, reason = "private, taken apart at once by its only caller")]
     fn replay(
         path: &Path,
         visit: &mut dyn FnMut(Record),
@@ -227,10 +213,7 @@ impl Journal {
         let bytes: Vec<u8> = records.iter().flat_map(Record::encode).collect();
         self.file
             .write_all_at(&bytes, self.end)
-            .map_err(|source| CacheError::Journal {
-                path: self.path.clone(),
-                source,
-            })?;
+            .map_err(|source| CacheError::Journal { path: self.path.clone(), source })?;
         self.end += bytes.len() as u64;
         self.records += records.len() as u64;
         Ok(())
@@ -266,21 +249,17 @@ impl Journal {
         durable: bool,
     ) -> Result<(), CacheError> {
         let records = live.len() as u64;
-        let (file, end) =
-            write_new(&self.path, live, durable).map_err(|source| CacheError::Journal {
-                path: self.path.clone(),
-                source,
-            })?;
+        let (file, end) = write_new(&self.path, live, durable)
+            .map_err(|source| CacheError::Journal { path: self.path.clone(), source })?;
         (self.file, self.end, self.records) = (file, end, records);
         Ok(())
     }
 
     /// Waits until the records are on disk.
     pub(super) fn sync(&self) -> Result<(), CacheError> {
-        self.file.sync_data().map_err(|source| CacheError::Journal {
-            path: self.path.clone(),
-            source,
-        })
+        self.file
+            .sync_data()
+            .map_err(|source| CacheError::Journal { path: self.path.clone(), source })
     }
 }
 
@@ -326,11 +305,7 @@ mod tests {
 
     fn stored(index: u64) -> Stored {
         Stored {
-            key: BrickKey {
-                image: ImageId(u128::MAX - 5),
-                space: 9,
-                index,
-            },
+            key: BrickKey { image: ImageId(u128::MAX - 5), space: 9, index },
             size: SlotSize::new(70_000).unwrap(),
             length: 65_537,
             checksum: 0x0123_4567_89ab_cdef,
@@ -378,14 +353,9 @@ mod tests {
         let (mut journal, _) = Journal::open(path.clone(), |_| ()).unwrap();
         journal.append(&[Record::Evicted(stored(0).key)]).unwrap();
         assert_eq!(read(&path).0.last(), Some(&Record::Evicted(stored(0).key)));
-        journal
-            .rewrite([stored(5), stored(6)].into_iter(), true)
-            .unwrap();
+        journal.rewrite([stored(5), stored(6)].into_iter(), true).unwrap();
         journal.append(&[all[1]]).unwrap();
-        assert_eq!(
-            read(&path).0,
-            [Record::Stored(stored(5)), Record::Stored(stored(6)), all[1]]
-        );
+        assert_eq!(read(&path).0, [Record::Stored(stored(5)), Record::Stored(stored(6)), all[1]]);
     }
 
     #[test]

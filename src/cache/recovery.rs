@@ -36,10 +36,8 @@ pub(super) fn open(dir: &Path, cap_bytes: u64) -> Result<Store, CacheError> {
         }
     }
     let files = SegmentFiles::new(directory.images());
-    let swept = sweep(&files, &mut index).map_err(|source| CacheError::Directory {
-        path: directory.images(),
-        source,
-    })?;
+    let swept = sweep(&files, &mut index)
+        .map_err(|source| CacheError::Directory { path: directory.images(), source })?;
     // Bricks the sweep dropped must not come back at the next start, when their files may be others.
     if swept || journal.is_mostly_dead(index.bricks()) {
         journal.rewrite(index.stored_bricks().into_iter(), true)?;
@@ -69,10 +67,7 @@ fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
                 continue;
             };
             let size = index.segments().get(&key).map(|segment| segment.size);
-            match size
-                .map(|size| inspect(files, index, &key, size))
-                .transpose()?
-            {
+            match size.map(|size| inspect(files, index, &key, size)).transpose()? {
                 Some(State::Clean) => drop(seen.insert(key)),
                 Some(State::Stray) => {
                     seen.insert(key);
@@ -84,12 +79,8 @@ fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
         // Fails, as it should, while anything is left in it.
         drop(fs::remove_dir(image.path()));
     }
-    let lost: Vec<SegmentKey> = index
-        .segments()
-        .keys()
-        .filter(|key| !seen.contains(key))
-        .copied()
-        .collect();
+    let lost: Vec<SegmentKey> =
+        index.segments().keys().filter(|key| !seen.contains(key)).copied().collect();
     for key in &lost {
         tracing::warn!(path = %files.path(key).display(), "cache segment lost");
         index.forget_segment(key);
@@ -126,11 +117,7 @@ fn inspect(
     }
     let before = index.charged(key);
     let disk_bytes = file.disk_bytes()?;
-    Ok(if disk_bytes > before {
-        State::Stray
-    } else {
-        State::Clean
-    })
+    Ok(if disk_bytes > before { State::Stray } else { State::Clean })
 }
 
 /// Punches everything outside the live bricks of the suspect segments.

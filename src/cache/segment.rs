@@ -42,9 +42,7 @@ pub(super) struct SlotSize(u64);
 
 impl SlotSize {
     pub(super) fn new(slot_bytes: u64) -> Option<Self> {
-        (1..=SEGMENT_BYTES)
-            .contains(&slot_bytes)
-            .then_some(Self(slot_bytes))
+        (1..=SEGMENT_BYTES).contains(&slot_bytes).then_some(Self(slot_bytes))
     }
 
     pub(super) fn bytes(self) -> u64 {
@@ -81,11 +79,7 @@ impl SegmentKey {
     /// The inverse of [`Self::file_name`]; anything else is not a segment file.
     pub(super) fn parse(image: ImageId, name: &str) -> Option<Self> {
         let (space, segment) = name.strip_suffix(SUFFIX)?.split_once('-')?;
-        let key = Self {
-            image,
-            space: space.parse().ok()?,
-            segment: segment.parse().ok()?,
-        };
+        let key = Self { image, space: space.parse().ok()?, segment: segment.parse().ok()? };
         (key.file_name() == name).then_some(key)
     }
 }
@@ -102,18 +96,9 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn of(key: &BrickKey, size: SlotSize) -> Self {
         let slots = size.slots_per_segment();
-        let segment = SegmentKey {
-            image: key.image,
-            space: key.space,
-            segment: key.index / slots,
-        };
+        let segment = SegmentKey { image: key.image, space: key.space, segment: key.index / slots };
         let stride = size.stride();
-        Self {
-            segment,
-            offset: (key.index % slots) * stride,
-            stride,
-            size,
-        }
+        Self { segment, offset: (key.index % slots) * stride, stride, size }
     }
 }
 
@@ -169,10 +154,7 @@ pub(super) struct SegmentFiles {
 impl SegmentFiles {
     pub(super) fn new(images: PathBuf) -> Self {
         let bound = NonZeroUsize::new(OPEN_FILES).unwrap_or(NonZeroUsize::MIN);
-        Self {
-            images,
-            open: Mutex::new(LruCache::new(bound)),
-        }
+        Self { images, open: Mutex::new(LruCache::new(bound)) }
     }
 
     pub(super) fn images(&self) -> &Path {
@@ -180,9 +162,7 @@ impl SegmentFiles {
     }
 
     pub(super) fn path(&self, key: &SegmentKey) -> PathBuf {
-        self.images
-            .join(key.image.to_string())
-            .join(key.file_name())
+        self.images.join(key.image.to_string()).join(key.file_name())
     }
 
     /// A file that is expected to be there.
@@ -207,10 +187,7 @@ impl SegmentFiles {
         if let Some(file) = open.get(key) {
             return Ok((Arc::clone(file), false));
         }
-        match DirBuilder::new()
-            .mode(0o700)
-            .create(self.images.join(key.image.to_string()))
-        {
+        match DirBuilder::new().mode(0o700).create(self.images.join(key.image.to_string())) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
@@ -272,32 +249,16 @@ mod tests {
     use super::*;
 
     fn key(index: u64) -> BrickKey {
-        BrickKey {
-            image: ImageId(7),
-            space: 3,
-            index,
-        }
+        BrickKey { image: ImageId(7), space: 3, index }
     }
 
     #[test]
     fn slots_do_not_overlap_and_stay_inside_a_segment() {
-        for bytes in [
-            1,
-            4095,
-            4096,
-            4097,
-            65_536,
-            1_000_003,
-            32 << 20,
-            SEGMENT_BYTES,
-        ] {
+        for bytes in [1, 4095, 4096, 4097, 65_536, 1_000_003, 32 << 20, SEGMENT_BYTES] {
             let size = SlotSize::new(bytes).unwrap();
             assert!(size.file_bytes() <= SEGMENT_BYTES);
             for index in [0, 1, 2, 1 << 20, (1 << 50) - 1, 1 << 50, u64::MAX - 1] {
-                let (a, b) = (
-                    Place::of(&key(index), size),
-                    Place::of(&key(index + 1), size),
-                );
+                let (a, b) = (Place::of(&key(index), size), Place::of(&key(index + 1), size));
                 assert!(a.offset + a.stride <= size.file_bytes());
                 assert!(a.offset % PAGE_BYTES == 0 && a.stride >= bytes);
                 assert!(
@@ -312,20 +273,9 @@ mod tests {
 
     #[test]
     fn file_names_read_back_and_nothing_else_does() {
-        let key = SegmentKey {
-            image: ImageId(1),
-            space: 65_535,
-            segment: 1 << 38,
-        };
+        let key = SegmentKey { image: ImageId(1), space: 65_535, segment: 1 << 38 };
         assert_eq!(SegmentKey::parse(ImageId(1), &key.file_name()), Some(key));
-        for name in [
-            "",
-            "1-2",
-            "01-2.bricks",
-            "1-+2.bricks",
-            "1-2.bricks.new",
-            "70000-1.bricks",
-        ] {
+        for name in ["", "1-2", "01-2.bricks", "1-+2.bricks", "1-2.bricks.new", "70000-1.bricks"] {
             assert_eq!(SegmentKey::parse(ImageId(1), name), None, "{name}");
         }
     }

@@ -46,9 +46,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
     /// No work in progress.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            waiting: Mutex::new(HashMap::new()),
-        })
+        Arc::new(Self { waiting: Mutex::new(HashMap::new()) })
     }
 
     /// Leaves a waiter for the result of `key`. The first one to come leads; `abandoned` makes the
@@ -68,10 +66,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
                 let key = entry.key().clone();
                 entry.insert(vec![waiter]);
                 let open = Some((key, Box::new(abandoned) as Box<_>));
-                Role::Leader(Ticket {
-                    flights: Arc::clone(self),
-                    open,
-                })
+                Role::Leader(Ticket { flights: Arc::clone(self), open })
             }
         }
     }
@@ -155,16 +150,11 @@ mod tests {
 
     #[test]
     fn one_leads_and_all_get_the_result() {
-        let flights = Flights::new(SingleFlight {
-            waiting: Mutex::new(HashMap::new()),
-        });
+        let flights = Flights::new(SingleFlight { waiting: Mutex::new(HashMap::new()) });
         let (sender, results) = mpsc::channel();
         let ticket = lead(&flights, 1, waiter(&sender));
         for _ in 0..3 {
-            assert!(matches!(
-                flights.join(1, waiter(&sender), || Ok(0)),
-                Role::Follower
-            ));
+            assert!(matches!(flights.join(1, waiter(&sender), || Ok(0)), Role::Follower));
         }
         let other = lead(&flights, 2, waiter(&sender));
         assert_eq!(flights.in_flight(), 2);
@@ -173,10 +163,7 @@ mod tests {
         assert_eq!(flights.in_flight(), 1);
         drop(lead(&flights, 1, waiter(&sender)));
         other.complete(Err("disk"));
-        assert_eq!(
-            results.try_iter().collect::<Vec<_>>(),
-            [Err("abandoned"), Err("disk")]
-        );
+        assert_eq!(results.try_iter().collect::<Vec<_>>(), [Err("abandoned"), Err("disk")]);
     }
 
     #[test]
@@ -190,10 +177,7 @@ mod tests {
             panic!("expected by the test");
         });
         assert!(worker.join().is_err());
-        assert_eq!(
-            results.try_iter().collect::<Vec<_>>(),
-            [Err("abandoned"); 2]
-        );
+        assert_eq!(results.try_iter().collect::<Vec<_>>(), [Err("abandoned"); 2]);
         assert_eq!(flights.in_flight(), 0);
     }
 
@@ -206,10 +190,7 @@ mod tests {
         let _ = flights.join(1, Box::new(move |_| drop(lead(&again, 1, inner))), || Ok(0));
         let _ = flights.join(1, waiter(&sender), || Ok(0));
         ticket.complete(Ok(1));
-        assert_eq!(
-            results.try_iter().collect::<Vec<_>>(),
-            [Err("abandoned"), Ok(1)]
-        );
+        assert_eq!(results.try_iter().collect::<Vec<_>>(), [Err("abandoned"), Ok(1)]);
     }
 
     #[test]
@@ -237,9 +218,6 @@ mod tests {
             }
         });
         assert!(led.load(Ordering::SeqCst) >= 1);
-        assert_eq!(
-            results.try_iter().filter(|value| *value == Ok(3)).count(),
-            4000
-        );
+        assert_eq!(results.try_iter().filter(|value| *value == Ok(3)).count(), 4000);
     }
 }

@@ -56,10 +56,7 @@ impl Store {
     }
 
     pub(super) fn segment_error(&self, key: &SegmentKey, source: std::io::Error) -> CacheError {
-        CacheError::Segment {
-            path: self.files.path(key),
-            source,
-        }
+        CacheError::Segment { path: self.files.path(key), source }
     }
 
     // --- reading ---
@@ -94,9 +91,7 @@ impl Store {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.retire(&place.segment);
-                Err(CacheError::SegmentDamaged {
-                    path: self.files.path(&place.segment),
-                })
+                Err(CacheError::SegmentDamaged { path: self.files.path(&place.segment) })
             }
             Err(source) => Err(self.segment_error(&place.segment, source)),
         }
@@ -146,11 +141,7 @@ impl Store {
                 Claim::Busy => return Err(CacheError::Busy { key }),
                 Claim::Mismatch { stored_bytes } => {
                     let slot_bytes = held.place.size.bytes();
-                    return Err(CacheError::SlotMismatch {
-                        key,
-                        slot_bytes,
-                        stored_bytes,
-                    });
+                    return Err(CacheError::SlotMismatch { key, slot_bytes, stored_bytes });
                 }
                 Claim::Replace(old) => {
                     drop(index);
@@ -173,17 +164,10 @@ impl Store {
                 }
                 Claim::NoRoom { needed } => needed,
             };
-            let stuck = if retried {
-                Vec::new()
-            } else {
-                index.take_stuck()
-            };
+            let stuck = if retried { Vec::new() } else { index.take_stuck() };
             if stuck.is_empty() {
                 index.counters.refused += 1;
-                return Err(CacheError::NoRoom {
-                    needed_bytes,
-                    cap_bytes: index.cap(),
-                });
+                return Err(CacheError::NoRoom { needed_bytes, cap_bytes: index.cap() });
             }
             drop(index);
             self.release(stuck, false);
@@ -200,9 +184,7 @@ impl Store {
             // A file made anew under bricks that should be in it: somebody deleted the old one.
             if self.index().has_bricks(&place.segment) {
                 self.retire(&place.segment);
-                return Err(CacheError::SegmentDamaged {
-                    path: self.files.path(&place.segment),
-                });
+                return Err(CacheError::SegmentDamaged { path: self.files.path(&place.segment) });
             }
         } else {
             self.check_intact(&file, place)?;
@@ -323,10 +305,7 @@ impl Store {
         };
         drop(index);
         if unused {
-            match self
-                .files
-                .delete_if(&segment, || self.index().is_unused(&segment))
-            {
+            match self.files.delete_if(&segment, || self.index().is_unused(&segment)) {
                 Ok(true) => self.index().close_segment(&segment),
                 Ok(false) => {}
                 Err(error) => {
@@ -378,9 +357,7 @@ fn checksum_of(file: &SegmentFile, offset: u64, length: u64) -> std::io::Result<
     let mut buf = vec![0; usize::try_from(length.min(VERIFY_BYTES)).unwrap_or(1)];
     let mut done = 0;
     while done < length {
-        let part = usize::try_from(length - done)
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
+        let part = usize::try_from(length - done).unwrap_or(usize::MAX).min(buf.len());
         file.read_exact_at(&mut buf[..part], offset + done)?;
         hasher.update(&buf[..part]);
         done += part as u64;
@@ -390,8 +367,5 @@ fn checksum_of(file: &SegmentFile, offset: u64, length: u64) -> std::io::Result<
 
 /// The checks a slot size and a length have to pass before anything is computed from them.
 pub(super) fn slot_size(key: &BrickKey, slot_bytes: u64) -> Result<SlotSize, CacheError> {
-    SlotSize::new(slot_bytes).ok_or(CacheError::SlotSize {
-        key: *key,
-        slot_bytes,
-    })
+    SlotSize::new(slot_bytes).ok_or(CacheError::SlotSize { key: *key, slot_bytes })
 }

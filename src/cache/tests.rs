@@ -17,14 +17,7 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 fn slot(image: u128, space: u16, index: u64, slot_bytes: u64) -> Slot {
-    Slot {
-        key: BrickKey {
-            image: ImageId(image),
-            space,
-            index,
-        },
-        slot_bytes,
-    }
+    Slot { key: BrickKey { image: ImageId(image), space, index }, slot_bytes }
 }
 
 /// Bytes that no other brick, and no other version of it, has at the same place.
@@ -49,10 +42,7 @@ fn read(brick: &PinnedBrick) -> Vec<u8> {
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for image in fs::read_dir(dir.join("zarrims-v1/images"))
-        .into_iter()
-        .flatten()
-    {
+    for image in fs::read_dir(dir.join("zarrims-v1/images")).into_iter().flatten() {
         for file in fs::read_dir(image.unwrap().path()).unwrap() {
             found.push(file.unwrap().path());
         }
@@ -62,10 +52,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn disk_bytes(dir: &Path) -> u64 {
-    files(dir)
-        .iter()
-        .map(|path| fs::metadata(path).unwrap().blocks() * 512)
-        .sum()
+    files(dir).iter().map(|path| fs::metadata(path).unwrap().blocks() * 512).sum()
 }
 
 fn assert_within_cap(cache: &BrickCache, dir: &Path) {
@@ -95,22 +82,11 @@ fn open(cap: u64) -> (TempDir, Arc<BrickCache>) {
 #[test]
 fn a_brick_is_read_back_at_any_offset_also_after_a_restart() {
     let (dir, cache) = open(MIB);
-    let slots = [
-        slot(1, 0, 0, 100_000),
-        slot(1, 0, 1 << 50, 100_000),
-        slot(2, 7, u64::MAX, 1),
-    ];
+    let slots = [slot(1, 0, 0, 100_000), slot(1, 0, 1 << 50, 100_000), slot(2, 7, u64::MAX, 1)];
     for slot in slots {
         put(&cache, slot, slot.slot_bytes).unwrap();
     }
-    assert!(
-        cache
-            .get(Slot {
-                slot_bytes: 99_999,
-                ..slots[0]
-            })
-            .is_none()
-    );
+    assert!(cache.get(Slot { slot_bytes: 99_999, ..slots[0] }).is_none());
     cache.sync();
     drop(cache);
     let cache = BrickCache::open(dir.path(), MIB).unwrap();
@@ -121,19 +97,10 @@ fn a_brick_is_read_back_at_any_offset_also_after_a_restart() {
     let mut part = [0; 1000];
     brick.read_at(99_000, &mut part).unwrap();
     assert_eq!(part[..], content(&slots[0].key, 0, 100_000)[99_000..]);
-    assert!(matches!(
-        brick.read_at(99_001, &mut part),
-        Err(CacheError::OutOfRange { .. })
-    ));
-    assert!(matches!(
-        brick.read_at(u64::MAX, &mut part),
-        Err(CacheError::OutOfRange { .. })
-    ));
+    assert!(matches!(brick.read_at(99_001, &mut part), Err(CacheError::OutOfRange { .. })));
+    assert!(matches!(brick.read_at(u64::MAX, &mut part), Err(CacheError::OutOfRange { .. })));
     let stats = cache.stats();
-    assert_eq!(
-        (stats.bricks, stats.hits, stats.misses, stats.segments),
-        (3, 4, 0, 3)
-    );
+    assert_eq!((stats.bricks, stats.hits, stats.misses, stats.segments), (3, 4, 0, 3));
     assert_within_cap(&cache, dir.path());
 }
 
@@ -144,11 +111,7 @@ fn everything_is_private_to_the_owner() {
     let root = dir.path().join("zarrims-v1");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let file = files(dir.path()).remove(0);
-    for dir in [
-        &root,
-        &root.join("images"),
-        &file.parent().unwrap().to_path_buf(),
-    ] {
+    for dir in [&root, &root.join("images"), &file.parent().unwrap().to_path_buf()] {
         assert_eq!(mode(dir), 0o700, "{}", dir.display());
     }
     for file in [&file, &root.join("journal"), &root.join("lock")] {
@@ -183,9 +146,7 @@ fn the_least_recently_used_go_first_and_pinned_ones_stay() {
     assert!(has(&cache, brick(1), 64 * KIB));
     put(&cache, brick(8), 64 * KIB).unwrap();
     put(&cache, brick(9), 64 * KIB).unwrap();
-    let here: Vec<u64> = (0..10)
-        .filter(|index| has(&cache, brick(*index), 64 * KIB))
-        .collect();
+    let here: Vec<u64> = (0..10).filter(|index| has(&cache, brick(*index), 64 * KIB)).collect();
     assert_eq!(here, [0, 1, 4, 5, 6, 7, 8, 9]);
     assert_eq!(cache.stats().evicted, 2);
     assert_eq!(read(&pinned), content(&brick(0).key, 0, 64 * KIB));
@@ -197,15 +158,9 @@ fn what_cannot_fit_is_refused_without_evicting_anything() {
     let (_dir, cache) = open(MIB);
     let large = |index| slot(1, 0, index, MIB);
     put(&cache, large(0), 500 * KIB).unwrap();
-    assert!(matches!(
-        cache.begin(large(1), MIB),
-        Err(CacheError::NoRoom { .. })
-    ));
+    assert!(matches!(cache.begin(large(1), MIB), Err(CacheError::NoRoom { .. })));
     let pinned = cache.get(large(0)).unwrap();
-    assert!(matches!(
-        cache.begin(large(1), 600 * KIB),
-        Err(CacheError::NoRoom { .. })
-    ));
+    assert!(matches!(cache.begin(large(1), 600 * KIB), Err(CacheError::NoRoom { .. })));
     assert!(has(&cache, large(0), 500 * KIB));
     assert_eq!(cache.stats().refused, 2);
     drop(pinned);
@@ -213,10 +168,7 @@ fn what_cannot_fit_is_refused_without_evicting_anything() {
     assert!(cache.get(large(0)).is_none());
     for (length, slot_bytes) in [(0, 1), (2, 1), (1, 0), (1, u64::MAX)] {
         let result = cache.begin(slot(5, 0, 0, slot_bytes), length);
-        assert!(matches!(
-            result,
-            Err(CacheError::BadLength { .. } | CacheError::SlotSize { .. })
-        ));
+        assert!(matches!(result, Err(CacheError::BadLength { .. } | CacheError::SlotSize { .. })));
     }
 }
 
@@ -237,18 +189,9 @@ fn an_unfinished_brick_leaves_nothing() {
     let mut writer = cache.begin(target, 200_000).unwrap();
     writer.write(&[1; 150_000]).unwrap();
     assert!(cache.get(target).is_none());
-    assert!(matches!(
-        cache.begin(target, 1),
-        Err(CacheError::Busy { .. })
-    ));
-    assert!(matches!(
-        writer.write(&[1; 50_001]),
-        Err(CacheError::WrongLength { .. })
-    ));
-    assert!(matches!(
-        writer.finish(),
-        Err(CacheError::WrongLength { .. })
-    ));
+    assert!(matches!(cache.begin(target, 1), Err(CacheError::Busy { .. })));
+    assert!(matches!(writer.write(&[1; 50_001]), Err(CacheError::WrongLength { .. })));
+    assert!(matches!(writer.finish(), Err(CacheError::WrongLength { .. })));
     assert_eq!(cache.stats().used_bytes, 0);
     assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
     put(&cache, target, 200_000).unwrap();
@@ -259,26 +202,15 @@ fn an_unfinished_brick_leaves_nothing() {
 fn a_brick_is_replaced_only_while_nobody_reads_it() {
     let (dir, cache) = open(MIB);
     let target = slot(1, 0, 3, 200_000);
-    let pinned = cache
-        .put(target, &content(&target.key, 1, 200_000))
-        .unwrap();
-    assert!(matches!(
-        put(&cache, target, 5000),
-        Err(CacheError::Busy { .. })
-    ));
+    let pinned = cache.put(target, &content(&target.key, 1, 200_000)).unwrap();
+    assert!(matches!(put(&cache, target, 5000), Err(CacheError::Busy { .. })));
     assert_eq!(read(&pinned), content(&target.key, 1, 200_000));
     drop(pinned);
     put(&cache, target, 5000).unwrap();
     assert!(has(&cache, target, 5000));
     assert_within_cap(&cache, dir.path());
-    let other = Slot {
-        slot_bytes: 300_000,
-        ..target
-    };
-    assert!(matches!(
-        put(&cache, other, 5000),
-        Err(CacheError::SlotMismatch { .. })
-    ));
+    let other = Slot { slot_bytes: 300_000, ..target };
+    assert!(matches!(put(&cache, other, 5000), Err(CacheError::SlotMismatch { .. })));
     cache.remove_image(target.key.image);
     put(&cache, other, 5000).unwrap();
 }
@@ -304,12 +236,7 @@ fn a_removed_image_goes_when_its_last_reader_and_writer_are_done() {
     assert!(cache.get(slot(1, 0, 9, 4096)).is_none());
     drop(written);
     assert_eq!(files(dir.path()).len(), 1);
-    assert_eq!(
-        fs::read_dir(dir.path().join("zarrims-v1/images"))
-            .unwrap()
-            .count(),
-        1
-    );
+    assert_eq!(fs::read_dir(dir.path().join("zarrims-v1/images")).unwrap().count(), 1);
     drop(cache);
     let cache = BrickCache::open(dir.path(), MIB).unwrap();
     assert_eq!(cache.stats().bricks, 1);
@@ -403,19 +330,11 @@ fn a_file_truncated_while_in_use_costs_its_bricks_only() {
     let pinned = put(&cache, slot(1, 0, 0, 4096), 4096).unwrap();
     put(&cache, slot(1, 0, 1, 4096), 4096).unwrap();
     put(&cache, slot(2, 0, 0, 4096), 4096).unwrap();
-    OpenOptions::new()
-        .write(true)
-        .open(&files(dir.path())[0])
-        .unwrap()
-        .set_len(100)
-        .unwrap();
+    OpenOptions::new().write(true).open(&files(dir.path())[0]).unwrap().set_len(100).unwrap();
     assert!(pinned.read_at(0, &mut [0; 200]).is_err());
     assert!(cache.get(slot(1, 0, 0, 4096)).is_none());
     assert!(cache.get(slot(1, 0, 1, 4096)).is_none());
-    assert!(matches!(
-        put(&cache, slot(1, 0, 2, 4096), 9),
-        Err(CacheError::SegmentDamaged { .. })
-    ));
+    assert!(matches!(put(&cache, slot(1, 0, 2, 4096), 9), Err(CacheError::SegmentDamaged { .. })));
     assert!(has(&cache, slot(2, 0, 0, 4096), 4096));
     drop(pinned);
     put(&cache, slot(1, 0, 2, 4096), 9).unwrap();
@@ -663,19 +582,13 @@ fn many_threads_few_bytes() {
         watcher.join().unwrap();
     });
     let stats = cache.stats();
-    assert_eq!(
-        (stats.rejected, stats.write_errors, stats.held_bytes),
-        (0, 0, 0),
-        "{stats:?}"
-    );
+    assert_eq!((stats.rejected, stats.write_errors, stats.held_bytes), (0, 0, 0), "{stats:?}");
     assert!(stats.evicted > 1000 && stats.hits > 1000, "{stats:?}");
     assert_within_cap(&cache, dir.path());
     let bricks = stats.bricks;
     drop(cache);
     let cache = BrickCache::open(dir.path(), 400 * KIB).unwrap();
     assert_eq!(cache.stats().bricks, bricks);
-    let here = (0..60)
-        .filter(|n| has(&cache, of(*n), length(&of(*n))))
-        .count();
+    let here = (0..60).filter(|n| has(&cache, of(*n), length(&of(*n)))).count();
     assert_eq!(here as u64, bricks);
 }

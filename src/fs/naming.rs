@@ -31,7 +31,8 @@ pub fn stem(name: &OsStr) -> &OsStr {
 }
 
 fn precedence(name: &OsStr) -> usize {
-    let suffix = STORE_SUFFIXES.iter().position(|suffix| name.as_bytes().ends_with(suffix.as_bytes()));
+    let suffix =
+        STORE_SUFFIXES.iter().position(|suffix| name.as_bytes().ends_with(suffix.as_bytes()));
     suffix.unwrap_or(STORE_SUFFIXES.len())
 }
 
@@ -59,7 +60,9 @@ pub fn assign(taken: &HashSet<OsString>, candidates: &[Candidate]) -> Vec<OsStri
         let short = with_ending(stem(source), "", ending);
         let full = with_ending(source, "", ending);
         let numbered = (2_u64..).map(|n| with_ending(source, &format!("~{n}"), ending));
-        if let Some(name) = [short, full].into_iter().chain(numbered).find(|name| !taken.contains(name)) {
+        if let Some(name) =
+            [short, full].into_iter().chain(numbered).find(|name| !taken.contains(name))
+        {
             taken.insert(name.clone());
             names[i] = name;
         }
@@ -78,7 +81,12 @@ fn with_ending(name: &OsStr, number: &str, ending: &str) -> OsString {
 
 /// Folders and file name of an image in the folder of its store; `stem` is the name of that folder.
 #[must_use]
-pub fn path_in_store(stem: &OsStr, image: &str, multiscale: usize, name: Option<&str>) -> Vec<OsString> {
+pub fn path_in_store(
+    stem: &OsStr,
+    image: &str,
+    multiscale: usize,
+    name: Option<&str>,
+) -> Vec<OsString> {
     let mut parts: Vec<OsString> =
         image.split('/').filter(|part| !part.is_empty()).map(OsString::from).collect();
     let mut last = parts.pop().map_or_else(|| stem.to_owned(), |last| self::stem(&last).to_owned());
@@ -107,7 +115,8 @@ mod tests {
 
     #[test]
     fn suffixes_are_dropped() {
-        let sources = [("a.ome.zarr", ".ims"), ("b.zarr", ".ims"), ("c", ".ims"), (".zarr", ".ims")];
+        let sources =
+            [("a.ome.zarr", ".ims"), ("b.zarr", ".ims"), ("c", ".ims"), (".zarr", ".ims")];
         assert_eq!(names(&[], &sources), ["a.ims", "b.ims", "c.ims", ".zarr.ims"]);
     }
 
@@ -131,7 +140,11 @@ mod tests {
     fn images_inside_a_store() {
         let path = |image, multiscale, name| {
             let parts = path_in_store(OsStr::new("x"), image, multiscale, name);
-            parts.into_iter().map(|part| part.into_string().expect("UTF-8")).collect::<Vec<_>>().join("/")
+            parts
+                .into_iter()
+                .map(|part| part.into_string().expect("UTF-8"))
+                .collect::<Vec<_>>()
+                .join("/")
         };
         assert_eq!(path("", 0, Some("vol")), "x.ims");
         assert_eq!(path("", 1, Some("overview")), "x_overview.ims");

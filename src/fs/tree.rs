@@ -283,7 +283,10 @@ impl Tree {
         };
         let mut entries = vec![
             DirectoryEntry { name: OsString::from("."), attributes: node.attributes },
-            DirectoryEntry { name: OsString::from(".."), attributes: self.attributes(node.parent)? },
+            DirectoryEntry {
+                name: OsString::from(".."),
+                attributes: self.attributes(node.parent)?,
+            },
         ];
         for (name, ino) in names {
             // A name that went while the folder was read is left out.
@@ -366,7 +369,8 @@ impl Tree {
         if let Some(known) = listing.as_ref() {
             let interval = CHECK_INTERVAL.max(known.cost * CHECK_DUTY);
             let recent = known.checked.elapsed() < interval;
-            let changed = miss && known.names.values().any(|child| !child.inspected.is_fresh(&self.root));
+            let changed =
+                miss && known.names.values().any(|child| !child.inspected.is_fresh(&self.root));
             if recent && !changed {
                 return Ok(());
             }
@@ -459,9 +463,14 @@ impl Tree {
                             shape: image.levels[0].shape(),
                             levels: file.plan().levels.len(),
                             id: file.id(),
-                            modified: image.fingerprint.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                            modified: image
+                                .fingerprint
+                                .modified()
+                                .unwrap_or(SystemTime::UNIX_EPOCH),
                         }),
-                        Err(error) => skip(&join(&image.store, Path::new(&image.image)), &error.to_string()),
+                        Err(error) => {
+                            skip(&join(&image.store, Path::new(&image.image)), &error.to_string())
+                        }
                     }
                 }
                 found.files = Some(files);
@@ -554,7 +563,8 @@ impl Tree {
                 None => parent,
             };
             let mut attributes = self.folder_attributes(ino, &store);
-            attributes.modified = files.iter().map(|file| file.modified).max().unwrap_or(attributes.modified);
+            attributes.modified =
+                files.iter().map(|file| file.modified).max().unwrap_or(attributes.modified);
             let content = Content::StoreFolder { names: Mutex::new(names) };
             self.know(Node { attributes, parent: above, path: join(&path, &inside), content });
         }
@@ -600,7 +610,8 @@ impl Tree {
     fn know(&self, node: Node) {
         let mut nodes = lock(&self.nodes);
         match (nodes.get(&node.attributes.ino).map(|known| &known.content), &node.content) {
-            (Some(Content::Mirror { source: a, .. }), Content::Mirror { source: b, .. }) if a == b => {}
+            (Some(Content::Mirror { source: a, .. }), Content::Mirror { source: b, .. })
+                if a == b => {}
             (Some(Content::File { .. }), Content::File { .. }) => {}
             _ => {
                 nodes.insert(node.attributes.ino, Arc::new(node));

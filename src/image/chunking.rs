@@ -41,10 +41,10 @@ struct AxisChoice {
 /// Chooses chunk and brick for a level of `size`, stored in read units of `unit`, with voxels of
 /// `voxel_bytes` in the Imaris file.
 pub(crate) fn choose(size: [u64; 3], unit: [u64; 3], voxel_bytes: u64) -> Chunking {
-    let choices: [Vec<AxisChoice>; 3] = std::array::from_fn(|axis| axis_choices(size[axis], unit[axis]));
-    let unit_bytes = (0..3)
-        .map(|axis| unit[axis].min(size[axis]))
-        .fold(voxel_bytes, u64::saturating_mul);
+    let choices: [Vec<AxisChoice>; 3] =
+        std::array::from_fn(|axis| axis_choices(size[axis], unit[axis]));
+    let unit_bytes =
+        (0..3).map(|axis| unit[axis].min(size[axis])).fold(voxel_bytes, u64::saturating_mul);
     let brick_limit = BRICK_LIMIT_BYTES.max(unit_bytes.saturating_mul(2));
     let ideal = ideal_shape(size, voxel_bytes);
     let mut best: Option<(f64, Chunking)> = None;
@@ -186,18 +186,27 @@ mod tests {
 
     #[test]
     fn every_choice_is_a_legal_chunk() {
-        for size in [[1, 8, 8], [3, 40, 30], [1, 244_215, 522_693], [6368, 1600, 12_000], [7, 5105, 5105]] {
-            for unit in [[1, 1021, 1021], [1, 8, 8], [256, 256, 256], [1, 507, 507], [10, 2048, 2048]] {
+        for size in
+            [[1, 8, 8], [3, 40, 30], [1, 244_215, 522_693], [6368, 1600, 12_000], [7, 5105, 5105]]
+        {
+            for unit in
+                [[1, 1021, 1021], [1, 8, 8], [256, 256, 256], [1, 507, 507], [10, 2048, 2048]]
+            {
                 for voxel_bytes in [1, 2, 4] {
                     let chunking = choose(size, unit, voxel_bytes);
                     let bytes = chunking.chunk.iter().product::<u64>() * voxel_bytes;
                     assert!(bytes <= CHUNK_LIMIT_BYTES, "{size:?} {unit:?} {chunking:?}");
-                    assert!(bytes > 4096.min(size.iter().product::<u64>() * voxel_bytes / 16),
-                        "{size:?} {unit:?} {chunking:?}");
+                    assert!(
+                        bytes > 4096.min(size.iter().product::<u64>() * voxel_bytes / 16),
+                        "{size:?} {unit:?} {chunking:?}"
+                    );
                     let padded: u64 = (0..3)
                         .map(|a| size[a].div_ceil(chunking.chunk[a]) * chunking.chunk[a])
                         .product();
-                    assert!(padded <= size.iter().product::<u64>() * 8, "{size:?} {unit:?} {chunking:?}");
+                    assert!(
+                        padded <= size.iter().product::<u64>() * 8,
+                        "{size:?} {unit:?} {chunking:?}"
+                    );
                 }
             }
         }

@@ -66,7 +66,8 @@ impl<'a> BrickJob<'a> {
                     let row_bytes = index(end[2] - origin[2]) * voxel_bytes;
                     for row_z in origin[0]..end[0] {
                         for row_y in origin[1]..end[1] {
-                            let voxel = ((row_z - origin[0]) * chunk_y + row_y - origin[1]) * chunk_x;
+                            let voxel =
+                                ((row_z - origin[0]) * chunk_y + row_y - origin[1]) * chunk_x;
                             let at = start + index(voxel) * voxel_bytes;
                             visit([row_z, row_y, origin[2]], &bytes[at..at + row_bytes]);
                         }
@@ -144,9 +145,7 @@ impl<'a> BrickJob<'a> {
         let height = brick_chunks[1].end - brick_chunks[1].start;
         for z in inside[0].clone() {
             for y in inside[1].clone() {
-                let row = first
-                    + (z - unit.origin[0]) * stride_z
-                    + (y - unit.origin[1]) * stride_y;
+                let row = first + (z - unit.origin[0]) * stride_z + (y - unit.origin[1]) * stride_y;
                 let mut x = inside[2].start;
                 while x < inside[2].end {
                     // As far as the chunk or the unit goes.

@@ -137,7 +137,8 @@ impl BrickGrid {
 
     /// Bytes of a layer of bricks (all y and x) that is `depth` chunks deep.
     fn layer_bytes(&self, depth: u64) -> u64 {
-        depth * self.grid[1] * self.grid[2] * self.chunk_stride + self.bricks[1] * self.bricks[2] * self.gap
+        depth * self.grid[1] * self.grid[2] * self.chunk_stride
+            + self.bricks[1] * self.bricks[2] * self.gap
     }
 
     /// Bytes of a row of bricks (all x) that is `depth` by `height` chunks.
@@ -275,7 +276,8 @@ impl FileLayout {
             });
         }
         for level in laid_out.iter_mut().rev() {
-            let align = if level.data_bytes >= GAP_FROM_BYTES { 1 << 20 } else { CHUNK_ALIGN_BYTES };
+            let align =
+                if level.data_bytes >= GAP_FROM_BYTES { 1 << 20 } else { CHUNK_ALIGN_BYTES };
             level.data_start = at.checked_next_multiple_of(align)?;
             at = level.data_start.checked_add(level.data_bytes.checked_mul(datasets)?)?;
         }

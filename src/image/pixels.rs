@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use crate::ims::{ChannelHistograms, Histogram, PixelMetadata, Thumbnail};
-use crate::source::{SourceError, TargetType};
 use crate::source::image::ImageSource;
+use crate::source::{SourceError, TargetType};
 
 use super::ImageError;
 use super::fill::BrickJob;
@@ -73,14 +73,16 @@ pub(crate) fn measure(
 ) -> Result<Measured, ImageError> {
     let sample = choose_sample(plan);
     let channels = plan.ims.channels.len();
-    let mut reader = SampleReader { plan, source, sample: &sample, with_memory, keep: true, whole: true };
+    let mut reader =
+        SampleReader { plan, source, sample: &sample, with_memory, keep: true, whole: true };
     let mut projection = Projection::new(plan, sample.level);
     let mut metadata = PixelMetadata { histograms: BTreeMap::new(), ..PixelMetadata::default() };
     let mut ranges: Vec<Option<(f64, f64)>> = vec![None; channels];
     for time in 0..plan.ims.time_points {
         for (channel, range) in ranges.iter_mut().enumerate() {
             let dataset = time * channels as u64 + channel as u64;
-            let counts = reader.count(dataset, (time == 0).then_some((&mut projection, channel)))?;
+            let counts =
+                reader.count(dataset, (time == 0).then_some((&mut projection, channel)))?;
             if let Some((low, high)) = counts.display_range() {
                 let known = range.get_or_insert((low, high));
                 *known = (known.0.min(low), known.1.max(high));

@@ -1,13 +1,11 @@
 //! The plan of a virtual file: everything that follows from a store's metadata alone.
 
-use crate::ims::{
-    ChunkIndex, ImsChannel, ImsFile, ImsLevel, VoxelType, metadata_capacity,
-};
+use crate::ims::{ChunkIndex, ImsChannel, ImsFile, ImsLevel, VoxelType, metadata_capacity};
 use crate::source::TargetType;
 use crate::source::image::{ImageSource, LevelSource};
 
-use super::chunking;
 use super::ImageError;
+use super::chunking;
 use super::layout::{BrickGrid, FileLayout};
 
 /// Longest name stored as an attribute; the format keeps longer texts in datasets, where readers do
@@ -116,7 +114,8 @@ fn published_levels(levels: &[LevelSource]) -> Vec<(usize, [u64; 3])> {
         let step: Option<Vec<u64>> = (0..3)
             .map(|axis| {
                 let scales = level.relative_scale.zip(above_scale);
-                let ratio = scales.map(|(own, above): ([f64; 3], [f64; 3])| own[axis] / above[axis]);
+                let ratio =
+                    scales.map(|(own, above): ([f64; 3], [f64; 3])| own[axis] / above[axis]);
                 published_length(above[axis], own[axis], ratio)
             })
             .collect();
@@ -167,7 +166,11 @@ fn extents(source: &ImageSource, size_xyz: [u64; 3]) -> ([f64; 3], [f64; 3]) {
 
 fn image_name(source: &ImageSource) -> String {
     source.name.clone().unwrap_or_else(|| {
-        let path = if source.image.is_empty() { source.store.clone() } else { source.image.clone().into() };
+        let path = if source.image.is_empty() {
+            source.store.clone()
+        } else {
+            source.image.clone().into()
+        };
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     })
 }

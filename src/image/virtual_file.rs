@@ -230,8 +230,9 @@ impl VirtualFile {
     }
 
     fn produce_metadata(&self, engine: &Engine) -> Result<Produced, ImageError> {
-        let with_memory =
-            |bytes: u64, work: &mut dyn FnMut() -> Result<Vec<u8>, ImageError>| engine.with_memory(bytes, work);
+        let with_memory = |bytes: u64, work: &mut dyn FnMut() -> Result<Vec<u8>, ImageError>| {
+            engine.with_memory(bytes, work)
+        };
         let measured = pixels::measure(&self.plan, &self.source, &with_memory)?;
         let layout = &self.plan.layout;
         let channels = self.plan.ims.channels.len() as u64;

@@ -67,9 +67,7 @@ pub fn metadata_capacity(file: &ImsFile) -> u64 {
     ]);
     let margin = (total / 64).saturating_add(PAGE_BYTES / 4);
     let total = total.saturating_add(margin);
-    total
-        .checked_next_multiple_of(PAGE_BYTES)
-        .unwrap_or(u64::MAX / PAGE_BYTES * PAGE_BYTES)
+    total.checked_next_multiple_of(PAGE_BYTES).unwrap_or(u64::MAX / PAGE_BYTES * PAGE_BYTES)
 }
 
 fn root_group() -> u64 {
@@ -87,12 +85,9 @@ fn data_set(file: &ImsFile) -> u64 {
     let level_group = group(file.time_points, time_point_names(file.time_points), 0);
 
     let level_bytes = file.levels.iter().map(|level| {
-        let per_time_point = channel(file, level)
-            .saturating_mul(channels)
-            .saturating_add(time_group);
-        per_time_point
-            .saturating_mul(file.time_points)
-            .saturating_add(level_group)
+        let per_time_point =
+            channel(file, level).saturating_mul(channels).saturating_add(time_group);
+        per_time_point.saturating_mul(file.time_points).saturating_add(level_group)
     });
     sum(level_bytes).saturating_add(group(levels, level_heap as u64, 0))
 }
@@ -102,9 +97,7 @@ fn time_point_names(time_points: u64) -> u64 {
     let last = schema::time_point_name(time_points.saturating_sub(1));
     let longest = (last.len() as u64 + 1).next_multiple_of(8);
     let none: [&str; 0] = [];
-    time_points
-        .saturating_mul(longest)
-        .saturating_add(schema::heap_bytes(none) as u64)
+    time_points.saturating_mul(longest).saturating_add(schema::heap_bytes(none) as u64)
 }
 
 /// A channel group with its datasets and histograms of the most bins.
@@ -122,11 +115,7 @@ fn channel(file: &ImsFile, level: &ImsLevel) -> u64 {
         attributes += sum(names.map(|name| attribute(name.len(), LONGEST_DECIMALS_3)));
         datasets += dataset(8 * bins);
     }
-    group(
-        1 + bins.len() as u64,
-        schema::channel_heap_bytes() as u64,
-        attributes,
-    ) + datasets
+    group(1 + bins.len() as u64, schema::channel_heap_bytes() as u64, attributes) + datasets
 }
 
 fn info(groups: &[InfoGroup]) -> u64 {
@@ -156,25 +145,10 @@ fn group(links: u64, heap: u64, attributes: u64) -> u64 {
     let symbol_nodes = links / SYMBOL_NODE_MIN_ENTRIES + 1;
     let symbols = symbol_nodes.saturating_mul(SYMBOL_NODE_BYTES);
     let nodes = (symbol_nodes / (GROUP_NODE_MIN_CHILDREN - 1)).saturating_mul(GROUP_NODE_BYTES);
-    let tree = if symbol_nodes <= 32 {
-        GROUP_NODE_BYTES
-    } else {
-        GROUP_NODE_BYTES + nodes
-    };
+    let tree = if symbol_nodes <= 32 { GROUP_NODE_BYTES } else { GROUP_NODE_BYTES + nodes };
     // The symbol table message moves to make room for the continuation message.
-    let moved = if attributes == 0 {
-        0
-    } else {
-        MESSAGE_PREFIX_BYTES + 16
-    };
-    sum([
-        GROUP_HEADER_BYTES,
-        HEAP_HEADER_BYTES + heap,
-        symbols,
-        tree,
-        moved,
-        attributes,
-    ])
+    let moved = if attributes == 0 { 0 } else { MESSAGE_PREFIX_BYTES + 16 };
+    sum([GROUP_HEADER_BYTES, HEAP_HEADER_BYTES + heap, symbols, tree, moved, attributes])
 }
 
 /// A contiguous dataset of so many bytes.
@@ -252,9 +226,7 @@ mod tests {
                 file.levels[0].size = [1, side, side * side];
                 file.levels = vec![file.levels[0]; levels];
                 file.time_points = time_points;
-                file.time_stamps = (0..time_points)
-                    .map(|t| format!("2022-01-01 {t}"))
-                    .collect();
+                file.time_stamps = (0..time_points).map(|t| format!("2022-01-01 {t}")).collect();
                 let channel = ImsChannel {
                     name: name.clone(),
                     description: "d".repeat(description / 4),

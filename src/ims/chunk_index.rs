@@ -74,21 +74,12 @@ impl ChunkIndex {
             chunks.is_some_and(|count| (1..=MAX_CHUNKS).contains(&count)),
             "a grid has 1 to 2^48 chunks, not {grid:?}"
         );
-        let extents = grid
-            .iter()
-            .zip(&chunk)
-            .map(|(&count, &side)| count.checked_mul(side));
+        let extents = grid.iter().zip(&chunk).map(|(&count, &side)| count.checked_mul(side));
         assert!(
-            extents
-                .into_iter()
-                .all(|extent| extent.is_some_and(|voxels| voxels > 0)),
+            extents.into_iter().all(|extent| extent.is_some_and(|voxels| voxels > 0)),
             "offsets of {grid:?} chunks of {chunk:?} voxels fit 64 bits and are not zero"
         );
-        Self {
-            grid,
-            chunk,
-            chunk_bytes,
-        }
+        Self { grid, chunk, chunk_bytes }
     }
 
     /// Number of chunks.
@@ -149,11 +140,7 @@ impl ChunkIndex {
         chunk_address: &dyn Fn([u64; 3]) -> u64,
         out: &mut [u8],
     ) {
-        assert_eq!(
-            out.len() as u64,
-            Self::NODE_BYTES,
-            "a node is written as a whole"
-        );
+        assert_eq!(out.len() as u64, Self::NODE_BYTES, "a node is written as a whole");
         let level = self
             .levels()
             .find(|level| node < level.first_node + level.nodes)
@@ -168,16 +155,10 @@ impl ChunkIndex {
         out.put(&[NODE_TYPE_CHUNKS, level.height]);
         let used = u16::try_from(end_child - first_child).expect("a node has at most 64 entries");
         out.put(&used.to_le_bytes());
-        let left = position
-            .checked_sub(1)
-            .map_or(UNDEFINED_ADDRESS, |_| node_address(node - 1));
+        let left = position.checked_sub(1).map_or(UNDEFINED_ADDRESS, |_| node_address(node - 1));
         out.put(&left.to_le_bytes());
         let is_last = position + 1 == level.nodes;
-        let right = if is_last {
-            UNDEFINED_ADDRESS
-        } else {
-            node_address(node + 1)
-        };
+        let right = if is_last { UNDEFINED_ADDRESS } else { node_address(node + 1) };
         out.put(&right.to_le_bytes());
 
         for child in first_child..end_child {
@@ -195,11 +176,7 @@ impl ChunkIndex {
     /// Grid position (z, y, x) of the chunk with this number in lexicographic order.
     fn position(&self, chunk: u64) -> [u64; 3] {
         let [_, rows, columns] = self.grid;
-        [
-            chunk / columns / rows,
-            chunk / columns % rows,
-            chunk % columns,
-        ]
+        [chunk / columns / rows, chunk / columns % rows, chunk % columns]
     }
 
     /// The key of a chunk: size, filter mask (no filter was skipped), offset in voxels. The key
@@ -277,10 +254,7 @@ mod tests {
             assert!((1..=64).contains(&used));
             for entry in 0..used {
                 assert!(key_at(&bytes, entry) < key_at(&bytes, entry + 1));
-                assert_eq!(
-                    bytes[24 + entry * 48..][..4],
-                    index.chunk_bytes.to_le_bytes()
-                );
+                assert_eq!(bytes[24 + entry * 48..][..4], index.chunk_bytes.to_le_bytes());
                 assert_eq!(bytes[24 + entry * 48 + 4..][..4], [0; 4]);
                 assert_eq!(u64_at(&bytes, 24 + entry * 48 + 32), 0);
             }
@@ -304,10 +278,7 @@ mod tests {
     #[test]
     fn one_chunk_is_one_leaf() {
         let index = ChunkIndex::new([1, 1, 1], [4, 5, 6], 240);
-        assert_eq!(
-            (index.node_count(), index.byte_len(), index.root_offset()),
-            (1, 3136, 0)
-        );
+        assert_eq!((index.node_count(), index.byte_len(), index.root_offset()), (1, 3136, 0));
         let leaf = node(&index, 0, 4096);
         assert_eq!(u64_at(&leaf, 8), u64::MAX);
         assert_eq!(u64_at(&leaf, 16), u64::MAX);
@@ -324,10 +295,7 @@ mod tests {
             (262_144, 4161),
             (262_145, 4097 + 65 + 2 + 1),
         ] {
-            assert_eq!(
-                ChunkIndex::new([1, 1, chunks], [1, 1, 1], 1).node_count(),
-                nodes
-            );
+            assert_eq!(ChunkIndex::new([1, 1, chunks], [1, 1, 1], 1).node_count(), nodes);
         }
     }
 
@@ -340,11 +308,7 @@ mod tests {
                 let number = level.first_node + position;
                 let bytes = node(&index, number, start);
                 let address = |number: u64| start + number * 3136;
-                let left = if position == 0 {
-                    u64::MAX
-                } else {
-                    address(number - 1)
-                };
+                let left = if position == 0 { u64::MAX } else { address(number - 1) };
                 let last = position + 1 == level.nodes;
                 let right = if last { u64::MAX } else { address(number + 1) };
                 assert_eq!(bytes[5], level.height);

@@ -164,18 +164,11 @@ impl ImsFile {
             self.validate_level(level)?;
         }
         let bounds = self.extent_min_um.iter().zip(&self.extent_max_um);
-        if let Some(axis) = bounds
-            .into_iter()
-            .position(|(a, b)| !(a.is_finite() && b.is_finite()))
+        if let Some(axis) = bounds.into_iter().position(|(a, b)| !(a.is_finite() && b.is_finite()))
         {
             return Err(ImsError::Extent { axis });
         }
-        for name in self
-            .channels
-            .iter()
-            .map(|channel| &channel.name)
-            .chain([&self.name])
-        {
+        for name in self.channels.iter().map(|channel| &channel.name).chain([&self.name]) {
             check_limit(
                 "length of a name in bytes",
                 name.len() as u64,
@@ -187,29 +180,15 @@ impl ImsFile {
 
     fn validate_level(&self, level: &ImsLevel) -> Result<(), ImsError> {
         if level.size.contains(&0) || level.chunk.contains(&0) {
-            return Err(ImsError::Empty {
-                what: "resolution level or its chunk",
-            });
+            return Err(ImsError::Empty { what: "resolution level or its chunk" });
         }
         let product =
             |sides: [u64; 3], unit: u64| sides.into_iter().fold(unit, u64::saturating_mul);
         let bytes = u64::from(self.voxel_type.bytes());
         // A chunk's size is a 32-bit field of its B-tree key (HDF5 specification, III.A.1).
-        check_limit(
-            "chunk size in bytes",
-            product(level.chunk, bytes),
-            u64::from(u32::MAX),
-        )?;
-        check_limit(
-            "number of chunks of a level",
-            product(level.grid(), 1),
-            MAX_CHUNKS,
-        )?;
-        check_limit(
-            "size of a level in bytes",
-            product(level.padded(), bytes),
-            MAX_DATA_BYTES,
-        )
+        check_limit("chunk size in bytes", product(level.chunk, bytes), u64::from(u32::MAX))?;
+        check_limit("number of chunks of a level", product(level.grid(), 1), MAX_CHUNKS)?;
+        check_limit("size of a level in bytes", product(level.padded(), bytes), MAX_DATA_BYTES)
     }
 
     fn validate_sections(&self) -> Result<(), ImsError> {
@@ -218,11 +197,7 @@ impl ImsFile {
             if !groups.insert(group.name.clone()) {
                 return Err(name_error(&group.name, &group.name, "it is taken"));
             }
-            check_limit(
-                "attributes of a group",
-                group.entries.len() as u64,
-                MAX_ATTRIBUTES,
-            )?;
+            check_limit("attributes of a group", group.entries.len() as u64, MAX_ATTRIBUTES)?;
         }
         for section in &self.sections {
             check_name(&section.name, &section.name)?;
@@ -240,23 +215,11 @@ impl ImsFile {
 
 fn check_count(what: &'static str, found: usize, expected: u64) -> Result<(), ImsError> {
     let found = found as u64;
-    if found == expected {
-        Ok(())
-    } else {
-        Err(ImsError::Count {
-            what,
-            found,
-            expected,
-        })
-    }
+    if found == expected { Ok(()) } else { Err(ImsError::Count { what, found, expected }) }
 }
 
 fn check_limit(what: &'static str, value: u64, limit: u64) -> Result<(), ImsError> {
-    if value <= limit {
-        Ok(())
-    } else {
-        Err(ImsError::TooLarge { what, value, limit })
-    }
+    if value <= limit { Ok(()) } else { Err(ImsError::TooLarge { what, value, limit }) }
 }
 
 fn check_name(section: &str, name: &str) -> Result<(), ImsError> {
@@ -272,11 +235,7 @@ fn check_name(section: &str, name: &str) -> Result<(), ImsError> {
 }
 
 fn name_error(section: &str, name: &str, reason: &'static str) -> ImsError {
-    ImsError::Name {
-        section: section.to_owned(),
-        name: name.to_owned(),
-        reason,
-    }
+    ImsError::Name { section: section.to_owned(), name: name.to_owned(), reason }
 }
 
 /// A histogram of equal bins over `[min, max]`.
@@ -331,11 +290,7 @@ impl PixelMetadata {
 
     /// Checks that this belongs to `file` and fits the room its capacity keeps.
     pub(super) fn validate(&self, file: &ImsFile) -> Result<(), ImsError> {
-        check_count(
-            "colour ranges",
-            self.color_ranges.len(),
-            file.channels.len() as u64,
-        )?;
+        check_count("colour ranges", self.color_ranges.len(), file.channels.len() as u64)?;
         for (&(level, time_point, channel), found) in &self.histograms {
             let error = |bins: usize| ImsError::HistogramBins {
                 level,
@@ -353,21 +308,12 @@ impl PixelMetadata {
                 }
             }
         }
-        if let Some(Thumbnail {
-            width,
-            height,
-            rgba,
-        }) = &self.thumbnail
-        {
+        if let Some(Thumbnail { width, height, rgba }) = &self.thumbnail {
             let sides = 1..=schema::THUMBNAIL_SIDE;
             let bytes = rgba.len() as u64;
             let expected = 4 * u64::from(*width) * u64::from(*height);
             if !sides.contains(width) || !sides.contains(height) || bytes != expected {
-                return Err(ImsError::Thumbnail {
-                    width: *width,
-                    height: *height,
-                    bytes,
-                });
+                return Err(ImsError::Thumbnail { width: *width, height: *height, bytes });
             }
         }
         Ok(())
@@ -381,10 +327,7 @@ mod tests {
 
     #[test]
     fn a_level_is_padded_to_whole_chunks() {
-        let level = ImsLevel {
-            size: [53, 199, 215],
-            chunk: [32, 128, 128],
-        };
+        let level = ImsLevel { size: [53, 199, 215], chunk: [32, 128, 128] };
         assert_eq!(level.grid(), [2, 2, 2]);
         assert_eq!(level.padded(), [64, 256, 256]);
     }
@@ -398,14 +341,8 @@ mod tests {
     fn names_that_hdf5_or_imaris_would_misread_are_refused() {
         for name in ["", ".", "\0", "Image", "Channel 0", "TimeInfo"] {
             let mut file = sample();
-            file.sections.push(ImsSection {
-                name: name.into(),
-                entries: vec![],
-            });
-            assert!(
-                matches!(file.validate(), Err(ImsError::Name { .. })),
-                "{name:?}"
-            );
+            file.sections.push(ImsSection { name: name.into(), entries: vec![] });
+            assert!(matches!(file.validate(), Err(ImsError::Name { .. })), "{name:?}");
         }
         let mut file = sample();
         file.sections[0].entries = vec![("a".into(), "1".into()), ("a\0".into(), "2".into())];
@@ -418,10 +355,7 @@ mod tests {
         file.levels[0].chunk = [1 << 20, 1 << 20, 1];
         assert!(matches!(file.validate(), Err(ImsError::TooLarge { .. })));
         let mut file = sample();
-        file.levels[0] = ImsLevel {
-            size: [u64::MAX; 3],
-            chunk: [1, 64, 64],
-        };
+        file.levels[0] = ImsLevel { size: [u64::MAX; 3], chunk: [1, 64, 64] };
         assert!(matches!(file.validate(), Err(ImsError::TooLarge { .. })));
         let mut file = sample();
         file.levels[0].size[1] = 0;

@@ -47,12 +47,7 @@ mod layout {
 
 /// Sets the end-of-file address in the superblock.
 pub(super) fn set_end_of_file(image: &mut [u8], eof: u64) -> Result<(), ImsError> {
-    let fail = |problem| {
-        Err(ImsError::Graft {
-            address: 0,
-            problem,
-        })
-    };
+    let fail = |problem| Err(ImsError::Graft { address: 0, problem });
     if !image.starts_with(superblock::SIGNATURE) {
         return fail("no superblock signature");
     }
@@ -73,12 +68,7 @@ pub(super) fn set_end_of_file(image: &mut [u8], eof: u64) -> Result<(), ImsError
 /// Sets the chunk index address of the chunked dataset whose object header is at `header`.
 pub(super) fn set_chunk_index(image: &mut [u8], header: u64, root: u64) -> Result<(), ImsError> {
     let message = find_layout(image, header)?;
-    let fail = |problem| {
-        Err(ImsError::Graft {
-            address: message,
-            problem,
-        })
-    };
+    let fail = |problem| Err(ImsError::Graft { address: message, problem });
     if bytes_at::<3>(image, message)? != layout::CHUNKED_RANK_3 {
         return fail("layout is not version 3, chunked, of rank 3");
     }
@@ -133,10 +123,9 @@ fn find_layout(image: &[u8], header: u64) -> Result<u64, ImsError> {
 }
 
 fn offset(address: u64, distance: u64) -> Result<u64, ImsError> {
-    address.checked_add(distance).ok_or(ImsError::Graft {
-        address,
-        problem: "address beyond 64 bits",
-    })
+    address
+        .checked_add(distance)
+        .ok_or(ImsError::Graft { address, problem: "address beyond 64 bits" })
 }
 
 fn bytes_at<const N: usize>(image: &[u8], address: u64) -> Result<[u8; N], ImsError> {
@@ -144,10 +133,7 @@ fn bytes_at<const N: usize>(image: &[u8], address: u64) -> Result<[u8; N], ImsEr
         .ok()
         .and_then(|at| image.get(at..)?.first_chunk::<N>())
         .copied()
-        .ok_or(ImsError::Graft {
-            address,
-            problem: "address beyond the metadata",
-        })
+        .ok_or(ImsError::Graft { address, problem: "address beyond the metadata" })
 }
 
 fn u64_at(image: &[u8], address: u64) -> Result<u64, ImsError> {
@@ -158,10 +144,7 @@ fn put_u64(image: &mut [u8], address: u64, value: u64) -> Result<(), ImsError> {
     let field = usize::try_from(address)
         .ok()
         .and_then(|at| image.get_mut(at..)?.first_chunk_mut::<8>())
-        .ok_or(ImsError::Graft {
-            address,
-            problem: "address beyond the metadata",
-        })?;
+        .ok_or(ImsError::Graft { address, problem: "address beyond the metadata" })?;
     *field = value.to_le_bytes();
     Ok(())
 }
@@ -179,10 +162,7 @@ mod tests {
     }
 
     fn continuation(address: u64, len: u64) -> Vec<u8> {
-        message(
-            header::CONTINUATION,
-            &[address.to_le_bytes(), len.to_le_bytes()].concat(),
-        )
+        message(header::CONTINUATION, &[address.to_le_bytes(), len.to_le_bytes()].concat())
     }
 
     fn chunked_layout() -> Vec<u8> {
@@ -215,10 +195,7 @@ mod tests {
         set_chunk_index(&mut image, 0, 0x1234).unwrap();
         assert_eq!(u64_at(&image, 128 + 8 + 3).unwrap(), 0x1234);
         let again = set_chunk_index(&mut image, 0, 0x1234);
-        assert!(
-            matches!(again, Err(ImsError::Graft { .. })),
-            "only an undefined address is set"
-        );
+        assert!(matches!(again, Err(ImsError::Graft { .. })), "only an undefined address is set");
     }
 
     #[test]
@@ -229,19 +206,8 @@ mod tests {
         let uncounted = image(0, &[chunked_layout()], &[]);
         let mut too_long = image(9, &[message(1, &[0; 8])], &[]);
         too_long[18] = 200;
-        for mut image in [
-            loops,
-            outside,
-            wraps,
-            uncounted,
-            too_long,
-            vec![],
-            vec![1; 5],
-        ] {
-            assert!(matches!(
-                set_chunk_index(&mut image, 0, 1),
-                Err(ImsError::Graft { .. })
-            ));
+        for mut image in [loops, outside, wraps, uncounted, too_long, vec![], vec![1; 5]] {
+            assert!(matches!(set_chunk_index(&mut image, 0, 1), Err(ImsError::Graft { .. })));
         }
     }
 }

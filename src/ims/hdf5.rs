@@ -92,11 +92,7 @@ fn call<T>(
     object: &str,
     call: impl FnOnce() -> hdf5_metno::Result<T>,
 ) -> Result<T, ImsError> {
-    sync(call).map_err(|source| ImsError::Hdf5 {
-        action,
-        object: object.to_owned(),
-        source,
-    })
+    sync(call).map_err(|source| ImsError::Hdf5 { action, object: object.to_owned(), source })
 }
 
 /// An HDF5 file in memory, with no file on disk behind it.
@@ -110,10 +106,7 @@ impl MemoryFile {
         // The library first tries to open the name as a file on disk: this one cannot exist. And
         // it takes two files in memory for the same one if they have the same name.
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = &format!(
-            "/dev/null/skeleton-{}.ims",
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = &format!("/dev/null/skeleton-{}.ims", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut options = hdf5_metno::File::with_options();
         options.fcpl().obj_track_times(false);
         options
@@ -129,10 +122,7 @@ impl MemoryFile {
 
     /// The root group.
     pub(super) fn root(&self) -> Group<'_> {
-        Group {
-            id: GroupId::Root(self.file.id()),
-            file: PhantomData,
-        }
+        Group { id: GroupId::Root(self.file.id()), file: PhantomData }
     }
 
     /// The bytes of the file. Taking `self`, with no group borrowed from it, means that nothing
@@ -190,22 +180,10 @@ impl<'file> Group<'file> {
         let raw = call("create group", name, || {
             // SAFETY: the location and the property list are open, the name is a C string.
             h5check(unsafe {
-                H5Gcreate2(
-                    self.raw(),
-                    c_name.as_ptr(),
-                    H5P_DEFAULT,
-                    plist.raw,
-                    H5P_DEFAULT,
-                )
+                H5Gcreate2(self.raw(), c_name.as_ptr(), H5P_DEFAULT, plist.raw, H5P_DEFAULT)
             })
         })?;
-        Ok(Group {
-            id: GroupId::Child(Id {
-                raw,
-                close: H5Gclose,
-            }),
-            file: PhantomData,
-        })
+        Ok(Group { id: GroupId::Child(Id { raw, close: H5Gclose }), file: PhantomData })
     }
 
     /// Writes an attribute of rank 1.
@@ -230,10 +208,7 @@ impl<'file> Group<'file> {
                 )
             })
         })?;
-        let attribute = Id {
-            raw,
-            close: H5Aclose,
-        };
+        let attribute = Id { raw, close: H5Aclose };
         call("write attribute", name, || {
             // SAFETY: `create_space` checked that `data` holds every element of the dataspace, and
             // the memory type is the stored type.
@@ -292,10 +267,7 @@ impl<'file> Group<'file> {
         let space = create_space_of(name, &shape)?;
         let dataset = self.create_dataset(name, Element::Voxel(voxel), &space, &plist)?;
         let mut info = H5O_info1_t::default();
-        #[expect(
-            deprecated,
-            reason = "the replacement hides addresses behind opaque tokens"
-        )]
+        #[expect(deprecated, reason = "the replacement hides addresses behind opaque tokens")]
         call("locate", name, || {
             // SAFETY: `info` is the structure this call fills, and outlives it.
             h5check(unsafe { h5o::H5Oget_info1(dataset.raw, &raw mut info) })
@@ -325,10 +297,7 @@ impl<'file> Group<'file> {
                 )
             })
         })?;
-        Ok(Id {
-            raw,
-            close: H5Dclose,
-        })
+        Ok(Id { raw, close: H5Dclose })
     }
 }
 
@@ -337,10 +306,7 @@ impl<'file> Group<'file> {
 fn create_plist(class: hid_t, name: &str) -> Result<Id, ImsError> {
     // SAFETY: `class` is one of the library's own property list classes.
     let raw = call("describe", name, || h5check(unsafe { H5Pcreate(class) }))?;
-    let plist = Id {
-        raw,
-        close: H5Pclose,
-    };
+    let plist = Id { raw, close: H5Pclose };
     call("untrack times of", name, || {
         // SAFETY: `plist` is an open object creation property list.
         h5check(unsafe { H5Pset_obj_track_times(plist.raw, 0) })
@@ -371,10 +337,7 @@ fn create_space_of(name: &str, shape: &[hsize_t]) -> Result<Id, ImsError> {
         // SAFETY: both pointers are valid for `rank` elements.
         h5check(unsafe { H5Screate_simple(rank, shape.as_ptr(), shape.as_ptr()) })
     })?;
-    Ok(Id {
-        raw,
-        close: H5Sclose,
-    })
+    Ok(Id { raw, close: H5Sclose })
 }
 
 fn c_name(name: &str) -> CString {

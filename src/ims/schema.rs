@@ -39,10 +39,8 @@ pub(super) const ROOT_ATTRIBUTES: [(&str, &str); 5] = [
 ];
 
 /// Attributes of a channel group that hold the range of `Histogram`, then of `Histogram1024`.
-pub(super) const RANGE_ATTRIBUTES: [[&str; 2]; 2] = [
-    ["HistogramMin", "HistogramMax"],
-    ["HistogramMin1024", "HistogramMax1024"],
-];
+pub(super) const RANGE_ATTRIBUTES: [[&str; 2]; 2] =
+    [["HistogramMin", "HistogramMax"], ["HistogramMin1024", "HistogramMax1024"]];
 
 pub(super) fn level_name(level: usize) -> String {
     format!("ResolutionLevel {level}")
@@ -84,11 +82,7 @@ impl InfoEntry {
 
     /// Name in the file. Only names of datasets are paths, so only these are encoded.
     pub(super) fn name(&self) -> String {
-        if self.is_dataset() {
-            encode_name(&self.key)
-        } else {
-            self.key.replace('\0', "")
-        }
+        if self.is_dataset() { encode_name(&self.key) } else { self.key.replace('\0', "") }
     }
 }
 
@@ -106,18 +100,11 @@ pub(super) fn info_groups(file: &ImsFile, color_ranges: &[(f64, f64)]) -> Vec<In
     groups.push(group("Log", [("Entries", "0")]));
     groups.push(group(
         "ImarisDataSet",
-        [
-            ("Creator", "zarrims"),
-            ("NumberOfImages", "1"),
-            ("Version", env!("CARGO_PKG_VERSION")),
-        ],
+        [("Creator", "zarrims"), ("NumberOfImages", "1"), ("Version", env!("CARGO_PKG_VERSION"))],
     ));
     groups.push(group("Imaris", [("Version", FORMAT_VERSION)]));
     for section in &file.sections {
-        groups.push(group(
-            &section.name,
-            section.entries.iter().map(|(k, v)| (k, v)),
-        ));
+        groups.push(group(&section.name, section.entries.iter().map(|(k, v)| (k, v))));
     }
     groups
 }
@@ -126,20 +113,11 @@ pub(super) fn info_groups(file: &ImsFile, color_ranges: &[(f64, f64)]) -> Vec<In
 fn image_group(file: &ImsFile) -> InfoGroup {
     let size = file.levels.first().map_or([0; 3], |level| level.size);
     let mut entries: Vec<(String, String)> = vec![];
-    for (axis, (name, side)) in ["X", "Y", "Z"]
-        .into_iter()
-        .zip(size.into_iter().rev())
-        .enumerate()
+    for (axis, (name, side)) in ["X", "Y", "Z"].into_iter().zip(size.into_iter().rev()).enumerate()
     {
         entries.push((name.to_owned(), side.to_string()));
-        entries.push((
-            format!("ExtMin{axis}"),
-            decimals_9(file.extent_min_um[axis]),
-        ));
-        entries.push((
-            format!("ExtMax{axis}"),
-            decimals_9(file.extent_max_um[axis]),
-        ));
+        entries.push((format!("ExtMin{axis}"), decimals_9(file.extent_min_um[axis])));
+        entries.push((format!("ExtMax{axis}"), decimals_9(file.extent_max_um[axis])));
         entries.push((format!("ResampleDimension{name}"), "true".to_owned()));
     }
     for (key, value) in [
@@ -155,10 +133,7 @@ fn image_group(file: &ImsFile) -> InfoGroup {
 
 /// Source: `ImarisWriter` `bpWriterHDF5.cxx`.
 fn channel_group(c: usize, channel: &ImsChannel, (black, full): (f64, f64)) -> InfoGroup {
-    let color = channel
-        .color
-        .map(|part| decimals_3(f64::from(part)))
-        .join(" ");
+    let color = channel.color.map(|part| decimals_3(f64::from(part))).join(" ");
     let range = format!("{} {}", decimals_3(black), decimals_3(full));
     group(
         &channel_name(c),
@@ -177,10 +152,8 @@ fn channel_group(c: usize, channel: &ImsChannel, (black, full): (f64, f64)) -> I
 /// Time points are counted from one here, and only here (Imaris5FileFormat.pdf 6).
 fn time_group(file: &ImsFile) -> InfoGroup {
     let count = file.time_points.to_string();
-    let mut entries = vec![
-        ("DatasetTimePoints".to_owned(), count.clone()),
-        ("FileTimePoints".to_owned(), count),
-    ];
+    let mut entries =
+        vec![("DatasetTimePoints".to_owned(), count.clone()), ("FileTimePoints".to_owned(), count)];
     for (t, stamp) in file.time_stamps.iter().enumerate() {
         entries.push((format!("TimePoint{}", t + 1), stamp.clone()));
     }
@@ -195,10 +168,7 @@ fn group<K: AsRef<str>, V: AsRef<str>>(
         key: key.as_ref().to_owned(),
         value: value_bytes(value.as_ref()),
     });
-    InfoGroup {
-        name: encode_name(name),
-        entries: entries.collect(),
-    }
+    InfoGroup { name: encode_name(name), entries: entries.collect() }
 }
 
 /// Bytes of a local heap that holds these link names.
@@ -207,9 +177,7 @@ fn group<K: AsRef<str>, V: AsRef<str>>(
 /// free block (two 8-byte fields) is kept so that the library never has to round a remainder away
 /// (HDF5 specification, section III.D).
 pub(super) fn heap_bytes(names: impl IntoIterator<Item = impl AsRef<str>>) -> usize {
-    let names = names
-        .into_iter()
-        .map(|name| (name.as_ref().len() + 1).next_multiple_of(8));
+    let names = names.into_iter().map(|name| (name.as_ref().len() + 1).next_multiple_of(8));
     8 + names.sum::<usize>() + 16
 }
 
@@ -235,29 +203,17 @@ pub(super) mod tests {
         ImsFile {
             voxel_type: VoxelType::U16,
             levels: vec![
-                ImsLevel {
-                    size: [53, 199, 215],
-                    chunk: [8, 16, 32],
-                },
-                ImsLevel {
-                    size: [26, 99, 107],
-                    chunk: [8, 32, 32],
-                },
+                ImsLevel { size: [53, 199, 215], chunk: [8, 16, 32] },
+                ImsLevel { size: [26, 99, 107], chunk: [8, 32, 32] },
             ],
             time_points: 2,
-            channels: vec![
-                channel("Ch 0", [0.0, 1.0, 0.0]),
-                channel("Ch 1", [1.0, 0.0, 0.0]),
-            ],
+            channels: vec![channel("Ch 0", [0.0, 1.0, 0.0]), channel("Ch 1", [1.0, 0.0, 0.0])],
             extent_min_um: [10.0, 20.0, 30.0],
             extent_max_um: [117.5, 119.5, 136.0],
             name: "reference image".into(),
             description: "synthetic ramp".into(),
             recording_date: "2022-01-01 08:30:00".into(),
-            time_stamps: vec![
-                "2022-01-01 08:30:00".into(),
-                "2022-01-01 08:30:02.500".into(),
-            ],
+            time_stamps: vec!["2022-01-01 08:30:00".into(), "2022-01-01 08:30:02.500".into()],
             sections: vec![ImsSection {
                 name: "Custom/Section 100%".into(),
                 entries: vec![
@@ -270,11 +226,8 @@ pub(super) mod tests {
 
     /// Pixel metadata that takes the most room: longest range texts, most bins, largest thumbnail.
     pub(in crate::ims) fn fullest_pixels(file: &ImsFile) -> PixelMetadata {
-        let histogram = |bins: usize| Histogram {
-            min: f64::MIN,
-            max: f64::MIN,
-            bins: vec![7; bins],
-        };
+        let histogram =
+            |bins: usize| Histogram { min: f64::MIN, max: f64::MIN, bins: vec![7; bins] };
         let fullest = ChannelHistograms {
             histogram: histogram(HISTOGRAM_BINS),
             histogram_1024: (file.voxel_type != VoxelType::U8)
@@ -287,11 +240,7 @@ pub(super) mod tests {
         PixelMetadata {
             histograms: places.map(|place| (place, fullest.clone())).collect(),
             color_ranges: vec![(f64::MIN, f64::MIN); file.channels.len()],
-            thumbnail: Some(Thumbnail {
-                width: 256,
-                height: 256,
-                rgba: vec![9; 256 * 1024],
-            }),
+            thumbnail: Some(Thumbnail { width: 256, height: 256, rgba: vec![9; 256 * 1024] }),
         }
     }
 
@@ -311,14 +260,6 @@ pub(super) mod tests {
     fn time_points_count_from_one() {
         let group = time_group(&sample());
         let names: Vec<_> = group.entries.iter().map(InfoEntry::name).collect();
-        assert_eq!(
-            names,
-            [
-                "DatasetTimePoints",
-                "FileTimePoints",
-                "TimePoint1",
-                "TimePoint2"
-            ]
-        );
+        assert_eq!(names, ["DatasetTimePoints", "FileTimePoints", "TimePoint1", "TimePoint2"]);
     }
 }

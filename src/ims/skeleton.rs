@@ -44,19 +44,11 @@ pub fn build_skeleton(
     pixels.validate(file)?;
     let (mut image, headers) = write(file, pixels, capacity)?;
     let needed = image.len() as u64;
-    let padded = usize::try_from(capacity)
-        .ok()
-        .filter(|_| needed <= capacity);
+    let padded = usize::try_from(capacity).ok().filter(|_| needed <= capacity);
     let Some(padded) = padded else {
         return Err(ImsError::Capacity { needed, capacity });
     };
-    for DataHeader {
-        address,
-        level,
-        t,
-        c,
-    } in headers
-    {
+    for DataHeader { address, level, t, c } in headers {
         graft::set_chunk_index(&mut image, address, index_root(level, t, c))?;
     }
     graft::set_end_of_file(&mut image, eof)?;
@@ -76,11 +68,7 @@ pub(super) fn write(
     for (name, value) in schema::ROOT_ATTRIBUTES {
         root.write_attribute(name, Element::Text, &text::value_bytes(value))?;
     }
-    root.write_attribute(
-        schema::NUMBER_OF_DATA_SETS,
-        Element::U32,
-        &1_u32.to_le_bytes(),
-    )?;
+    root.write_attribute(schema::NUMBER_OF_DATA_SETS, Element::U32, &1_u32.to_le_bytes())?;
 
     let mut headers = vec![];
     write_data_set(&root, file, pixels, &mut headers)?;
@@ -111,12 +99,7 @@ fn write_data_set(
             let time_group = level_group.create_group(&schema::time_point_name(t), time_heap)?;
             for c in 0..file.channels.len() {
                 let address = write_channel(&time_group, file, pixels, (level, t, c))?;
-                headers.push(DataHeader {
-                    address,
-                    level,
-                    t,
-                    c,
-                });
+                headers.push(DataHeader { address, level, t, c });
             }
         }
     }
@@ -150,9 +133,7 @@ fn write_channel(
     }
     let header =
         group.create_chunked(schema::DATA, file.voxel_type, shape.padded(), shape.chunk)?;
-    for (name, histogram) in [schema::HISTOGRAM, schema::HISTOGRAM_1024]
-        .into_iter()
-        .zip(histograms)
+    for (name, histogram) in [schema::HISTOGRAM, schema::HISTOGRAM_1024].into_iter().zip(histograms)
     {
         if let Some(Histogram { bins, .. }) = histogram {
             let data: Vec<u8> = bins.iter().flat_map(|bin| bin.to_le_bytes()).collect();
@@ -310,10 +291,7 @@ mod tests {
                         format!("DataSet/ResolutionLevel {r}/TimePoint {t}/Channel {c}/Data");
                     let dataset = opened.dataset(&name).unwrap();
                     let shape = level.padded();
-                    assert_eq!(
-                        dataset.shape(),
-                        shape.map(|side| usize::try_from(side).unwrap())
-                    );
+                    assert_eq!(dataset.shape(), shape.map(|side| usize::try_from(side).unwrap()));
                     let [_, height, width] = shape;
                     let read = dataset.read_raw::<T>().unwrap();
                     assert_eq!(read.len() as u64, shape.iter().product::<u64>());
@@ -339,10 +317,7 @@ mod tests {
     fn libhdf5_reads_through_an_index_of_three_levels() {
         let mut file = sample();
         file.voxel_type = VoxelType::U8;
-        file.levels = vec![ImsLevel {
-            size: [33, 31, 50],
-            chunk: [2, 2, 3],
-        }];
+        file.levels = vec![ImsLevel { size: [33, 31, 50], chunk: [2, 2, 3] }];
         assert!(file.levels[0].grid().iter().product::<u64>() > 64 * 64);
         let on_disk = TempFile::new("three-levels", &assemble(&file));
         #[expect(clippy::cast_possible_truncation, reason = "stored the same way")]
@@ -362,38 +337,21 @@ mod tests {
             attribute.size()
         };
         assert_eq!(text("/", "ImarisDataSet"), 13);
-        assert_eq!(
-            text(
-                "/DataSet/ResolutionLevel 1/TimePoint 1/Channel 0",
-                "ImageSizeX"
-            ),
-            3
-        );
+        assert_eq!(text("/DataSet/ResolutionLevel 1/TimePoint 1/Channel 0", "ImageSizeX"), 3);
         assert_eq!(text("/DataSetInfo/Image", "ExtMin0"), "10.000000000".len());
-        assert_eq!(
-            text("/DataSetInfo/Custom%sSection 100%p", "a key"),
-            "a value".len()
-        );
-        assert_eq!(
-            text("/DataSetInfo/TimeInfo", "TimePoint2"),
-            "2022-01-01 08:30:02.500".len()
-        );
+        assert_eq!(text("/DataSetInfo/Custom%sSection 100%p", "a key"), "a value".len());
+        assert_eq!(text("/DataSetInfo/TimeInfo", "TimePoint2"), "2022-01-01 08:30:02.500".len());
         let number = opened.attr("NumberOfDataSets").unwrap();
         assert_eq!(number.read_raw::<u32>().unwrap(), [1]);
 
-        let long = opened
-            .dataset("/DataSetInfo/Custom%sSection 100%p/long")
-            .unwrap();
+        let long = opened.dataset("/DataSetInfo/Custom%sSection 100%p/long").unwrap();
         assert_eq!(long.shape(), [1500]);
         let stored = long.dtype().unwrap().to_descriptor().unwrap();
         assert_eq!(stored, TypeDescriptor::FixedAscii(1));
         let channel = "/DataSet/ResolutionLevel 0/TimePoint 0/Channel 0";
         let histogram = opened.dataset(&format!("{channel}/Histogram1024")).unwrap();
         assert_eq!(histogram.read_raw::<u64>().unwrap(), vec![7; 1024]);
-        assert_eq!(
-            opened.dataset("/Thumbnail/Data").unwrap().shape(),
-            [256, 1024]
-        );
+        assert_eq!(opened.dataset("/Thumbnail/Data").unwrap().shape(), [256, 1024]);
         let mut groups = opened.group("/DataSet").unwrap().member_names().unwrap();
         groups.sort();
         assert_eq!(groups, ["ResolutionLevel 0", "ResolutionLevel 1"]);
@@ -421,22 +379,15 @@ mod tests {
     #[test]
     fn nothing_known_of_the_pixels_is_written_as_nothing() {
         let file = sample();
-        let pixels = PixelMetadata {
-            color_ranges: vec![(0.0, 255.0); 2],
-            ..PixelMetadata::default()
-        };
+        let pixels =
+            PixelMetadata { color_ranges: vec![(0.0, 255.0); 2], ..PixelMetadata::default() };
         let capacity = metadata_capacity(&file);
         let image = build_skeleton(&file, &pixels, capacity, capacity, &|_, _, _| 8).unwrap();
         let on_disk = TempFile::new("bare", &image);
         let opened = File::open(&on_disk.0).unwrap();
-        let channel = opened
-            .group("/DataSet/ResolutionLevel 0/TimePoint 0/Channel 0")
-            .unwrap();
+        let channel = opened.group("/DataSet/ResolutionLevel 0/TimePoint 0/Channel 0").unwrap();
         assert_eq!(channel.member_names().unwrap(), ["Data"]);
-        assert_eq!(
-            channel.attr_names().unwrap(),
-            ["ImageSizeX", "ImageSizeY", "ImageSizeZ"]
-        );
+        assert_eq!(channel.attr_names().unwrap(), ["ImageSizeX", "ImageSizeY", "ImageSizeZ"]);
         assert!(!opened.link_exists("Thumbnail"));
     }
 
@@ -447,32 +398,14 @@ mod tests {
             build_skeleton(&file, pixels, capacity, 1 << 40, &|_, _, _| 8)
         };
         let mut pixels = fullest_pixels(&file);
-        assert!(matches!(
-            build(&pixels, 4096),
-            Err(ImsError::Capacity { capacity: 4096, .. })
-        ));
+        assert!(matches!(build(&pixels, 4096), Err(ImsError::Capacity { capacity: 4096, .. })));
         pixels.color_ranges.pop();
-        assert!(matches!(
-            build(&pixels, 1 << 22),
-            Err(ImsError::Count { .. })
-        ));
+        assert!(matches!(build(&pixels, 1 << 22), Err(ImsError::Count { .. })));
         let mut pixels = fullest_pixels(&file);
         pixels.thumbnail.as_mut().unwrap().rgba.pop();
-        assert!(matches!(
-            build(&pixels, 1 << 22),
-            Err(ImsError::Thumbnail { .. })
-        ));
+        assert!(matches!(build(&pixels, 1 << 22), Err(ImsError::Thumbnail { .. })));
         let mut pixels = fullest_pixels(&file);
-        pixels
-            .histograms
-            .get_mut(&(0, 0, 0))
-            .unwrap()
-            .histogram
-            .bins
-            .pop();
-        assert!(matches!(
-            build(&pixels, 1 << 22),
-            Err(ImsError::HistogramBins { .. })
-        ));
+        pixels.histograms.get_mut(&(0, 0, 0)).unwrap().histogram.bins.pop();
+        assert!(matches!(build(&pixels, 1 << 22), Err(ImsError::HistogramBins { .. })));
     }
 }

@@ -9,17 +9,9 @@ pub(super) const LONGEST_DECIMALS_3: usize = 44;
 /// clamped to it; what is not a number becomes zero. So the text has a longest length.
 pub(super) fn decimals_3(value: f64) -> String {
     let limit = f64::from(f32::MAX);
-    let value = if value.is_nan() {
-        0.0
-    } else {
-        value.clamp(-limit, limit)
-    };
+    let value = if value.is_nan() { 0.0 } else { value.clamp(-limit, limit) };
     let text = format!("{value:.3}");
-    if text == "-0.000" {
-        "0.000".to_owned()
-    } else {
-        text
-    }
+    if text == "-0.000" { "0.000".to_owned() } else { text }
 }
 
 /// A number with nine decimals, as image extents are written (`ImarisWriter` `bpWriterHDF5.cxx`).

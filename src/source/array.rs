@@ -184,7 +184,8 @@ impl ZarrArray {
     pub fn read_unit(&self, position: &[u64]) -> Result<UnitBytes, SourceError> {
         let mut chunk = Vec::with_capacity(position.len());
         let mut within = Vec::with_capacity(position.len());
-        for ((&at, &unit), &extent) in position.iter().zip(&self.unit_shape).zip(&self.chunk_shape) {
+        for ((&at, &unit), &extent) in position.iter().zip(&self.unit_shape).zip(&self.chunk_shape)
+        {
             let units = (extent / unit).max(1);
             chunk.push(at / units);
             within.push(at % units);

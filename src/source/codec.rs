@@ -277,7 +277,8 @@ impl Sharding {
             Err(_) => false,
         };
 
-        let mut index_shape: Vec<NonZeroU64> = grid.iter().filter_map(|&n| NonZeroU64::new(n)).collect();
+        let mut index_shape: Vec<NonZeroU64> =
+            grid.iter().filter_map(|&n| NonZeroU64::new(n)).collect();
         index_shape.extend(NonZeroU64::new(2));
         let index_chain = CodecChain::from_metadata(&parse_codecs("index_codecs")?)
             .map_err(|error| Unsupported::Codec(error.to_string()))?;
@@ -352,7 +353,8 @@ impl Sharding {
             return Err(DecodeError::ShardTooShort { len: shard.len(), index: self.index_len });
         };
         let offset = if self.index_at_start { 0 } else { last };
-        let bytes = self.index.decode_blob(&SubBlob { outer: shard, offset, len: self.index_len })?;
+        let bytes =
+            self.index.decode_blob(&SubBlob { outer: shard, offset, len: self.index_len })?;
         Ok(bytes.as_chunks::<8>().0.iter().map(|entry| native_u64(*entry)).collect())
     }
 
@@ -574,7 +576,9 @@ fn read_bounded(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
 /// `nbytes` of a Blosc header (c-blosc README_CHUNK_FORMAT: 16 bytes, `nbytes` at 4, `cbytes` at 12).
 fn blosc_decoded_len(bytes: &[u8]) -> Option<u32> {
     let header = bytes.first_chunk::<16>()?;
-    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     (usize::try_from(word(12)).ok()? == bytes.len()).then(|| word(4))
 }
 

@@ -130,33 +130,47 @@ pub fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
         SourceType::U16 => map::<2, 2>(bytes, start, stride, out, |v| v),
         SourceType::F32 => map::<4, 4>(bytes, start, stride, out, |v| v),
         SourceType::I8 => {
-            map::<1, 4>(bytes, start, stride, out, |v| f32::from(i8::from_le_bytes(v)).to_le_bytes());
+            map::<1, 4>(bytes, start, stride, out, |v| {
+                f32::from(i8::from_le_bytes(v)).to_le_bytes()
+            });
         }
         SourceType::I16 => {
-            map::<2, 4>(bytes, start, stride, out, |v| f32::from(i16::from_le_bytes(v)).to_le_bytes());
+            map::<2, 4>(bytes, start, stride, out, |v| {
+                f32::from(i16::from_le_bytes(v)).to_le_bytes()
+            });
         }
         SourceType::F16 => map::<2, 4>(bytes, start, stride, out, |v| {
             half::f16::from_le_bytes(v).to_f32().to_le_bytes()
         }),
         #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
         SourceType::I32 => {
-            map::<4, 4>(bytes, start, stride, out, |v| (i32::from_le_bytes(v) as f32).to_le_bytes());
+            map::<4, 4>(bytes, start, stride, out, |v| {
+                (i32::from_le_bytes(v) as f32).to_le_bytes()
+            });
         }
         #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
         SourceType::U32 => {
-            map::<4, 4>(bytes, start, stride, out, |v| (u32::from_le_bytes(v) as f32).to_le_bytes());
+            map::<4, 4>(bytes, start, stride, out, |v| {
+                (u32::from_le_bytes(v) as f32).to_le_bytes()
+            });
         }
         #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
         SourceType::I64 => {
-            map::<8, 4>(bytes, start, stride, out, |v| (i64::from_le_bytes(v) as f32).to_le_bytes());
+            map::<8, 4>(bytes, start, stride, out, |v| {
+                (i64::from_le_bytes(v) as f32).to_le_bytes()
+            });
         }
         #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
         SourceType::U64 => {
-            map::<8, 4>(bytes, start, stride, out, |v| (u64::from_le_bytes(v) as f32).to_le_bytes());
+            map::<8, 4>(bytes, start, stride, out, |v| {
+                (u64::from_le_bytes(v) as f32).to_le_bytes()
+            });
         }
         #[expect(clippy::cast_possible_truncation, reason = "IEEE rounding to float32")]
         SourceType::F64 => {
-            map::<8, 4>(bytes, start, stride, out, |v| (f64::from_le_bytes(v) as f32).to_le_bytes());
+            map::<8, 4>(bytes, start, stride, out, |v| {
+                (f64::from_le_bytes(v) as f32).to_le_bytes()
+            });
         }
     }
 }

@@ -119,9 +119,9 @@ pub fn open_image(
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
-            let found = multiscales.get(multiscale).ok_or_else(|| {
-                SourceError::unsupported(&folder, Unsupported::NoImage)
-            })?;
+            let found = multiscales
+                .get(multiscale)
+                .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
             ImageSource::from_multiscale(root, store, image, multiscale, found, fingerprint)
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),

@@ -127,14 +127,17 @@ impl ImageSource {
         let folder = join(store, Path::new(image));
         let array = ZarrArray::open(root, &folder, node)?;
         let dimensions = array.shape().len();
-        let named = node.dimension_names().filter(|names| names.len() == dimensions).and_then(|names| {
-            let axes: Vec<Axis> =
-                names.into_iter().map(|name| Axis { name, ..Axis::default() }).collect();
-            map_axes(&axes, array.shape()).ok()
-        });
+        let named =
+            node.dimension_names().filter(|names| names.len() == dimensions).and_then(|names| {
+                let axes: Vec<Axis> =
+                    names.into_iter().map(|name| Axis { name, ..Axis::default() }).collect();
+                map_axes(&axes, array.shape()).ok()
+            });
         let axes = match named {
             Some(axes) => axes,
-            None => positional_axes(dimensions).map_err(|e| SourceError::unsupported(&folder, e))?,
+            None => {
+                positional_axes(dimensions).map_err(|e| SourceError::unsupported(&folder, e))?
+            }
         };
         let level = LevelSource {
             array: Arc::new(array),
@@ -175,12 +178,13 @@ impl ImageSource {
         let mut levels: Vec<LevelSource> = Vec::new();
         let mut finest: Option<&Transform> = None;
         for dataset in &multiscale.datasets {
-            let opened = open_level(root, store, image, &dataset.path, &mut fingerprint)
-                .and_then(|(path, array)| {
+            let opened = open_level(root, store, image, &dataset.path, &mut fingerprint).and_then(
+                |(path, array)| {
                     let axes = level_axes(multiscale, array.shape())
                         .map_err(|reason| SourceError::unsupported(&group, reason))?;
                     Ok(LevelSource { array: Arc::new(array), axes, path, relative_scale: None })
-                });
+                },
+            );
             let mut level = match opened {
                 Ok(level) => level,
                 // Without its finest level an image would lie about its size.
@@ -305,7 +309,11 @@ fn fits(finest: &LevelSource, above: &LevelSource, level: &LevelSource) -> Resul
     Ok(())
 }
 
-fn relative_scale(finest: &Transform, own: &Transform, axes: &[Option<usize>; 5]) -> Option<[f64; 3]> {
+fn relative_scale(
+    finest: &Transform,
+    own: &Transform,
+    axes: &[Option<usize>; 5],
+) -> Option<[f64; 3]> {
     let ratio = |axis: Option<usize>| match axis {
         None => Some(1.0),
         Some(axis) => {
@@ -319,9 +327,7 @@ fn relative_scale(finest: &Transform, own: &Transform, axes: &[Option<usize>; 5]
 fn level_axes(multiscale: &Multiscale, shape: &[u64]) -> Result<[Option<usize>; 5], Unsupported> {
     match &multiscale.axes {
         Some(axes) if axes.len() == shape.len() => map_axes(axes, shape),
-        Some(axes) => {
-            Err(Unsupported::AxesMismatch { axes: axes.len(), dimensions: shape.len() })
-        }
+        Some(axes) => Err(Unsupported::AxesMismatch { axes: axes.len(), dimensions: shape.len() }),
         None => positional_axes(shape.len()),
     }
 }
@@ -421,15 +427,9 @@ mod tests {
 
     #[test]
     fn types_decide_where_names_do_not() {
-        let space = |name: &str| Axis {
-            name: name.to_owned(),
-            kind: Some("space".to_owned()),
-            unit: None,
-        };
+        let space =
+            |name: &str| Axis { name: name.to_owned(), kind: Some("space".to_owned()), unit: None };
         let named = [space("depth"), space("height"), space("width")];
-        assert_eq!(
-            map_axes(&named, &[5, 6, 7]),
-            Ok([None, None, Some(0), Some(1), Some(2)])
-        );
+        assert_eq!(map_axes(&named, &[5, 6, 7]), Ok([None, None, Some(0), Some(1), Some(2)]));
     }
 }

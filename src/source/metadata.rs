@@ -102,7 +102,11 @@ pub(crate) fn read_node(
     }
 }
 
-fn check_format(document: &Map<String, Value>, wanted: u64, file: &Path) -> Result<(), SourceError> {
+fn check_format(
+    document: &Map<String, Value>,
+    wanted: u64,
+    file: &Path,
+) -> Result<(), SourceError> {
     match document.get("zarr_format") {
         Some(format) if format.as_u64() == Some(wanted) => Ok(()),
         Some(other) => {
@@ -178,11 +182,7 @@ impl ArrayNode {
             .get("dimension_names")
             .filter(|value| !value.is_null())
             .or_else(|| self.attributes.get("_ARRAY_DIMENSIONS"))?;
-        names
-            .as_array()?
-            .iter()
-            .map(|name| name.as_str().map(str::to_owned))
-            .collect()
+        names.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
     }
 }
 
@@ -199,7 +199,10 @@ fn repair_fill_value(document: &mut Map<String, Value>, integer: bool) {
     if integer {
         let repaired = match &*value {
             Value::String(text) => text.trim().parse::<i128>().ok().and_then(|n| {
-                u64::try_from(n).map(Value::from).or_else(|_| i64::try_from(n).map(Value::from)).ok()
+                u64::try_from(n)
+                    .map(Value::from)
+                    .or_else(|_| i64::try_from(n).map(Value::from))
+                    .ok()
             }),
             Value::Number(number) if number.is_f64() => number
                 .as_f64()

@@ -120,9 +120,9 @@ fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
     }
     let axes = parse_axes(entry.get("axes")).or_else(|| {
         let systems = entry.get("coordinateSystems").and_then(Value::as_array)?;
-        let named = systems.iter().find(|candidate| {
-            system.is_some() && candidate.get("name").and_then(text) == system
-        });
+        let named = systems
+            .iter()
+            .find(|candidate| system.is_some() && candidate.get("name").and_then(text) == system);
         parse_axes(named.or_else(|| systems.first())?.get("axes"))
     });
     let nested = entry.get("metadata").and_then(|metadata| metadata.get("omero"));

@@ -61,7 +61,8 @@ impl FileStamp {
     pub fn modified(&self) -> SystemTime {
         let whole = Duration::from_secs(self.mtime_s.unsigned_abs());
         let epoch = SystemTime::UNIX_EPOCH;
-        let base = if self.mtime_s < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
+        let base =
+            if self.mtime_s < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
         base.unwrap_or(epoch) + Duration::from_nanos(u64::from(self.mtime_ns))
     }
 }
@@ -222,10 +223,7 @@ impl SourceRoot {
     ///
     /// # Errors
     /// [`SourceError::Io`] and [`SourceError::MetadataTooLarge`].
-    pub fn read_metadata(
-        &self,
-        path: &Path,
-    ) -> Result<Option<(Vec<u8>, FileStamp)>, SourceError> {
+    pub fn read_metadata(&self, path: &Path) -> Result<Option<(Vec<u8>, FileStamp)>, SourceError> {
         let (file, stamp) = match self.open_file(path) {
             Ok(opened) => opened,
             Err(error)
@@ -256,9 +254,7 @@ impl SourceRoot {
     /// [`SourceError::Io`] when the folder cannot be read.
     pub fn list(&self, path: &Path) -> Result<Vec<DirEntry>, SourceError> {
         let fail = |errno: Errno| SourceError::io(path, errno.into());
-        let fd = self
-            .open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)
-            .map_err(fail)?;
+        let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
         let mut entries = Vec::new();
         for entry in Dir::read_from(&fd).map_err(fail)? {
             let entry = entry.map_err(fail)?;

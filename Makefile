@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine: `make demo` and `make test`.
+
+CARGO ?= cargo
+# For `make demo` on your own data: make demo SOURCE=/data/zarr MOUNT=/mnt/ims
+SOURCE ?=
+MOUNT ?=
+
+.PHONY: help demo test check bench build setup clean
+
+help:
+	@echo "make demo                        write a sample store, mount it, read it, unmount"
+	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
+	@echo "make test                        run all tests"
+	@echo "make check                       format and lints"
+	@echo "make bench                       measure, and print the tables of doc/PERFORMANCE.md"
+	@echo "make build                       target/release/zarrims-mount"
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	$(CARGO) build --release --locked
+
+demo: setup
+	$(CARGO) build --release --locked --bin zarrims-mount --example sample_store --example read_levels
+	@scripts/demo.sh "$(SOURCE)" "$(MOUNT)"
+
+test: setup
+	$(CARGO) test --locked
+
+check: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+bench: setup
+	$(CARGO) build --release --locked --bin zarrims-mount --example sample_store --example read_levels
+	@scripts/bench_scale.sh
+
+clean:
+	$(CARGO) clean
