@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<()> {
             let text = group
                 .attr(&format!("ImageSize{axis}"))?
                 .read_raw::<hdf5::types::FixedAscii<1>>()?;
-            let text: String = text.iter().map(|byte| byte.as_str()).collect();
+            let text: String = text.iter().map(hdf5::types::FixedAscii::as_str).collect();
             Ok(text.parse()?)
         };
         let (z, y, x) = (size("Z")?, size("Y")?, size("X")?);

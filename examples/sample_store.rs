@@ -14,10 +14,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use serde_json::{Map, Value, json};
-use zarrs::array::codec::{
-    BloscCodec, BloscCompressor, BloscShuffleMode, BytesToBytesCodecTraits, ZstdCodec,
-};
-use zarrs::array::{Array, ArrayBuilder, data_type};
+use zarrs::array::codec::{BloscCodec, BloscCompressor, BloscShuffleMode, ZstdCodec};
+use zarrs::array::{Array, ArrayBuilder, BytesToBytesCodecTraits, data_type};
 use zarrs::filesystem::FilesystemStore;
 use zarrs::group::GroupBuilder;
 

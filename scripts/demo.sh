@@ -53,7 +53,8 @@ step "One .ims file, at its final size, with nothing converted"
 ls -l "$work/ims"
 
 step "The tree, as the HDF5 tools see it (first lines)"
-h5ls -r "$ims" | head -n 24
+h5ls -r "$ims" >"$work/tree"
+head -n 24 "$work/tree"
 
 step "A slice of every level, first from the store, then from the cache"
 "$bin/examples/read_levels" "$ims"

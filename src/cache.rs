@@ -1,22 +1,24 @@
 //! Bricks on disk, under a byte cap, kept across restarts.
 //!
 //! A brick is a blob of bytes that never changes once it is there. Its caller names it by image,
-//! space and index, and knows how to make it again; so the cache may lose any brick at any time, but
-//! must never hand out a wrong byte and never take more of the disk than its cap.
+//! space and index, and knows how to make it again; so the cache may lose any brick at any time,
+//! but must never hand out a wrong byte and never take more of the disk than its cap.
 //!
 //! * **Never a wrong byte.** A brick counts as present if the journal says so; the first time a run
 //!   uses a brick of an earlier one, its checksum is compared. So nothing needs to be synced while
-//!   bricks come and go, and a crash at any point costs bricks, not truth. A slot is never punched or
-//!   written while a pin is on it or another thread is at it.
-//! * **Never more than the cap.** Bytes are charged before they are written and given back after the
-//!   punch that frees them. Charged are whole pages, and for each file the metadata the file system
-//!   counts against it.
-//! * **A fault costs speed only.** A full or failing disk, or a directory that went away, is an error
-//!   of one call; the caller serves the bytes it has.
+//!   bricks come and go, and a crash at any point costs bricks, not truth. A slot is never punched
+//!   or written while a pin is on it or another thread is at it. Replacing or removing a brick is
+//!   not synced either: after a power failure the old one may be back, whole. Content that may
+//!   change therefore needs another [`ImageId`].
+//! * **Never more than the cap.** Bytes are charged before they are written and given back after
+//!   the punch that frees them. Charged are whole pages, and for each file the metadata the file
+//!   system counts against it.
+//! * **A fault costs speed only.** A full or failing disk, or a directory that went away, is an
+//!   error of one call; the caller serves the bytes it has.
 //!
 //! The layers, from the outside in: `brick` (what callers hold), `store` (the protocol), `index`
-//! (recency, pins, account), `journal` and `segment` (the files), `directory` (ownership), `recovery`
-//! (start). [`SingleFlight`] stands beside them.
+//! (recency, pins, account), `journal` and `segment` (the files), `directory` (ownership),
+//! `recovery` (start). [`SingleFlight`] stands beside them.
 
 mod brick;
 mod directory;
@@ -163,8 +165,8 @@ impl BrickCache {
     /// # Errors
     ///
     /// [`CacheError::Busy`] if the brick is being written or released by somebody else, or is there
-    /// and pinned: nobody waits for anybody here. [`CacheError::NoRoom`] if pins, or the cap, make it
-    /// impossible. [`CacheError::SlotSize`], [`CacheError::SlotMismatch`] and
+    /// and pinned: nobody waits for anybody here. [`CacheError::NoRoom`] if pins, or the cap, make
+    /// it impossible. [`CacheError::SlotSize`], [`CacheError::SlotMismatch`] and
     /// [`CacheError::BadLength`] for a slot that cannot be. [`CacheError::Segment`] and
     /// [`CacheError::SegmentDamaged`] if the disk fails.
     pub fn begin(&self, slot: Slot, length: u64) -> Result<BrickWriter, CacheError> {
@@ -183,8 +185,8 @@ impl BrickCache {
         self.store.index().stats()
     }
 
-    /// Waits until the journal is on disk. For a clean end: without it, a power failure soon after
-    /// costs bricks.
+    /// Waits until the journal is on disk. For a clean end, so that a power failure soon after
+    /// costs no more bricks than the data the system has not written back.
     pub fn sync(&self) {
         self.store.sync();
     }

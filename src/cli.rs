@@ -29,8 +29,8 @@ pub struct Cli {
     #[arg(long, requires = "list")]
     pub json: bool,
 
-    /// Folder for the disk cache [default: $XDG_CACHE_HOME/zarrims or ~/.cache/zarrims; for root
-    /// /var/cache/zarrims]
+    /// Folder for the disk cache [default: zarrims in the user's cache folder, or
+    /// /var/cache/zarrims for root]
     #[arg(long, value_name = "DIR", env = "ZARRIMS_CACHE_DIR", help_heading = "Cache")]
     pub cache_dir: Option<PathBuf>,
 

@@ -26,7 +26,9 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("queued", &lock(&self.queue).tasks.len()).finish()
+        f.debug_struct("Shared")
+            .field("queued", &lock(&self.queue).tasks.len())
+            .finish_non_exhaustive()
     }
 }
 

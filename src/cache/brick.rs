@@ -34,7 +34,7 @@ struct Pinned {
 
 /// A whole brick that stays on disk, and can be read, for as long as a clone of this lives.
 ///
-/// Dropping the last clone of a brick that was removed meanwhile releases its bytes, in that thread.
+/// Dropping the last clone of a brick that was removed meanwhile releases its bytes there and then.
 #[derive(Clone, Debug)]
 pub struct PinnedBrick(Arc<Pinned>);
 
@@ -133,8 +133,8 @@ impl BrickWriter {
     ///
     /// # Errors
     ///
-    /// [`CacheError::WrongLength`] beyond the announced length, [`CacheError::Segment`] when the disk
-    /// fails or is full.
+    /// [`CacheError::WrongLength`] beyond the announced length, [`CacheError::Segment`] when the
+    /// disk fails or is full.
     pub fn write(&mut self, data: &[u8]) -> Result<(), CacheError> {
         let written = self.written.saturating_add(data.len() as u64);
         if written > self.length {

@@ -95,8 +95,8 @@ fn take(mut lock: File) -> io::Result<Result<File, Option<u32>>> {
     }
 }
 
-/// Writes three pages, punches the middle one and looks whether that freed bytes. Synced before each
-/// look, since some file systems count blocks late.
+/// Writes three pages, punches the middle one and looks whether that freed bytes. Synced before
+/// each look, since some file systems count blocks late.
 fn punches_holes(path: &Path) -> io::Result<bool> {
     let probe = || {
         let file = options().create(true).truncate(true).open(path)?;

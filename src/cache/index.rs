@@ -1,9 +1,9 @@
 //! What is on disk, in memory: recency, pins and the account of bytes. No I/O happens here.
 //!
 //! Every slot that has, or may have, bytes on disk is in exactly one of two maps: `ready` (a whole
-//! brick, which may be read, pinned and evicted) or `busy` (being written or given back; nobody else
-//! may touch the slot). Its bytes are charged from before the first one is written until after the
-//! punch has succeeded, so `used` never falls short of what the files take.
+//! brick, which may be read, pinned and evicted) or `busy` (being written or given back; nobody
+//! else may touch the slot). Its bytes are charged from before the first one is written until after
+//! the punch has succeeded, so `used` never falls short of what the files take.
 //!
 //! File systems also count their own metadata (ext4: extent blocks) against a file. Each segment is
 //! charged an estimate of that, raised to what was seen whenever its file is looked at.
@@ -318,8 +318,9 @@ impl Index {
         let replaced = self.ready.peek(&held.key).map(|entry| allocated_bytes(entry.length));
         let needed = self.cost(held);
         let wanted = self.used.saturating_add(needed);
-        // Evicting frees metadata only together with a whole file, so this is the least that stays.
-        if wanted.saturating_sub(self.evictable.saturating_add(self.overhead)) > self.cap {
+        // What is left after evicting everything: slots in use, and the metadata of one file.
+        let kept = self.used - self.evictable - self.overhead;
+        if kept.saturating_add(held.bytes + overhead_estimate(1)) > self.cap {
             return Claim::NoRoom { needed };
         }
         if replaced.is_some()
@@ -394,8 +395,8 @@ impl Index {
         victims
     }
 
-    /// Takes every brick of the segments that match; pinned ones, and ones being written, are doomed.
-    /// Costs a walk over all bricks.
+    /// Takes every brick of the segments that match; pinned ones, and ones being written, are
+    /// doomed. Costs a walk over all bricks.
     pub(super) fn take_segments(&mut self, matches: impl Fn(&SegmentKey) -> bool) -> Vec<Held> {
         for busy in self.busy.values_mut() {
             if let Busy::Writing { segment, doomed, .. } = busy {

@@ -37,8 +37,9 @@ const CHECKED_BYTES: usize = 56;
 const STORED: u8 = 1;
 const EVICTED: u8 = 2;
 
-/// Records that may be dead before a rewrite is worth it.
-const SLACK_RECORDS: u64 = 1 << 16;
+/// Records that may be dead before a rewrite while running is worth it. Few in tests, so that they
+/// see rewrites.
+const SLACK_RECORDS: u64 = if cfg!(test) { 64 } else { 1 << 16 };
 
 /// What the journal knows of a stored brick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,28 +159,23 @@ impl Journal {
     /// Reads the journal at `path`, giving every intact record to `visit` in order of writing, and
     /// opens it for appending. A missing or foreign one is replaced by an empty one.
     pub(super) fn open(
-        path: PathBuf,
+        path: &Path,
         mut visit: impl FnMut(Record),
     ) -> Result<(Self, Found), CacheError> {
-        Self::replay(&path, &mut visit)
-            .and_then(|(replayed, found)| match replayed {
-                Some((file, end, records)) => Ok((file, end, records, found)),
-                None => {
-                    let (file, end) = write_new(&path, std::iter::empty(), true)?;
-                    Ok((file, end, 0, found))
-                }
-            })
-            .map(|(file, end, records, found)| {
-                (Self { path: path.clone(), file, end, records, check_at: SLACK_RECORDS }, found)
-            })
-            .map_err(|source| CacheError::Journal { path, source })
+        let mut open = || {
+            let (journal, found) = Self::replay(path, &mut visit)?;
+            let journal = journal.map_or_else(|| Self::empty(path), Ok)?;
+            Ok((journal, found))
+        };
+        open().map_err(|source| CacheError::Journal { path: path.into(), source })
     }
 
-    #[expect(clippy::type_complexity, reason = "private, taken apart at once by its only caller")]
-    fn replay(
-        path: &Path,
-        visit: &mut dyn FnMut(Record),
-    ) -> io::Result<(Option<(File, u64, u64)>, Found)> {
+    fn empty(path: &Path) -> io::Result<Self> {
+        let (file, end) = write_new(path, std::iter::empty(), true)?;
+        Ok(Self { path: path.into(), file, end, records: 0, check_at: SLACK_RECORDS })
+    }
+
+    fn replay(path: &Path, visit: &mut dyn FnMut(Record)) -> io::Result<(Option<Self>, Found)> {
         let file = match options().open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -205,7 +201,8 @@ impl Journal {
         if file.metadata()?.len() > end {
             file.set_len(end)?;
         }
-        Ok((Some((file, end, records)), Found::Replayed { skipped }))
+        let journal = Self { path: path.into(), file, end, records, check_at: SLACK_RECORDS };
+        Ok((Some(journal), Found::Replayed { skipped }))
     }
 
     /// Appends records. On an error none of them counts.
@@ -314,7 +311,7 @@ mod tests {
 
     fn read(path: &Path) -> (Vec<Record>, Found) {
         let mut records = Vec::new();
-        let (_, found) = Journal::open(path.into(), |record| records.push(record)).unwrap();
+        let (_, found) = Journal::open(path, |record| records.push(record)).unwrap();
         (records, found)
     }
 
@@ -334,7 +331,7 @@ mod tests {
     fn a_damaged_record_is_skipped_and_a_torn_tail_is_cut() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let (mut journal, found) = Journal::open(path.clone(), |_| ()).unwrap();
+        let (mut journal, found) = Journal::open(&path, |_| ()).unwrap();
         assert_eq!(found, Found::Missing);
         let all = [0, 1, 2, 3].map(|index| Record::Stored(stored(index)));
         journal.append(&all[..2]).unwrap();
@@ -350,7 +347,7 @@ mod tests {
         assert_eq!(found, Found::Replayed { skipped: 1 });
         assert_eq!(fs::metadata(&path).unwrap().len(), RECORD_BYTES as u64 * 4);
 
-        let (mut journal, _) = Journal::open(path.clone(), |_| ()).unwrap();
+        let (mut journal, _) = Journal::open(&path, |_| ()).unwrap();
         journal.append(&[Record::Evicted(stored(0).key)]).unwrap();
         assert_eq!(read(&path).0.last(), Some(&Record::Evicted(stored(0).key)));
         journal.rewrite([stored(5), stored(6)].into_iter(), true).unwrap();

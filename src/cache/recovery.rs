@@ -20,7 +20,7 @@ use super::{CacheError, ImageId};
 pub(super) fn open(dir: &Path, cap_bytes: u64) -> Result<Store, CacheError> {
     let directory = Directory::open(dir)?;
     let mut index = Index::new(cap_bytes);
-    let (mut journal, found) = Journal::open(directory.journal(), |record| match record {
+    let (mut journal, found) = Journal::open(&directory.journal(), |record| match record {
         Record::Stored(stored) => index.recover(&stored),
         Record::Evicted(key) => index.forget(&key),
     })?;
@@ -38,7 +38,7 @@ pub(super) fn open(dir: &Path, cap_bytes: u64) -> Result<Store, CacheError> {
     let files = SegmentFiles::new(directory.images());
     let swept = sweep(&files, &mut index)
         .map_err(|source| CacheError::Directory { path: directory.images(), source })?;
-    // Bricks the sweep dropped must not come back at the next start, when their files may be others.
+    // Bricks the sweep dropped must not come back at the next start, with other files there.
     if swept || journal.is_mostly_dead(index.bricks()) {
         journal.rewrite(index.stored_bricks().into_iter(), true)?;
     }
@@ -66,6 +66,9 @@ fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
             let Some(key) = segment_key(id, &file.file_name()) else {
                 continue;
             };
+            if file.file_type()?.is_dir() {
+                continue;
+            }
             let size = index.segments().get(&key).map(|segment| segment.size);
             match size.map(|size| inspect(files, index, &key, size)).transpose()? {
                 Some(State::Clean) => drop(seen.insert(key)),

@@ -1,8 +1,9 @@
 //! Where a brick lies: slots in sparse segment files, and the table of open segment files.
 //!
 //! Slot `n` of a segment starts at `n * stride`, where the stride is the slot size rounded up to
-//! [`PAGE_BYTES`], so two bricks never share a page and releasing one is punching its slot. All of
-//! this follows from the key and the slot size: there is no state per slot, however large the image.
+//! [`PAGE_BYTES`], so two bricks never share a page and releasing one is punching its slot. All
+//! this follows from the key and the slot size: there is no state per slot, however large the
+//! image.
 //!
 //! A segment file gets its full apparent length when it is created. Another length later means that
 //! somebody else changed it, and no write ever extends it (XFS would preallocate past the end).
@@ -176,16 +177,20 @@ impl SegmentFiles {
         Ok(file)
     }
 
-    /// The file, made with its image directory if need be, and whether it was made. The directory
-    /// above is never made anew: if it is gone, so is the lock that makes this process its owner.
+    /// The file, made with its image directory if need be. The directory above is never made anew:
+    /// if it is gone, so is the lock that makes this process its owner.
+    ///
+    /// If the file had to be made, `lost` tells whether bricks should have been in it. It is asked
+    /// before anybody else can put one there. With true the file is of no use, and None.
     pub(super) fn create(
         &self,
         key: &SegmentKey,
         size: SlotSize,
-    ) -> io::Result<(Arc<SegmentFile>, bool)> {
+        lost: impl FnOnce() -> bool,
+    ) -> io::Result<Option<Arc<SegmentFile>>> {
         let mut open = lock(&self.open);
         if let Some(file) = open.get(key) {
-            return Ok((Arc::clone(file), false));
+            return Ok(Some(Arc::clone(file)));
         }
         match DirBuilder::new().mode(0o700).create(self.images.join(key.image.to_string())) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
@@ -204,9 +209,12 @@ impl SegmentFiles {
             drop(fs::remove_file(&path));
             return Err(error);
         }
+        if made && lost() {
+            return Ok(None);
+        }
         let file = Arc::new(SegmentFile(file));
         open.put(*key, Arc::clone(&file));
-        Ok((file, made))
+        Ok(Some(file))
     }
 
     /// Closes a file that can no longer be trusted.

@@ -4,8 +4,8 @@
 //! asks while the ticket is out only leaves a waiter. Completing the ticket, or losing it, calls
 //! every waiter once, the leader's own first, in the order they came.
 //!
-//! A result may become available elsewhere (a cache) before it is announced here, so whoever becomes
-//! leader after a miss should look there once more before working.
+//! A result may become available elsewhere (a cache) before it is announced here, so whoever
+//! becomes leader after a miss should look there once more before working.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,8 +1,9 @@
-//! The engine behind the public types: claims room, releases slots, keeps journal and index in step.
+//! The engine behind the public types: claims room, releases slots, keeps journal and index in
+//! step.
 //!
 //! A brick's life: claimed (index) -> written (no lock) -> sealed (index) -> journaled (journal) ->
-//! published (index); taken (index) -> eviction journaled (journal) -> punched (no lock) -> released
-//! (index). A slot is busy from the first step of either line to its last.
+//! published (index); taken (index) -> eviction journaled (journal) -> punched (no lock) ->
+//! released (index). A slot is busy from the first step of either line to its last.
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -176,19 +177,16 @@ impl Store {
     }
 
     fn open_claimed(&self, place: &Place) -> Result<Arc<SegmentFile>, CacheError> {
-        let (file, made) = self
+        let lost = || self.index().has_bricks(&place.segment);
+        let file = self
             .files
-            .create(&place.segment, place.size)
+            .create(&place.segment, place.size, lost)
             .map_err(|source| self.segment_error(&place.segment, source))?;
-        if made {
-            // A file made anew under bricks that should be in it: somebody deleted the old one.
-            if self.index().has_bricks(&place.segment) {
-                self.retire(&place.segment);
-                return Err(CacheError::SegmentDamaged { path: self.files.path(&place.segment) });
-            }
-        } else {
-            self.check_intact(&file, place)?;
-        }
+        let Some(file) = file else {
+            self.retire(&place.segment);
+            return Err(CacheError::SegmentDamaged { path: self.files.path(&place.segment) });
+        };
+        self.check_intact(&file, place)?;
         Ok(file)
     }
 
@@ -202,7 +200,7 @@ impl Store {
         let mut index = self.index();
         index.publish(stored);
         index.counters.stored += 1;
-        let _ = file;
+        observe(&mut index, &Place::of(&stored.key, stored.size).segment, Some(file));
         let excess = index.excess();
         drop(index);
         if excess > 0 {
@@ -295,7 +293,7 @@ impl Store {
             }
             Err(error) => {
                 let path = self.files.path(&segment);
-                tracing::warn!(path = %path.display(), %error, "cached bytes could not be released");
+                tracing::warn!(path = %path.display(), %error, "cached bytes not released");
                 for held in run {
                     index.stick(held);
                     index.counters.write_errors += 1;
@@ -310,7 +308,7 @@ impl Store {
                 Ok(false) => {}
                 Err(error) => {
                     let path = self.files.path(&segment);
-                    tracing::warn!(path = %path.display(), %error, "empty cache segment not deleted");
+                    tracing::warn!(path = %path.display(), %error, "empty segment not deleted");
                 }
             }
         }

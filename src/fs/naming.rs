@@ -47,6 +47,7 @@ pub struct Candidate {
 
 /// Gives each candidate a name that is not in `taken` and not another's.
 #[must_use]
+#[expect(clippy::implicit_hasher, reason = "one caller, one hasher")]
 pub fn assign(taken: &HashSet<OsString>, candidates: &[Candidate]) -> Vec<OsString> {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by(|&a, &b| {

@@ -469,7 +469,7 @@ impl Tree {
                                 .unwrap_or(SystemTime::UNIX_EPOCH),
                         }),
                         Err(error) => {
-                            skip(&join(&image.store, Path::new(&image.image)), &error.to_string())
+                            skip(&join(&image.store, Path::new(&image.image)), &error.to_string());
                         }
                     }
                 }
@@ -520,7 +520,7 @@ impl Tree {
             let parent = node.attributes.ino;
             let ino = match &files[..] {
                 [file] => self.know_file(parent, path, file),
-                files => self.know_store_folder(parent, path, files),
+                files => self.know_store_folder(parent, &path, files),
             };
             names.insert(name, Child { ino, inspected: found.clone() });
         }
@@ -528,11 +528,11 @@ impl Tree {
     }
 
     /// A folder with the images of one store, and the folders within it.
-    fn know_store_folder(&self, parent: Ino, path: PathBuf, files: &[FileSpec]) -> Ino {
+    fn know_store_folder(&self, parent: Ino, path: &Path, files: &[FileSpec]) -> Ino {
         let stem = path.file_name().unwrap_or_default().to_owned();
         let mut folders: BTreeMap<PathBuf, BTreeMap<OsString, Ino>> = BTreeMap::new();
         folders.entry(PathBuf::new()).or_default();
-        let folder_ino = |inside: &Path| Ino::derive(b'd', &join(&path, inside), 0);
+        let folder_ino = |inside: &Path| Ino::derive(b'd', &join(path, inside), 0);
         for file in files {
             let mut parts =
                 naming::path_in_store(&stem, &file.image, file.multiscale, file.name.as_deref());
@@ -552,7 +552,7 @@ impl Tree {
             } else {
                 last
             };
-            let ino = self.know_file(folder_ino(&inside), join(&path, &inside).join(&name), file);
+            let ino = self.know_file(folder_ino(&inside), join(path, &inside).join(&name), file);
             siblings.insert(name, ino);
         }
         let store = files.first().map(|file| file.store.clone()).unwrap_or_default();
@@ -566,7 +566,7 @@ impl Tree {
             attributes.modified =
                 files.iter().map(|file| file.modified).max().unwrap_or(attributes.modified);
             let content = Content::StoreFolder { names: Mutex::new(names) };
-            self.know(Node { attributes, parent: above, path: join(&path, &inside), content });
+            self.know(Node { attributes, parent: above, path: join(path, &inside), content });
         }
         folder_ino(Path::new(""))
     }

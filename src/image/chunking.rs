@@ -156,7 +156,7 @@ fn axis_choices(size: u64, unit: u64) -> Vec<AxisChoice> {
 
 /// Divisors of a unit's length, up to the largest that could be a chunk's side.
 fn divisors(n: u64) -> Vec<u64> {
-    (1..=n.min(4096)).filter(|divisor| n % divisor == 0).collect()
+    (1..=n.min(4096)).filter(|divisor| n.is_multiple_of(*divisor)).collect()
 }
 
 #[cfg(test)]

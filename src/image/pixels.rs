@@ -286,10 +286,11 @@ impl Counts {
             passed += count;
             passed > tail
         })?;
+        // A bin of whole numbers is one value; a bin of a range has two edges.
+        let last = if matches!(self, Self::Values(_)) { high } else { high + 1 };
         #[expect(clippy::cast_precision_loss, reason = "at most 65535")]
         let value = |bin: usize| origin + bin as f64 * width;
-        let upper = if width == 1.0 { value(high) } else { value(high + 1) };
-        Some((value(low), upper))
+        Some((value(low), value(last)))
     }
 }
 

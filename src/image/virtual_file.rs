@@ -281,10 +281,8 @@ impl PendingRead {
 /// Hash of everything the bytes depend on: the plan, and the state of the files it was made from.
 fn identity(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
     let described = format!(
-        "{FORMAT_VERSION}\0{:?}\0{:?}\0{}\0{}\0{:?}\0{:?}\0{:?}\0{:?}",
-        root.path(),
-        source.store,
-        source.image,
+        "{FORMAT_VERSION}\0{:?}\0{}\0{:?}\0{:?}\0{:?}\0{:?}",
+        (root.path(), &source.store, &source.image),
         source.multiscale,
         source.channels,
         plan.ims,

@@ -114,7 +114,7 @@ impl ZarrArray {
                 UnitCodec::from_v3(&codecs, &chunk_shape, array.data_type(), array.fill_value())
             }
             None => super::codec::BoundedChain::new(
-                array.codecs().as_ref().clone(),
+                array.codecs().as_ref(),
                 &chunk_shape,
                 array.data_type(),
                 array.fill_value(),

@@ -154,7 +154,7 @@ impl UnitCodec {
         let Some(at) = codecs.iter().position(|codec| codec.name() == "sharding_indexed") else {
             let chain = CodecChain::from_metadata(codecs)
                 .map_err(|error| Unsupported::Codec(error.to_string()))?;
-            return BoundedChain::new(chain, shape, data_type, fill_value).map(Self::Whole);
+            return BoundedChain::new(&chain, shape, data_type, fill_value).map(Self::Whole);
         };
         if depth >= SHARD_DEPTH_LIMIT {
             return Err(Unsupported::TooDeep(SHARD_DEPTH_LIMIT));
@@ -283,7 +283,7 @@ impl Sharding {
         let index_chain = CodecChain::from_metadata(&parse_codecs("index_codecs")?)
             .map_err(|error| Unsupported::Codec(error.to_string()))?;
         let index = BoundedChain::new(
-            index_chain,
+            &index_chain,
             &index_shape,
             &zarrs::array::data_type::uint64(),
             &FillValue::from(ABSENT),
@@ -413,7 +413,7 @@ impl BoundedChain {
     /// # Errors
     /// [`Unsupported`] for codecs whose output cannot be bounded and for chunks over the limit.
     pub(crate) fn new(
-        chain: CodecChain,
+        chain: &CodecChain,
         shape: &[NonZeroU64],
         data_type: &DataType,
         fill_value: &FillValue,
@@ -573,7 +573,7 @@ fn read_bounded(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// `nbytes` of a Blosc header (c-blosc README_CHUNK_FORMAT: 16 bytes, `nbytes` at 4, `cbytes` at 12).
+/// `nbytes` of a Blosc header (c-blosc `README_CHUNK_FORMAT`: 16 bytes, `nbytes` at 4, `cbytes` at 12).
 fn blosc_decoded_len(bytes: &[u8]) -> Option<u32> {
     let header = bytes.first_chunk::<16>()?;
     let word = |at: usize| {

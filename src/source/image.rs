@@ -367,7 +367,7 @@ fn map_axes(axes: &[Axis], shape: &[u64]) -> Result<[Option<usize>; 5], Unsuppor
         if mapped.contains(&Some(at)) {
             continue;
         }
-        let slot = if is_kind(&at, "time") { 0 } else { 1 };
+        let slot = usize::from(!is_kind(&at, "time"));
         if shape[at] == 1 {
             // Nothing is lost.
         } else if mapped[slot].is_none() {

@@ -110,7 +110,7 @@ fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
         let Some(path) = dataset.get("path").and_then(text) else { continue };
         let own = transforms(dataset.get("coordinateTransformations"));
         if system.is_none() {
-            system = own.first().and_then(|transform| output_name(transform));
+            system = own.first().and_then(output_name);
         }
         let mut transform = Transform::default();
         for step in own.iter().chain(&whole) {

@@ -31,7 +31,7 @@ pub(crate) fn micrometres(unit: &str) -> Option<f64> {
         "foot" => 304_800.0,
         "yard" => 914_400.0,
         "mile" => 1_609_344_000.0,
-        "parsec" => 3.085_677_581_491_367_4e22,
+        "parsec" => 3.085_677_581_491_367e22,
         _ => return None,
     };
     Some(factor)

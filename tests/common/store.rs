@@ -302,8 +302,11 @@ impl StoreBuilder {
         };
         if self.format == Format::V3 {
             let attributes = json!({"ome": ome});
-            write("zarr.json", json!({"zarr_format": 3, "node_type": "group",
-                "attributes": attributes}));
+            write(
+                "zarr.json",
+                json!({"zarr_format": 3, "node_type": "group",
+                "attributes": attributes}),
+            );
         } else {
             write(".zgroup", json!({"zarr_format": 2}));
             write(".zattrs", Value::Object(ome));

@@ -1,0 +1,201 @@
+//! Stores that are damaged or vanish: a read gives the right bytes or fails, and nothing else.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use super::cases::{Case, Picks, any_case, run};
+use super::eager::published;
+use super::opened::{Brick, OnDisk, assert_same, slice};
+use super::store::{Codec, Format, StoreBuilder};
+
+/// What happens to the file of a chunk.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    /// It loses its second half.
+    Cut,
+    /// It is there and empty.
+    Empty,
+    /// It keeps its length and nothing else.
+    Overwritten,
+}
+
+impl Damage {
+    fn pick(store: &StoreBuilder, picks: &mut Picks) -> Self {
+        // Bytes that are neither compressed nor summed cannot be told from others.
+        let raw = match store.format {
+            Format::V2(_) => matches!(store.codec, Codec::None | Codec::Crc32c),
+            Format::V3 => store.codec == Codec::None && store.shard.is_none(),
+        };
+        match picks.below(if raw { 2 } else { 3 }) {
+            0 => Self::Cut,
+            1 => Self::Empty,
+            _ => Self::Overwritten,
+        }
+    }
+
+    fn apply(self, path: &Path) {
+        let mut bytes = fs::read(path).expect("a chunk file");
+        match self {
+            Self::Cut => bytes.truncate(bytes.len() / 2),
+            Self::Empty => bytes.clear(),
+            Self::Overwritten => bytes.fill(0xEE),
+        }
+        fs::write(path, bytes).expect("an own file");
+    }
+}
+
+/// Invariant 7: exactly the reads that need a damaged chunk fail.
+#[test]
+fn a_damaged_chunk_fails_the_reads_that_need_it() {
+    run("damage", 40, any_case(), |Case { store, seed }| {
+        let on_disk = OnDisk::new(&store);
+        let mut picks = Picks::new(seed);
+        let image = on_disk.checked_image();
+        let files = on_disk.chunk_files();
+        if files.is_empty() {
+            return;
+        }
+        let path = &files[picks.index(files.len())];
+        let relative = path.strip_prefix(on_disk.path()).expect("below the store");
+        let place = Chunk::of_file(&store, &relative.to_string_lossy());
+        let healthy = fs::read(path).expect("a chunk file");
+        let damage = Damage::pick(&store, &mut picks);
+        damage.apply(path);
+
+        let opened = on_disk.open([None, Some(4 << 20)][picks.index(2)]);
+        let mut bricks = opened.bricks();
+        picks.shuffle(&mut bricks);
+        for brick in &bricks {
+            let read = opened.try_read(brick.address, brick.bytes);
+            match (place.is_in(brick), read) {
+                (true, Ok(_)) => panic!("{damage:?} {relative:?} was read for {brick:?}"),
+                (true, Err(_)) => {}
+                (false, Err(error)) => panic!("{brick:?} needs no {relative:?}: {error}"),
+                (false, Ok(bytes)) => {
+                    assert_same(slice(&image, brick.address, brick.bytes), &bytes, brick.address);
+                }
+            }
+        }
+        // Statistics leave out what cannot be read; the file can still be opened.
+        opened.read(0, opened.file.plan().layout.metadata_bytes());
+        fs::write(path, healthy).expect("an own file");
+        for brick in &bricks {
+            let expected = slice(&image, brick.address, brick.bytes);
+            assert_same(expected, &opened.read(brick.address, brick.bytes), brick.address);
+        }
+    });
+}
+
+/// The voxels of a chunk or shard that the virtual file shows.
+#[derive(Debug)]
+struct Chunk {
+    /// Level of the virtual file; `None` where it has no such level.
+    level: Option<usize>,
+    /// Along (t, c, z, y, x).
+    voxels: [Range<u64>; 5],
+}
+
+impl Chunk {
+    /// From the path of its file below the store.
+    fn of_file(store: &StoreBuilder, path: &str) -> Self {
+        let levels = published(store);
+        let shapes = store.level_shapes();
+        let chunk = store.chunk();
+        let mut found = None;
+        for (stored, shape) in shapes.iter().enumerate() {
+            let grid: Vec<u64> = shape.iter().zip(&chunk).map(|(s, c)| s.div_ceil(*c)).collect();
+            super::store::each_position(&grid, &mut |position| {
+                if store.chunk_path(stored, position) == path {
+                    found = Some((stored, position.to_vec()));
+                }
+            });
+        }
+        let (stored, position) = found.expect("the file of a chunk");
+        let level = levels.iter().position(|level| level.stored == stored);
+        let size = level.map_or([0; 3], |level| levels[level].size);
+        let voxels = ['t', 'c', 'z', 'y', 'x'].map(|axis| {
+            let Some(at) = store.axes.find(axis) else { return 0..1 };
+            // The surplus of levels that were rounded up is not shown.
+            let shown = match axis {
+                'z' => size[0],
+                'y' => size[1],
+                'x' => size[2],
+                _ => store.shape[at],
+            };
+            let start = position[at] * chunk[at];
+            start.min(shown)..(start + chunk[at]).min(shown)
+        });
+        Self { level, voxels }
+    }
+
+    /// Whether a brick needs any voxel of it.
+    fn is_in(&self, brick: &Brick) -> bool {
+        let [t, c] = brick.tc;
+        let [z, y, x] = brick.voxels.clone();
+        let overlap = |(a, b): (&Range<u64>, &Range<u64>)| a.start.max(b.start) < a.end.min(b.end);
+        self.level == Some(brick.level)
+            && self.voxels.iter().zip(&[t..t + 1, c..c + 1, z, y, x]).all(overlap)
+    }
+}
+
+/// How a store goes away.
+#[derive(Debug, Clone, Copy)]
+enum Removal {
+    /// The folder gets another name, or another place.
+    Renamed,
+    /// All files are deleted, all folders stay.
+    Emptied,
+    /// The folder is deleted.
+    Deleted,
+}
+
+/// Invariant 7: a store that is gone has no chunks, which does not mean that it is empty.
+#[test]
+fn a_removed_store_never_reads_as_empty() {
+    run("removed", 30, any_case(), |Case { store, seed }| {
+        let on_disk = OnDisk::new(&store);
+        let image = on_disk.open(None).whole();
+        let mut picks = Picks::new(seed);
+        let opened = on_disk.open([None, Some(64 << 20)][picks.index(2)]);
+        let bricks = opened.bricks();
+        let known = &bricks[picks.index(bricks.len())];
+        let right = |brick: &Brick, bytes: &[u8]| {
+            assert_same(slice(&image, brick.address, brick.bytes), bytes, brick.address);
+        };
+        right(known, &opened.read(known.address, known.bytes));
+
+        let removal = [Removal::Renamed, Removal::Emptied, Removal::Deleted][picks.index(3)];
+        let away = on_disk.elsewhere("away.zarr");
+        match removal {
+            Removal::Renamed => fs::rename(on_disk.path(), &away).expect("an own folder"),
+            Removal::Deleted => fs::remove_dir_all(on_disk.path()).expect("an own folder"),
+            Removal::Emptied => remove_files(&on_disk.path()),
+        }
+        right(known, &opened.read(known.address, known.bytes));
+        for brick in &bricks {
+            let read = opened.try_read(brick.address, brick.bytes);
+            let produced = brick.address == known.address;
+            assert_eq!(read.is_ok(), produced, "{removal:?}, then {brick:?}");
+        }
+        let metadata_bytes = opened.file.plan().layout.metadata_bytes();
+        assert!(opened.try_read(0, metadata_bytes).is_err(), "{removal:?}, then the metadata");
+        assert_eq!(opened.engine.stats().filled, 1, "bricks produced");
+
+        if matches!(removal, Removal::Renamed) {
+            fs::rename(away, on_disk.path()).expect("an own folder");
+            assert_same(&image, &opened.whole(), 0);
+        }
+    });
+}
+
+fn remove_files(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            remove_files(&path);
+        } else {
+            fs::remove_file(path).expect("an own file");
+        }
+    }
+}
