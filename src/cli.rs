@@ -26,7 +26,8 @@ pub struct Cli {
     pub list: bool,
 
     /// With --list: one JSON object a line
-    #[arg(long, requires = "list")]
+    // A mount point would make clap forgive the missing --list.
+    #[arg(long, requires = "list", conflicts_with = "mountpoint")]
     pub json: bool,
 
     /// Folder for the disk cache [default: zarrims in the user's cache folder, or

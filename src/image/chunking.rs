@@ -18,6 +18,9 @@ const CHUNK_FLOOR_BYTES: u64 = 1 << 18;
 /// A brick of several read units is not made larger than this; one unit may be of any size.
 const BRICK_LIMIT_BYTES: u64 = 16 << 20;
 
+/// Read units shorter than this along an axis are joined without penalty.
+const WHOLE_UNIT: u64 = 32;
+
 /// The maker's chunk of 16-bit data.
 const IDEAL_SHAPE: [f64; 3] = [32.0, 128.0, 128.0];
 
@@ -52,7 +55,8 @@ pub(crate) fn choose(size: [u64; 3], unit: [u64; 3], voxel_bytes: u64) -> Chunki
         for y in &choices[1] {
             for x in &choices[2] {
                 let picked = [*z, *y, *x];
-                let Some(score) = score(&picked, size, voxel_bytes, brick_limit, &ideal) else {
+                let Some(score) = score(&picked, size, unit, voxel_bytes, brick_limit, &ideal)
+                else {
                     continue;
                 };
                 if best.is_none_or(|(lowest, _)| score < lowest) {
@@ -83,6 +87,7 @@ fn ideal_shape(size: [u64; 3], voxel_bytes: u64) -> [f64; 3] {
 fn score(
     picked: &[AxisChoice; 3],
     size: [u64; 3],
+    unit: [u64; 3],
     voxel_bytes: u64,
     brick_limit: u64,
     ideal: &[f64; 3],
@@ -102,6 +107,13 @@ fn score(
         padded_bytes *= padded as f64;
         if !choice.aligned {
             score += 3.0;
+        }
+        // Several units along an axis are decoded for one chunk read: right for planes, which
+        // every block needs many of, and wasteful for blocks.
+        let brick = choice.chunk * choice.chunks_per_brick;
+        let whole = unit[axis].max(WHOLE_UNIT);
+        if brick > whole && unit[axis] < size[axis] {
+            score += 2.0 * (brick as f64 / whole as f64).ln();
         }
     }
     let floor = (CHUNK_FLOOR_BYTES as f64).min(padded_bytes);

@@ -127,6 +127,12 @@ impl Starter {
         self
     }
 
+    /// Allows the daemon less time: whoever waits for it then gets an error.
+    pub fn life(mut self, life: Duration) -> Self {
+        self.life = life;
+        self
+    }
+
     /// Starts the program through another one, which must replace itself by it.
     pub fn wrapper(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
@@ -255,7 +261,7 @@ impl Mount {
     pub fn wait(self) -> (ExitStatus, Vec<String>) {
         assert!(self.ends_within(STOP_LIMIT), "still running: {:#?}", self.stderr());
         let state = self.shared.lock();
-        assert!(!state.out_of_time, "took more than {LIFE_LIMIT:?}: {:#?}", state.stderr);
+        assert!(!state.out_of_time, "killed by the test: {:#?}", state.stderr);
         (state.status.expect("it has ended"), state.stderr.clone())
     }
 
