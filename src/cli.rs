@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 /// The program stays in the foreground until it is interrupted or the mount is removed with
 /// "fusermount3 -u MOUNTPOINT".
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zarrims-mount", version, max_term_width = 100)]
+#[command(name = "zarrims-mount", version, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     /// Folder with Zarr stores at any depth; only ever read
     pub source: PathBuf,

@@ -113,7 +113,9 @@ fn codecs_of(array: &Path) -> BTreeSet<String> {
     for (file, members) in [(".zarray", ["compressor", "filters"]), ("zarr.json", ["codecs", ""])] {
         let Ok(bytes) = fs::read(array.join(file)) else { continue };
         let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        members.iter().for_each(|name| collect(&document[*name], &mut found));
+        for name in members {
+            collect(&document[name], &mut found);
+        }
     }
     found
 }
@@ -208,7 +210,9 @@ fn check_good(
                 Ok(ims) => check_image(&ims, root, store, image, &mut notes),
                 Err(error) => vec![error.to_string()],
             };
-            notes.iter().for_each(|note| println!("note {title}: {note}"));
+            for note in &notes {
+                println!("note {title}: {note}");
+            }
             right += usize::from(faults.is_empty());
             failures.extend(faults.into_iter().map(|fault| format!("{title}: {fault}")));
         }

@@ -10,8 +10,11 @@ mod tree;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{
+    DirEntryExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
+};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use common::mount::{Mount, can_mount, is_mounted, summary, unmount};
@@ -29,7 +32,8 @@ const SOON: Duration = Duration::from_secs(30);
 fn two_stores() -> TempDir {
     let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
     Tiny::default().write(&source.path().join("a.ome.zarr"));
-    Tiny { shape: [5, 33, 17], chunk: [5, 8, 17], seed: 2 }.write(&source.path().join("deep/b.zarr"));
+    Tiny { shape: [5, 33, 17], chunk: [5, 8, 17], seed: 2 }
+        .write(&source.path().join("deep/b.zarr"));
     source
 }
 
@@ -52,8 +56,6 @@ fn below(folder: &Path) -> BTreeMap<String, (u64, u64)> {
     }
     found
 }
-
-use std::os::unix::fs::DirEntryExt;
 
 #[test]
 fn sizes_are_those_of_the_list_before_and_after_reading() {
@@ -107,7 +109,7 @@ fn nothing_can_be_changed() {
         ("chmod folder", fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))),
         ("chown", std::os::unix::fs::chown(&file, Some(0), Some(0))),
         ("utimens", read_only.set_times(now)),
-        ("truncate", rustix_truncate(&file)),
+        ("truncate", truncate(&file)),
         ("open O_WRONLY", unit(OpenOptions::new().write(true).open(&file))),
         ("open O_RDWR", unit(OpenOptions::new().read(true).write(true).open(&file))),
         ("open O_APPEND", unit(OpenOptions::new().append(true).open(&file))),
@@ -125,16 +127,14 @@ fn nothing_can_be_changed() {
         .collect();
     assert!(wrong.is_empty(), "expected EROFS: {wrong:#?}");
     // A file is no folder, a name that is not there is not there.
-    let errno = |result: io::Result<fs::Metadata>| {
-        result.err().as_ref().and_then(Errno::from_io_error)
-    };
+    let errno =
+        |result: io::Result<fs::Metadata>| result.err().as_ref().and_then(Errno::from_io_error);
     assert_eq!(errno(fs::metadata(root.join("none"))), Some(Errno::NOENT));
     assert_eq!(errno(fs::metadata(file.join("inside"))), Some(Errno::NOTDIR));
 }
 
 /// `truncate(2)`, which the standard library only has for open files.
-fn rustix_truncate(path: &Path) -> io::Result<()> {
-    use std::process::Command;
+fn truncate(path: &Path) -> io::Result<()> {
     let output = Command::new("truncate").args(["-s", "0"]).arg(path).output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     match output.status.success() {
@@ -218,7 +218,9 @@ fn owner_group_and_umask_are_as_asked() {
     // Only root may look into what belongs to somebody else.
     let own = rustix::process::geteuid();
     let uid = if own.is_root() { 12_345 } else { own.as_raw() };
-    for (path, mode) in [("", 0o755), ("deep", 0o755), ("a.ome.zarr", 0o755), ("deep/b.zarr", 0o755)] {
+    for (path, mode) in
+        [("", 0o755), ("deep", 0o755), ("a.ome.zarr", 0o755), ("deep/b.zarr", 0o755)]
+    {
         let path = source.path().join(path);
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
     }

@@ -91,7 +91,7 @@ impl Ims {
     pub fn text(&self, group: &str, name: &str) -> Result<String> {
         let group = self.group(group)?;
         let parts = group.attr(name)?.read_raw::<FixedAscii<1>>()?;
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.as_bytes()).copied().collect();
+        let bytes: Vec<u8> = parts.iter().flat_map(FixedAscii::as_bytes).copied().collect();
         String::from_utf8(bytes).map_err(|error| wrong(format!("{name}: {error}")))
     }
 

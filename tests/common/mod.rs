@@ -13,6 +13,7 @@
 pub mod check;
 pub mod corpus;
 pub mod ims;
+pub mod level;
 pub mod mount;
 pub mod tiny;
 

@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use super::{command, skipped};
 
 /// Until the mount answers.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// From the signal to the end; the daemon itself gives open files ten seconds.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// No test needs a daemon for longer: after this a hanging read gets its error and the test fails.
-const LIFE_LIMIT: Duration = Duration::from_secs(240);
+const LIFE_LIMIT: Duration = Duration::from_mins(4);
 
 /// What is known of the child; every change wakes the waiters.
 #[derive(Debug, Default)]

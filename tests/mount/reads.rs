@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 use tempfile::TempDir;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 use zarrims::image::{Engine, EngineConfig, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
@@ -52,9 +52,7 @@ fn hash_from(path: &Path, start: usize) -> (u64, usize) {
         let end = (at + BLOCK).min(size);
         file.read_exact_at(&mut bytes[at..end], at as u64).expect("a read");
     }
-    let mut hash = Xxh3::new();
-    hash.update(&bytes);
-    (hash.digest(), size)
+    (xxh3_64(&bytes), size)
 }
 
 #[test]
@@ -72,7 +70,7 @@ fn many_readers_of_one_brick_cause_one_fill() {
         let read = |number: usize| {
             let (barrier, path) = (&barrier, &path);
             // Half of them in step, half of them from everywhere.
-            let start = if number % 2 == 0 { 0 } else { number };
+            let start = if number.is_multiple_of(2) { 0 } else { number };
             move || {
                 barrier.wait();
                 hash_from(path, start)
@@ -86,7 +84,8 @@ fn many_readers_of_one_brick_cause_one_fill() {
     let scratch = TempDir::new().expect("a temporary folder");
     let copy = scratch.path().join("copy.ims");
     fs::copy(&path, &copy).expect("a copy");
-    assert_eq!(hash_from(&copy, 0), found[0]);
+    let copied = fs::read(&copy).expect("readable");
+    assert_eq!((xxh3_64(&copied), copied.len()), found[0]);
     let pixels = Ims::open(&copy).and_then(|ims| ims.pixels(0, 0, 0)).expect("readable");
     assert!(pixels == IMAGE.pixels(), "pixels differ");
     let (status, stderr) = mount.stop();

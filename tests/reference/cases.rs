@@ -192,6 +192,13 @@ fn bound(store: &mut StoreBuilder) {
         let longest = store.shape.iter_mut().max().expect("axes");
         *longest = *longest * 2 / 3;
     }
+    // Chunks may be larger than the array, but not by much.
+    for (axis, length) in store.shape.iter().enumerate() {
+        store.unit[axis] = store.unit[axis].min(length + 3);
+        if let Some(shard) = &mut store.shard {
+            shard[axis] = shard[axis].min(length.div_ceil(store.unit[axis]));
+        }
+    }
     loop {
         let chunk = store.chunk();
         let files = |axis: usize| store.shape[axis].div_ceil(chunk[axis]);
@@ -201,4 +208,18 @@ fn bound(store: &mut StoreBuilder) {
         let most = (0..chunk.len()).max_by_key(|&axis| files(axis)).expect("axes");
         store.unit[most] *= 2;
     }
+    // Padding of five axes multiplies.
+    while padded_voxels(store) > 3 * VOXEL_LIMIT {
+        if let Some(shard) = store.shard.take() {
+            store.shard = shard.iter().any(|&units| units > 1).then(|| vec![1; shard.len()]);
+        } else {
+            store.unit.clone_from(&store.shape);
+        }
+    }
+}
+
+/// Voxels of the finest level with what its chunks have beyond the edge.
+fn padded_voxels(store: &StoreBuilder) -> u64 {
+    let chunk = store.chunk();
+    store.shape.iter().zip(chunk).map(|(length, chunk)| length.next_multiple_of(chunk)).product()
 }

@@ -8,7 +8,7 @@ use super::store::{Codec, Dtype, StoreBuilder};
 #[test]
 fn an_index_of_two_levels() {
     // A prime unit leaves only chunks of about its own size.
-    let mut store = StoreBuilder::new(Dtype::U8, "zyx", &[3, 2600, 2700]);
+    let mut store = StoreBuilder::new(Dtype::U8, "zyx", &[67, 300, 520]);
     store.unit = vec![1, 509, 509];
     store.codec = Codec::Zstd;
     store.left_out = 3;
