@@ -33,8 +33,7 @@ check: setup
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: setup
-	$(CARGO) build --release --locked --bin zarrims-mount --example sample_store --example read_levels
-	@scripts/bench_scale.sh
+	$(CARGO) bench --locked --bench scale
 
 clean:
 	$(CARGO) clean

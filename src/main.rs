@@ -3,9 +3,21 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use zarrims::cli::Cli;
+
+/// Exit status for a command line that does not parse, as other programs have it.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = zarrims::cli::Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are asked for.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            eprintln!("zarrims-mount: {}", first_paragraph(&error.to_string()));
+            return ExitCode::from(USAGE);
+        }
+    };
     match zarrims::daemon::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -13,4 +25,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong, in one line; clap adds usage and hints in further paragraphs.
+fn first_paragraph(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    lines.join(" ")
 }

@@ -2,7 +2,7 @@
 //!
 //! They are taken from one level per image: the finest whose voxels are within a budget, so that
 //! small images are counted exactly and large ones open at once. Where even the coarsest level is
-//! too large, bricks are sampled evenly. Counts are scaled so that the bins of each level sum to its
+//! too large, bricks are sampled evenly up to a second budget. Counts are scaled so that the bins of each level sum to its
 //! voxel count; a level that was counted voxel by voxel keeps its exact counts. Voxels that cannot be
 //! decoded and values that are not finite are not counted; padding never is.
 //!
@@ -19,8 +19,13 @@ use super::ImageError;
 use super::fill::BrickJob;
 use super::plan::ImagePlan;
 
-/// Voxels counted per image. At 200 MB/s of decoding this is a quarter of a second.
-const VOXEL_BUDGET: u64 = 16 << 20;
+/// Voxels counted per image where a level is counted whole. The level found has between an eighth of
+/// these and all of them, so they must be few beside the fixed cost of opening: at 200 MB/s of
+/// decoding this is 20 ms.
+const LEVEL_BUDGET: u64 = 2 << 20;
+
+/// Voxels sampled per image where no level is small enough. Always all of them: 80 ms.
+const SAMPLE_BUDGET: u64 = 8 << 20;
 
 /// Voxels counted per time point and channel even if there are very many of them.
 const VOXEL_FLOOR: u64 = 64 << 10;
@@ -108,16 +113,16 @@ pub(crate) fn measure(
 
 fn choose_sample(plan: &ImagePlan) -> Sample {
     let datasets = plan.ims.time_points * plan.ims.channels.len() as u64;
-    let budget = (VOXEL_BUDGET / datasets).max(VOXEL_FLOOR);
+    let share = |budget: u64| (budget / datasets).max(VOXEL_FLOOR);
     let voxels = |level: usize| plan.levels[level].size.iter().product::<u64>();
-    let within = (0..plan.levels.len()).find(|&level| voxels(level) <= budget);
+    let within = (0..plan.levels.len()).find(|&level| voxels(level) <= share(LEVEL_BUDGET));
     let level = within.unwrap_or(plan.levels.len() - 1);
     let bricks: u64 = plan.layout.levels()[level].bricks.bricks().iter().product();
     if within.is_some() {
         return Sample { level, bricks: (0..bricks).collect(), complete: true };
     }
     let per_brick = (voxels(level) / bricks).max(1);
-    let wanted = (budget / per_brick).clamp(1, bricks);
+    let wanted = (share(SAMPLE_BUDGET) / per_brick).clamp(1, bricks);
     // The middle of each of `wanted` equal runs of bricks.
     let at = |i: u64| u128::from(2 * i + 1) * u128::from(bricks) / u128::from(2 * wanted);
     let bricks = (0..wanted).filter_map(|i| u64::try_from(at(i)).ok()).collect();

@@ -90,6 +90,9 @@ impl OnDisk {
     pub(crate) fn checked_image(&self) -> Vec<u8> {
         let opened = self.open(None);
         let file = opened.whole();
+        let b = opened.bricks();
+        let l0: Vec<_> = b.iter().filter(|b| b.level==0 && b.tc==[0,0]).collect();
+        eprintln!("STAT bricks {} l0 {} maxbrick {} levels {} chunk {:?} files {} mb {}", b.len(), l0.len(), l0.iter().map(|b| b.bytes).max().unwrap(), opened.file.plan().levels.len(), opened.file.plan().levels[0].chunk, self.chunk_files().len(), file.len()>>20);
         let metadata_bytes = opened.file.plan().layout.metadata_bytes();
         assert_same(&reference_image(&file, metadata_bytes, &self.store), &file, 0);
         file

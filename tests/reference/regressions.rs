@@ -1,16 +1,18 @@
 //! Fixed cases: what random stores do not reach, and what they have found.
 
+use super::eager::published;
 use super::libhdf5_agrees;
 use super::opened::OnDisk;
-use super::store::{Codec, Dtype, StoreBuilder};
+use super::store::{Codec, Dtype, Fill, Step, StoreBuilder};
 
 /// Random stores have fewer chunks than one node of the chunk index holds.
 #[test]
 fn an_index_of_two_levels() {
-    // A prime unit leaves only chunks of about its own size.
-    let mut store = StoreBuilder::new(Dtype::U8, "zyx", &[67, 300, 520]);
-    store.unit = vec![1, 509, 509];
+    // Units of prime length leave few choices of a chunk, and here only small ones.
+    let mut store = StoreBuilder::new(Dtype::F32, "zyx", &[17, 299, 285]);
+    store.unit = vec![7, 263, 257];
     store.codec = Codec::Zstd;
+    store.fill = Fill::NonZero;
     store.left_out = 3;
     let on_disk = OnDisk::new(&store);
     let opened = on_disk.open(None);
@@ -19,4 +21,49 @@ fn an_index_of_two_levels() {
     drop(opened);
     on_disk.checked_image();
     libhdf5_agrees(&store);
+}
+
+/// Else nothing here would be tried on chunks that are absent.
+#[test]
+fn units_left_out_have_no_file() {
+    for fill in [Fill::Zero, Fill::NonZero, Fill::Nan] {
+        let mut store = StoreBuilder::new(Dtype::F32, "zyx", &[8, 30, 30]);
+        store.unit = vec![2, 8, 8];
+        store.fill = fill;
+        store.left_out = 2;
+        let files = OnDisk::new(&store).chunk_files().len();
+        assert!((16..48).contains(&files), "{files} files of 64 with fill {fill:?}");
+    }
+}
+
+/// Sizes of the levels the program publishes, and those it should.
+fn level_sizes(store: &StoreBuilder) -> [Vec<[u64; 3]>; 2] {
+    let on_disk = OnDisk::new(store);
+    let opened = on_disk.open(None);
+    let planned = opened.file.plan().levels.iter().map(|level| level.size).collect();
+    [planned, published(store).iter().map(|level| level.size).collect()]
+}
+
+/// Seven rows, four, four again: the third level is left out, because its four rows are neither the
+/// three published above it nor half of them.
+#[test]
+#[ignore = "open fault: levels below a half rounded up are compared with the published size"]
+fn regression_an_axis_kept_below_a_half_rounded_up() {
+    let mut store = StoreBuilder::new(Dtype::U8, "yx", &[7, 8]);
+    store.steps = vec![vec![Step::CeilHalf, Step::Keep], vec![Step::Keep, Step::FloorHalf]];
+    let [planned, expected] = level_sizes(&store);
+    assert_eq!(expected, [[1, 7, 8], [1, 3, 8], [1, 3, 4]]);
+    assert_eq!(planned, expected);
+}
+
+/// Five planes, three, two: the two planes are published as the two above them once more, at half
+/// their distance, although the scale says otherwise.
+#[test]
+#[ignore = "open fault: levels below a half rounded up are compared with the published size"]
+fn regression_three_to_two_is_a_half() {
+    let mut store = StoreBuilder::new(Dtype::U8, "zyx", &[5, 32, 32]);
+    store.steps = vec![vec![Step::CeilHalf; 3], vec![Step::CeilHalf; 3]];
+    let [planned, expected] = level_sizes(&store);
+    assert_eq!(expected, [[5, 32, 32], [2, 16, 16], [1, 8, 8]]);
+    assert_eq!(planned, expected);
 }
