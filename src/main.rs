@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 /// What is wrong, in one line; clap adds usage and hints in further paragraphs.
 fn first_paragraph(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
-    let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let lines: Vec<&str> =
+        text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     lines.join(" ")
 }

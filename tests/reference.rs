@@ -32,32 +32,34 @@ use store::StoreBuilder;
 /// Invariant 1: whatever the pieces and their order, the bytes are the same.
 #[test]
 fn any_split_of_reads_gives_the_same_bytes() {
-    run("split", 40, any_case(), |Case { store, seed }| {
-        let on_disk = OnDisk::new(&store);
-        let mut picks = Picks::new(seed);
-        let whole = on_disk.open(None).whole();
-        let size = whole.len() as u64;
+    run("split", 40, any_case(), splits_agree);
+}
 
-        // A file that has produced nothing yet, and forgets most of what it produces.
-        let opened = on_disk.open(Some(size / 2));
-        let mut cuts: Vec<u64> = (0..40).map(|_| picks.below(size)).chain([0, size]).collect();
-        cuts.sort_unstable();
-        let mut pieces: Vec<[u64; 2]> = cuts.windows(2).map(|cut| [cut[0], cut[1]]).collect();
-        picks.shuffle(&mut pieces);
-        for [start, end] in pieces {
-            assert_same(slice(&whole, start, end - start), &opened.read(start, end - start), start);
-        }
+fn splits_agree(Case { store, seed }: Case) {
+    let on_disk = OnDisk::new(&store);
+    let mut picks = Picks::new(seed);
+    let whole = on_disk.open(None).whole();
+    let size = whole.len() as u64;
 
-        let opened = on_disk.open(None);
-        for border in borders(&opened, &mut picks) {
-            for offset in border.saturating_sub(2)..(border + 2).min(size) {
-                assert_same(slice(&whole, offset, 1), &opened.read(offset, 1), offset);
-            }
-            let start = border.saturating_sub(1000);
-            assert_same(slice(&whole, start, 2000), &opened.read(start, 2000), start);
+    // A file that has produced nothing yet, and forgets most of what it produces.
+    let opened = on_disk.open(Some(size / 2));
+    let mut cuts: Vec<u64> = (0..40).map(|_| picks.below(size)).chain([0, size]).collect();
+    cuts.sort_unstable();
+    let mut pieces: Vec<[u64; 2]> = cuts.windows(2).map(|cut| [cut[0], cut[1]]).collect();
+    picks.shuffle(&mut pieces);
+    for [start, end] in pieces {
+        assert_same(slice(&whole, start, end - start), &opened.read(start, end - start), start);
+    }
+
+    let opened = on_disk.open(None);
+    for border in borders(&opened, &mut picks) {
+        for offset in border.saturating_sub(2)..(border + 2).min(size) {
+            assert_same(slice(&whole, offset, 1), &opened.read(offset, 1), offset);
         }
-        ends_of_the_file(&opened, &whole);
-    });
+        let start = border.saturating_sub(1000);
+        assert_same(slice(&whole, start, 2000), &opened.read(start, 2000), start);
+    }
+    ends_of_the_file(&opened, &whole);
 }
 
 /// Where one kind of bytes ends and another begins; at most 60 of them.
@@ -90,31 +92,33 @@ fn ends_of_the_file(opened: &Opened, whole: &[u8]) {
 /// evictions, and a restart in between.
 #[test]
 fn bytes_equal_the_eager_reference_image() {
-    run("eager", 60, any_case(), |Case { store, seed }| {
-        let on_disk = OnDisk::new(&store);
-        let image = on_disk.checked_image();
-        let size = image.len() as u64;
-        let mut picks = Picks::new(seed);
-        let bricks = on_disk.open(None).bricks();
-        let one_brick = bricks[picks.index(bricks.len())].bytes + (64 << 10);
-        let cap = [one_brick, size / 3, size, everything(size)][picks.index(4)];
-        for _ in 0..2 {
-            let opened = on_disk.open(Some(cap));
-            for _ in 0..40 {
-                let brick = &bricks[picks.index(bricks.len())];
-                let within = picks.below(brick.bytes);
-                let (offset, len) = match picks.below(4) {
-                    0 => (picks.below(size), picks.below(size)),
-                    1 => (brick.address, brick.bytes),
-                    2 => (brick.address + within, 1),
-                    _ => (brick.address + within, picks.below(brick.bytes)),
-                };
-                assert_same(slice(&image, offset, len), &opened.read(offset, len), offset);
-                opened.assert_within_cap();
-            }
+    run("eager", 60, any_case(), equals_the_reference_image);
+}
+
+fn equals_the_reference_image(Case { store, seed }: Case) {
+    let on_disk = OnDisk::new(&store);
+    let image = on_disk.checked_image();
+    let size = image.len() as u64;
+    let mut picks = Picks::new(seed);
+    let bricks = on_disk.open(None).bricks();
+    let one_brick = bricks[picks.index(bricks.len())].bytes + (64 << 10);
+    let cap = [one_brick, size / 3, size, everything(size)][picks.index(4)];
+    for _ in 0..2 {
+        let opened = on_disk.open(Some(cap));
+        for _ in 0..40 {
+            let brick = &bricks[picks.index(bricks.len())];
+            let within = picks.below(brick.bytes);
+            let (offset, len) = match picks.below(4) {
+                0 => (picks.below(size), picks.below(size)),
+                1 => (brick.address, brick.bytes),
+                2 => (brick.address + within, 1),
+                _ => (brick.address + within, picks.below(brick.bytes)),
+            };
+            assert_same(slice(&image, offset, len), &opened.read(offset, len), offset);
+            opened.assert_within_cap();
         }
-        assert_same(&image, &on_disk.open(Some(cap)).whole(), 0);
-    });
+    }
+    assert_same(&image, &on_disk.open(Some(cap)).whole(), 0);
 }
 
 /// A cache size that holds a whole file.

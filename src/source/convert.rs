@@ -190,6 +190,8 @@ fn map<const S: usize, const D: usize>(
         for (to, from) in to.iter_mut().zip(from) {
             *to = convert(*from);
         }
+    } else if stride == 0 {
+        to.fill(convert(from[start]));
     } else {
         for (i, to) in to.iter_mut().enumerate() {
             *to = convert(from[start + i * stride]);

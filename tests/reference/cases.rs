@@ -168,7 +168,7 @@ fn case(
             let color = |c: u64| format!("{:06X}", 0x20_4080 + c * 0x10_2030);
             store.omero = (0..channels).map(|c| (format!("stain {c}"), color(c))).collect();
         }
-        store.steps = steps.iter().map(|steps| space_steps(&axes, steps)).collect();
+        store.steps = steps.iter().map(|steps| space_steps(&axes, *steps)).collect();
         bound(&mut store);
         avoid_lost_levels(&mut store);
         Case { store, seed }
@@ -184,7 +184,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 /// Steps of (z, y, x) in stored order; time points and channels stay.
-fn space_steps(axes: &str, zyx: &[Step; 3]) -> Vec<Step> {
+fn space_steps(axes: &str, zyx: [Step; 3]) -> Vec<Step> {
     axes.chars().map(|axis| slot(axis).checked_sub(2).map_or(Step::Keep, |at| zyx[at])).collect()
 }
 

@@ -52,7 +52,8 @@ pub(crate) fn time_points_and_channels(store: &StoreBuilder) -> (u64, u64) {
 pub(crate) fn reference_image(file: &[u8], metadata_bytes: u64, store: &StoreBuilder) -> Vec<u8> {
     let mut image = vec![0; file.len()];
     // What is taken from the file as it is, and where voxels go.
-    let mut copied = vec![0..metadata_bytes];
+    let metadata = 0..metadata_bytes;
+    let mut copied = vec![metadata];
     let mut written = Vec::new();
     let hdf5 = Hdf5::open(file);
     let (time_points, channels) = time_points_and_channels(store);

@@ -64,8 +64,8 @@ impl<'a> Hdf5<'a> {
         self.bytes[at(address)]
     }
 
-    fn assert_signature(&self, address: u64, signature: &[u8; 4]) {
-        assert_eq!(&self.bytes[at(address)..][..4], signature, "signature at {address}");
+    fn assert_signature(&self, address: u64, signature: [u8; 4]) {
+        assert_eq!(self.bytes[at(address)..][..4], signature, "signature at {address}");
     }
 
     /// Address of the object header at the end of a path.
@@ -80,7 +80,7 @@ impl<'a> Hdf5<'a> {
     fn member(&self, group: u64, name: &str) -> Option<u64> {
         let table = self.message(group, 0x0011).expect("a group has a symbol table");
         let (tree, heap) = (self.u64(table), self.u64(table + 8));
-        self.assert_signature(heap, b"HEAP");
+        self.assert_signature(heap, *b"HEAP");
         let names = self.u64(heap + 24);
         let mut nodes = vec![tree];
         while let Some(node) = nodes.pop() {
@@ -90,7 +90,7 @@ impl<'a> Hdf5<'a> {
                 nodes.extend((0..used).map(|entry| self.u64(node + 24 + 8 + entry * 16)));
                 continue;
             }
-            self.assert_signature(node, b"SNOD");
+            self.assert_signature(node, *b"SNOD");
             for entry in 0..u64::from(self.u16(node + 6)) {
                 let entry = node + 8 + entry * 40;
                 let text = &self.bytes[at(names + self.u64(entry))..];
@@ -176,7 +176,7 @@ impl<'a> Hdf5<'a> {
     }
 
     fn node(&self, dataset: &Dataset, node: u64, height: u8, index: &mut Index) {
-        self.assert_signature(node, b"TREE");
+        self.assert_signature(node, *b"TREE");
         assert_eq!((self.byte(node + 4), self.byte(node + 5)), (1, height), "type and level");
         let used = u64::from(self.u16(node + 6));
         assert!((1..=64).contains(&used), "{used} entries in the node at {node}");

@@ -34,7 +34,7 @@ pub(crate) fn check(path: &Path, store: &StoreBuilder) {
             assert_eq!(text(&channel, "Color"), color_text(color));
         }
     }
-    assert_eq!(group("DataSetInfo").len() as u64, channels + 5, "groups of information");
+    assert_eq!(group("DataSetInfo").len(), channels + 5, "groups of information");
 }
 
 /// The value of a text attribute: an array of strings of one byte each.

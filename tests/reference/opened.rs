@@ -77,7 +77,7 @@ impl OnDisk {
         let config = EngineConfig {
             cache_dir: cap.map(|_| self.elsewhere("cache")),
             cache_bytes: cap.unwrap_or(0),
-            memory_bytes: 64 << 20,
+            memory_bytes: 256 << 20,
             threads: 2,
         };
         let engine = Engine::start(&config).expect("an engine");
@@ -90,9 +90,6 @@ impl OnDisk {
     pub(crate) fn checked_image(&self) -> Vec<u8> {
         let opened = self.open(None);
         let file = opened.whole();
-        let b = opened.bricks();
-        let l0: Vec<_> = b.iter().filter(|b| b.level==0 && b.tc==[0,0]).collect();
-        eprintln!("STAT bricks {} l0 {} maxbrick {} levels {} chunk {:?} files {} mb {}", b.len(), l0.len(), l0.iter().map(|b| b.bytes).max().unwrap(), opened.file.plan().levels.len(), opened.file.plan().levels[0].chunk, self.chunk_files().len(), file.len()>>20);
         let metadata_bytes = opened.file.plan().layout.metadata_bytes();
         assert_same(&reference_image(&file, metadata_bytes, &self.store), &file, 0);
         file

@@ -1,9 +1,10 @@
 //! Fixed cases: what random stores do not reach, and what they have found.
 
+use super::cases::Case;
 use super::eager::published;
-use super::libhdf5_agrees;
 use super::opened::OnDisk;
-use super::store::{Codec, Dtype, Fill, Step, StoreBuilder};
+use super::store::{Codec, Dtype, Fill, Order, Step, StoreBuilder};
+use super::{equals_the_reference_image, libhdf5_agrees, splits_agree};
 
 /// Random stores have fewer chunks than one node of the chunk index holds.
 #[test]
@@ -20,6 +21,26 @@ fn an_index_of_two_levels() {
     assert!(index.node_count() > 2, "{} nodes", index.node_count());
     drop(opened);
     on_disk.checked_image();
+    libhdf5_agrees(&store);
+}
+
+/// Random stores seldom have units of more than a megabyte, and then only one of them.
+#[test]
+fn bricks_of_several_chunks_with_gaps_between() {
+    let mut store = StoreBuilder::new(Dtype::I32, "xzy", &[240, 23, 200]);
+    store.unit = vec![130, 12, 170];
+    store.shard = Some(vec![1, 2, 1]);
+    store.order = Order::F;
+    store.codec = Codec::BloscLz4;
+    store.fill = Fill::NonZero;
+    store.left_out = 5;
+    let opened = OnDisk::new(&store).open(None);
+    let brick = &opened.bricks()[0];
+    let chunk = opened.file.plan().layout.levels()[0].bricks.chunk_stride();
+    assert!(brick.bytes >= 1 << 20 && brick.bytes > chunk, "{brick:?}, chunks of {chunk}");
+    drop(opened);
+    equals_the_reference_image(Case { store: store.clone(), seed: 1 });
+    splits_agree(Case { store: store.clone(), seed: 2 });
     libhdf5_agrees(&store);
 }
 
