@@ -14,13 +14,14 @@ use bytesize::ByteSize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::Cli;
-use crate::config::{Config, check_source};
-use crate::fs::{FileSystem, Tree, TreeConfig};
-use crate::fuse::Adapter;
-use crate::image::{Engine, EngineConfig, EngineStats};
+use zarrims::cli::Cli;
+use zarrims::config::{Config, check_source};
+use zarrims::fs::{FileSystem, Tree, TreeConfig};
+use zarrims::fuse::Adapter;
+use zarrims::image::{Engine, EngineConfig, EngineStats};
+use zarrims::source::SourceRoot;
+
 use crate::mount::Mount;
-use crate::source::SourceRoot;
 use crate::{list, logging};
 
 /// How long open files are served after a signal.
@@ -39,7 +40,7 @@ enum Event {
 ///
 /// # Errors
 /// What went wrong, in one line; nothing is mounted then.
-pub fn run(cli: &Cli) -> anyhow::Result<()> {
+pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     logging::start(cli.log_format, cli.verbose, cli.list);
     if cli.list {
         return run_list(cli);

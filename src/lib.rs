@@ -5,7 +5,7 @@
 //! produced when they are first read. The layers, of which each knows only those below it:
 //!
 //! ```text
-//! daemon     wiring, readiness, signals, unmount
+//! (binary)   wiring, readiness, signals, unmount
 //! fuse       the FUSE protocol
 //! fs         names, inodes, handles
 //! image      one virtual file: plan, layout, bricks, reads
@@ -17,13 +17,9 @@
 pub mod cache;
 pub mod cli;
 pub mod config;
-pub mod daemon;
 pub mod fs;
 pub mod fuse;
 pub mod image;
 pub mod ims;
-mod list;
-mod logging;
-mod mount;
 pub mod source;
 mod workers;

@@ -6,9 +6,9 @@ use std::path::Path;
 use bytesize::ByteSize;
 use serde_json::json;
 
-use crate::fs::Tree;
-use crate::fs::tree::{FileSpec, Skipped};
-use crate::source::image::Role;
+use zarrims::fs::Tree;
+use zarrims::fs::tree::{FileSpec, Skipped};
+use zarrims::source::image::Role;
 
 /// Writes the whole tree, for people or as one JSON object a line.
 ///

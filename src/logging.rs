@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
-use crate::cli::LogFormat;
+use zarrims::cli::LogFormat;
 
 /// Starts logging. `verbose` counts `-v`; `ZARRIMS_LOG` (a filter such as `zarrims::source=trace`)
 /// wins over it.

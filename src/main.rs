@@ -1,4 +1,12 @@
-//! `zarrims-mount`: shows Zarr stores as Imaris files. All of it is in the library.
+//! `zarrims-mount`: shows Zarr stores as Imaris files.
+//!
+//! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
+//! [`mount`] mounts and unmounts, [`list`] is the dry run.
+
+mod daemon;
+mod list;
+mod logging;
+mod mount;
 
 use std::process::ExitCode;
 
@@ -18,7 +26,7 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match zarrims::daemon::run(&cli) {
+    match daemon::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("zarrims-mount: {error:#}");

@@ -14,7 +14,7 @@ use std::time::Duration;
 use fuser::{BackgroundSession, MountOption, Session, SessionACL};
 use rustix::mount::UnmountFlags;
 
-use crate::fuse::Adapter;
+use zarrims::fuse::Adapter;
 
 /// Threads that talk to the kernel; they never wait for a store.
 const EVENT_THREADS: usize = 4;

@@ -54,7 +54,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     let table: Vec<u32> = (0..256_u32)
         .map(|byte| (0..8).fold(byte, |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))))
         .collect();
-    !bytes.iter().fold(!0, |crc, byte| (crc >> 8) ^ table[usize::from((crc as u8) ^ byte)])
+    !bytes.iter().fold(!0, |crc, byte| (crc >> 8) ^ table[usize::from(crc.to_le_bytes()[0] ^ byte)])
 }
 
 fn peak_resident_kib(pid: u32) -> u64 {
