@@ -4,7 +4,7 @@
 //! row by row; not much less, because each costs an index entry and a read; a shape like the
 //! maker's (128 x 128 x 32 for 16-bit data), because Imaris reads blocks of about 1 MB; little
 //! padding; and borders that coincide with those of the read units, because then no unit is decoded
-//! for two bricks. The choice is by enumeration and score: on each axis the divisors of the unit,
+//! for two bricks. The choice is by enumeration and cost: on each axis the divisors of the unit,
 //! its multiples, and (at a price) powers of two.
 //!
 //! All shapes are (z, y, x) in voxels.
@@ -38,42 +38,50 @@ pub(crate) struct Chunking {
 struct AxisChoice {
     chunk: u64,
     chunks_per_brick: u64,
-    aligned: bool,
+    /// Length of the axis rounded up to whole chunks.
+    padded: u64,
+    /// What speaks against it; never negative.
+    cost: f64,
 }
 
 /// Chooses chunk and brick for a level of `size`, stored in read units of `unit`, with voxels of
 /// `voxel_bytes` in the Imaris file.
 pub(crate) fn choose(size: [u64; 3], unit: [u64; 3], voxel_bytes: u64) -> Chunking {
+    let ideal = ideal_shape(size, voxel_bytes);
     let choices: [Vec<AxisChoice>; 3] =
-        std::array::from_fn(|axis| axis_choices(size[axis], unit[axis]));
+        std::array::from_fn(|axis| axis_choices(size[axis], unit[axis], ideal[axis]));
     let unit_bytes =
         (0..3).map(|axis| unit[axis].min(size[axis])).fold(voxel_bytes, u64::saturating_mul);
     let brick_limit = BRICK_LIMIT_BYTES.max(unit_bytes.saturating_mul(2));
-    let ideal = ideal_shape(size, voxel_bytes);
-    let mut best: Option<(f64, Chunking)> = None;
+    let mut best = Chunking { chunk: [1; 3], brick_chunks: [1; 3] };
+    let mut lowest = f64::INFINITY;
     for z in &choices[0] {
         for y in &choices[1] {
             for x in &choices[2] {
-                let picked = [*z, *y, *x];
-                let Some(score) = score(&picked, size, unit, voxel_bytes, brick_limit, &ideal)
-                else {
+                let cost = z.cost + y.cost + x.cost;
+                // The cost of the sizes comes on top: most combinations need not be looked at.
+                if cost >= lowest {
                     continue;
-                };
-                if best.is_none_or(|(lowest, _)| score < lowest) {
-                    let chunk = picked.map(|choice| choice.chunk);
-                    let brick_chunks = picked.map(|choice| choice.chunks_per_brick);
-                    best = Some((score, Chunking { chunk, brick_chunks }));
+                }
+                let picked = [z, y, x];
+                let total = size_cost(picked, voxel_bytes, brick_limit).map(|size| cost + size);
+                if let Some(total) = total
+                    && total < lowest
+                {
+                    lowest = total;
+                    best = Chunking {
+                        chunk: picked.map(|choice| choice.chunk),
+                        brick_chunks: picked.map(|choice| choice.chunks_per_brick),
+                    };
                 }
             }
         }
     }
-    // The choice (1, 1, 1) always scores unless the unit alone exceeds the brick limit, which is
-    // at least the unit; a single voxel per chunk is the formal last resort.
-    best.map_or(Chunking { chunk: [1; 3], brick_chunks: [1; 3] }, |(_, chunking)| chunking)
+    best
 }
 
 /// The maker's shape, flattened to the size of the level and scaled to one chunk.
-#[expect(clippy::cast_precision_loss, reason = "a score needs no exact voxel counts")]
+#[expect(clippy::cast_precision_loss, reason = "a shape needs no exact voxel counts")]
 fn ideal_shape(size: [u64; 3], voxel_bytes: u64) -> [f64; 3] {
     let budget = CHUNK_LIMIT_BYTES as f64 / voxel_bytes as f64;
     let z = IDEAL_SHAPE[0].min(size[0] as f64);
@@ -83,54 +91,52 @@ fn ideal_shape(size: [u64; 3], voxel_bytes: u64) -> [f64; 3] {
     [z, y, x]
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a score needs no exact voxel counts")]
-fn score(
-    picked: &[AxisChoice; 3],
-    size: [u64; 3],
-    unit: [u64; 3],
-    voxel_bytes: u64,
-    brick_limit: u64,
-    ideal: &[f64; 3],
-) -> Option<f64> {
+/// What speaks against chunks and bricks of this size in bytes; `None` where it is impossible.
+#[expect(clippy::cast_precision_loss, reason = "a cost needs no exact voxel counts")]
+fn size_cost(picked: [&AxisChoice; 3], voxel_bytes: u64, brick_limit: u64) -> Option<f64> {
     let bytes = picked.iter().fold(voxel_bytes, |bytes, axis| bytes.saturating_mul(axis.chunk));
     let brick_bytes =
         picked.iter().fold(bytes, |bytes, axis| bytes.saturating_mul(axis.chunks_per_brick));
     if bytes > CHUNK_LIMIT_BYTES || brick_bytes > brick_limit.saturating_mul(4) {
         return None;
     }
-    let mut score = 0.0;
-    let mut padded_bytes = voxel_bytes as f64;
-    for (axis, choice) in picked.iter().enumerate() {
-        score += (choice.chunk as f64 / ideal[axis]).ln().abs();
-        let padded = size[axis].div_ceil(choice.chunk) * choice.chunk;
-        score += 2.0 * (padded as f64 / size[axis] as f64).ln();
-        padded_bytes *= padded as f64;
-        if !choice.aligned {
-            score += 3.0;
-        }
-        // Several units along an axis are decoded for one chunk read: right for planes, which
-        // every block needs many of, and wasteful for blocks.
-        let brick = choice.chunk * choice.chunks_per_brick;
-        let whole = unit[axis].max(WHOLE_UNIT);
-        if brick > whole && unit[axis] < size[axis] {
-            score += 2.0 * (brick as f64 / whole as f64).ln();
-        }
-    }
-    let floor = (CHUNK_FLOOR_BYTES as f64).min(padded_bytes);
-    if (bytes as f64) < floor {
-        score += 2.0 * (floor / bytes as f64).ln();
+    let padded = picked.iter().fold(voxel_bytes, |bytes, axis| bytes.saturating_mul(axis.padded));
+    let floor = CHUNK_FLOOR_BYTES.min(padded);
+    let mut cost = 0.0;
+    if bytes < floor {
+        cost += 2.0 * (floor as f64 / bytes as f64).ln();
     }
     if brick_bytes > brick_limit {
-        score += 4.0 * (brick_bytes as f64 / brick_limit as f64).ln();
+        cost += 4.0 * (brick_bytes as f64 / brick_limit as f64).ln();
     }
-    Some(score)
+    Some(cost)
 }
 
-fn axis_choices(size: u64, unit: u64) -> Vec<AxisChoice> {
+/// What speaks against a chunk on one axis: an unusual length, padding, borders that do not coincide
+/// with those of the read units, several units for one brick.
+#[expect(clippy::cast_precision_loss, reason = "a cost needs no exact voxel counts")]
+fn axis_cost(size: u64, unit: u64, ideal: f64, chunk: u64, brick: u64, aligned: bool) -> f64 {
+    let padded = size.div_ceil(chunk) * chunk;
+    let mut cost = (chunk as f64 / ideal).ln().abs() + 2.0 * (padded as f64 / size as f64).ln();
+    if !aligned {
+        cost += 3.0;
+    }
+    // Several units along an axis are decoded for one chunk read: right for planes, which every
+    // block needs many of, and wasteful for blocks.
+    let whole = unit.max(WHOLE_UNIT);
+    if brick > whole && unit < size {
+        cost += 2.0 * (brick as f64 / whole as f64).ln();
+    }
+    cost
+}
+
+fn axis_choices(size: u64, unit: u64, ideal: f64) -> Vec<AxisChoice> {
     let mut choices = Vec::new();
     let mut add = |chunk: u64, chunks_per_brick: u64, aligned: bool| {
         if !choices.iter().any(|known: &AxisChoice| known.chunk == chunk) {
-            choices.push(AxisChoice { chunk, chunks_per_brick, aligned });
+            let padded = size.div_ceil(chunk) * chunk;
+            let cost = axis_cost(size, unit, ideal, chunk, chunk * chunks_per_brick, aligned);
+            choices.push(AxisChoice { chunk, chunks_per_brick, padded, cost });
         }
     };
     if unit >= size {
