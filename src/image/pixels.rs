@@ -39,8 +39,8 @@ const FLOAT_BINS: usize = 1024;
 /// Part of the voxels that may lie outside the display range on either side.
 const RANGE_TAIL: f64 = 0.001;
 
-/// The result, and whether it may be kept: a fault that may pass, such as an unreadable file,
-/// leaves its mark only until the next opening.
+/// The result, and whether it may be kept on disk: chunks that could not be decoded may be mended,
+/// and then leave no mark.
 pub(crate) struct Measured {
     pub(crate) metadata: PixelMetadata,
     pub(crate) keep: bool,
@@ -188,8 +188,7 @@ impl SampleReader<'_> {
             match (self.with_memory)(job.memory_bytes(), &mut || job.produce()) {
                 Ok(bytes) => job.each_row(&bytes, visit),
                 Err(ImageError::Source(error)) => match &*error {
-                    SourceError::Chunk { .. } => self.whole = false,
-                    SourceError::Io { .. } => {
+                    SourceError::Chunk { .. } | SourceError::Io { .. } => {
                         self.whole = false;
                         self.keep = false;
                     }

@@ -106,7 +106,8 @@ fn published_levels(levels: &[LevelSource]) -> Vec<(usize, [u64; 3])> {
         let [_, _, z, y, x] = level.shape();
         [z, y, x]
     };
-    let mut above = spatial(&levels[0]);
+    let mut above_stored = spatial(&levels[0]);
+    let mut above = above_stored;
     let mut above_scale = Some([1.0; 3]);
     let mut published = vec![(0, above)];
     for (number, level) in levels.iter().enumerate().skip(1) {
@@ -116,7 +117,7 @@ fn published_levels(levels: &[LevelSource]) -> Vec<(usize, [u64; 3])> {
                 let scales = level.relative_scale.zip(above_scale);
                 let ratio =
                     scales.map(|(own, above): ([f64; 3], [f64; 3])| own[axis] / above[axis]);
-                published_length(above[axis], own[axis], ratio)
+                published_length(above[axis], above_stored[axis], own[axis], ratio)
             })
             .collect();
         let Some(size) = step.and_then(|step| <[u64; 3]>::try_from(step).ok()) else { continue };
@@ -126,22 +127,21 @@ fn published_levels(levels: &[LevelSource]) -> Vec<(usize, [u64; 3])> {
         }
         published.push((number, size));
         above = size;
+        above_stored = own;
         above_scale = level.relative_scale;
     }
     published
 }
 
-/// Published length of an axis of `own` voxels below a level of `above` voxels; `ratio` is the step
-/// of the scale, where stated.
-fn published_length(above: u64, own: u64, ratio: Option<f64>) -> Option<u64> {
-    let half = above / 2;
-    if own == above {
-        return Some(own);
+/// Published length of an axis of `own` voxels below a level that shows `shown` of its `stored`
+/// voxels; `ratio` is the step of the scale, where stated. The step is found among the stored
+/// lengths: where one half was rounded up, the levels below follow it.
+fn published_length(shown: u64, stored: u64, own: u64, ratio: Option<f64>) -> Option<u64> {
+    if own == stored {
+        return Some(shown);
     }
-    if half == 0 {
-        return None;
-    }
-    if own == half || own == above.div_ceil(2) {
+    let half = (shown / 2).max(1);
+    if own == stored / 2 || own == stored.div_ceil(2) {
         return Some(half);
     }
     let halved = ratio.is_some_and(|ratio| (ratio - 2.0).abs() < 0.02);
@@ -267,14 +267,18 @@ mod tests {
 
     #[test]
     fn steps_of_the_pyramid() {
-        assert_eq!(published_length(215, 107, None), Some(107));
-        assert_eq!(published_length(215, 108, None), Some(107));
-        assert_eq!(published_length(215, 215, None), Some(215));
-        assert_eq!(published_length(215, 53, None), None);
-        assert_eq!(published_length(215, 71, Some(3.0)), None);
-        assert_eq!(published_length(96, 64, Some(1.5)), None);
-        assert_eq!(published_length(96, 64, Some(2.0)), Some(48));
-        assert_eq!(published_length(1, 1, None), Some(1));
+        assert_eq!(published_length(215, 215, 107, None), Some(107));
+        assert_eq!(published_length(215, 215, 108, None), Some(107));
+        assert_eq!(published_length(215, 215, 215, None), Some(215));
+        assert_eq!(published_length(215, 215, 53, None), None);
+        assert_eq!(published_length(215, 215, 71, Some(3.0)), None);
+        assert_eq!(published_length(96, 96, 64, Some(1.5)), None);
+        assert_eq!(published_length(96, 96, 64, Some(2.0)), Some(48));
+        assert_eq!(published_length(1, 1, 1, None), Some(1));
+        // Below a half that was rounded up: 7 stored as 4, shown as 3.
+        assert_eq!(published_length(3, 4, 4, None), Some(3));
+        assert_eq!(published_length(3, 4, 2, None), Some(1));
+        assert_eq!(published_length(2, 3, 2, None), Some(1));
     }
 
     #[test]
