@@ -148,6 +148,15 @@ impl BrickCache {
         PinnedBrick::open(&self.store, slot)
     }
 
+    /// Like [`Self::get`], but never waits for a whole brick to be read: a brick whose checksum is
+    /// still to be compared is not returned.
+    #[must_use]
+    pub fn get_ready(&self, slot: Slot) -> Option<PinnedBrick> {
+        // The lock is given back before the brick is pinned, which takes it again.
+        let verified = self.store.index().is_verified(&slot.key);
+        if verified { PinnedBrick::open(&self.store, slot) } else { None }
+    }
+
     /// Stores a brick; see [`Self::begin`].
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use zarrims::config::{Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
 use zarrims::image::{Engine, EngineConfig, EngineStats};
-use zarrims::source::SourceRoot;
+use zarrims::source::{SourceRoot, discover};
 
 use crate::mount::Mount;
 use crate::{list, logging};
@@ -113,11 +113,20 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
 
 fn open_source(path: &Path) -> anyhow::Result<Arc<SourceRoot>> {
     let root = SourceRoot::open(path).with_context(|| format!("SOURCE {}", path.display()))?;
+    anyhow::ensure!(
+        !discover::is_image(&root, Path::new("")),
+        "SOURCE {}: is a Zarr store itself; give the folder that holds it",
+        path.display()
+    );
     Ok(Arc::new(root))
 }
 
 fn watch_signals(events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
+    let mut wanted = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
+    }
+    let mut signals = Signals::new(wanted).context("cannot handle signals")?;
     let events = events.clone();
     thread::Builder::new()
         .name("signals".to_owned())
@@ -130,6 +139,14 @@ fn watch_signals(events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
         })
         .context("cannot start a thread")?;
     Ok(())
+}
+
+/// Whether a signal was ignored by whoever started this program, as `nohup` does.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Who presses Ctrl-C twice does not want to wait.

@@ -99,13 +99,13 @@ impl FileSystem {
         self.tree.attributes(ino)
     }
 
-    /// Opens a file for reading.
+    /// Opens a file for reading; also tells whether pages the kernel has of it are still true.
     ///
     /// # Errors
     /// [`FsError::IsADirectory`], [`FsError::Stale`] when the store changed, [`FsError::Source`].
-    pub fn open(&self, ino: Ino) -> Result<u64, FsError> {
-        let file = self.tree.open(ino)?;
-        Ok(self.insert(Handle::File(file)))
+    pub fn open(&self, ino: Ino) -> Result<(u64, bool), FsError> {
+        let (file, keep_pages) = self.tree.open(ino)?;
+        Ok((self.insert(Handle::File(file)), keep_pages))
     }
 
     /// Opens a folder; the handle keeps the names it has now.

@@ -26,7 +26,7 @@ use crate::workers::Workers;
 const TTL: Duration = tree::CHECK_INTERVAL;
 
 /// Threads for everything that looks into the source but reads no voxels.
-const NAME_THREADS: usize = 4;
+const NAME_THREADS: usize = 16;
 
 /// Requests the kernel may have under way for its own read-ahead. The default of 16 would cap
 /// buffered readers at 16; the cost of a higher number is a little kernel memory.
@@ -157,8 +157,10 @@ impl Filesystem for Adapter {
             return;
         }
         self.later(move |fs| match fs.open(Ino(ino.0)) {
-            // An inode stands for one state of a store, so its pages stay true across opens.
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            // An inode stands for one state of a store, so its pages stay true across opens, but
+            // for those of chunks that may have been written meanwhile.
+            Ok((handle, true)) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok((handle, false)) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(error) => reply.error(refuse("open", ino, &error)),
         });
     }
@@ -266,7 +268,8 @@ impl Filesystem for Adapter {
     fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
         match fstatvfs(self.fs.tree().source().as_fd()) {
             Ok(source) => {
-                let block = u32::try_from(source.f_bsize).unwrap_or(4096);
+                // Blocks are counted in fragments.
+                let block = u32::try_from(source.f_frsize).unwrap_or(4096);
                 // Nothing can be written here, so nothing is free.
                 reply.statfs(source.f_blocks, 0, 0, source.f_files, 0, block, 255, block);
             }

@@ -37,6 +37,14 @@ pub enum ImageError {
     /// The file would be larger than a file can be.
     #[error("virtual file larger than 2^62 bytes")]
     TooLarge,
+    /// More time points, channels and levels than a file is made of.
+    #[error("{datasets} time points times channels times levels; the most shown is {limit}")]
+    TooManyDatasets {
+        /// Number of HDF5 datasets needed.
+        datasets: u64,
+        /// Most that are made.
+        limit: u64,
+    },
     /// The worker that produced the bytes ended without an answer.
     #[error("internal fault while producing the bytes")]
     Abandoned,

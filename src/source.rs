@@ -161,6 +161,12 @@ pub enum Unsupported {
     /// An N5 container.
     #[error("N5 is not supported")]
     N5,
+    /// A table beside the images.
+    #[error("a table, not an image")]
+    Table,
+    /// A name inside a store that is not UTF-8, as Zarr demands.
+    #[error("name is not UTF-8")]
+    Name,
     /// A label image.
     #[error("label images are not supported yet")]
     Label,

@@ -255,6 +255,11 @@ impl Index {
         Some((entry.stored(key), entry.verified))
     }
 
+    /// Whether there is such a brick, and its checksum was compared in this run.
+    pub(super) fn is_verified(&self, key: &BrickKey) -> bool {
+        self.ready.peek(key).is_some_and(|entry| entry.verified)
+    }
+
     /// The checksum of a brick that the caller has pinned was found to be right.
     pub(super) fn set_verified(&mut self, key: &BrickKey) {
         if let Some(entry) = self.ready.peek_mut(key) {

@@ -12,7 +12,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -140,12 +142,20 @@ struct Inspected {
     files: Option<Vec<FileSpec>>,
     skipped: Vec<Skipped>,
     fingerprint: Fingerprint,
-    checked: Mutex<Instant>,
+    checked: Mutex<Checked>,
+}
+
+/// When something was compared with the source, and how long that took.
+#[derive(Debug, Clone, Copy)]
+struct Checked {
+    at: Instant,
+    cost: Duration,
 }
 
 #[derive(Debug)]
 struct Node {
-    attributes: Attributes,
+    /// Refreshed when the folder above is listed: modes and times of the source may change.
+    attributes: Mutex<Attributes>,
     parent: Ino,
     /// Path below the mount point.
     path: PathBuf,
@@ -159,7 +169,7 @@ enum Content {
     /// A folder made of the images of one store.
     StoreFolder { names: Mutex<BTreeMap<OsString, Ino>> },
     /// An image.
-    File { spec: Box<FileSpec>, open: Mutex<Weak<VirtualFile>> },
+    File { spec: Box<FileSpec>, open: Mutex<Weak<VirtualFile>>, fleeting: Arc<AtomicBool> },
 }
 
 /// The state of a mirrored folder.
@@ -170,8 +180,7 @@ struct Listing {
     /// By name in the mount.
     names: BTreeMap<OsString, Child>,
     skipped: Vec<Skipped>,
-    checked: Instant,
-    cost: Duration,
+    checked: Checked,
 }
 
 /// A name of a mirrored folder.
@@ -202,7 +211,7 @@ impl Tree {
         let tree = Self { root, engine, config, nodes: Mutex::default() };
         let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
         let node = Node {
-            attributes,
+            attributes: Mutex::new(attributes),
             parent: Ino::ROOT,
             path: PathBuf::new(),
             content: Content::Mirror { source: PathBuf::new(), listing: Mutex::default() },
@@ -226,7 +235,7 @@ impl Tree {
     /// # Errors
     /// [`FsError::Stale`] when it is not known.
     pub fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        self.node(ino).map(|node| node.attributes)
+        self.node(ino).map(|node| node.attributes())
     }
 
     /// Finds a name in a folder.
@@ -236,7 +245,7 @@ impl Tree {
     pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Attributes, FsError> {
         let node = self.node(parent)?;
         if name == "." {
-            return Ok(node.attributes);
+            return Ok(node.attributes());
         }
         if name == ".." {
             return self.attributes(node.parent);
@@ -282,7 +291,7 @@ impl Tree {
             }
         };
         let mut entries = vec![
-            DirectoryEntry { name: OsString::from("."), attributes: node.attributes },
+            DirectoryEntry { name: OsString::from("."), attributes: node.attributes() },
             DirectoryEntry {
                 name: OsString::from(".."),
                 attributes: self.attributes(node.parent)?,
@@ -297,30 +306,34 @@ impl Tree {
         Ok(entries)
     }
 
-    /// Opens the image behind a file.
+    /// Opens the image behind a file, and tells whether the kernel may keep the pages it has: not
+    /// if any of them stand for chunks that were absent.
     ///
     /// # Errors
     /// [`FsError::IsADirectory`]; [`FsError::Stale`] when the store is not as it was listed.
-    pub fn open(&self, ino: Ino) -> Result<Arc<VirtualFile>, FsError> {
+    pub fn open(&self, ino: Ino) -> Result<(Arc<VirtualFile>, bool), FsError> {
         let node = self.node(ino)?;
-        let Content::File { spec, open } = &node.content else {
+        let Content::File { spec, open, fleeting } = &node.content else {
             return Err(FsError::IsADirectory);
         };
         let mut open = lock(open);
+        let keep_pages = !fleeting.load(Ordering::Relaxed);
         if let Some(file) = open.upgrade() {
-            return Ok(file);
+            return Ok((file, keep_pages));
         }
         let image = discover::open_image(&self.root, &spec.store, &spec.image, spec.multiscale)
             .map_err(|error| {
                 tracing::warn!(store = %spec.store.display(), %error, "cannot open image");
                 FsError::Stale
             })?;
-        let file = Arc::new(VirtualFile::new(&self.root, Arc::new(image), self.engine.clone())?);
+        let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone())?;
         if file.id() != spec.id {
             return Err(FsError::Stale);
         }
+        file.share_fleeting(fleeting);
+        let file = Arc::new(file);
         *open = Arc::downgrade(&file);
-        Ok(file)
+        Ok((file, keep_pages))
     }
 
     /// Walks everything: each image with its path below the mount point, each skipped path.
@@ -367,8 +380,7 @@ impl Tree {
         miss: bool,
     ) -> Result<(), FsError> {
         if let Some(known) = listing.as_ref() {
-            let interval = CHECK_INTERVAL.max(known.cost * CHECK_DUTY);
-            let recent = known.checked.elapsed() < interval;
+            let recent = known.checked.is_recent();
             let changed =
                 miss && known.names.values().any(|child| !child.inspected.is_fresh(&self.root));
             if recent && !changed {
@@ -393,7 +405,7 @@ impl Tree {
                     let known = previous.as_ref().and_then(|old| old.inspected.get(&name));
                     let current = match known {
                         Some(known) if known.is_current(&self.root) => known.clone(),
-                        _ => Arc::new(self.inspect(&path)),
+                        _ => Arc::new(self.inspect_guarded(&path)),
                     };
                     inspected.push((name, current));
                     None
@@ -418,10 +430,25 @@ impl Tree {
             inspected: inspected.into_iter().collect(),
             names,
             skipped,
-            checked: Instant::now(),
-            cost: started.elapsed(),
+            checked: Checked::since(started),
         });
         Ok(())
+    }
+
+    /// A fault of this program in one store must not hide the stores beside it.
+    fn inspect_guarded(&self, path: &Path) -> Inspected {
+        catch_unwind(AssertUnwindSafe(|| self.inspect(path))).unwrap_or_else(|_| {
+            let reason = "internal fault while reading its metadata".to_owned();
+            tracing::error!(path = %path.display(), reason, "skipped");
+            let mut fingerprint = Fingerprint::default();
+            fingerprint.record(&self.root, path);
+            Inspected {
+                files: Some(Vec::new()),
+                skipped: vec![Skipped { path: path.to_path_buf(), reason }],
+                fingerprint,
+                checked: Mutex::new(Checked::since(Instant::now())),
+            }
+        })
     }
 
     /// Inspects a folder of the source, plans its images, and logs what is skipped.
@@ -430,7 +457,7 @@ impl Tree {
             files: Some(Vec::new()),
             skipped: Vec::new(),
             fingerprint: Fingerprint::default(),
-            checked: Mutex::new(Instant::now()),
+            checked: Mutex::new(Checked::since(Instant::now())),
         };
         let mut skip = |path: &Path, reason: &str| {
             let row = Skipped { path: path.to_path_buf(), reason: reason_for(path, reason) };
@@ -502,7 +529,8 @@ impl Tree {
                     let content =
                         Content::Mirror { source: source.join(name), listing: Mutex::default() };
                     let attributes = self.folder_attributes(ino, &source.join(name));
-                    self.know(Node { attributes, parent: node.attributes.ino, path, content });
+                    let attributes = Mutex::new(attributes);
+                    self.know(ino, Node { attributes, parent: node.ino(), path, content });
                     names.insert(name.clone(), Child { ino, inspected: found.clone() });
                 }
                 Some(files) if !files.is_empty() => {
@@ -517,7 +545,7 @@ impl Tree {
         let assigned = naming::assign(&taken, &candidates);
         for (name, (found, files)) in assigned.into_iter().zip(stores) {
             let path = node.path.join(&name);
-            let parent = node.attributes.ino;
+            let parent = node.ino();
             let ino = match &files[..] {
                 [file] => self.know_file(parent, path, file),
                 files => self.know_store_folder(parent, &path, files),
@@ -566,7 +594,9 @@ impl Tree {
             attributes.modified =
                 files.iter().map(|file| file.modified).max().unwrap_or(attributes.modified);
             let content = Content::StoreFolder { names: Mutex::new(names) };
-            self.know(Node { attributes, parent: above, path: join(path, &inside), content });
+            let attributes = Mutex::new(attributes);
+            let path = join(path, &inside);
+            self.know(ino, Node { attributes, parent: above, path, content });
         }
         folder_ino(Path::new(""))
     }
@@ -583,8 +613,12 @@ impl Tree {
             uid: self.config.uid.unwrap_or(uid),
             gid: self.config.gid.unwrap_or(gid),
         };
-        let content = Content::File { spec: Box::new(spec.clone()), open: Mutex::default() };
-        self.know(Node { attributes, parent, path, content });
+        let content = Content::File {
+            spec: Box::new(spec.clone()),
+            open: Mutex::default(),
+            fleeting: Arc::default(),
+        };
+        self.know(ino, Node { attributes: Mutex::new(attributes), parent, path, content });
         ino
     }
 
@@ -607,16 +641,20 @@ impl Tree {
     }
 
     /// Makes a node known. A folder that is known keeps its listing, a file its open image.
-    fn know(&self, node: Node) {
+    fn know(&self, ino: Ino, node: Node) {
         let mut nodes = lock(&self.nodes);
-        match (nodes.get(&node.attributes.ino).map(|known| &known.content), &node.content) {
-            (Some(Content::Mirror { source: a, .. }), Content::Mirror { source: b, .. })
-                if a == b => {}
-            (Some(Content::File { .. }), Content::File { .. }) => {}
-            _ => {
-                nodes.insert(node.attributes.ino, Arc::new(node));
+        if let Some(known) = nodes.get(&ino) {
+            let same = match (&known.content, &node.content) {
+                (Content::Mirror { source: a, .. }, Content::Mirror { source: b, .. }) => a == b,
+                (Content::File { .. }, Content::File { .. }) => true,
+                _ => false,
+            };
+            if same {
+                *lock(&known.attributes) = node.attributes();
+                return;
             }
         }
+        nodes.insert(ino, Arc::new(node));
     }
 
     /// Drops nodes that are no longer listed, and all below them.
@@ -638,24 +676,48 @@ impl Tree {
     }
 }
 
+impl Checked {
+    /// A check that began at `started` and ends now.
+    fn since(started: Instant) -> Self {
+        Self { at: Instant::now(), cost: started.elapsed() }
+    }
+
+    /// Whether the next check is not due yet.
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < CHECK_INTERVAL.max(self.cost * CHECK_DUTY)
+    }
+}
+
+impl Node {
+    fn attributes(&self) -> Attributes {
+        *lock(&self.attributes)
+    }
+
+    fn ino(&self) -> Ino {
+        self.attributes().ino
+    }
+}
+
 impl Inspected {
     /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
     fn is_fresh(&self, root: &SourceRoot) -> bool {
         let mut checked = lock(&self.checked);
-        if checked.elapsed() < CHECK_INTERVAL {
+        if checked.is_recent() {
             return true;
         }
+        let started = Instant::now();
         let current = self.fingerprint.is_current(root);
         if current {
-            *checked = Instant::now();
+            *checked = Checked::since(started);
         }
         current
     }
 
     fn is_current(&self, root: &SourceRoot) -> bool {
+        let started = Instant::now();
         let current = self.fingerprint.is_current(root);
         if current {
-            *lock(&self.checked) = Instant::now();
+            *lock(&self.checked) = Checked::since(started);
         }
         current
     }

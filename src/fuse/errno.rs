@@ -50,6 +50,6 @@ fn errno_of_image(error: &ImageError) -> Errno {
             | SourceError::Chunk { .. } => Errno::EIO,
         },
         ImageError::Ims(_) | ImageError::Abandoned => Errno::EIO,
-        ImageError::TooLarge => Errno::EFBIG,
+        ImageError::TooLarge | ImageError::TooManyDatasets { .. } => Errno::EFBIG,
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
@@ -17,6 +18,10 @@ use crate::workers::{MemoryBudget, Workers};
 
 /// Part of the memory budget that keeps metadata regions and bricks that could not be cached.
 const KEPT_SHARE: u64 = 4;
+
+/// How long bytes are served that the source may complete any time: absent chunks of an image that
+/// is still being written.
+const FLEETING: Duration = Duration::from_secs(5);
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -75,6 +80,7 @@ impl Brick {
 }
 
 /// What was produced, and whether it may be kept on disk.
+#[derive(Debug)]
 pub(crate) struct Produced {
     pub(crate) bytes: Vec<u8>,
     pub(crate) keep: bool,
@@ -106,14 +112,22 @@ pub struct Engine {
     filled_bytes: AtomicU64,
     failed: AtomicU64,
     cache_fault: AtomicBool,
+    stopping: AtomicBool,
 }
 
 /// Bricks kept in memory, least recently used first to go.
 #[derive(Debug)]
 struct Kept {
-    bricks: LruCache<BrickKey, Arc<Vec<u8>>>,
+    bricks: LruCache<BrickKey, KeptBrick>,
     bytes: u64,
     limit: u64,
+}
+
+#[derive(Debug)]
+struct KeptBrick {
+    bytes: Arc<Vec<u8>>,
+    /// When the source is to be asked again.
+    expires: Option<Instant>,
 }
 
 impl Engine {
@@ -140,15 +154,28 @@ impl Engine {
             filled_bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             cache_fault: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         }))
     }
 
-    /// The brick, if it is at hand.
-    pub(crate) fn get(&self, slot: Slot) -> Option<Brick> {
-        if let Some(bytes) = self.lock_kept().bricks.get(&slot.key) {
-            return Some(Brick::Memory(bytes.clone()));
+    /// The brick, if it is at hand at once: not if its checksum is still to be compared.
+    pub(crate) fn get_ready(&self, slot: Slot) -> Option<Brick> {
+        self.kept(&slot.key).or_else(|| self.cache.as_ref()?.get_ready(slot).map(Brick::Cached))
+    }
+
+    /// The brick, if it is in memory or in the cache.
+    fn get(&self, slot: Slot) -> Option<Brick> {
+        self.kept(&slot.key).or_else(|| self.cache.as_ref()?.get(slot).map(Brick::Cached))
+    }
+
+    fn kept(&self, key: &BrickKey) -> Option<Brick> {
+        let mut kept = self.lock_kept();
+        let found = kept.bricks.get(key)?;
+        if found.expires.is_none_or(|expires| Instant::now() < expires) {
+            return Some(Brick::Memory(found.bytes.clone()));
         }
-        self.cache.as_ref()?.get(slot).map(Brick::Cached)
+        kept.remove(key);
+        None
     }
 
     /// Calls `done` with the brick, produced by `produce` on a worker if nobody else is at it.
@@ -193,45 +220,45 @@ impl Engine {
         self.filled.fetch_add(1, Ordering::Relaxed);
         self.filled_bytes.fetch_add(produced.bytes.len() as u64, Ordering::Relaxed);
         let bytes = Arc::new(produced.bytes);
-        if mode.keep_in_memory || self.cache.is_none() {
-            self.keep(slot.key, &bytes);
-        }
-        if produced.keep {
-            self.store(slot, &bytes);
+        let stored = produced.keep && self.store(slot, &bytes);
+        // What is not on disk is kept in memory for a while, or each of the kernel's small reads
+        // would produce it anew.
+        if mode.keep_in_memory || !stored {
+            let expires = (!produced.keep).then(|| Instant::now() + FLEETING);
+            self.keep(slot.key, &bytes, expires);
         }
         ticket.complete(Ok(Brick::Memory(bytes)));
     }
 
     /// A fault of the cache costs speed, never the read.
-    fn store(&self, slot: Slot, bytes: &[u8]) {
-        let Some(cache) = &self.cache else { return };
+    fn store(&self, slot: Slot, bytes: &[u8]) -> bool {
+        let Some(cache) = &self.cache else { return false };
         match cache.put(slot, bytes) {
             Ok(_) => {
                 if self.cache_fault.swap(false, Ordering::Relaxed) {
                     tracing::info!("the cache takes bricks again");
                 }
+                true
             }
             Err(error) => {
                 if !self.cache_fault.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "cannot cache a brick; serving uncached until it works again");
                 }
+                false
             }
         }
     }
 
-    fn keep(&self, key: BrickKey, bytes: &Arc<Vec<u8>>) {
+    fn keep(&self, key: BrickKey, bytes: &Arc<Vec<u8>>, expires: Option<Instant>) {
         let mut kept = self.lock_kept();
-        let len = bytes.len() as u64;
-        if len > kept.limit {
-            return;
-        }
-        kept.bytes += len;
-        if let Some(old) = kept.bricks.put(key, bytes.clone()) {
-            kept.bytes -= old.len() as u64;
-        }
-        while kept.bytes > kept.limit {
-            let Some((_, old)) = kept.bricks.pop_lru() else { break };
-            kept.bytes -= old.len() as u64;
+        kept.remove(&key);
+        kept.bytes += bytes.len() as u64;
+        kept.bricks.put(key, KeptBrick { bytes: bytes.clone(), expires });
+        // The newest stays even if it is larger than all there is room for: it is being read.
+        while kept.bytes > kept.limit && kept.bricks.len() > 1 {
+            let Some((oldest, _)) = kept.bricks.peek_lru() else { break };
+            let oldest = *oldest;
+            kept.remove(&oldest);
         }
     }
 
@@ -240,8 +267,18 @@ impl Engine {
     }
 
     /// Runs `work` while `bytes` of the memory budget are reserved for it.
-    pub(crate) fn with_memory<T>(&self, bytes: u64, work: impl FnOnce() -> T) -> T {
+    ///
+    /// # Errors
+    /// Those of `work`; [`ImageError::Abandoned`] once the engine is stopping.
+    pub(crate) fn with_memory<T>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce() -> Result<T, ImageError>,
+    ) -> Result<T, ImageError> {
         let _reserved = self.memory.reserve(bytes);
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(ImageError::Abandoned);
+        }
         work()
     }
 
@@ -260,9 +297,18 @@ impl Engine {
 
     /// Ends all work: readers that still wait get an error, the cache is left in order.
     pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.workers.stop();
         if let Some(cache) = &self.cache {
             cache.sync();
+        }
+    }
+}
+
+impl Kept {
+    fn remove(&mut self, key: &BrickKey) {
+        if let Some(old) = self.bricks.pop(key) {
+            self.bytes -= old.bytes.len() as u64;
         }
     }
 }

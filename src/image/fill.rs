@@ -6,6 +6,7 @@ use crate::source::image::LevelSource;
 use crate::source::{Pixels, UnitBytes, copy_row};
 
 use super::ImageError;
+use super::engine::Produced;
 use super::plan::{ImagePlan, PlannedLevel};
 
 /// One brick of one dataset, with all that is needed to produce it.
@@ -78,11 +79,12 @@ impl<'a> BrickJob<'a> {
         }
     }
 
-    /// Decodes the units and writes the chunks in file order.
+    /// Decodes the units and writes the chunks in file order. The result is not to be kept where a
+    /// unit was absent: it may be written any time, by a microscope that is still at work.
     ///
     /// # Errors
     /// [`ImageError::Source`] when a unit cannot be decoded.
-    pub(crate) fn produce(&self) -> Result<Vec<u8>, ImageError> {
+    pub(crate) fn produce(&self) -> Result<Produced, ImageError> {
         let bricks = &self.plan.layout.levels()[self.level].bricks;
         let bytes = bricks.brick_bytes(self.brick);
         let mut out = vec![0; usize::try_from(bytes).map_err(|_| ImageError::TooLarge)?];
@@ -96,17 +98,19 @@ impl<'a> BrickJob<'a> {
             voxels[axis].start / shape[axis + 2]..voxels[axis].end.div_ceil(shape[axis + 2])
         });
         let first = self.first_voxel_in_unit(time, channel);
+        let mut keep = true;
         for uz in units[0].clone() {
             for uy in units[1].clone() {
                 for ux in units[2].clone() {
                     let at = [time / shape[0], channel / shape[1], uz, uy, ux];
                     let bytes = self.source.array.read_unit(&self.source.unit_position(at))?;
+                    keep &= matches!(bytes, UnitBytes::Stored(_));
                     let origin = [uz * shape[2], uy * shape[3], ux * shape[4]];
                     self.scatter(&Unit { bytes, origin }, first, &voxels, &mut out);
                 }
             }
         }
-        Ok(out)
+        Ok(Produced { bytes: out, keep })
     }
 
     /// Element index, within a unit, of its voxel (0, 0, 0) at this time point and channel.

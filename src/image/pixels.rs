@@ -16,6 +16,7 @@ use crate::source::image::ImageSource;
 use crate::source::{SourceError, TargetType};
 
 use super::ImageError;
+use super::engine::Produced;
 use super::fill::BrickJob;
 use super::plan::ImagePlan;
 
@@ -30,6 +31,10 @@ const SAMPLE_BUDGET: u64 = 8 << 20;
 /// Voxels counted per time point and channel even if there are very many of them.
 const VOXEL_FLOOR: u64 = 64 << 10;
 
+/// Voxels decoded per image at most. Long series whose bricks are large beside the budgets above
+/// are measured at evenly spaced time points, and those between take over the last one's counts.
+const SERIES_BUDGET: u64 = 64 << 20;
+
 /// Longer side of the thumbnail (`ImarisWriter` `bpThumbnailBuilder.cxx`).
 const THUMBNAIL_SIDE: u64 = 256;
 
@@ -39,8 +44,8 @@ const FLOAT_BINS: usize = 1024;
 /// Part of the voxels that may lie outside the display range on either side.
 const RANGE_TAIL: f64 = 0.001;
 
-/// The result, and whether it may be kept on disk: chunks that could not be decoded may be mended,
-/// and then leave no mark.
+/// The result, and whether it may be kept on disk: chunks that were absent may come, chunks that
+/// could not be decoded may be mended, and neither is to leave a mark.
 pub(crate) struct Measured {
     pub(crate) metadata: PixelMetadata,
     pub(crate) keep: bool,
@@ -64,8 +69,10 @@ enum Counts {
 }
 
 /// Runs `work` when `bytes` of memory are free.
-pub(crate) type WithMemory<'a> =
-    &'a dyn Fn(u64, &mut dyn FnMut() -> Result<Vec<u8>, ImageError>) -> Result<Vec<u8>, ImageError>;
+pub(crate) type WithMemory<'a> = &'a dyn Fn(
+    u64,
+    &mut dyn FnMut() -> Result<Produced, ImageError>,
+) -> Result<Produced, ImageError>;
 
 /// Reads the voxels and computes the pixel-dependent metadata.
 ///
@@ -83,19 +90,25 @@ pub(crate) fn measure(
     let mut projection = Projection::new(plan, sample.level);
     let mut metadata = PixelMetadata { histograms: BTreeMap::new(), ..PixelMetadata::default() };
     let mut ranges: Vec<Option<(f64, f64)>> = vec![None; channels];
+    let stride = sample.time_stride(plan);
+    // Per channel, the histograms of each level at the time point measured last.
+    let mut recent: Vec<Vec<Option<ChannelHistograms>>> = vec![Vec::new(); channels];
     for time in 0..plan.ims.time_points {
         for (channel, range) in ranges.iter_mut().enumerate() {
-            let dataset = time * channels as u64 + channel as u64;
-            let counts =
-                reader.count(dataset, (time == 0).then_some((&mut projection, channel)))?;
-            if let Some((low, high)) = counts.display_range() {
-                let known = range.get_or_insert((low, high));
-                *known = (known.0.min(low), known.1.max(high));
+            if time % stride == 0 {
+                let dataset = time * channels as u64 + channel as u64;
+                let project = (time == 0).then_some((&mut projection, channel));
+                let counts = reader.count(dataset, project)?;
+                if let Some((low, high)) = counts.display_range() {
+                    let known = range.get_or_insert((low, high));
+                    *known = (known.0.min(low), known.1.max(high));
+                }
+                let voxels = plan.levels.iter().map(|level| level.size.iter().product());
+                recent[channel] = voxels.map(|voxels| counts.histograms(voxels)).collect();
             }
-            for (level, planned) in plan.levels.iter().enumerate() {
-                let voxels = planned.size.iter().product();
-                if let Some(histograms) = counts.histograms(voxels) {
-                    metadata.histograms.insert((level, time, channel), histograms);
+            for (level, histograms) in recent[channel].iter().enumerate() {
+                if let Some(histograms) = histograms {
+                    metadata.histograms.insert((level, time, channel), histograms.clone());
                 }
             }
         }
@@ -127,6 +140,18 @@ fn choose_sample(plan: &ImagePlan) -> Sample {
     let at = |i: u64| u128::from(2 * i + 1) * u128::from(bricks) / u128::from(2 * wanted);
     let bricks = (0..wanted).filter_map(|i| u64::try_from(at(i)).ok()).collect();
     Sample { level, bricks, complete: false }
+}
+
+impl Sample {
+    /// Distance between the time points that are measured.
+    fn time_stride(&self, plan: &ImagePlan) -> u64 {
+        let voxels: u64 = plan.levels[self.level].size.iter().product();
+        let bricks: u64 = plan.layout.levels()[self.level].bricks.bricks().iter().product();
+        let per_dataset = (voxels / bricks).max(1).saturating_mul(self.bricks.len() as u64);
+        let affordable = (SERIES_BUDGET / per_dataset).max(1);
+        let datasets = plan.ims.time_points * plan.ims.channels.len() as u64;
+        datasets.div_ceil(affordable).min(plan.ims.time_points)
+    }
 }
 
 struct SampleReader<'a> {
@@ -186,7 +211,10 @@ impl SampleReader<'_> {
                 brick,
             };
             match (self.with_memory)(job.memory_bytes(), &mut || job.produce()) {
-                Ok(bytes) => job.each_row(&bytes, visit),
+                Ok(produced) => {
+                    self.keep &= produced.keep;
+                    job.each_row(&produced.bytes, visit);
+                }
                 Err(ImageError::Source(error)) => match &*error {
                     SourceError::Chunk { .. } | SourceError::Io { .. } => {
                         self.whole = false;
@@ -397,10 +425,14 @@ impl Projection {
             (shorter(1.0 / ratio), THUMBNAIL_SIDE)
         };
         let mut rows_of: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-        for (row, y) in (0..height).map(|row| row * size_y / height).enumerate() {
+        // In 128 bits: sizes may be declared up to 2^60.
+        let nearest = |at: u64, size: u64, length: u64| {
+            u64::try_from(u128::from(at) * u128::from(size) / u128::from(length)).unwrap_or(0)
+        };
+        for (row, y) in (0..height).map(|row| nearest(row, size_y, height)).enumerate() {
             rows_of.entry(y).or_default().push(row);
         }
-        let columns: Vec<u64> = (0..width).map(|column| column * size_x / width).collect();
+        let columns: Vec<u64> = (0..width).map(|column| nearest(column, size_x, width)).collect();
         let height = usize::try_from(height).unwrap_or(1);
         let pixels = columns.len() * height;
         Self {

@@ -1,8 +1,8 @@
 //! Reads of byte ranges of one virtual file.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -35,6 +35,10 @@ pub struct VirtualFile {
     plan: ImagePlan,
     id: ImageId,
     engine: Arc<Engine>,
+    /// Set once bytes were served that the source may complete any time.
+    fleeting: Arc<AtomicBool>,
+    /// The metadata region, where it may not be kept on disk: readers of one opening must see one.
+    metadata: OnceLock<Arc<Vec<u8>>>,
 }
 
 /// A part of a read that waits for a brick.
@@ -73,7 +77,8 @@ impl VirtualFile {
         let plan = ImagePlan::new(&source)?;
         plan.ims.validate()?;
         let id = identity(root, &source, &plan);
-        Ok(Self { source, plan, id, engine })
+        let fleeting = Arc::default();
+        Ok(Self { source, plan, id, engine, fleeting, metadata: OnceLock::new() })
     }
 
     /// Size in bytes.
@@ -86,6 +91,12 @@ impl VirtualFile {
     #[must_use]
     pub fn id(&self) -> ImageId {
         self.id
+    }
+
+    /// Lets this and later openings of the same inode share the knowledge that bytes were served
+    /// which the kernel must not keep.
+    pub(crate) fn share_fleeting(&mut self, fleeting: &Arc<AtomicBool>) {
+        self.fleeting = fleeting.clone();
     }
 
     /// The plan.
@@ -155,14 +166,20 @@ impl VirtualFile {
                 }
             };
             let ready = self
-                .engine
-                .get(self.slot(brick))
+                .at_hand(brick)
                 .is_some_and(|found| found.read_at(within, &mut buffer[out.clone()]).is_ok());
             if !ready {
                 missing.push(Missing { brick, within, out });
             }
         }
         missing
+    }
+
+    fn at_hand(&self, brick: Wanted) -> Option<Brick> {
+        match (brick, self.metadata.get()) {
+            (Wanted::Metadata, Some(bytes)) => Some(Brick::Memory(bytes.clone())),
+            _ => self.engine.get_ready(self.slot(brick)),
+        }
     }
 
     fn read_index_node(&self, level: usize, dataset: u64, node: u64, within: u64, out: &mut [u8]) {
@@ -197,6 +214,7 @@ impl VirtualFile {
         let again = self.clone();
         let done = move |result: Result<Brick, ImageError>| match result {
             Ok(found) => {
+                let found = again.settled(brick, found);
                 let mut bytes = vec![0; out.len()];
                 match found.read_at(within, &mut bytes) {
                     Ok(()) => pending.part_done(out, Ok(bytes)),
@@ -217,11 +235,12 @@ impl VirtualFile {
             Wanted::Voxels { level, dataset, brick } => {
                 let source = &self.source.levels[self.plan.levels[level].source];
                 let job = BrickJob { plan: &self.plan, level, source, dataset, brick };
-                engine
-                    .with_memory(job.memory_bytes(), || job.produce())
-                    .map(|bytes| Produced { bytes, keep: true })
+                engine.with_memory(job.memory_bytes(), || job.produce())
             }
         };
+        if result.as_ref().is_ok_and(|produced| !produced.keep) {
+            self.fleeting.store(true, Ordering::Relaxed);
+        }
         if let Err(error) = &result {
             let store = join(&self.source.store, Path::new(&self.source.image));
             tracing::error!(store = %store.display(), ?brick, %error, "cannot produce voxels");
@@ -229,8 +248,18 @@ impl VirtualFile {
         result
     }
 
+    /// The first metadata region of an opening is the one for all its readers.
+    fn settled(&self, brick: Wanted, found: Brick) -> Brick {
+        match (brick, found) {
+            (Wanted::Metadata, Brick::Memory(bytes)) if self.fleeting.load(Ordering::Relaxed) => {
+                Brick::Memory(self.metadata.get_or_init(|| bytes).clone())
+            }
+            (_, found) => found,
+        }
+    }
+
     fn produce_metadata(&self, engine: &Engine) -> Result<Produced, ImageError> {
-        let with_memory = |bytes: u64, work: &mut dyn FnMut() -> Result<Vec<u8>, ImageError>| {
+        let with_memory = |bytes: u64, work: &mut dyn FnMut() -> Result<Produced, ImageError>| {
             engine.with_memory(bytes, work)
         };
         let measured = pixels::measure(&self.plan, &self.source, &with_memory)?;

@@ -25,7 +25,7 @@ const INDEX_CACHE_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub enum UnitBytes {
     /// The unit is stored.
-    Stored(Vec<u8>),
+    Stored(Arc<Vec<u8>>),
     /// The unit is absent: every voxel has the fill value.
     Fill,
 }
@@ -48,6 +48,8 @@ pub struct ZarrArray {
     source_type: SourceType,
     fill: Vec<u8>,
     indices: Mutex<LruCache<IndexKey, Arc<Vec<u64>>>>,
+    remember: bool,
+    last: Mutex<Option<LastUnit>>,
 }
 
 /// Which shard index: the file, the state it was in, and the place within it.
@@ -124,12 +126,11 @@ impl ZarrArray {
         .map_err(refuse)?;
         let unit_shape = codec.unit_shape();
         let fill = array.fill_value().as_ne_bytes().to_vec();
-        let metadata_stamp = root.stamp(&node.file);
         Ok(Self {
             root: root.clone(),
             folder: folder.to_path_buf(),
             metadata_file: node.file.clone(),
-            metadata_stamp,
+            metadata_stamp: Some(node.stamp),
             chunk_shape: chunk_shape.iter().map(|n| n.get()).collect(),
             unit_shape,
             codec,
@@ -137,6 +138,8 @@ impl ZarrArray {
             fill,
             array,
             indices: Mutex::new(LruCache::unbounded()),
+            remember: false,
+            last: Mutex::default(),
         })
     }
 
@@ -194,25 +197,69 @@ impl ZarrArray {
         let path = self.folder.join(key.as_str());
         let (file, stamp) = match self.root.open_file(&path) {
             Ok(opened) => opened,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && !self.root.is_dangling(&self.folder, &path) =>
+            {
                 // A store that was deleted or unplugged has no chunks either: that is not "empty".
-                return if self.root.stamp(&self.metadata_file) == self.metadata_stamp {
-                    Ok(UnitBytes::Fill)
-                } else {
-                    Err(SourceError::Changed { path: self.metadata_file.clone() })
-                };
+                return self.check_unchanged().map(|()| UnitBytes::Fill);
             }
             Err(error) => return Err(SourceError::io(path, error)),
         };
+        if let Some(bytes) = self.last_unit(position, stamp) {
+            return Ok(UnitBytes::Stored(bytes));
+        }
         let blob = ChunkFile { file, len: stamp.size };
         let indices = ArrayIndices { array: self, file: key.as_str(), stamp };
         match self.codec.read_unit(&blob, 0, &within, &indices) {
-            Ok(Some(bytes)) => Ok(UnitBytes::Stored(bytes)),
-            Ok(None) => Ok(UnitBytes::Fill),
-            Err(reason) => Err(SourceError::Chunk { path, reason }),
+            Ok(Some(bytes)) => {
+                let bytes = Arc::new(bytes);
+                // Decoded as the metadata said when the image was planned: is that still so?
+                self.check_unchanged()?;
+                self.keep_unit(position, stamp, &bytes);
+                Ok(UnitBytes::Stored(bytes))
+            }
+            Ok(None) => self.check_unchanged().map(|()| UnitBytes::Fill),
+            Err(reason) => {
+                self.check_unchanged()?;
+                Err(SourceError::Chunk { path, reason })
+            }
+        }
+    }
+
+    fn check_unchanged(&self) -> Result<(), SourceError> {
+        if self.root.stamp(&self.metadata_file) == self.metadata_stamp {
+            Ok(())
+        } else {
+            Err(SourceError::Changed { path: self.metadata_file.clone() })
+        }
+    }
+
+    /// Lets the array remember the unit it decoded last, for units that several bricks need: those
+    /// that hold more than one time point or channel.
+    pub(crate) fn remember_units(&mut self) {
+        self.remember = self.unit_bytes() <= REMEMBERED_LIMIT_BYTES;
+    }
+
+    fn last_unit(&self, position: &[u64], stamp: FileStamp) -> Option<Arc<Vec<u8>>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, state, bytes) = last.as_ref()?;
+        (known == position && *state == stamp).then(|| bytes.clone())
+    }
+
+    fn keep_unit(&self, position: &[u64], stamp: FileStamp, bytes: &Arc<Vec<u8>>) {
+        if self.remember {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some((position.to_vec(), stamp, bytes.clone()));
         }
     }
 }
+
+/// Largest unit that is remembered: half of the default memory budget.
+const REMEMBERED_LIMIT_BYTES: u64 = 64 << 20;
+
+/// A decoded unit: its position, the state of its file, its bytes.
+type LastUnit = (Vec<u64>, FileStamp, Arc<Vec<u8>>);
 
 /// Dimensions accepted before axes of length one are dropped.
 const MAX_DIMENSIONS: usize = 16;

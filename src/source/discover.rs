@@ -122,9 +122,19 @@ pub fn open_image(
             let found = multiscales
                 .get(multiscale)
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
-            ImageSource::from_multiscale(root, store, image, multiscale, found, fingerprint)
+            ImageSource::from_multiscale(root, store, image, multiscale, found, &mut fingerprint)
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
+    }
+}
+
+/// Whether a folder is itself an image, and not a folder of stores.
+#[must_use]
+pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(Some(ZarrNode::Array(_))) => true,
+        Ok(Some(ZarrNode::Group(attributes))) => !ome::multiscales(&attributes).is_empty(),
+        Ok(None) | Err(_) => false,
     }
 }
 
@@ -156,6 +166,9 @@ impl Walk<'_> {
                     ImageSource::from_array(self.root, self.store, &image, &node, fingerprint);
                 self.image(&folder, image);
             }
+            Ok(Some(ZarrNode::Group(attributes))) if ome::is_table(&attributes) => {
+                self.found.skipped.push(skip(&folder, Unsupported::Table));
+            }
             Ok(Some(ZarrNode::Group(attributes))) => {
                 let multiscales = ome::multiscales(&attributes);
                 if multiscales.is_empty() {
@@ -167,15 +180,19 @@ impl Walk<'_> {
                     return;
                 }
                 for (index, multiscale) in multiscales.iter().enumerate() {
-                    let fingerprint = self.own_fingerprint(&folder);
+                    let mut fingerprint = self.own_fingerprint(&folder);
                     let image = ImageSource::from_multiscale(
                         self.root,
                         self.store,
                         &inside.to_string_lossy(),
                         index,
                         multiscale,
-                        fingerprint,
+                        &mut fingerprint,
                     );
+                    // Also without an image: the arrays may be written later than the group.
+                    for (path, stamp) in fingerprint.entries() {
+                        self.found.fingerprint.record_stamp(path, stamp);
+                    }
                     self.image(&folder, image);
                 }
                 self.labels(&folder);
@@ -195,12 +212,7 @@ impl Walk<'_> {
 
     fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
         match image {
-            Ok(image) => {
-                for (path, stamp) in image.fingerprint.entries() {
-                    self.found.fingerprint.record_stamp(path, stamp);
-                }
-                self.found.images.push(Arc::new(image));
-            }
+            Ok(image) => self.found.images.push(Arc::new(image)),
             Err(error) => self.found.skipped.push((folder.to_path_buf(), error)),
         }
     }
@@ -225,6 +237,10 @@ impl Walk<'_> {
             if matches!(entry.kind, EntryKind::Directory | EntryKind::LinkedDirectory) {
                 let inside = inside.join(&entry.name);
                 let path = join(self.store, &inside);
+                if entry.name.to_str().is_none() {
+                    self.found.skipped.push(skip(&path, Unsupported::Name));
+                    continue;
+                }
                 let node = read_node(self.root, &path, &mut self.found.fingerprint);
                 self.node(&inside, node, depth + 1);
             }

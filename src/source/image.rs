@@ -74,6 +74,14 @@ pub struct LevelSource {
 }
 
 impl LevelSource {
+    fn new(mut array: ZarrArray, axes: [Option<usize>; 5], path: String) -> Self {
+        let shared = |axis: Option<usize>| axis.is_some_and(|axis| array.unit_shape()[axis] > 1);
+        if shared(axes[0]) || shared(axes[1]) {
+            array.remember_units();
+        }
+        Self { array: Arc::new(array), axes, path, relative_scale: None }
+    }
+
     /// Lengths in voxels, order (t, c, z, y, x).
     #[must_use]
     pub fn shape(&self) -> [u64; 5] {
@@ -139,12 +147,7 @@ impl ImageSource {
                 positional_axes(dimensions).map_err(|e| SourceError::unsupported(&folder, e))?
             }
         };
-        let level = LevelSource {
-            array: Arc::new(array),
-            axes,
-            path: image.to_owned(),
-            relative_scale: None,
-        };
+        let level = LevelSource::new(array, axes, image.to_owned());
         Ok(Self {
             store: store.to_path_buf(),
             image: image.to_owned(),
@@ -161,7 +164,8 @@ impl ImageSource {
         })
     }
 
-    /// One entry of `multiscales`. Levels that cannot be used are left out and noted.
+    /// One entry of `multiscales`. Levels that cannot be used are left out and noted. The files
+    /// looked at are recorded in `fingerprint`, also where there is no image in the end.
     ///
     /// # Errors
     /// [`SourceError`] when the first level cannot be read or is not an image.
@@ -171,18 +175,18 @@ impl ImageSource {
         image: &str,
         index: usize,
         multiscale: &Multiscale,
-        mut fingerprint: Fingerprint,
+        fingerprint: &mut Fingerprint,
     ) -> Result<Self, SourceError> {
         let group = join(store, Path::new(image));
         let mut notes = Vec::new();
         let mut levels: Vec<LevelSource> = Vec::new();
         let mut finest: Option<&Transform> = None;
         for dataset in &multiscale.datasets {
-            let opened = open_level(root, store, image, &dataset.path, &mut fingerprint).and_then(
+            let opened = open_level(root, store, image, &dataset.path, fingerprint).and_then(
                 |(path, array)| {
                     let axes = level_axes(multiscale, array.shape())
                         .map_err(|reason| SourceError::unsupported(&group, reason))?;
-                    Ok(LevelSource { array: Arc::new(array), axes, path, relative_scale: None })
+                    Ok(LevelSource::new(array, axes, path))
                 },
             );
             let mut level = match opened {
@@ -219,7 +223,11 @@ impl ImageSource {
         let mut origin_um = [0.0; 3];
         for (slot, axis) in [4, 3, 2].into_iter().enumerate() {
             let Some(axis) = first.axes[axis] else { continue };
-            let factor = unit(axis).and_then(units::micrometres).unwrap_or(1.0);
+            let factor = unit(axis).map_or(Some(1.0), units::micrometres).unwrap_or_else(|| {
+                let unit = unit(axis).unwrap_or_default();
+                notes.push(format!("unit {unit:?} is not known; taken as micrometre"));
+                1.0
+            });
             if let Some(scale) = transform.scale_of(axis) {
                 let voxel = scale * factor;
                 if VOXEL_RANGE_UM.contains(&voxel) {
@@ -254,7 +262,7 @@ impl ImageSource {
             channels: channels.collect(),
             levels,
             notes,
-            fingerprint,
+            fingerprint: fingerprint.clone(),
         })
     }
 }

@@ -12,7 +12,7 @@ use zarrs::metadata::v2::ArrayMetadataV2;
 use zarrs::metadata::v3::ArrayMetadataV3;
 
 use super::json::parse_lenient;
-use super::root::{EntryKind, Fingerprint, SourceRoot};
+use super::root::{EntryKind, FileStamp, Fingerprint, SourceRoot};
 use super::{SourceError, Unsupported};
 
 /// The files that make a folder a Zarr node.
@@ -38,7 +38,12 @@ pub(crate) struct ArrayNode {
     pub(crate) attributes: Map<String, Value>,
     /// Path of the file the document came from.
     pub(crate) file: PathBuf,
+    /// State of that file when it was read.
+    pub(crate) stamp: FileStamp,
 }
+
+/// The members of a metadata file, and the state it was in.
+type Document = (Map<String, Value>, FileStamp);
 
 /// Reads the node in a folder; `None` when the folder holds no Zarr metadata. Every file looked at
 /// is recorded in the fingerprint.
@@ -50,21 +55,28 @@ pub(crate) fn read_node(
     folder: &Path,
     fingerprint: &mut Fingerprint,
 ) -> Result<Option<ZarrNode>, SourceError> {
-    let mut read = |name: &str| -> Result<Option<Map<String, Value>>, SourceError> {
+    let mut read = |name: &str| -> Result<Option<Document>, SourceError> {
         let path = folder.join(name);
-        let Some((bytes, stamp)) = root.read_metadata(&path)? else {
+        let found = match root.read_metadata(&path) {
+            Ok(found) => found,
+            Err(error) => {
+                fingerprint.record(root, &path);
+                return Err(error);
+            }
+        };
+        let Some((bytes, stamp)) = found else {
             fingerprint.record_stamp(&path, None);
             return Ok(None);
         };
         fingerprint.record_stamp(&path, Some(stamp));
         match parse_lenient(&bytes) {
-            Ok(Value::Object(members)) => Ok(Some(members)),
+            Ok(Value::Object(members)) => Ok(Some((members, stamp))),
             Ok(_) => Err(SourceError::unsupported(path, Unsupported::Member("object"))),
             Err(source) => Err(SourceError::Json { path, source }),
         }
     };
 
-    if let Some(mut document) = read("zarr.json")? {
+    if let Some((mut document, stamp)) = read("zarr.json")? {
         let file = folder.join("zarr.json");
         check_format(&document, 3, &file)?;
         let attributes = match document.remove("attributes") {
@@ -78,21 +90,24 @@ pub(crate) fn read_node(
                 zarr_format: 3,
                 attributes,
                 file,
+                stamp,
             })))),
             _ => Err(SourceError::unsupported(file, Unsupported::Member("node_type"))),
         };
     }
     let array = read(".zarray")?;
-    let attributes = read(".zattrs")?;
-    if let Some(document) = array {
+    let attributes = read(".zattrs").map(|found| found.map(|(attributes, _)| attributes));
+    if let Some((document, stamp)) = array {
         let file = folder.join(".zarray");
         check_format(&document, 2, &file)?;
-        let attributes = attributes.unwrap_or_default();
-        let node = ArrayNode { document, zarr_format: 2, attributes, file };
+        // Nothing in the attributes of an array is needed to read it.
+        let attributes = attributes.ok().flatten().unwrap_or_default();
+        let node = ArrayNode { document, zarr_format: 2, attributes, file, stamp };
         return Ok(Some(ZarrNode::Array(Box::new(node))));
     }
+    let attributes = attributes?;
     let group = read(".zgroup")?;
-    if let Some(document) = &group {
+    if let Some((document, _)) = &group {
         check_format(document, 2, &folder.join(".zgroup"))?;
     }
     match (group, attributes) {
@@ -108,7 +123,7 @@ fn check_format(
     file: &Path,
 ) -> Result<(), SourceError> {
     match document.get("zarr_format") {
-        Some(format) if format.as_u64() == Some(wanted) => Ok(()),
+        Some(format) if is_number(format, wanted) => Ok(()),
         Some(other) => {
             Err(SourceError::unsupported(file, Unsupported::ZarrFormat(other.to_string())))
         }
@@ -127,14 +142,17 @@ impl ArrayNode {
         };
         let mut document = self.document.clone();
         if self.zarr_format == 3 {
-            for member in ["codecs", "fill_value", "data_type"] {
-                if let Some(value) = document.get_mut(member) {
-                    repair_codecs(value);
-                }
+            let data_type = document.get("data_type").and_then(Value::as_str).unwrap_or_default();
+            let data_type = data_type.to_owned();
+            if let Some(codecs) = document.get_mut("codecs") {
+                repair_codecs(codecs, &data_type);
             }
-            let integer = document.get("data_type").and_then(Value::as_str).is_some_and(is_integer);
-            repair_fill_value(&mut document, integer);
+            repair_fill_value(&mut document, Kind::of_v3(&data_type));
+            document.insert("zarr_format".to_owned(), json!(3));
             document.remove("consolidated_metadata");
+            if document.get("storage_transformers").is_some_and(Value::is_null) {
+                document.remove("storage_transformers");
+            }
             serde_json::from_value::<ArrayMetadataV3>(Value::Object(document))
                 .map(ArrayMetadata::V3)
                 .map_err(|error| refuse(&error))
@@ -143,11 +161,17 @@ impl ArrayNode {
                 let separator = if self.has_nested_chunks(root) { "/" } else { "." };
                 document.insert("dimension_separator".to_owned(), json!(separator));
             }
-            let integer = document.get("dtype").and_then(Value::as_str).is_some_and(|dtype| {
-                dtype.trim_start_matches(['<', '>', '|', '=']).starts_with(['i', 'u'])
-            });
-            repair_fill_value(&mut document, integer);
+            repair_dtype(&mut document);
+            let dtype = document.get("dtype").and_then(Value::as_str).unwrap_or_default();
+            let kind = Kind::of_v2(dtype);
+            repair_fill_value(&mut document, kind);
+            if let Some(compressor) = document.get_mut("compressor") {
+                repair_level(compressor);
+            }
+            document.insert("zarr_format".to_owned(), json!(2));
             document.insert("node_type".to_owned(), json!("array"));
+            document.entry("order").or_insert(json!("C"));
+            document.entry("compressor").or_insert(Value::Null);
             serde_json::from_value::<ArrayMetadataV2>(Value::Object(document))
                 .map(ArrayMetadata::V2)
                 .map_err(|error| refuse(&error))
@@ -186,52 +210,130 @@ impl ArrayNode {
     }
 }
 
-fn is_integer(data_type: &str) -> bool {
-    data_type.starts_with("int") || data_type.starts_with("uint")
+/// Whether a JSON number is `wanted`, also where a writer spelt it with a decimal point.
+fn is_number(value: &Value, wanted: u64) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "compares with 2 and 3")]
+    let wanted = wanted as f64;
+    value.as_f64().is_some_and(|number| (number - wanted).abs() < f64::EPSILON)
 }
 
-/// An integer array may say `0.0` (z5) or `"0"` (early bioformats2raw) or nothing (v2 `null`).
-fn repair_fill_value(document: &mut Map<String, Value>, integer: bool) {
-    let Some(value) = document.get_mut("fill_value") else {
-        document.insert("fill_value".to_owned(), json!(0));
-        return;
-    };
-    if integer {
-        let repaired = match &*value {
-            Value::String(text) => text.trim().parse::<i128>().ok().and_then(|n| {
-                u64::try_from(n)
-                    .map(Value::from)
-                    .or_else(|_| i64::try_from(n).map(Value::from))
-                    .ok()
-            }),
-            Value::Number(number) if number.is_f64() => number
-                .as_f64()
-                .filter(|n| n.fract() == 0.0 && n.abs() < 9e15)
-                .and_then(|n| serde_json::from_str(&format!("{n:.0}")).ok()),
-            Value::Null => Some(json!(0)),
-            _ => None,
-        };
-        if let Some(repaired) = repaired {
-            *value = repaired;
+/// What a fill value must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    Float,
+    Other,
+}
+
+impl Kind {
+    fn of_v3(data_type: &str) -> Self {
+        if data_type.starts_with("int") || data_type.starts_with("uint") {
+            Self::Integer
+        } else if data_type.starts_with("float") {
+            Self::Float
+        } else {
+            Self::Other
+        }
+    }
+
+    fn of_v2(dtype: &str) -> Self {
+        match dtype.trim_start_matches(['<', '>', '|', '=']).chars().next() {
+            Some('i' | 'u') => Self::Integer,
+            Some('f') => Self::Float,
+            _ => Self::Other,
         }
     }
 }
 
-/// `zstd` without `checksum` means `false`, at any depth of a codec list (shards nest them).
-fn repair_codecs(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(repair_codecs),
-        Value::Object(members) => {
-            if members.get("name").and_then(Value::as_str) == Some("zstd") {
-                let configuration = members.entry("configuration").or_insert_with(|| json!({}));
-                if let Value::Object(configuration) = configuration {
-                    configuration.entry("checksum").or_insert(json!(false));
-                    configuration.entry("level").or_insert(json!(0));
+/// Types of one byte have no byte order, yet some writers state one.
+fn repair_dtype(document: &mut Map<String, Value>) {
+    let dtype = document.get("dtype").and_then(Value::as_str).unwrap_or_default();
+    let plain = dtype.trim_start_matches(['<', '>', '|', '=']);
+    if matches!(plain, "u1" | "i1" | "b1") {
+        let dtype = format!("|{plain}");
+        document.insert("dtype".to_owned(), json!(dtype));
+    }
+}
+
+/// A number may be spelt `0.0` (z5), `"0"` (early bioformats2raw), `false`, `""`, or be left out.
+fn repair_fill_value(document: &mut Map<String, Value>, kind: Kind) {
+    let value = document.entry("fill_value").or_insert(Value::Null);
+    let repaired = match (kind, &*value) {
+        (Kind::Other, _) => None,
+        (_, Value::Null) => Some(json!(0)),
+        (_, Value::Bool(flag)) => Some(json!(u8::from(*flag))),
+        (_, Value::String(text)) if text.trim().is_empty() => Some(json!(0)),
+        (Kind::Integer, Value::String(text)) => text.trim().parse::<i128>().ok().and_then(|n| {
+            u64::try_from(n).map(Value::from).or_else(|_| i64::try_from(n).map(Value::from)).ok()
+        }),
+        (Kind::Integer, Value::Number(number)) if number.is_f64() => number
+            .as_f64()
+            .filter(|n| n.fract() == 0.0)
+            .and_then(|n| serde_json::from_str(&format!("{n:.0}")).ok())
+            .filter(|value: &Value| value.is_u64() || value.is_i64()),
+        // Finite ones only: "NaN", "Infinity" and "0x..." are spelt as Zarr wants them.
+        (Kind::Float, Value::String(text)) => {
+            text.trim().parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| json!(n))
+        }
+        _ => None,
+    };
+    if let Some(repaired) = repaired {
+        *value = repaired;
+    }
+}
+
+/// Decoding needs no compression level, but `zarrs` wants a legal one.
+fn repair_level(compressor: &mut Value) {
+    let Value::Object(members) = compressor else { return };
+    let id = members.get("id").and_then(Value::as_str).unwrap_or_default();
+    if matches!(id, "gzip" | "zlib" | "bz2" | "zstd") {
+        members.insert("level".to_owned(), json!(1));
+    }
+}
+
+/// Codec lists as `zarrs` accepts them, at any depth (shards nest them): names without
+/// configuration, the `numcodecs.` names of codecs that have their own, members left out.
+fn repair_codecs(codecs: &mut Value, data_type: &str) {
+    let Value::Array(codecs) = codecs else { return };
+    for codec in codecs {
+        if let Value::String(name) = codec {
+            *codec = json!({"name": name});
+        }
+        let Value::Object(members) = codec else { continue };
+        let name = members.get("name").and_then(Value::as_str).unwrap_or_default();
+        let own = match name {
+            "numcodecs.zstd" => "zstd",
+            "numcodecs.gzip" => "gzip",
+            other => other,
+        }
+        .to_owned();
+        members.insert("name".to_owned(), json!(own));
+        if !matches!(own.as_str(), "zstd" | "gzip" | "blosc" | "sharding_indexed") {
+            continue;
+        }
+        let configuration = members.entry("configuration").or_insert_with(|| json!({}));
+        let Value::Object(configuration) = configuration else { continue };
+        match own.as_str() {
+            "zstd" => {
+                configuration.entry("checksum").or_insert(json!(false));
+                configuration.insert("level".to_owned(), json!(1));
+            }
+            "gzip" => {
+                configuration.insert("level".to_owned(), json!(1));
+            }
+            "blosc" => {
+                let bits = data_type.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+                let bytes = bits.parse::<u64>().map_or(1, |bits| bits / 8);
+                configuration.entry("typesize").or_insert(json!(bytes.max(1)));
+            }
+            _ => {
+                for inner in ["codecs", "index_codecs"] {
+                    if let Some(codecs) = configuration.get_mut(inner) {
+                        repair_codecs(codecs, data_type);
+                    }
                 }
             }
-            members.values_mut().for_each(repair_codecs);
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -248,20 +350,46 @@ mod tests {
             (json!(null), json!(0)),
             (json!(12), json!(12)),
             (json!(1.5), json!(1.5)),
+            (json!(false), json!(0)),
+            (json!(""), json!(0)),
         ] {
             let mut document = Map::new();
             document.insert("fill_value".to_owned(), given.clone());
-            repair_fill_value(&mut document, true);
+            repair_fill_value(&mut document, Kind::Integer);
             assert_eq!(document["fill_value"], expected, "{given}");
         }
+        for (given, expected) in
+            [(json!("0"), json!(0.0)), (json!(null), json!(0)), (json!("NaN"), json!("NaN"))]
+        {
+            let mut document = Map::new();
+            document.insert("fill_value".to_owned(), given.clone());
+            repair_fill_value(&mut document, Kind::Float);
+            assert_eq!(document["fill_value"], expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_decoding_does_not_need_does_not_matter() {
+        let mut compressor = json!({"id": "gzip", "level": -1});
+        repair_level(&mut compressor);
+        assert_eq!(compressor["level"], 1);
+        let mut document = Map::new();
+        document.insert("dtype".to_owned(), json!("<u1"));
+        repair_dtype(&mut document);
+        assert_eq!(document["dtype"], "|u1");
+        let mut codecs = json!(["bytes", {"name": "numcodecs.zstd"}, {"name": "blosc"}]);
+        repair_codecs(&mut codecs, "uint16");
+        assert_eq!(codecs[0], json!({"name": "bytes"}));
+        assert_eq!(codecs[1]["name"], "zstd");
+        assert_eq!(codecs[2]["configuration"]["typesize"], 2);
     }
 
     #[test]
     fn zstd_gets_its_checksum_member_inside_shards() {
         let mut codecs = json!([{"name": "sharding_indexed", "configuration": {
             "codecs": [{"name": "zstd", "configuration": {"level": 3}}]}}]);
-        repair_codecs(&mut codecs);
+        repair_codecs(&mut codecs, "uint16");
         let inner = &codecs[0]["configuration"]["codecs"][0]["configuration"];
-        assert_eq!(*inner, json!({"level": 3, "checksum": false}));
+        assert_eq!(*inner, json!({"level": 1, "checksum": false}));
     }
 }

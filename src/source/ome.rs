@@ -95,6 +95,12 @@ pub(crate) fn is_label(attributes: &Map<String, Value>) -> bool {
         || attributes.get("ome").is_some_and(|ome| ome.get("image-label").is_some())
 }
 
+/// Whether the group holds a table (`AnnData` specification, "encoding-type"), whose arrays are no
+/// images.
+pub(crate) fn is_table(attributes: &Map<String, Value>) -> bool {
+    attributes.contains_key("encoding-type")
+}
+
 fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
     let transforms = |value: Option<&Value>| -> Vec<Value> {
         value.and_then(Value::as_array).cloned().unwrap_or_default()

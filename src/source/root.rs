@@ -44,6 +44,9 @@ pub struct FileStamp {
     pub mtime_s: i64,
     /// Nanoseconds of the modification time.
     pub mtime_ns: u32,
+    /// Time of last status change in nanoseconds since the epoch: also moves when the mode changes,
+    /// and when a rewrite restores the modification time.
+    pub ctime_ns: i64,
 }
 
 impl FileStamp {
@@ -53,6 +56,10 @@ impl FileStamp {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_s: stat.st_mtime,
             mtime_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            ctime_ns: stat
+                .st_ctime
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
         }
     }
 
@@ -198,6 +205,19 @@ impl SourceRoot {
         }
     }
 
+    /// Whether a path that was not found leads through a link below `folder`: its content then exists
+    /// elsewhere (an annex, slower storage) and is not absent.
+    #[must_use]
+    pub fn is_dangling(&self, folder: &Path, path: &Path) -> bool {
+        let below = path.ancestors().take_while(|ancestor| *ancestor != folder);
+        below.into_iter().any(|ancestor| {
+            let found = self.open_beneath(ancestor, OFlags::PATH | OFlags::NOFOLLOW);
+            found
+                .and_then(rustix::fs::fstat)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+        })
+    }
+
     /// The state of a file or folder, `None` when it cannot be reached.
     #[must_use]
     pub fn stamp(&self, path: &Path) -> Option<FileStamp> {
@@ -230,7 +250,7 @@ impl SourceRoot {
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
+                ) && !self.is_dangling(path.parent().unwrap_or(path), path) =>
             {
                 return Ok(None);
             }

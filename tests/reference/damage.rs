@@ -92,6 +92,26 @@ fn a_damaged_chunk_fails_the_reads_that_need_it() {
     });
 }
 
+/// An absent chunk reads as the fill value, and is not remembered as such: a microscope may be
+/// about to write it.
+#[test]
+fn a_chunk_that_arrives_late_is_seen() {
+    run("late", 12, any_case(), |Case { mut store, .. }| {
+        store.left_out = 0;
+        let on_disk = OnDisk::new(&store);
+        let healthy = on_disk.checked_image();
+        let path = on_disk.chunk_files().swap_remove(0);
+        let bytes = fs::read(&path).expect("a chunk file");
+        fs::remove_file(&path).expect("an own file");
+        let early = on_disk.open(Some(64 << 20));
+        early.whole();
+        drop(early);
+        fs::write(&path, bytes).expect("an own file");
+        let late = on_disk.open(Some(64 << 20));
+        assert_same(&healthy, &late.whole(), 0);
+    });
+}
+
 /// Of a shard that lost its end, what is left is right and the rest fails.
 #[test]
 fn a_cut_shard_fails_for_the_chunks_it_lost() {
