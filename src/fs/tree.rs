@@ -476,7 +476,7 @@ impl Tree {
                 let mut files = Vec::new();
                 for image in store.images {
                     for note in &image.notes {
-                        let path = join(&image.store, Path::new(&image.image));
+                        let path = image.folder();
                         tracing::info!(path = %path.display(), "{note}");
                     }
                     match VirtualFile::new(&self.root, image.clone(), self.engine.clone()) {
@@ -496,7 +496,7 @@ impl Tree {
                                 .unwrap_or(SystemTime::UNIX_EPOCH),
                         }),
                         Err(error) => {
-                            skip(&join(&image.store, Path::new(&image.image)), &error.to_string());
+                            skip(&image.folder(), &error.to_string());
                         }
                     }
                 }
@@ -701,16 +701,7 @@ impl Node {
 impl Inspected {
     /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
     fn is_fresh(&self, root: &SourceRoot) -> bool {
-        let mut checked = lock(&self.checked);
-        if checked.is_recent() {
-            return true;
-        }
-        let started = Instant::now();
-        let current = self.fingerprint.is_current(root);
-        if current {
-            *checked = Checked::since(started);
-        }
-        current
+        lock(&self.checked).is_recent() || self.is_current(root)
     }
 
     fn is_current(&self, root: &SourceRoot) -> bool {

@@ -1,6 +1,5 @@
 //! Reads of byte ranges of one virtual file.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
@@ -10,7 +9,6 @@ use crate::cache::{BrickKey, ImageId, Slot};
 use crate::ims::{ChunkIndex, build_skeleton};
 use crate::source::SourceRoot;
 use crate::source::image::ImageSource;
-use crate::source::root::join;
 
 use super::ImageError;
 use super::engine::{Brick, Engine, Mode, Produced};
@@ -178,7 +176,10 @@ impl VirtualFile {
     fn at_hand(&self, brick: Wanted) -> Option<Brick> {
         match (brick, self.metadata.get()) {
             (Wanted::Metadata, Some(bytes)) => Some(Brick::Memory(bytes.clone())),
-            _ => self.engine.get_ready(self.slot(brick)),
+            _ => {
+                let found = self.engine.get_ready(self.slot(brick));
+                found.map(|found| self.settled(brick, found))
+            }
         }
     }
 
@@ -242,7 +243,7 @@ impl VirtualFile {
             self.fleeting.store(true, Ordering::Relaxed);
         }
         if let Err(error) = &result {
-            let store = join(&self.source.store, Path::new(&self.source.image));
+            let store = self.source.folder();
             tracing::error!(store = %store.display(), ?brick, %error, "cannot produce voxels");
         }
         result

@@ -115,6 +115,12 @@ impl LevelSource {
 }
 
 impl ImageSource {
+    /// Path of the multiscales group, or of the plain array, below the source folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        join(&self.store, Path::new(&self.image))
+    }
+
     /// Type of the stored voxels.
     #[must_use]
     pub fn source_type(&self) -> SourceType {
