@@ -157,6 +157,12 @@ impl BrickCache {
         if verified { PinnedBrick::open(&self.store, slot) } else { None }
     }
 
+    /// Whether a lookup would probably find the brick; neither reads nor changes anything.
+    #[must_use]
+    pub fn contains(&self, key: &BrickKey) -> bool {
+        self.store.index().contains(key)
+    }
+
     /// Stores a brick; see [`Self::begin`].
     ///
     /// # Errors

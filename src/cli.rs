@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
+
+use crate::image::{ImageOptions, Pyramid, Statistics};
+use crate::source::{Conversions, Int16, Uint32, micrometres};
 
 /// Show Zarr stores as Imaris files, without converting anything.
 ///
@@ -57,6 +61,42 @@ pub struct Cli {
           value_parser = parse_umask, help_heading = "Mount")]
     pub umask: u16,
 
+    /// Resolution levels: "auto" shows the store's levels and computes missing ones, "source" shows
+    /// only the store's, "imaris" computes all but the finest
+    #[arg(long, value_name = "WHICH", env = "ZARRIMS_PYRAMID", default_value = "auto",
+          value_parser = one_of(&[("auto", Pyramid::Auto), ("source", Pyramid::Source),
+                                  ("imaris", Pyramid::Imaris)]), help_heading = "Images")]
+    pub pyramid: Pyramid,
+
+    /// Histograms and ranges of large images: "fast" takes them from a level or a sample, "exact"
+    /// from all voxels, which the first opening then waits for
+    #[arg(long, value_name = "HOW", env = "ZARRIMS_STATISTICS", default_value = "fast",
+          value_parser = one_of(&[("fast", Statistics::Fast), ("exact", Statistics::Exact)]),
+          help_heading = "Images")]
+    pub statistics: Statistics,
+
+    /// Unit of lengths that a store states without one, such as mm
+    #[arg(long, value_name = "UNIT", env = "ZARRIMS_DEFAULT_UNIT", default_value = "um",
+          value_parser = parse_unit, help_heading = "Images")]
+    pub default_unit: Unit,
+
+    /// What becomes of int16 voxels, which Imaris does not have: exact floats, int16 all the same,
+    /// or uint16 with 32768 added
+    #[arg(long, value_name = "AS", env = "ZARRIMS_INT16", default_value = "float32",
+          value_parser = one_of(&[("float32", Int16::Float32), ("keep", Int16::Keep),
+                                  ("offset", Int16::Offset)]), help_heading = "Images")]
+    pub int16: Int16,
+
+    /// What becomes of uint32 voxels: floats, rounded beyond 2^24, or uint32 all the same
+    #[arg(long, value_name = "AS", env = "ZARRIMS_UINT32", default_value = "float32",
+          value_parser = one_of(&[("float32", Uint32::Float32), ("keep", Uint32::Keep)]),
+          help_heading = "Images")]
+    pub uint32: Uint32,
+
+    /// Show label images, too; a store that has some becomes a folder
+    #[arg(long, env = "ZARRIMS_LABELS", help_heading = "Images")]
+    pub labels: bool,
+
     /// Threads that read and decode stores [default: 4 per processor, at least 8]
     #[arg(long, value_name = "N", env = "ZARRIMS_THREADS",
           value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Resources")]
@@ -87,6 +127,24 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
+impl Cli {
+    /// How images become files.
+    #[must_use]
+    pub fn images(&self) -> ImageOptions {
+        ImageOptions {
+            pyramid: self.pyramid,
+            statistics: self.statistics,
+            conversions: Conversions { int16: self.int16, uint32: self.uint32 },
+            default_unit_um: self.default_unit.0,
+            ..ImageOptions::default()
+        }
+    }
+}
+
+/// A unit of length, in micrometres.
+#[derive(Debug, Clone, Copy)]
+pub struct Unit(pub f64);
+
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -94,6 +152,24 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// A parser of a few words, each of which stands for a value.
+fn one_of<T>(choices: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync,
+{
+    let names = choices.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new(names).try_map(|given| {
+        let found = choices.iter().find(|(name, _)| *name == given);
+        found.map(|(_, value)| *value).ok_or("not one of the choices")
+    })
+}
+
+fn parse_unit(text: &str) -> Result<Unit, String> {
+    micrometres(text)
+        .map(Unit)
+        .ok_or_else(|| "not a unit of length such as um, mm or nanometer".to_owned())
 }
 
 fn parse_umask(text: &str) -> Result<u16, String> {
@@ -122,5 +198,22 @@ mod tests {
         assert!(parse(&["--umask", "9"]).is_err());
         assert!(parse(&["--cache-size", "lots"]).is_err());
         assert!(parse(&["--json"]).is_err());
+    }
+
+    #[test]
+    fn images_as_the_user_chose() {
+        let parse = |args: &[&str]| {
+            let cli = Cli::try_parse_from([&["zarrims-mount", "/s", "/m"], args].concat());
+            cli.map(|cli| cli.images())
+        };
+        assert_eq!(parse(&[]).expect("valid"), ImageOptions::default());
+        let chosen = parse(&["--pyramid=imaris", "--int16", "offset", "--default-unit", "mm"]);
+        let chosen = chosen.expect("valid");
+        assert_eq!(chosen.pyramid, Pyramid::Imaris);
+        assert_eq!(chosen.conversions.int16, Int16::Offset);
+        assert!((chosen.default_unit_um - 1000.0).abs() < 1e-9);
+        for bad in ["--pyramid=all", "--statistics=some", "--default-unit=second", "--int16="] {
+            assert!(parse(&[bad]).is_err(), "{bad}");
+        }
     }
 }

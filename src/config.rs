@@ -107,12 +107,13 @@ impl Config {
             source,
             mountpoint,
             allow_other: cli.allow_other,
-            tree: TreeConfig { uid: cli.uid, gid: cli.gid, umask: cli.umask },
+            tree: TreeConfig { uid: cli.uid, gid: cli.gid, umask: cli.umask, labels: cli.labels },
             engine: EngineConfig {
                 cache_dir: Some(cache_dir),
                 cache_bytes,
                 memory_bytes: cli.memory.as_u64(),
                 threads: cli.threads.map_or_else(default_threads, usize::from),
+                images: cli.images(),
             },
         })
     }

@@ -100,8 +100,10 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
         cache_bytes: 0,
         memory_bytes: cli.memory.as_u64(),
         threads: 1,
+        images: cli.images(),
     })?;
-    let tree = Tree::new(open_source(&source)?, engine, TreeConfig::default());
+    let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
+    let tree = Tree::new(open_source(&source)?, engine, config);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = list::list(&tree, cli.json, &mut out).and_then(|()| io::Write::flush(&mut out));
     match written {

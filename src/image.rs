@@ -1,17 +1,27 @@
 //! One virtual `.ims` file: where its bytes lie, and how each is produced.
 //!
 //! [`plan`] turns an [`ImageSource`](crate::source::image::ImageSource) into pure data: the published
-//! levels, chunk shapes ([`chunking`]) and the byte layout ([`layout`]). [`fill`] produces the voxels
-//! of one brick, [`pixels`] the histograms, colour ranges and thumbnail, and [`virtual_file`] answers
-//! reads of byte ranges from all of these through the cache. [`engine`] holds what all images share:
-//! the cache, the workers, the memory budget.
+//! levels ([`pyramid`]), chunk shapes ([`chunking`]) and the byte layout ([`layout`]). [`fill`] produces
+//! the voxels of one brick of a stored level, [`build`] those of computed levels with the arithmetic
+//! of [`reduce`], [`statistics`] the histograms and colour ranges and [`thumbnail`] the thumbnail, and
+//! [`virtual_file`] answers reads of byte ranges from all of these through the cache. [`bricks`] says
+//! where each brick of an image is kept, [`frame`] where voxels lie in it. [`engine`] holds what all
+//! images share: the cache, the workers, the memory budget.
 
+mod bricks;
+mod build;
 mod chunking;
 pub mod engine;
 mod fill;
+mod frame;
+mod histogram;
 pub mod layout;
-mod pixels;
 pub mod plan;
+mod pyramid;
+mod reduce;
+mod statistics;
+mod thumbnail;
+mod time;
 pub mod virtual_file;
 
 use std::sync::Arc;
@@ -19,10 +29,40 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::ims::ImsError;
-use crate::source::SourceError;
+use crate::source::{Conversions, SourceError};
 
 pub use engine::{Engine, EngineConfig, EngineStats};
+pub use pyramid::{LevelOrigin, Pyramid};
+pub use statistics::Statistics;
 pub use virtual_file::VirtualFile;
+
+/// How images become files: what the user chose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageOptions {
+    /// Where levels come from.
+    pub pyramid: Pyramid,
+    /// How histograms and ranges are made.
+    pub statistics: Statistics,
+    /// What becomes of types that Imaris does not have.
+    pub conversions: Conversions,
+    /// Unit of lengths that a store states without one, in micrometres.
+    pub default_unit_um: f64,
+    /// Computed levels end with the first one that has at most so many bytes.
+    pub coarsest_bytes: u64,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        Self {
+            pyramid: Pyramid::default(),
+            statistics: Statistics::default(),
+            conversions: Conversions::default(),
+            default_unit_um: 1.0,
+            // `ImarisWriter` `GetOptimalImagePyramid`: 1 Mi bytes.
+            coarsest_bytes: 1 << 20,
+        }
+    }
+}
 
 /// Why a byte range of a virtual file cannot be had. Cloned to every reader that waits for it.
 #[derive(Debug, Error, Clone)]

@@ -30,8 +30,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use array::{UnitBytes, ZarrArray};
-pub use convert::{Pixels, SourceType, TargetType, copy_row};
+pub use convert::{Conversions, Int16, Pixels, SourceType, TargetType, Uint32, copy_row};
 pub use root::{FileStamp, Fingerprint, SourceRoot};
+pub use units::micrometres;
 
 /// What can go wrong between a store on disk and its decoded voxels.
 #[derive(Debug, Error)]
@@ -168,7 +169,7 @@ pub enum Unsupported {
     #[error("name is not UTF-8")]
     Name,
     /// A label image.
-    #[error("label images are not supported yet")]
+    #[error("label images are shown with --labels only")]
     Label,
     /// A symbolic link that cannot be followed.
     #[error("symbolic link is broken, circular, or leads out of the source folder")]

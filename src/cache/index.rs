@@ -255,6 +255,11 @@ impl Index {
         Some((entry.stored(key), entry.verified))
     }
 
+    /// Whether a whole brick is there.
+    pub(super) fn contains(&self, key: &BrickKey) -> bool {
+        self.ready.contains(key)
+    }
+
     /// Whether there is such a brick, and its checksum was compared in this run.
     pub(super) fn is_verified(&self, key: &BrickKey) -> bool {
         self.ready.peek(key).is_some_and(|entry| entry.verified)

@@ -92,6 +92,13 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Ticket<K, V> {
+    /// How many wait for the result by now, the leader included.
+    #[must_use]
+    pub fn waiters(&self) -> usize {
+        let waiting = lock(&self.flights.waiting);
+        self.open.as_ref().and_then(|(key, _)| waiting.get(key)).map_or(0, Vec::len)
+    }
+
     /// Hands the result to every waiter.
     pub fn complete(mut self, value: V) {
         if let Some((key, _)) = self.open.take() {

@@ -99,6 +99,8 @@ pub struct TreeConfig {
     pub gid: Option<u32>,
     /// Permission bits taken away.
     pub umask: u16,
+    /// Label images are shown, too.
+    pub labels: bool,
 }
 
 /// One image of a store, as far as listing it needs.
@@ -464,7 +466,7 @@ impl Tree {
             tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
             found.skipped.push(row);
         };
-        match discover::inspect(&self.root, path) {
+        match discover::inspect(&self.root, path, self.config.labels) {
             Ok(Folder::Plain(fingerprint)) => {
                 found.files = None;
                 found.fingerprint = fingerprint;

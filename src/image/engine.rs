@@ -13,15 +13,15 @@ use crate::cache::{
     BrickCache, BrickKey, CacheError, CacheStats, PinnedBrick, Role, SingleFlight, Slot, Ticket,
 };
 
-use super::ImageError;
+use super::build::PassQueue;
+use super::{ImageError, ImageOptions};
 use crate::workers::{MemoryBudget, Workers};
 
 /// Part of the memory budget that keeps metadata regions and bricks that could not be cached.
 const KEPT_SHARE: u64 = 4;
 
-/// How long bytes are served that the source may complete any time: absent chunks of an image that
-/// is still being written.
-const FLEETING: Duration = Duration::from_secs(5);
+/// Threads that make metadata regions. They wait for the threads that produce bricks.
+const METADATA_THREADS: usize = 8;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct EngineConfig {
     pub memory_bytes: u64,
     /// Number of threads that produce bricks.
     pub threads: usize,
+    /// How images become files.
+    pub images: ImageOptions,
 }
 
 /// Counters since the start.
@@ -59,7 +61,12 @@ pub(crate) enum Brick {
     /// In the cache, and pinned there.
     Cached(PinnedBrick),
     /// In memory.
-    Memory(Arc<Vec<u8>>),
+    Memory {
+        /// The bytes.
+        bytes: Arc<Vec<u8>>,
+        /// They may be kept: no part of the source was absent.
+        lasting: bool,
+    },
 }
 
 impl Brick {
@@ -70,20 +77,50 @@ impl Brick {
     pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), CacheError> {
         match self {
             Self::Cached(brick) => brick.read_at(offset, out),
-            Self::Memory(bytes) => {
+            Self::Memory { bytes, .. } => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 out.copy_from_slice(&bytes[start..start + out.len()]);
                 Ok(())
             }
         }
     }
+
+    /// All bytes, and whether they may be kept.
+    ///
+    /// # Errors
+    /// As for [`Brick::read_at`].
+    pub(super) fn whole(&self) -> Result<(Arc<Vec<u8>>, bool), CacheError> {
+        match self {
+            Self::Memory { bytes, lasting } => Ok((bytes.clone(), *lasting)),
+            Self::Cached(brick) => {
+                let mut bytes = vec![0; usize::try_from(brick.len()).unwrap_or(usize::MAX)];
+                brick.read_at(0, &mut bytes)?;
+                Ok((Arc::new(bytes), true))
+            }
+        }
+    }
 }
 
-/// What was produced, and whether it may be kept on disk.
+/// What was produced, and how long it may be kept.
 #[derive(Debug)]
 pub(crate) struct Produced {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) keep: bool,
+    pub(crate) keep: Keep,
+}
+
+/// How long bytes are true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// As long as the identity of the image is the same.
+    OnDisk,
+    /// The source may complete them any time: chunks are absent of an image that may still be
+    /// written.
+    InMemory(Duration),
+}
+
+impl Keep {
+    /// For bytes that cost little.
+    pub(crate) const FLEETING: Self = Self::InMemory(Duration::from_secs(5));
 }
 
 /// How a request is treated.
@@ -93,12 +130,19 @@ pub(crate) struct Mode {
     pub(crate) keep_in_memory: bool,
     /// The cache has the brick but cannot read it: do not ask it again.
     pub(crate) unreadable: bool,
+    /// Nobody asked for the brick itself: keep it only if somebody does meanwhile.
+    pub(crate) passing: bool,
+    /// It is the metadata region, whose maker waits for other bricks.
+    pub(crate) waits: bool,
 }
 
 /// Receives a brick or the reason why there is none.
 pub(crate) type BrickDone = Box<dyn FnOnce(Result<Brick, ImageError>) + Send>;
 
-type FlightResult = Result<Brick, ImageError>;
+pub(super) type FlightResult = Result<Brick, ImageError>;
+
+/// The duty to produce a brick.
+pub(super) type BrickTicket = Ticket<BrickKey, FlightResult>;
 
 /// Shared by all images of a mount.
 #[derive(Debug)]
@@ -106,6 +150,10 @@ pub struct Engine {
     cache: Option<Arc<BrickCache>>,
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     workers: Workers,
+    metadata_workers: Workers,
+    /// Passes over whole images that wait for their turn.
+    pub(super) passes: PassQueue,
+    images: ImageOptions,
     memory: MemoryBudget,
     kept: Mutex<Kept>,
     filled: AtomicU64,
@@ -144,6 +192,9 @@ impl Engine {
             cache,
             flights: SingleFlight::new(),
             workers: Workers::start("fill", config.threads)?,
+            metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
+            passes: PassQueue::default(),
+            images: config.images,
             memory: MemoryBudget::new(config.memory_bytes),
             kept: Mutex::new(Kept {
                 bricks: LruCache::unbounded(),
@@ -158,21 +209,34 @@ impl Engine {
         }))
     }
 
+    /// How images become files.
+    #[must_use]
+    pub fn images(&self) -> &ImageOptions {
+        &self.images
+    }
+
     /// The brick, if it is at hand at once: not if its checksum is still to be compared.
     pub(crate) fn get_ready(&self, slot: Slot) -> Option<Brick> {
         self.kept(&slot.key).or_else(|| self.cache.as_ref()?.get_ready(slot).map(Brick::Cached))
     }
 
     /// The brick, if it is in memory or in the cache.
-    fn get(&self, slot: Slot) -> Option<Brick> {
+    pub(super) fn get(&self, slot: Slot) -> Option<Brick> {
         self.kept(&slot.key).or_else(|| self.cache.as_ref()?.get(slot).map(Brick::Cached))
+    }
+
+    /// Whether [`Engine::get`] would probably find the brick.
+    pub(super) fn contains(&self, slot: Slot) -> bool {
+        self.kept(&slot.key).is_some()
+            || self.cache.as_ref().is_some_and(|cache| cache.contains(&slot.key))
     }
 
     fn kept(&self, key: &BrickKey) -> Option<Brick> {
         let mut kept = self.lock_kept();
         let found = kept.bricks.get(key)?;
         if found.expires.is_none_or(|expires| Instant::now() < expires) {
-            return Some(Brick::Memory(found.bytes.clone()));
+            let lasting = found.expires.is_none();
+            return Some(Brick::Memory { bytes: found.bytes.clone(), lasting });
         }
         kept.remove(key);
         None
@@ -183,24 +247,36 @@ impl Engine {
         self: &Arc<Self>,
         slot: Slot,
         mode: Mode,
-        produce: impl FnOnce(&Self) -> Result<Produced, ImageError> + Send + 'static,
+        produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError> + Send + 'static,
         done: BrickDone,
     ) {
-        match self.flights.join(slot.key, done, || Err(ImageError::Abandoned)) {
+        match self.join(slot.key, done) {
             Role::Follower => {}
             Role::Leader(ticket) => {
                 let engine = self.clone();
-                self.workers.spawn(move || engine.fill(slot, mode, produce, ticket));
+                let workers = if mode.waits { &self.metadata_workers } else { &self.workers };
+                workers.spawn(move || engine.fill(slot, mode, produce, ticket));
             }
         }
     }
 
-    fn fill(
-        &self,
+    /// Joins those who wait for a brick; the first has to produce it.
+    pub(super) fn join(&self, key: BrickKey, done: BrickDone) -> Role<BrickKey, FlightResult> {
+        self.flights.join(key, done, || Err(ImageError::Abandoned))
+    }
+
+    /// Runs a task on a thread that produces bricks. It must not wait for another task.
+    pub(super) fn spawn(&self, task: impl FnOnce() + Send + 'static) {
+        self.workers.spawn(task);
+    }
+
+    /// Produces a brick here and now.
+    pub(super) fn fill(
+        self: &Arc<Self>,
         slot: Slot,
         mode: Mode,
-        produce: impl FnOnce(&Self) -> Result<Produced, ImageError>,
-        ticket: Ticket<BrickKey, FlightResult>,
+        produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError>,
+        ticket: BrickTicket,
     ) {
         // Another flight may have landed between the reader's look and its request.
         if !mode.unreadable
@@ -209,25 +285,37 @@ impl Engine {
             ticket.complete(Ok(brick));
             return;
         }
-        let produced = match produce(self) {
-            Ok(produced) => produced,
+        match produce(self) {
+            Ok(produced) => {
+                let mode = Mode { passing: mode.passing && ticket.waiters() <= 1, ..mode };
+                ticket.complete(Ok(self.take_in(slot, mode, produced)));
+            }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
                 ticket.complete(Err(error));
-                return;
             }
-        };
+        }
+    }
+
+    /// Keeps what was produced, where it may be kept.
+    pub(super) fn take_in(&self, slot: Slot, mode: Mode, produced: Produced) -> Brick {
         self.filled.fetch_add(1, Ordering::Relaxed);
         self.filled_bytes.fetch_add(produced.bytes.len() as u64, Ordering::Relaxed);
         let bytes = Arc::new(produced.bytes);
-        let stored = produced.keep && self.store(slot, &bytes);
-        // What is not on disk is kept in memory for a while, or each of the kernel's small reads
-        // would produce it anew.
-        if mode.keep_in_memory || !stored {
-            let expires = (!produced.keep).then(|| Instant::now() + FLEETING);
-            self.keep(slot.key, &bytes, expires);
+        let lasting = produced.keep == Keep::OnDisk;
+        if !mode.passing {
+            let stored = lasting && self.store(slot, &bytes);
+            // What is not on disk is kept in memory for a while, or each of the kernel's small reads
+            // would produce it anew.
+            if mode.keep_in_memory || !stored {
+                let expires = match produced.keep {
+                    Keep::OnDisk => None,
+                    Keep::InMemory(time) => Some(Instant::now() + time),
+                };
+                self.keep(slot.key, &bytes, expires);
+            }
         }
-        ticket.complete(Ok(Brick::Memory(bytes)));
+        Brick::Memory { bytes, lasting }
     }
 
     /// A fault of the cache costs speed, never the read.
@@ -298,7 +386,9 @@ impl Engine {
     /// Ends all work: readers that still wait get an error, the cache is left in order.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.passes.clear();
         self.workers.stop();
+        self.metadata_workers.stop();
         if let Some(cache) = &self.cache {
             cache.sync();
         }

@@ -3,25 +3,24 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use crate::cache::{BrickKey, ImageId, Slot};
 use crate::ims::{ChunkIndex, build_skeleton};
 use crate::source::SourceRoot;
 use crate::source::image::ImageSource;
 
-use super::ImageError;
-use super::engine::{Brick, Engine, Mode, Produced};
-use super::fill::BrickJob;
+use super::bricks::Image;
+use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced};
+use super::frame::BrickId;
 use super::layout::Extent;
-use super::pixels;
 use super::plan::ImagePlan;
-
-/// Changes whenever equal stores would give other bytes than before; part of every image's identity.
-const FORMAT_VERSION: u32 = 1;
+use super::statistics::{self, Statistics};
+use super::{ImageError, build};
 
 /// The cache space of the metadata region; resolution levels take the spaces from 0.
 const METADATA_SPACE: u16 = u16::MAX;
+
+/// The cache space of the metadata region with exact statistics.
+const EXACT_METADATA_SPACE: u16 = u16::MAX - 1;
 
 /// Receives the bytes of a read, possibly on another thread.
 pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>, ImageError>) + Send>;
@@ -29,9 +28,7 @@ pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>, ImageError>) + Send>;
 /// One virtual `.ims` file in one state of its store.
 #[derive(Debug)]
 pub struct VirtualFile {
-    source: Arc<ImageSource>,
-    plan: ImagePlan,
-    id: ImageId,
+    image: Arc<Image>,
     engine: Arc<Engine>,
     /// Set once bytes were served that the source may complete any time.
     fleeting: Arc<AtomicBool>,
@@ -52,7 +49,7 @@ struct Missing {
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
     Metadata,
-    Voxels { level: usize, dataset: u64, brick: u64 },
+    Voxels(BrickId),
 }
 
 /// A read of which parts are still being produced.
@@ -72,23 +69,22 @@ impl VirtualFile {
         source: Arc<ImageSource>,
         engine: Arc<Engine>,
     ) -> Result<Self, ImageError> {
-        let plan = ImagePlan::new(&source)?;
+        let plan = ImagePlan::new(&source, engine.images())?;
         plan.ims.validate()?;
-        let id = identity(root, &source, &plan);
-        let fleeting = Arc::default();
-        Ok(Self { source, plan, id, engine, fleeting, metadata: OnceLock::new() })
+        let image = Arc::new(Image::new(root, source, plan));
+        Ok(Self { image, engine, fleeting: Arc::default(), metadata: OnceLock::new() })
     }
 
     /// Size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.plan.layout.file_bytes()
+        self.plan().layout.file_bytes()
     }
 
     /// Identity of the image in the state its metadata had: other content, other identity.
     #[must_use]
     pub fn id(&self) -> ImageId {
-        self.id
+        self.image.id
     }
 
     /// Lets this and later openings of the same inode share the knowledge that bytes were served
@@ -100,13 +96,13 @@ impl VirtualFile {
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &ImagePlan {
-        &self.plan
+        &self.image.plan
     }
 
     /// The image behind the file.
     #[must_use]
     pub fn source(&self) -> &ImageSource {
-        &self.source
+        &self.image.source
     }
 
     /// Reads `len` bytes from `offset`, fewer at the end of the file. `done` is called before this
@@ -148,7 +144,7 @@ impl VirtualFile {
         let mut missing = Vec::new();
         let mut at = 0;
         while at < buffer.len() {
-            let Some((extent, run)) = self.plan.layout.locate(offset + at as u64) else { break };
+            let Some((extent, run)) = self.plan().layout.locate(offset + at as u64) else { break };
             let run = usize::try_from(run).unwrap_or(usize::MAX).min(buffer.len() - at);
             let out = at..at + run;
             at += run;
@@ -160,7 +156,7 @@ impl VirtualFile {
                 }
                 Extent::Metadata { within } => (Wanted::Metadata, within),
                 Extent::Brick { level, dataset, brick, within } => {
-                    (Wanted::Voxels { level, dataset, brick }, within)
+                    (Wanted::Voxels(BrickId { level, dataset, brick }), within)
                 }
             };
             let ready = self
@@ -175,9 +171,11 @@ impl VirtualFile {
 
     fn at_hand(&self, brick: Wanted) -> Option<Brick> {
         match (brick, self.metadata.get()) {
-            (Wanted::Metadata, Some(bytes)) => Some(Brick::Memory(bytes.clone())),
+            (Wanted::Metadata, Some(bytes)) => {
+                Some(Brick::Memory { bytes: bytes.clone(), lasting: true })
+            }
             _ => {
-                let found = self.engine.get_ready(self.slot(brick));
+                let found = self.engine.get_ready(self.known_slot(brick)?);
                 found.map(|found| self.settled(brick, found))
             }
         }
@@ -185,7 +183,7 @@ impl VirtualFile {
 
     fn read_index_node(&self, level: usize, dataset: u64, node: u64, within: u64, out: &mut [u8]) {
         let mut bytes = [0; NODE_BYTES];
-        let layout = &self.plan.layout;
+        let layout = &self.plan().layout;
         let index = &layout.levels()[level].index;
         let start = layout.index_address(level, dataset);
         let address = |chunk| layout.chunk_address(level, dataset, chunk);
@@ -194,24 +192,30 @@ impl VirtualFile {
         out.copy_from_slice(&bytes[within..within + out.len()]);
     }
 
-    fn slot(&self, brick: Wanted) -> Slot {
-        let (space, index, slot_bytes) = match brick {
-            Wanted::Metadata => (METADATA_SPACE, 0, self.plan.layout.metadata_bytes()),
-            Wanted::Voxels { level, dataset, brick } => {
-                let bricks = &self.plan.layout.levels()[level].bricks;
-                let per_dataset: u64 = bricks.bricks().iter().product();
-                // There are never 65535 levels: each halves an axis.
-                let space = u16::try_from(level).unwrap_or(METADATA_SPACE - 1);
-                (space, dataset * per_dataset + brick, bricks.full_brick_bytes())
+    /// Where a part is kept, if that can be told without looking at the source.
+    fn known_slot(&self, part: Wanted) -> Option<Slot> {
+        match part {
+            Wanted::Metadata if self.is_exact() => {
+                let id = self.image.known_derived_id()?;
+                Some(self.metadata_slot(id, EXACT_METADATA_SPACE))
             }
-        };
-        Slot { key: BrickKey { image: self.id, space, index }, slot_bytes }
+            Wanted::Metadata => Some(self.metadata_slot(self.image.id, METADATA_SPACE)),
+            Wanted::Voxels(brick) => self.image.known_slot(brick),
+        }
+    }
+
+    fn metadata_slot(&self, image: ImageId, space: u16) -> Slot {
+        let slot_bytes = self.plan().layout.metadata_bytes();
+        Slot { key: BrickKey { image, space, index: 0 }, slot_bytes }
+    }
+
+    /// Whether the metadata region depends on all voxels.
+    fn is_exact(&self) -> bool {
+        self.engine.images().statistics == Statistics::Exact
     }
 
     fn request(self: &Arc<Self>, part: Missing, pending: Arc<PendingRead>, unreadable: bool) {
         let Missing { brick, within, out } = part;
-        let slot = self.slot(brick);
-        let file = self.clone();
         let again = self.clone();
         let done = move |result: Result<Brick, ImageError>| match result {
             Ok(found) => {
@@ -225,57 +229,90 @@ impl VirtualFile {
             }
             Err(error) => pending.part_done(out, Err(error)),
         };
-        let produce = move |engine: &Engine| file.produce(engine, brick);
-        let mode = Mode { keep_in_memory: matches!(brick, Wanted::Metadata), unreadable };
-        self.engine.request(slot, mode, produce, Box::new(done));
+        let mode = Mode { unreadable, ..Mode::default() };
+        match brick {
+            Wanted::Metadata => self.request_metadata(mode, Box::new(done)),
+            Wanted::Voxels(brick) if self.image.stored(brick.level).is_some() => {
+                let file = self.clone();
+                let produce = move |engine: &Arc<Engine>| {
+                    let produced = file.image.produce(engine, brick);
+                    file.note(
+                        produced.as_ref().is_ok_and(|produced| produced.keep != Keep::OnDisk),
+                    );
+                    produced
+                };
+                self.engine.request(self.image.slot(brick), mode, produce, Box::new(done));
+            }
+            Wanted::Voxels(brick) => {
+                // At the next opening it may be another, if only a chunk has changed.
+                self.note(true);
+                build::request(&self.image, &self.engine, brick, Box::new(done));
+            }
+        }
     }
 
-    fn produce(&self, engine: &Engine, brick: Wanted) -> Result<Produced, ImageError> {
-        let result = match brick {
-            Wanted::Metadata => self.produce_metadata(engine),
-            Wanted::Voxels { level, dataset, brick } => {
-                let source = &self.source.levels[self.plan.levels[level].source];
-                let job = BrickJob { plan: &self.plan, level, source, dataset, brick };
-                engine.with_memory(job.memory_bytes(), || job.produce())
-            }
+    fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
+        let mode = Mode { keep_in_memory: true, waits: true, ..mode };
+        let file = self.clone();
+        let produce = move |engine: &Arc<Engine>| {
+            let produced = file.produce_metadata(engine);
+            file.note(produced.as_ref().is_ok_and(|produced| produced.keep != Keep::OnDisk));
+            produced
         };
-        if result.as_ref().is_ok_and(|produced| !produced.keep) {
+        if self.is_exact() {
+            self.note(true);
+            // Away from the caller: telling where it is kept looks through folders.
+            let file = self.clone();
+            self.engine.spawn(move || {
+                let slot = file.metadata_slot(file.image.derived_id().0, EXACT_METADATA_SPACE);
+                file.engine.request(slot, mode, produce, done);
+            });
+        } else {
+            let slot = self.metadata_slot(self.image.id, METADATA_SPACE);
+            self.engine.request(slot, mode, produce, done);
+        }
+    }
+
+    /// Remembers that bytes were served which the source may complete any time.
+    fn note(&self, fleeting: bool) {
+        if fleeting {
             self.fleeting.store(true, Ordering::Relaxed);
         }
-        if let Err(error) = &result {
-            let store = self.source.folder();
-            tracing::error!(store = %store.display(), ?brick, %error, "cannot produce voxels");
-        }
-        result
     }
 
     /// The first metadata region of an opening is the one for all its readers.
     fn settled(&self, brick: Wanted, found: Brick) -> Brick {
         match (brick, found) {
-            (Wanted::Metadata, Brick::Memory(bytes)) if self.fleeting.load(Ordering::Relaxed) => {
-                Brick::Memory(self.metadata.get_or_init(|| bytes).clone())
+            (Wanted::Metadata, Brick::Memory { bytes, lasting })
+                if self.is_exact() || self.fleeting.load(Ordering::Relaxed) =>
+            {
+                let bytes = self.metadata.get_or_init(|| bytes).clone();
+                Brick::Memory { bytes, lasting }
             }
             (_, found) => found,
         }
     }
 
-    fn produce_metadata(&self, engine: &Engine) -> Result<Produced, ImageError> {
-        let with_memory = |bytes: u64, work: &mut dyn FnMut() -> Result<Produced, ImageError>| {
-            engine.with_memory(bytes, work)
-        };
-        let measured = pixels::measure(&self.plan, &self.source, &with_memory)?;
-        let layout = &self.plan.layout;
-        let channels = self.plan.ims.channels.len() as u64;
-        let index_root =
-            |level: usize, t: u64, c: usize| layout.index_root(level, t * channels + c as u64);
-        let bytes = build_skeleton(
-            &self.plan.ims,
-            &measured.metadata,
-            layout.metadata_bytes(),
-            layout.file_bytes(),
-            &index_root,
-        )?;
-        Ok(Produced { bytes, keep: measured.keep })
+    fn produce_metadata(&self, engine: &Arc<Engine>) -> Result<Produced, ImageError> {
+        let result = statistics::measure(&self.image, engine).and_then(|measured| {
+            let layout = &self.plan().layout;
+            let channels = self.plan().ims.channels.len() as u64;
+            let index_root =
+                |level: usize, t: u64, c: usize| layout.index_root(level, t * channels + c as u64);
+            let bytes = build_skeleton(
+                &self.plan().ims,
+                &measured.metadata,
+                layout.metadata_bytes(),
+                layout.file_bytes(),
+                &index_root,
+            )?;
+            Ok(Produced { bytes, keep: if measured.keep { Keep::OnDisk } else { Keep::FLEETING } })
+        });
+        if let Err(error) = &result {
+            let store = self.source().folder();
+            tracing::error!(store = %store.display(), %error, "cannot produce the metadata");
+        }
+        result
     }
 }
 
@@ -306,18 +343,4 @@ impl PendingRead {
             }
         }
     }
-}
-
-/// Hash of everything the bytes depend on: the plan, and the state of the files it was made from.
-fn identity(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
-    let described = format!(
-        "{FORMAT_VERSION}\0{:?}\0{}\0{:?}\0{:?}\0{:?}\0{:?}",
-        (root.path(), &source.store, &source.image),
-        source.multiscale,
-        source.channels,
-        plan.ims,
-        plan.levels,
-        source.fingerprint.entries().collect::<Vec<_>>(),
-    );
-    ImageId(xxh3_128(described.as_bytes()))
 }

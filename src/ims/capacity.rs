@@ -231,6 +231,7 @@ mod tests {
                     name: name.clone(),
                     description: "d".repeat(description / 4),
                     color: [f32::MIN, 0.0, 1.0],
+                    details: vec![("d".repeat(description / 50 + 1), name.clone())],
                 };
                 file.channels = vec![channel; channels];
                 file.name = name;

@@ -4,6 +4,7 @@
 //! the first decides the length reserved for the metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::ImsError;
 use super::chunk_index::MAX_CHUNKS;
@@ -34,6 +35,8 @@ pub enum VoxelType {
     U8,
     /// Unsigned, 16 bits.
     U16,
+    /// Signed, 16 bits: none of the maker's types.
+    I16,
     /// Unsigned, 32 bits.
     U32,
     /// IEEE 754 binary32.
@@ -46,7 +49,7 @@ impl VoxelType {
     pub const fn bytes(self) -> u32 {
         match self {
             Self::U8 => 1,
-            Self::U16 => 2,
+            Self::U16 | Self::I16 => 2,
             Self::U32 | Self::F32 => 4,
         }
     }
@@ -101,6 +104,8 @@ pub struct ImsChannel {
     pub description: String,
     /// Base colour (red, green, blue), each 0 to 1.
     pub color: [f32; 3],
+    /// Further attributes, such as `LSMEmissionWavelength`, in the order they are written.
+    pub details: Vec<(String, String)>,
 }
 
 /// A group of free text under `/DataSetInfo`; Imaris lists it in its image properties
@@ -132,7 +137,10 @@ pub struct ImsFile {
     pub name: String,
     /// Free text.
     pub description: String,
-    /// Time of the first time point, `YYYY-MM-DD HH:MM:SS[.mmm]`.
+    /// Further attributes of `DataSetInfo/Image`, such as `LensPower`, in the order they are
+    /// written.
+    pub details: Vec<(String, String)>,
+    /// Time of the first time point, `YYYY-MM-DD HH:MM:SS[.mmm]`; empty where it is not known.
     pub recording_date: String,
     /// One per time point, in the same form, strictly increasing.
     pub time_stamps: Vec<String>,
@@ -198,16 +206,16 @@ impl ImsFile {
                 return Err(name_error(&group.name, &group.name, "it is taken"));
             }
             check_limit("attributes of a group", group.entries.len() as u64, MAX_ATTRIBUTES)?;
+            let mut keys = BTreeSet::new();
+            for entry in &group.entries {
+                check_name(&group.name, &entry.key)?;
+                if !keys.insert(entry.name()) {
+                    return Err(name_error(&group.name, &entry.key, "it occurs twice"));
+                }
+            }
         }
         for section in &self.sections {
             check_name(&section.name, &section.name)?;
-            let mut keys = BTreeSet::new();
-            for (key, _) in &section.entries {
-                check_name(&section.name, key)?;
-                if !keys.insert(text::without_nul(key)) {
-                    return Err(name_error(&section.name, key, "it occurs twice"));
-                }
-            }
         }
         Ok(())
     }
@@ -274,7 +282,7 @@ pub struct Thumbnail {
 pub struct PixelMetadata {
     /// Histograms by (level, time point, channel). A channel without an entry is written without
     /// histograms, as the maker's writer does when it counted nothing.
-    pub histograms: BTreeMap<(usize, u64, usize), ChannelHistograms>,
+    pub histograms: BTreeMap<(usize, u64, usize), Arc<ChannelHistograms>>,
     /// Displayed range (black, full colour) of each channel.
     pub color_ranges: Vec<(f64, f64)>,
     /// The thumbnail, if there is one.
@@ -285,7 +293,7 @@ impl PixelMetadata {
     /// The histograms of one channel at one level and time point.
     #[must_use]
     pub fn histograms(&self, level: usize, t: u64, c: usize) -> Option<&ChannelHistograms> {
-        self.histograms.get(&(level, t, c))
+        self.histograms.get(&(level, t, c)).map(Arc::as_ref)
     }
 
     /// Checks that this belongs to `file` and fits the room its capacity keeps.

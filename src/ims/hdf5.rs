@@ -30,7 +30,8 @@ use hdf5_metno_sys::h5p::{
 };
 use hdf5_metno_sys::h5s::{H5S_ALL, H5Sclose, H5Screate_simple};
 use hdf5_metno_sys::h5t::{
-    H5T_C_S1, H5T_IEEE_F32LE, H5T_STD_U8LE, H5T_STD_U16LE, H5T_STD_U32LE, H5T_STD_U64LE,
+    H5T_C_S1, H5T_IEEE_F32LE, H5T_STD_I16LE, H5T_STD_U8LE, H5T_STD_U16LE, H5T_STD_U32LE,
+    H5T_STD_U64LE,
 };
 
 use super::{ImsError, VoxelType};
@@ -66,6 +67,7 @@ impl Element {
             Self::U64 => *H5T_STD_U64LE,
             Self::Voxel(VoxelType::U8) => *H5T_STD_U8LE,
             Self::Voxel(VoxelType::U16) => *H5T_STD_U16LE,
+            Self::Voxel(VoxelType::I16) => *H5T_STD_I16LE,
             Self::Voxel(VoxelType::F32) => *H5T_IEEE_F32LE,
         }
     }

@@ -69,7 +69,7 @@ pub(super) struct InfoGroup {
 
 /// One text of an [`InfoGroup`]: an attribute, or a dataset if it is long.
 pub(super) struct InfoEntry {
-    key: String,
+    pub(super) key: String,
     /// Bytes as stored, never empty.
     pub(super) value: Vec<u8>,
 }
@@ -128,6 +128,7 @@ fn image_group(file: &ImsFile) -> InfoGroup {
     ] {
         entries.push((key.to_owned(), value.to_owned()));
     }
+    entries.extend(file.details.iter().cloned());
     group("Image", entries)
 }
 
@@ -135,18 +136,17 @@ fn image_group(file: &ImsFile) -> InfoGroup {
 fn channel_group(c: usize, channel: &ImsChannel, (black, full): (f64, f64)) -> InfoGroup {
     let color = channel.color.map(|part| decimals_3(f64::from(part))).join(" ");
     let range = format!("{} {}", decimals_3(black), decimals_3(full));
-    group(
-        &channel_name(c),
-        [
-            ("Name", channel.name.as_str()),
-            ("Description", &channel.description),
-            ("ColorMode", "BaseColor"),
-            ("Color", &color),
-            ("ColorRange", &range),
-            ("ColorOpacity", "1.000"),
-            ("GammaCorrection", "1.000"),
-        ],
-    )
+    let fixed = [
+        ("Name", channel.name.as_str()),
+        ("Description", &channel.description),
+        ("ColorMode", "BaseColor"),
+        ("Color", &color),
+        ("ColorRange", &range),
+        ("ColorOpacity", "1.000"),
+        ("GammaCorrection", "1.000"),
+    ];
+    let details = channel.details.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    group(&channel_name(c), fixed.into_iter().chain(details))
 }
 
 /// Time points are counted from one here, and only here (Imaris5FileFormat.pdf 6).
@@ -188,6 +188,8 @@ pub(super) fn channel_heap_bytes() -> usize {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::ims::{
         ChannelHistograms, Histogram, ImsSection, PixelMetadata, Thumbnail, VoxelType,
@@ -199,6 +201,7 @@ pub(super) mod tests {
             name: name.into(),
             description: "(description not specified)".into(),
             color,
+            details: vec![("LSMEmissionWavelength".into(), "500".into())],
         };
         ImsFile {
             voxel_type: VoxelType::U16,
@@ -212,6 +215,7 @@ pub(super) mod tests {
             extent_max_um: [117.5, 119.5, 136.0],
             name: "reference image".into(),
             description: "synthetic ramp".into(),
+            details: vec![("LensPower".into(), "63".into())],
             recording_date: "2022-01-01 08:30:00".into(),
             time_stamps: vec!["2022-01-01 08:30:00".into(), "2022-01-01 08:30:02.500".into()],
             sections: vec![ImsSection {
@@ -228,11 +232,11 @@ pub(super) mod tests {
     pub(in crate::ims) fn fullest_pixels(file: &ImsFile) -> PixelMetadata {
         let histogram =
             |bins: usize| Histogram { min: f64::MIN, max: f64::MIN, bins: vec![7; bins] };
-        let fullest = ChannelHistograms {
+        let fullest = Arc::new(ChannelHistograms {
             histogram: histogram(HISTOGRAM_BINS),
             histogram_1024: (file.voxel_type != VoxelType::U8)
                 .then(|| histogram(HISTOGRAM_1024_BINS)),
-        };
+        });
         let channels = || 0..file.channels.len();
         let time_points =
             |level| (0..file.time_points).flat_map(move |t| channels().map(move |c| (level, t, c)));

@@ -405,7 +405,8 @@ mod tests {
         pixels.thumbnail.as_mut().unwrap().rgba.pop();
         assert!(matches!(build(&pixels, 1 << 22), Err(ImsError::Thumbnail { .. })));
         let mut pixels = fullest_pixels(&file);
-        pixels.histograms.get_mut(&(0, 0, 0)).unwrap().histogram.bins.pop();
+        let first = pixels.histograms.get_mut(&(0, 0, 0)).unwrap();
+        std::sync::Arc::make_mut(first).histogram.bins.pop();
         assert!(matches!(build(&pixels, 1 << 22), Err(ImsError::HistogramBins { .. })));
     }
 }

@@ -167,6 +167,12 @@ impl ZarrArray {
         &self.fill
     }
 
+    /// A hash of the state of all files of the array; see [`SourceRoot::tree_state`].
+    #[must_use]
+    pub fn state(&self) -> Option<u128> {
+        self.root.tree_state(&self.folder)
+    }
+
     /// Path of the array below the source folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

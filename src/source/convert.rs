@@ -2,7 +2,9 @@
 //!
 //! Imaris data sets are uint8, uint16 or float32. A type that fits exactly is kept; every other is
 //! converted to float32 without clipping or wrapping: int8, int16 and float16 exactly, 32 and 64-bit
-//! integers exactly up to 2^24 and rounded beyond, float64 by IEEE rounding. NaN stays NaN.
+//! integers exactly up to 2^24 and rounded beyond, float64 by IEEE rounding. NaN stays NaN. On
+//! request ([`Conversions`]) int16 and uint32 are kept as they are, which some readers understand,
+//! or int16 is shifted to uint16.
 
 /// Type of the voxels in a Zarr array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +30,40 @@ pub enum SourceType {
 pub enum TargetType {
     U8,
     U16,
+    I16,
+    U32,
     F32,
+}
+
+/// What becomes of int16 voxels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Int16 {
+    /// float32, exactly.
+    #[default]
+    Float32,
+    /// int16: exact in half the space, but Imaris has no such type and most readers take it for
+    /// uint16.
+    Keep,
+    /// uint16, each value 32768 higher.
+    Offset,
+}
+
+/// What becomes of uint32 voxels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Uint32 {
+    /// float32, rounded beyond 2^24.
+    #[default]
+    Float32,
+    /// uint32: exact, and known to the maker's writer, but not to all readers.
+    Keep,
+}
+
+/// What the user chose for types that Imaris does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[expect(missing_docs, reason = "the names are the types")]
+pub struct Conversions {
+    pub int16: Int16,
+    pub uint32: Uint32,
 }
 
 impl SourceType {
@@ -68,18 +103,15 @@ impl SourceType {
         !matches!(self, Self::F16 | Self::F32 | Self::F64)
     }
 
-    /// Whether values beyond 2^24 are rounded on the way to float32.
-    #[must_use]
-    pub fn may_round(self) -> bool {
-        matches!(self, Self::I32 | Self::U32 | Self::I64 | Self::U64)
-    }
-
     /// The type in the Imaris file.
     #[must_use]
-    pub fn target(self) -> TargetType {
+    pub fn target(self, conversions: Conversions) -> TargetType {
         match self {
             Self::Bool | Self::U8 => TargetType::U8,
             Self::U16 => TargetType::U16,
+            Self::I16 if conversions.int16 == Int16::Keep => TargetType::I16,
+            Self::I16 if conversions.int16 == Int16::Offset => TargetType::U16,
+            Self::U32 if conversions.uint32 == Uint32::Keep => TargetType::U32,
             Self::I8
             | Self::I16
             | Self::F16
@@ -99,8 +131,8 @@ impl TargetType {
     pub fn bytes(self) -> usize {
         match self {
             Self::U8 => 1,
-            Self::U16 => 2,
-            Self::F32 => 4,
+            Self::U16 | Self::I16 => 2,
+            Self::U32 | Self::F32 => 4,
         }
     }
 }
@@ -112,6 +144,8 @@ pub struct Pixels<'a> {
     pub bytes: &'a [u8],
     /// Their type.
     pub source_type: SourceType,
+    /// The type they are converted to: what [`SourceType::target`] gives.
+    pub target: TargetType,
 }
 
 /// Copies a row of voxels into a row of the Imaris file (little-endian), converting the type.
@@ -129,6 +163,16 @@ pub fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
         SourceType::U8 => map::<1, 1>(bytes, start, stride, out, |v| v),
         SourceType::U16 => map::<2, 2>(bytes, start, stride, out, |v| v),
         SourceType::F32 => map::<4, 4>(bytes, start, stride, out, |v| v),
+        SourceType::I16 if from.target == TargetType::I16 => {
+            map::<2, 2>(bytes, start, stride, out, |v| v);
+        }
+        // Turning the sign bit over adds 32768 without a carry out.
+        SourceType::I16 if from.target == TargetType::U16 => {
+            map::<2, 2>(bytes, start, stride, out, |[low, high]| [low, high ^ 0x80]);
+        }
+        SourceType::U32 if from.target == TargetType::U32 => {
+            map::<4, 4>(bytes, start, stride, out, |v| v);
+        }
         SourceType::I8 => {
             map::<1, 4>(bytes, start, stride, out, |v| {
                 f32::from(i8::from_le_bytes(v)).to_le_bytes()
@@ -203,11 +247,31 @@ fn map<const S: usize, const D: usize>(
 mod tests {
     use super::*;
 
-    fn convert(source_type: SourceType, bytes: &[u8]) -> Vec<u8> {
+    fn convert_as(source_type: SourceType, conversions: Conversions, bytes: &[u8]) -> Vec<u8> {
         let voxels = bytes.len() / source_type.bytes();
-        let mut out = vec![0; voxels * source_type.target().bytes()];
-        copy_row(Pixels { bytes, source_type }, 0, 1, &mut out);
+        let target = source_type.target(conversions);
+        let mut out = vec![0; voxels * target.bytes()];
+        copy_row(Pixels { bytes, source_type, target }, 0, 1, &mut out);
         out
+    }
+
+    fn convert(source_type: SourceType, bytes: &[u8]) -> Vec<u8> {
+        convert_as(source_type, Conversions::default(), bytes)
+    }
+
+    #[test]
+    fn int16_and_uint32_on_request() {
+        let values = [i16::MIN, -1, 0, 1, i16::MAX];
+        let bytes = values.map(i16::to_le_bytes).concat();
+        let with = |int16| Conversions { int16, ..Conversions::default() };
+        assert_eq!(convert_as(SourceType::I16, with(Int16::Keep), &bytes), bytes);
+        let shifted = convert_as(SourceType::I16, with(Int16::Offset), &bytes);
+        assert_eq!(shifted, [0_u16, 32_767, 32_768, 32_769, 65_535].map(u16::to_le_bytes).concat());
+        let exact = convert_as(SourceType::I16, with(Int16::Float32), &bytes);
+        assert_eq!(exact, values.map(|value| f32::from(value).to_le_bytes()).concat());
+        let keep = Conversions { uint32: Uint32::Keep, ..Conversions::default() };
+        let big = (u32::MAX - 1).to_le_bytes();
+        assert_eq!(convert_as(SourceType::U32, keep, &big), big);
     }
 
     #[test]
@@ -225,9 +289,11 @@ mod tests {
     fn strides_pick_voxels() {
         let mut out = [0; 6];
         let bytes: Vec<u8> = (0..20).collect();
-        copy_row(Pixels { bytes: &bytes, source_type: SourceType::U16 }, 1, 3, &mut out);
+        let pixels =
+            Pixels { bytes: &bytes, source_type: SourceType::U16, target: TargetType::U16 };
+        copy_row(pixels, 1, 3, &mut out);
         assert_eq!(out, [2, 3, 8, 9, 14, 15]);
-        copy_row(Pixels { bytes: &bytes, source_type: SourceType::U16 }, 2, 0, &mut out);
+        copy_row(pixels, 2, 0, &mut out);
         assert_eq!(out, [4, 5, 4, 5, 4, 5]);
     }
 }

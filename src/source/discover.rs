@@ -4,10 +4,12 @@
 //! multiscale groups are not entered. Nothing found is lost silently: what is not an image is in
 //! [`Store::skipped`] with its reason.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::image::ImageSource;
+use serde_json::{Map, Value};
+
+use super::image::{ImageSource, Place, Role};
 use super::metadata::{METADATA_FILES, ZarrNode, read_node};
 use super::ome;
 use super::root::{EntryKind, Fingerprint, SourceRoot, join};
@@ -63,13 +65,13 @@ pub fn skipped_link(path: &Path) -> Option<SourceError> {
     is_store_name(path).then(|| SourceError::unsupported(path, Unsupported::Link))
 }
 
-/// Looks at a folder.
+/// Looks at a folder. With `labels`, label images are found as well.
 ///
 /// # Errors
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
-pub fn inspect(root: &Arc<SourceRoot>, folder: &Path) -> Result<Folder, SourceError> {
-    let mut walk = Walk { root, store: folder, found: Store::default(), nodes: 0 };
+pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
+    let mut walk = Walk { root, store: folder, labels, found: Store::default(), nodes: 0 };
     let node = read_node(root, folder, &mut walk.found.fingerprint);
     if matches!(node, Ok(None)) {
         let plain = root.stamp(folder);
@@ -122,7 +124,9 @@ pub fn open_image(
             let found = multiscales
                 .get(multiscale)
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
-            ImageSource::from_multiscale(root, store, image, multiscale, found, &mut fingerprint)
+            let role = role_of(Path::new(image), &attributes);
+            let place = Place { store, image, multiscale, role };
+            ImageSource::from_multiscale(root, &place, found, &mut fingerprint)
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }
@@ -146,9 +150,21 @@ fn skip(path: &Path, reason: Unsupported) -> (PathBuf, SourceError) {
     (path.to_path_buf(), SourceError::unsupported(path, reason))
 }
 
+/// What a multiscales group is for: labels say so, or lie in a folder of that name (OME-NGFF 0.4,
+/// "labels").
+fn role_of(inside: &Path, attributes: &Map<String, Value>) -> Role {
+    let folder = inside.parent().and_then(Path::file_name);
+    if ome::is_label(attributes) || folder.is_some_and(|name| name == "labels") {
+        Role::Label
+    } else {
+        Role::Image
+    }
+}
+
 struct Walk<'a> {
     root: &'a Arc<SourceRoot>,
     store: &'a Path,
+    labels: bool,
     found: Store,
     nodes: usize,
 }
@@ -175,17 +191,18 @@ impl Walk<'_> {
                     self.group(inside, depth);
                     return;
                 }
-                if ome::is_label(&attributes) {
+                let role = role_of(inside, &attributes);
+                if role == Role::Label && !self.labels {
                     self.found.skipped.push(skip(&folder, Unsupported::Label));
                     return;
                 }
                 for (index, multiscale) in multiscales.iter().enumerate() {
                     let mut fingerprint = self.own_fingerprint(&folder);
+                    let image = inside.to_string_lossy();
+                    let place = Place { store: self.store, image: &image, multiscale: index, role };
                     let image = ImageSource::from_multiscale(
                         self.root,
-                        self.store,
-                        &inside.to_string_lossy(),
-                        index,
+                        &place,
                         multiscale,
                         &mut fingerprint,
                     );
@@ -195,7 +212,7 @@ impl Walk<'_> {
                     }
                     self.image(&folder, image);
                 }
-                self.labels(&folder);
+                self.labels(inside, depth);
             }
             Ok(None) => self.group(inside, depth),
         }
@@ -247,14 +264,23 @@ impl Walk<'_> {
         }
     }
 
-    /// Names the label images that are not shown.
-    fn labels(&mut self, folder: &Path) {
-        let labels = folder.join("labels");
-        let node = read_node(self.root, &labels, &mut self.found.fingerprint);
-        if let Ok(Some(ZarrNode::Group(attributes))) = node {
-            for name in ome::label_names(&attributes) {
-                let path = labels.join(&name);
+    /// The label images of an image, or their names where they are not shown.
+    fn labels(&mut self, inside: &Path, depth: usize) {
+        let labels = inside.join("labels");
+        let folder = join(self.store, &labels);
+        let node = read_node(self.root, &folder, &mut self.found.fingerprint);
+        let Ok(Some(ZarrNode::Group(attributes))) = node else { return };
+        for name in ome::label_names(&attributes) {
+            let inside = labels.join(&name);
+            let path = join(self.store, &inside);
+            let is_below = inside.components().all(|part| matches!(part, Component::Normal(_)));
+            if !self.labels || depth >= DEPTH_LIMIT {
                 self.found.skipped.push(skip(&path, Unsupported::Label));
+            } else if !is_below {
+                self.found.skipped.push(skip(&folder, Unsupported::PathEscapes(name)));
+            } else {
+                let node = read_node(self.root, &path, &mut self.found.fingerprint);
+                self.node(&inside, node, depth + 1);
             }
         }
     }

@@ -33,21 +33,46 @@ pub struct ImageSource {
     pub role: Role,
     /// Name from the metadata.
     pub name: Option<String>,
+    /// Description from the metadata.
+    pub description: Option<String>,
     /// Levels with the same type, time points and channels; finest first, never empty.
     pub levels: Vec<LevelSource>,
     /// Edge of a voxel of level 0 in micrometres, order (x, y, z).
     pub voxel_um: [f64; 3],
     /// Translation of level 0 in micrometres, order (x, y, z).
     pub origin_um: [f64; 3],
+    /// Axes with a scale and no unit, order (x, y, z): micrometres are a guess.
+    pub lacks_unit: [bool; 3],
+    /// Time of the first time point, in milliseconds since 1970-01-01 UTC, where stated.
+    pub acquired_ms: Option<i64>,
     /// Interval between time points in seconds, where stated.
     pub time_step_s: Option<f64>,
     /// Display settings, as many as the metadata lists.
     pub channels: Vec<ChannelSource>,
+    /// Facts about the image with the names Imaris has for them, such as `LensPower`.
+    pub details: Vec<(String, String)>,
+    /// Other metadata worth keeping, as text: sections of keys and values.
+    pub sections: Vec<Section>,
     /// What was left out or assumed, one line each, for the log.
     pub notes: Vec<String>,
     /// State of the metadata files all this was read from.
     pub fingerprint: Fingerprint,
 }
+
+/// Where the metadata of an image lies, and what it is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Path of the store below the source folder.
+    pub(crate) store: &'a Path,
+    /// Path of the multiscales group within the store.
+    pub(crate) image: &'a str,
+    /// Which entry of `multiscales`.
+    pub(crate) multiscale: usize,
+    pub(crate) role: Role,
+}
+
+/// A group of text: its name, and its keys and values.
+pub type Section = (String, Vec<(String, String)>);
 
 /// Display settings of one channel; `None` where the metadata states nothing usable.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -58,6 +83,8 @@ pub struct ChannelSource {
     pub color: Option<[u8; 3]>,
     /// Display window (start, end), finite and increasing.
     pub window: Option<(f64, f64)>,
+    /// Facts about the channel with the names Imaris has for them.
+    pub details: Vec<(String, String)>,
 }
 
 /// One resolution level of a store.
@@ -160,11 +187,16 @@ impl ImageSource {
             multiscale: 0,
             role: Role::Image,
             name: None,
+            description: None,
             levels: vec![level],
             voxel_um: [1.0; 3],
             origin_um: [0.0; 3],
+            lacks_unit: [false; 3],
+            acquired_ms: None,
             time_step_s: None,
             channels: Vec::new(),
+            details: Vec::new(),
+            sections: Vec::new(),
             notes: Vec::new(),
             fingerprint,
         })
@@ -177,9 +209,7 @@ impl ImageSource {
     /// [`SourceError`] when the first level cannot be read or is not an image.
     pub(crate) fn from_multiscale(
         root: &Arc<SourceRoot>,
-        store: &Path,
-        image: &str,
-        index: usize,
+        &Place { store, image, multiscale: index, role }: &Place<'_>,
         multiscale: &Multiscale,
         fingerprint: &mut Fingerprint,
     ) -> Result<Self, SourceError> {
@@ -227,6 +257,7 @@ impl ImageSource {
         let unit = |axis: usize| stored_axes.get(axis).and_then(|axis| axis.unit.as_deref());
         let mut voxel_um = [1.0; 3];
         let mut origin_um = [0.0; 3];
+        let mut lacks_unit = [false; 3];
         for (slot, axis) in [4, 3, 2].into_iter().enumerate() {
             let Some(axis) = first.axes[axis] else { continue };
             let factor = unit(axis).map_or(Some(1.0), units::micrometres).unwrap_or_else(|| {
@@ -235,6 +266,7 @@ impl ImageSource {
                 1.0
             });
             if let Some(scale) = transform.scale_of(axis) {
+                lacks_unit[slot] = unit(axis).is_none();
                 let voxel = scale * factor;
                 if VOXEL_RANGE_UM.contains(&voxel) {
                     voxel_um[slot] = voxel;
@@ -255,15 +287,21 @@ impl ImageSource {
             name: channel.label.clone(),
             color: channel.color,
             window: channel.window,
+            details: Vec::new(),
         });
         Ok(Self {
             store: store.to_path_buf(),
             image: image.to_owned(),
             multiscale: index,
-            role: Role::Image,
+            role,
             name: multiscale.name.clone(),
+            description: None,
             voxel_um,
             origin_um,
+            lacks_unit,
+            acquired_ms: None,
+            details: Vec::new(),
+            sections: Vec::new(),
             time_step_s: time_step_s.filter(|step| step.is_finite() && *step > 0.0),
             channels: channels.collect(),
             levels,

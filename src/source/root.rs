@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::SourceError;
 
@@ -25,6 +26,12 @@ const METADATA_LIMIT_BYTES: u64 = 64 << 20;
 
 /// `openat2` asks for another try when a rename happened while it resolved the path.
 const OPEN_ATTEMPTS: usize = 16;
+
+/// Most entries looked at by [`SourceRoot::tree_state`]: a second on a local disk.
+const TREE_LIMIT: usize = 200_000;
+
+/// Age from which the time of a change tells it from later ones.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The folder that holds the stores, opened once.
 #[derive(Debug)]
@@ -266,6 +273,50 @@ impl SourceRoot {
         let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
         Ok(Some((bytes, stamp)))
+    }
+
+    /// A hash of the state of everything in a folder: it changes when a file comes, goes or is
+    /// rewritten. `None` where that cannot be told: more than [`TREE_LIMIT`] entries, one that
+    /// cannot be looked at, or one so young that its next change could bear the same time.
+    #[must_use]
+    pub fn tree_state(&self, folder: &Path) -> Option<u128> {
+        let settled = SystemTime::now().checked_sub(SETTLED)?;
+        let mut sum = 0_u128;
+        let mut add = |path: &Path, stamp: FileStamp| {
+            let state = (stamp.ino, stamp.size, stamp.mtime_s, stamp.mtime_ns, stamp.ctime_ns);
+            let described = format!("{}\0{state:?}", path.display());
+            // A sum, because folders are read in no particular order.
+            sum = sum.wrapping_add(xxh3_128(described.as_bytes()));
+            stamp.modified() < settled
+        };
+        let mut folders = vec![folder.to_path_buf()];
+        let mut entries = 0;
+        while let Some(folder) = folders.pop() {
+            let fd = self.open_beneath(&folder, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
+            if !add(&folder, FileStamp::of(&rustix::fs::fstat(&fd).ok()?)) {
+                return None;
+            }
+            for entry in Dir::read_from(&fd).ok()? {
+                let entry = entry.ok()?;
+                let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+                if name == "." || name == ".." {
+                    continue;
+                }
+                entries += 1;
+                if entries > TREE_LIMIT {
+                    return None;
+                }
+                let path = folder.join(&name);
+                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+                match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Directory => folders.push(path),
+                    FileType::RegularFile if add(&path, FileStamp::of(&stat)) => {}
+                    // What a link points at may change unseen.
+                    _ => return None,
+                }
+            }
+        }
+        Some(sum)
     }
 
     /// The entries of a folder, sorted by name.

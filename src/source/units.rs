@@ -13,7 +13,8 @@ fn singular(unit: &str) -> String {
 }
 
 /// Micrometres in one unit of length; `None` for a name that is no unit of length.
-pub(crate) fn micrometres(unit: &str) -> Option<f64> {
+#[must_use]
+pub fn micrometres(unit: &str) -> Option<f64> {
     let factor = match singular(unit).as_str() {
         "yottameter" => 1e30,
         "zettameter" => 1e27,

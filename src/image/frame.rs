@@ -1,0 +1,135 @@
+//! Where the voxels of a brick lie in its bytes: chunk by chunk, each chunk row by row.
+
+use std::ops::Range;
+
+use super::plan::ImagePlan;
+
+/// One brick of one dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct BrickId {
+    /// Resolution level, 0 = finest.
+    pub(super) level: usize,
+    /// Number of the dataset within the level: `t * channels + c`.
+    pub(super) dataset: u64,
+    /// Linear number of the brick within the dataset.
+    pub(super) brick: u64,
+}
+
+/// The place of a brick in its level, and of its voxels in its bytes. Triples are (z, y, x).
+#[derive(Debug, Clone)]
+pub(super) struct BrickFrame {
+    /// Voxels of the brick that exist, half-open.
+    pub(super) voxels: [Range<u64>; 3],
+    /// Chunks of the brick, half-open.
+    chunks: [Range<u64>; 3],
+    /// Chunk shape in voxels.
+    chunk: [u64; 3],
+    /// Distance between chunks in bytes.
+    chunk_stride: u64,
+    /// Bytes per voxel.
+    voxel_bytes: usize,
+}
+
+/// Sizes of bricks fit memory: they are read into it.
+fn index(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+impl BrickFrame {
+    pub(super) fn new(plan: &ImagePlan, BrickId { level, brick, .. }: BrickId) -> Self {
+        let planned = &plan.levels[level];
+        let grid = &plan.layout.levels()[level].bricks;
+        let chunks = grid.brick_box(brick);
+        let voxels = std::array::from_fn(|axis| {
+            let chunk = planned.chunk[axis];
+            let end = (chunks[axis].end * chunk).min(planned.size[axis]);
+            chunks[axis].start * chunk..end
+        });
+        Self {
+            voxels,
+            chunks,
+            chunk: planned.chunk,
+            chunk_stride: grid.chunk_stride(),
+            voxel_bytes: plan.target.bytes(),
+        }
+    }
+
+    /// Bytes of the whole brick.
+    pub(super) fn bytes(&self) -> u64 {
+        let chunks = self.chunks.iter().map(|range| range.end - range.start);
+        chunks.product::<u64>() * self.chunk_stride
+    }
+
+    /// Bytes per voxel.
+    pub(super) fn voxel_bytes(&self) -> usize {
+        self.voxel_bytes
+    }
+
+    /// Where a voxel's bytes start.
+    pub(super) fn offset(&self, voxel: [u64; 3]) -> usize {
+        let [z, y, x]: [u64; 3] =
+            std::array::from_fn(|axis| voxel[axis] / self.chunk[axis] - self.chunks[axis].start);
+        let height = self.chunks[1].end - self.chunks[1].start;
+        let width = self.chunks[2].end - self.chunks[2].start;
+        let number = (z * height + y) * width + x;
+        let [z, y, x]: [u64; 3] = std::array::from_fn(|axis| voxel[axis] % self.chunk[axis]);
+        let within = (z * self.chunk[1] + y) * self.chunk[2] + x;
+        index(number * self.chunk_stride) + index(within) * self.voxel_bytes
+    }
+
+    /// How far a row that starts at `x` is contiguous: to the end of its chunk, or to `end`.
+    pub(super) fn run_end(&self, x: u64, end: u64) -> u64 {
+        end.min((x / self.chunk[2] + 1) * self.chunk[2])
+    }
+
+    /// The bytes of a row of voxels that starts at `first` and ends before `end`; gathered in
+    /// `scratch` where it crosses chunks.
+    pub(super) fn row<'a>(
+        &self,
+        bytes: &'a [u8],
+        first: [u64; 3],
+        end: u64,
+        scratch: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
+        let [z, y, mut x] = first;
+        let piece = |x: u64, stop: u64| {
+            let start = self.offset([z, y, x]);
+            &bytes[start..start + index(stop - x) * self.voxel_bytes]
+        };
+        if self.run_end(x, end) == end {
+            return piece(x, end);
+        }
+        scratch.clear();
+        while x < end {
+            let stop = self.run_end(x, end);
+            scratch.extend_from_slice(piece(x, stop));
+            x = stop;
+        }
+        scratch
+    }
+
+    /// Visits every row of voxels that exist, as far as it is contiguous: its first voxel, its bytes.
+    pub(super) fn each_row(&self, bytes: &[u8], visit: &mut dyn FnMut([u64; 3], &[u8])) {
+        let mut start = 0;
+        for z in self.chunks[0].clone() {
+            for y in self.chunks[1].clone() {
+                for x in self.chunks[2].clone() {
+                    let origin = [z * self.chunk[0], y * self.chunk[1], x * self.chunk[2]];
+                    let end: [u64; 3] = std::array::from_fn(|axis| {
+                        (origin[axis] + self.chunk[axis]).min(self.voxels[axis].end)
+                    });
+                    let row_bytes = index(end[2] - origin[2]) * self.voxel_bytes;
+                    for row_z in origin[0]..end[0] {
+                        for row_y in origin[1]..end[1] {
+                            let voxel = ((row_z - origin[0]) * self.chunk[1] + row_y - origin[1])
+                                * self.chunk[2];
+                            let at = start + index(voxel) * self.voxel_bytes;
+                            visit([row_z, row_y, origin[2]], &bytes[at..at + row_bytes]);
+                        }
+                    }
+                    start += index(self.chunk_stride);
+                }
+            }
+        }
+    }
+}

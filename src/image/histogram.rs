@@ -1,0 +1,325 @@
+//! Counting voxels, and the histograms and display ranges that follow from the counts.
+//!
+//! Bins: `ImarisWriter` `bpHistogram.cxx` and `bpImsImage3D.cxx` for uint8 and uint16, one bin per value.
+//! For int16 likewise, from the smallest value on. For uint32 and float32 equal bins over the exact
+//! range of what was counted. Values that are not finite are not counted.
+
+use crate::ims::{ChannelHistograms, Histogram};
+use crate::source::TargetType;
+
+/// Bins over the range of floats and 32-bit integers.
+const RANGE_BINS: usize = 1024;
+
+/// Bins of `Histogram`.
+const COARSE_BINS: usize = 256;
+
+/// Fewest bins of `Histogram1024`: the maker's writer does not trim below.
+const LEAST_FINE_BINS: usize = 257;
+
+/// Part of the voxels that may lie outside the display range on either side.
+const RANGE_TAIL: f64 = 0.001;
+
+/// Voxel counts of one time point and channel.
+#[derive(Debug, Clone)]
+pub(super) enum Counts {
+    /// One bin per value.
+    Values {
+        /// Value of the first bin.
+        first: i32,
+        bins: Vec<u64>,
+    },
+    /// Equal bins over a range; empty until the range is known.
+    Range { min: f64, max: f64, bins: Vec<u64> },
+}
+
+impl Counts {
+    /// Nothing counted.
+    pub(super) fn new(target: TargetType) -> Self {
+        match target {
+            TargetType::U8 => Self::Values { first: 0, bins: vec![0; 1 << 8] },
+            TargetType::U16 => Self::Values { first: 0, bins: vec![0; 1 << 16] },
+            TargetType::I16 => Self::Values { first: i16::MIN.into(), bins: vec![0; 1 << 16] },
+            TargetType::U32 | TargetType::F32 => {
+                Self::Range { min: f64::INFINITY, max: f64::NEG_INFINITY, bins: Vec::new() }
+            }
+        }
+    }
+
+    /// Memory for the counts of a dataset, in bytes.
+    pub(super) fn bytes(target: TargetType) -> u64 {
+        match target {
+            TargetType::U8 => 8 << 8,
+            TargetType::U16 | TargetType::I16 => 8 << 16,
+            TargetType::U32 | TargetType::F32 => 8 * RANGE_BINS as u64,
+        }
+    }
+
+    /// Whether the range has to be known before anything can be counted.
+    pub(super) fn needs_range(target: TargetType) -> bool {
+        matches!(target, TargetType::U32 | TargetType::F32)
+    }
+
+    /// Widens the range by a row of voxels.
+    pub(super) fn widen(&mut self, row: &[u8], target: TargetType) {
+        if let Self::Range { min, max, .. } = self {
+            each_number(row, target, |value| {
+                *min = min.min(value);
+                *max = max.max(value);
+            });
+        }
+    }
+
+    /// The range is known: what follows is counted.
+    pub(super) fn fix_range(&mut self) {
+        if let Self::Range { min, max, bins } = self
+            && min <= max
+        {
+            *bins = vec![0; RANGE_BINS];
+        }
+    }
+
+    /// Counts a row of voxels.
+    pub(super) fn add(&mut self, row: &[u8], target: TargetType) {
+        match self {
+            Self::Values { bins, .. } if target == TargetType::U8 => {
+                for &value in row {
+                    bins[usize::from(value)] += 1;
+                }
+            }
+            Self::Values { bins, first } => {
+                // Of int16 the sign bit turned over is the distance from the smallest value.
+                let turn = if *first < 0 { 0x8000 } else { 0 };
+                for voxel in row.as_chunks::<2>().0 {
+                    bins[usize::from(u16::from_le_bytes(*voxel) ^ turn)] += 1;
+                }
+            }
+            Self::Range { min, max, bins } => {
+                let (min, width) = (*min, *max - *min);
+                each_number(row, target, |value| bins[bin_of(value - min, width)] += 1);
+            }
+        }
+    }
+
+    fn bins(&self) -> &[u64] {
+        match self {
+            Self::Values { bins, .. } | Self::Range { bins, .. } => bins,
+        }
+    }
+
+    /// The histograms; scaled so that the bins sum to `voxels` where that is given. `None` when
+    /// nothing was counted.
+    pub(super) fn histograms(&self, voxels: Option<u64>) -> Option<ChannelHistograms> {
+        let scaled = |bins: &[u64]| match voxels {
+            Some(voxels) => scale(bins, voxels),
+            None => bins.iter().any(|&count| count > 0).then(|| bins.to_vec()),
+        };
+        let (min, max, fine) = match self {
+            Self::Values { bins, .. } if bins.len() == COARSE_BINS => {
+                let histogram = Histogram { min: 0.0, max: 255.0, bins: scaled(bins)? };
+                return Some(ChannelHistograms { histogram, histogram_1024: None });
+            }
+            Self::Values { first, bins } => {
+                let largest = bins.iter().rposition(|&count| count > 0)?;
+                // uint16 starts at 0, whatever the smallest value.
+                let smallest =
+                    if *first < 0 { bins.iter().position(|&count| count > 0)? } else { 0 };
+                let used = (largest + 1 - smallest).max(LEAST_FINE_BINS);
+                let smallest = smallest.min(bins.len() - used);
+                let full = scaled(&bins[smallest..smallest + used])?;
+                #[expect(clippy::cast_precision_loss, reason = "at most 65535")]
+                let value = |bin: usize| bin as f64 + f64::from(*first);
+                let fine = if used <= 1024 { full } else { resample(&full, 1024) };
+                (value(smallest), value(smallest + used - 1), fine)
+            }
+            Self::Range { min, max, bins } => {
+                (*min, if max > min { *max } else { min + 1.0 }, scaled(bins)?)
+            }
+        };
+        Some(ChannelHistograms {
+            histogram: Histogram { min, max, bins: resample(&fine, COARSE_BINS) },
+            histogram_1024: Some(Histogram { min, max, bins: fine }),
+        })
+    }
+
+    /// The values between which all but the tails lie.
+    pub(super) fn display_range(&self) -> Option<(f64, f64)> {
+        let bins = self.bins();
+        #[expect(clippy::cast_precision_loss, reason = "a thousand bins")]
+        let (origin, width) = match self {
+            Self::Values { first, .. } => (f64::from(*first), 1.0),
+            Self::Range { min, max, .. } => (*min, (max - min) / bins.len().max(1) as f64),
+        };
+        let total: u64 = bins.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a thousandth of the voxels, to the nearest"
+        )]
+        let tail = (total as f64 * RANGE_TAIL) as u64;
+        let mut passed = 0;
+        let low = bins.iter().position(|count| {
+            passed += count;
+            passed > tail
+        })?;
+        passed = 0;
+        let high = bins.iter().rposition(|count| {
+            passed += count;
+            passed > tail
+        })?;
+        // A bin of whole numbers is one value; a bin of a range has two edges.
+        let last = if matches!(self, Self::Values { .. }) { high } else { high + 1 };
+        #[expect(clippy::cast_precision_loss, reason = "at most 65535")]
+        let value = |bin: usize| origin + bin as f64 * width;
+        Some((value(low), value(last)))
+    }
+}
+
+/// Calls `each` with every finite voxel of a row of 4-byte numbers.
+fn each_number(row: &[u8], target: TargetType, mut each: impl FnMut(f64)) {
+    let voxels = row.as_chunks::<4>().0;
+    if target == TargetType::U32 {
+        voxels.iter().for_each(|voxel| each(f64::from(u32::from_le_bytes(*voxel))));
+    } else {
+        let values = voxels.iter().map(|voxel| f32::from_le_bytes(*voxel));
+        values.filter(|value| value.is_finite()).for_each(|value| each(f64::from(value)));
+    }
+}
+
+/// Bin of a value `above` the minimum in a range of `width`.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a fraction of the number of bins, clamped to it"
+)]
+fn bin_of(above: f64, width: f64) -> usize {
+    if width > 0.0 { ((above / width * RANGE_BINS as f64) as usize).min(RANGE_BINS - 1) } else { 0 }
+}
+
+/// Scales counts so that they sum to `voxels`. Bins without a count stay empty; what rounding leaves
+/// goes to the bins with the largest fractions.
+fn scale(bins: &[u64], voxels: u64) -> Option<Vec<u64>> {
+    let total: u64 = bins.iter().sum();
+    if total == 0 {
+        return None;
+    }
+    if total == voxels {
+        return Some(bins.to_vec());
+    }
+    let product = |count: u64| u128::from(count) * u128::from(voxels);
+    let mut scaled: Vec<u64> = bins
+        .iter()
+        .map(|&count| u64::try_from(product(count) / u128::from(total)).unwrap_or(u64::MAX))
+        .collect();
+    let mut rest = voxels - scaled.iter().sum::<u64>();
+    let mut order: Vec<usize> = (0..bins.len()).filter(|&bin| bins[bin] > 0).collect();
+    order.sort_by_key(|&bin| std::cmp::Reverse(product(bins[bin]) % u128::from(total)));
+    for bin in order.into_iter().cycle() {
+        if rest == 0 {
+            break;
+        }
+        scaled[bin] += 1;
+        rest -= 1;
+    }
+    Some(scaled)
+}
+
+/// Bin `i` of `n` goes to bin `i * m / n` of `m` (`ImarisWriter` `bpHistogram.cxx`).
+fn resample(bins: &[u64], m: usize) -> Vec<u64> {
+    let mut out = vec![0; m];
+    for (i, count) in bins.iter().enumerate() {
+        out[i * m / bins.len()] += count;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn scaled_bins_sum_to_the_voxels(bins in prop::collection::vec(0_u64..1000, 1..300), voxels in 1_u64..1 << 50) {
+            match scale(&bins, voxels) {
+                None => prop_assert!(bins.iter().all(|&count| count == 0)),
+                Some(scaled) => {
+                    prop_assert_eq!(scaled.iter().sum::<u64>(), voxels);
+                    for (count, scaled) in bins.iter().zip(scaled) {
+                        prop_assert!(*count > 0 || scaled == 0);
+                    }
+                }
+            }
+        }
+    }
+
+    fn counted<const B: usize>(target: TargetType, voxels: &[[u8; B]]) -> Counts {
+        let row = voxels.concat();
+        let mut counts = Counts::new(target);
+        counts.widen(&row, target);
+        counts.fix_range();
+        counts.add(&row, target);
+        counts
+    }
+
+    #[test]
+    fn bins_of_the_maker() {
+        // ImarisWriter: at least 257 bins, all of them kept up to 1024.
+        let mut voxels = vec![7_u16.to_le_bytes(); 12];
+        let low = counted(TargetType::U16, &voxels).histograms(None).expect("counted");
+        let fine = low.histogram_1024.expect("16 bit");
+        assert_eq!((fine.bins.len(), fine.min, fine.max), (257, 0.0, 256.0));
+        assert_eq!(low.histogram.bins.len(), 256);
+        voxels.push(5000_u16.to_le_bytes());
+        let high = counted(TargetType::U16, &voxels).histograms(None).expect("counted");
+        let fine = high.histogram_1024.expect("16 bit");
+        assert_eq!((fine.bins.len(), fine.max), (1024, 5000.0));
+        assert_eq!(fine.bins[7 * 1024 / 5001], 12);
+        let full = counted(TargetType::U8, &[[3], [255], [3]]).histograms(None).expect("counted");
+        assert_eq!(full.histogram_1024, None);
+        assert_eq!((full.histogram.bins[3], full.histogram.bins[255]), (2, 1));
+    }
+
+    #[test]
+    fn signed_values_start_at_the_smallest() {
+        let voxels = [-300_i16, -300, 5].map(i16::to_le_bytes);
+        let counts = counted(TargetType::I16, &voxels);
+        assert_eq!(counts.display_range(), Some((-300.0, 5.0)));
+        let fine = counts.histograms(None).and_then(|found| found.histogram_1024);
+        let fine = fine.expect("16 bit");
+        assert_eq!((fine.bins.len(), fine.min, fine.max), (306, -300.0, 5.0));
+        assert_eq!((fine.bins[0], fine.bins[305]), (2, 1));
+        let top = counted(TargetType::I16, &[i16::MAX.to_le_bytes()]);
+        let fine = top.histograms(None).and_then(|found| found.histogram_1024).expect("16 bit");
+        assert_eq!((fine.bins.len(), fine.max, fine.bins[256]), (257, 32_767.0, 1));
+    }
+
+    #[test]
+    fn ranges_leave_out_what_is_not_finite() {
+        let voxels = [f32::NAN, -1.0, 3.0, f32::INFINITY, 3.0, f32::NEG_INFINITY];
+        let counts = counted(TargetType::F32, &voxels.map(f32::to_le_bytes));
+        let found = counts.histograms(None).expect("counted");
+        assert_eq!((found.histogram.min, found.histogram.max), (-1.0, 3.0));
+        assert_eq!((found.histogram.bins[0], found.histogram.bins[255]), (1, 2));
+        let none = counted(TargetType::F32, &[f32::NAN.to_le_bytes()]);
+        assert_eq!((none.histograms(None), none.histograms(Some(9))), (None, None));
+        let large = counted(TargetType::U32, &[u32::MAX.to_le_bytes(), 0_u32.to_le_bytes()]);
+        let found = large.histograms(None).expect("counted").histogram;
+        assert_eq!((found.min, found.max), (0.0, f64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn tails_are_outside_the_display_range() {
+        let mut bins = vec![0; 256];
+        bins[3] = 1;
+        bins[100] = 5000;
+        bins[120] = 5000;
+        bins[250] = 2;
+        assert_eq!(Counts::Values { first: 0, bins }.display_range(), Some((100.0, 120.0)));
+        assert_eq!(Counts::new(TargetType::F32).display_range(), None);
+    }
+}

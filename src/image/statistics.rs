@@ -1,0 +1,417 @@
+//! What the metadata says about voxels: histograms, display ranges, thumbnail.
+//!
+//! Two ways. **Exact**: every voxel of every level is read, in one pass (two where ranges of floats have to
+//! be known first), and the result is what the formula gives over whole arrays. Small images are always
+//! measured so. **Fast**: one stored level is counted, the finest within a budget of voxels, so that
+//! large images open at once; where even the coarsest is too large, bricks are sampled evenly up to a
+//! second budget. The counts are scaled so that the bins of each level sum to its voxel count.
+//!
+//! Voxels that cannot be decoded are left out, and the result is then not kept; padding is never
+//! counted.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+
+use crate::ims::{ChannelHistograms, PixelMetadata};
+use crate::source::image::ImageSource;
+use crate::source::{SourceError, TargetType};
+
+use super::ImageError;
+use super::bricks::Image;
+use super::build::{Visitor, visit_all};
+use super::engine::{Engine, Keep};
+use super::frame::{BrickFrame, BrickId};
+use super::histogram::Counts;
+use super::plan::ImagePlan;
+use super::thumbnail::{self, Projection};
+
+/// How the statistics of large images are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Statistics {
+    /// From a level, or a sample, that is small enough to open at once.
+    #[default]
+    Fast,
+    /// From all voxels.
+    Exact,
+}
+
+/// Voxels of level 0, over all time points and channels, up to which an image is measured exactly: a
+/// tenth of a second.
+const SMALL_IMAGE_VOXELS: u64 = 16 << 20;
+
+/// Voxels counted per image where a level is counted whole. The level found has between an eighth of
+/// these and all of them, so they must be few beside the fixed cost of opening: at 200 MB/s of
+/// decoding this is 20 ms.
+const LEVEL_BUDGET: u64 = 2 << 20;
+
+/// Voxels sampled per image where no level is small enough. Always all of them: 80 ms.
+const SAMPLE_BUDGET: u64 = 8 << 20;
+
+/// Voxels counted per time point and channel even if there are very many of them.
+const VOXEL_FLOOR: u64 = 64 << 10;
+
+/// Voxels decoded per image at most. Long series whose bricks are large beside the budgets above
+/// are measured at evenly spaced time points, and those between take over the last one's counts.
+const SERIES_BUDGET: u64 = 64 << 20;
+
+/// Voxels read for the thumbnail alone.
+const THUMBNAIL_BUDGET: u64 = 4 << 20;
+
+/// Memory for the counts of the datasets that are counted at a time.
+const COUNTS_BYTES: u64 = 16 << 20;
+
+/// The result, and whether it may be kept on disk: chunks that were absent may come, chunks that
+/// could not be decoded may be mended, and neither is to leave a mark.
+pub(super) struct Measured {
+    pub(super) metadata: PixelMetadata,
+    pub(super) keep: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads voxels and computes the pixel-dependent metadata.
+///
+/// # Errors
+/// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
+pub(super) fn measure(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured, ImageError> {
+    let plan = &image.plan;
+    let voxels = plan.levels[0].voxels().saturating_mul(plan.datasets());
+    let statistics = engine.images().statistics;
+    if statistics == Statistics::Exact || voxels <= SMALL_IMAGE_VOXELS {
+        measure_exactly(image, engine)
+    } else {
+        Sampler::new(image, engine).measure()
+    }
+}
+
+/// The display ranges, from what was measured of each channel.
+fn color_ranges(image: &Image, measured: &[Option<(f64, f64)>]) -> Vec<(f64, f64)> {
+    let ranges = measured.iter().enumerate();
+    ranges.map(|(channel, range)| display_range(image, channel, *range)).collect()
+}
+
+/// The window of the metadata if it is usable, else what was measured, else the range of the type.
+fn display_range(image: &Image, channel: usize, measured: Option<(f64, f64)>) -> (f64, f64) {
+    let source: &ImageSource = &image.source;
+    let integer = source.source_type().is_integer();
+    // Windows of 0..1 on integers are what writers put when they know nothing.
+    let window = source
+        .channels
+        .get(channel)
+        .and_then(|channel| channel.window)
+        .filter(|(_, end)| !(integer && *end <= 1.0))
+        .map(|(low, high)| (low + image.plan.shift, high + image.plan.shift));
+    let (low, high) = window.or(measured).unwrap_or(match image.plan.target {
+        TargetType::U8 => (0.0, 255.0),
+        TargetType::U16 => (0.0, 65_535.0),
+        TargetType::I16 => (-32_768.0, 32_767.0),
+        TargetType::U32 => (0.0, f64::from(u32::MAX)),
+        TargetType::F32 => (0.0, 1.0),
+    });
+    if high > low { (low, high) } else { (low, low + 1.0) }
+}
+
+fn widen(range: &mut Option<(f64, f64)>, counts: &Counts) {
+    if let Some((low, high)) = counts.display_range() {
+        let known = range.get_or_insert((low, high));
+        *known = (known.0.min(low), known.1.max(high));
+    }
+}
+
+// --- exact ---
+
+/// Counts the bricks of some datasets as they come.
+struct Counter {
+    image: Arc<Image>,
+    first_dataset: u64,
+    /// By dataset, then by level.
+    counts: Vec<Mutex<Counts>>,
+    /// Only the range is looked for.
+    only_range: bool,
+    projection: Arc<Mutex<Projection>>,
+    findings: Arc<Findings>,
+}
+
+/// What befell the passes.
+#[derive(Default)]
+struct Findings {
+    damaged: AtomicBool,
+    incomplete: AtomicBool,
+}
+
+impl Visitor for Counter {
+    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]) {
+        let plan = &self.image.plan;
+        let at = (brick.dataset - self.first_dataset) * plan.levels.len() as u64;
+        let at = usize::try_from(at).unwrap_or(usize::MAX) + brick.level;
+        {
+            let mut counts = lock(&self.counts[at]);
+            frame.each_row(bytes, &mut |_, row| {
+                if self.only_range {
+                    counts.widen(row, plan.target);
+                } else {
+                    counts.add(row, plan.target);
+                }
+            });
+        }
+        let (time, channel) = plan.time_and_channel(brick.dataset);
+        let mut projection = lock(&self.projection);
+        if time == 0 && brick.level == projection.level && !self.only_range {
+            let channel = usize::try_from(channel).unwrap_or(usize::MAX);
+            frame.each_row(bytes, &mut |start, row| projection.add(channel, start, row));
+        }
+    }
+
+    fn miss(&self, _brick: BrickId) {
+        self.findings.damaged.store(true, Ordering::Relaxed);
+    }
+
+    fn incomplete(&self) {
+        self.findings.incomplete.store(true, Ordering::Relaxed);
+    }
+}
+
+fn measure_exactly(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured, ImageError> {
+    let plan = &image.plan;
+    let channels = plan.ims.channels.len();
+    let level = thumbnail::level_for(plan);
+    let projection = Arc::new(Mutex::new(Projection::new(plan, level)));
+    let findings = Arc::new(Findings::default());
+    let mut metadata = PixelMetadata::default();
+    let mut ranges = vec![None; channels];
+    let per_dataset = Counts::bytes(plan.target).saturating_mul(plan.levels.len() as u64);
+    let batch = (COUNTS_BYTES / per_dataset).max(1);
+    let mut first = 0;
+    while first < plan.datasets() {
+        let datasets = first..plan.datasets().min(first + batch);
+        first = datasets.end;
+        let counts = count(image, engine, &datasets, &projection, &findings)?;
+        for (dataset, counts) in datasets.zip(counts.chunks(plan.levels.len())) {
+            let (time, channel) = plan.time_and_channel(dataset);
+            let channel = usize::try_from(channel).unwrap_or(usize::MAX);
+            widen(&mut ranges[channel], &counts[0]);
+            for (level, counts) in counts.iter().enumerate() {
+                if let Some(histograms) = counts.histograms(None) {
+                    metadata.histograms.insert((level, time, channel), Arc::new(histograms));
+                }
+            }
+        }
+    }
+    metadata.color_ranges = color_ranges(image, &ranges);
+    let damaged = findings.damaged.load(Ordering::Relaxed);
+    if !damaged {
+        metadata.thumbnail = Some(lock(&projection).render(plan, &metadata.color_ranges));
+    }
+    let incomplete = findings.incomplete.load(Ordering::Relaxed);
+    // Asked for, it is kept under the identity that changes when chunks come.
+    let follows_source = engine.images().statistics == Statistics::Exact && image.derived_id().1;
+    Ok(Measured { metadata, keep: !damaged && (follows_source || !incomplete) })
+}
+
+/// Counts some datasets: by dataset, then by level.
+fn count(
+    image: &Arc<Image>,
+    engine: &Arc<Engine>,
+    datasets: &Range<u64>,
+    projection: &Arc<Mutex<Projection>>,
+    findings: &Arc<Findings>,
+) -> Result<Vec<Counts>, ImageError> {
+    let target = image.plan.target;
+    let cells = (datasets.end - datasets.start) * image.plan.levels.len() as u64;
+    let mut counts: Vec<Counts> = (0..cells).map(|_| Counts::new(target)).collect();
+    let stages: &[bool] = if Counts::needs_range(target) { &[true, false] } else { &[false] };
+    for &only_range in stages {
+        let counter = Arc::new(Counter {
+            image: image.clone(),
+            first_dataset: datasets.start,
+            counts: counts.into_iter().map(Mutex::new).collect(),
+            only_range,
+            projection: projection.clone(),
+            findings: findings.clone(),
+        });
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let done = move |result| {
+            // The receiver waits below.
+            let _ = sender.send(result);
+        };
+        visit_all(image, engine, datasets.clone(), counter.clone(), Box::new(done));
+        receiver.recv().unwrap_or(Err(ImageError::Abandoned))?;
+        // Copied: a task that has handed in its last brick may still hold the counter.
+        counts = counter.counts.iter().map(|counts| lock(counts).clone()).collect();
+        if only_range {
+            counts.iter_mut().for_each(Counts::fix_range);
+        }
+    }
+    Ok(counts)
+}
+
+// --- fast ---
+
+/// Measures a level, or a part of one.
+struct Sampler<'a> {
+    image: &'a Image,
+    engine: &'a Engine,
+    level: usize,
+    /// Linear numbers of the bricks.
+    bricks: Vec<u64>,
+    /// The level is counted whole.
+    complete: bool,
+    keep: bool,
+    damaged: bool,
+}
+
+impl<'a> Sampler<'a> {
+    fn new(image: &'a Image, engine: &'a Engine) -> Self {
+        let plan = &image.plan;
+        let share = |budget: u64| (budget / plan.datasets()).max(VOXEL_FLOOR);
+        let stored = || (0..plan.levels.len()).filter(|&level| image.stored(level).is_some());
+        let within = stored().find(|&level| plan.levels[level].voxels() <= share(LEVEL_BUDGET));
+        // Level 0 is always stored.
+        let level = within.or(stored().last()).unwrap_or(0);
+        let bricks: u64 = plan.layout.levels()[level].bricks.bricks().iter().product();
+        let chosen = if within.is_some() {
+            (0..bricks).collect()
+        } else {
+            let per_brick = (plan.levels[level].voxels() / bricks).max(1);
+            let wanted = (share(SAMPLE_BUDGET) / per_brick).clamp(1, bricks);
+            // The middle of each of `wanted` equal runs of bricks.
+            let at = |i: u64| u128::from(2 * i + 1) * u128::from(bricks) / u128::from(2 * wanted);
+            (0..wanted).filter_map(|i| u64::try_from(at(i)).ok()).collect()
+        };
+        let complete = within.is_some();
+        Self { image, engine, level, bricks: chosen, complete, keep: true, damaged: false }
+    }
+
+    fn measure(mut self) -> Result<Measured, ImageError> {
+        let plan = &self.image.plan;
+        let channels = plan.ims.channels.len();
+        let mut metadata = PixelMetadata::default();
+        let mut ranges = vec![None; channels];
+        let mut projection = self.thumbnail_level().map(|level| Projection::new(plan, level));
+        let stride = self.time_stride(plan);
+        // Per channel, the histograms of each level at the time point measured last.
+        let mut recent: Vec<Vec<Option<Arc<ChannelHistograms>>>> = vec![Vec::new(); channels];
+        for time in 0..plan.ims.time_points {
+            for (channel, range) in ranges.iter_mut().enumerate() {
+                if time % stride == 0 {
+                    let dataset = time * channels as u64 + channel as u64;
+                    let shared = projection
+                        .as_mut()
+                        .filter(|projection| time == 0 && projection.level == self.level);
+                    let counts = self.count(dataset, channel, shared)?;
+                    widen(range, &counts);
+                    let of_level = |level: &super::plan::PlannedLevel| {
+                        counts.histograms(Some(level.voxels())).map(Arc::new)
+                    };
+                    recent[channel] = plan.levels.iter().map(of_level).collect();
+                }
+                for (level, histograms) in recent[channel].iter().enumerate() {
+                    if let Some(histograms) = histograms {
+                        metadata.histograms.insert((level, time, channel), histograms.clone());
+                    }
+                }
+            }
+        }
+        metadata.color_ranges = color_ranges(self.image, &ranges);
+        if let Some(projection) = &mut projection {
+            if projection.level != self.level {
+                self.project(projection)?;
+            }
+            if !self.damaged {
+                metadata.thumbnail = Some(projection.render(plan, &metadata.color_ranges));
+            }
+        }
+        Ok(Measured { metadata, keep: self.keep })
+    }
+
+    /// The level of the thumbnail: the one that the maker would take, else the finest that is small
+    /// enough; `None` where none is.
+    fn thumbnail_level(&self) -> Option<usize> {
+        let plan = &self.image.plan;
+        let channels = plan.ims.channels.len() as u64;
+        let wanted = thumbnail::level_for(plan);
+        (wanted..plan.levels.len()).find(|&level| {
+            let is_read = level == self.level && self.complete;
+            let is_small = plan.levels[level].voxels().saturating_mul(channels) <= THUMBNAIL_BUDGET;
+            self.image.stored(level).is_some() && (is_read || is_small)
+        })
+    }
+
+    /// Distance between the time points that are measured.
+    fn time_stride(&self, plan: &ImagePlan) -> u64 {
+        let bricks: u64 = plan.layout.levels()[self.level].bricks.bricks().iter().product();
+        let per_brick = (plan.levels[self.level].voxels() / bricks).max(1);
+        let per_dataset = per_brick.saturating_mul(self.bricks.len() as u64);
+        let affordable = (SERIES_BUDGET / per_dataset).max(1);
+        plan.datasets().div_ceil(affordable).min(plan.ims.time_points)
+    }
+
+    /// Counts one dataset; `projection` receives the voxels as well.
+    fn count(
+        &mut self,
+        dataset: u64,
+        channel: usize,
+        mut projection: Option<&mut Projection>,
+    ) -> Result<Counts, ImageError> {
+        let target = self.image.plan.target;
+        let mut counts = Counts::new(target);
+        let bricks = std::mem::take(&mut self.bricks);
+        if Counts::needs_range(target) {
+            self.each_row(dataset, self.level, &bricks, &mut |_, row| counts.widen(row, target))?;
+            counts.fix_range();
+        }
+        self.each_row(dataset, self.level, &bricks, &mut |start, row| {
+            counts.add(row, target);
+            if let Some(projection) = &mut projection {
+                projection.add(channel, start, row);
+            }
+        })?;
+        self.bricks = bricks;
+        Ok(counts)
+    }
+
+    /// Reads the first time point for the thumbnail alone.
+    fn project(&mut self, projection: &mut Projection) -> Result<(), ImageError> {
+        let plan = &self.image.plan;
+        let bricks = plan.layout.levels()[projection.level].bricks.bricks();
+        let bricks: Vec<u64> = (0..bricks.iter().product()).collect();
+        for channel in 0..plan.ims.channels.len() {
+            let level = projection.level;
+            self.each_row(channel as u64, level, &bricks, &mut |start, row| {
+                projection.add(channel, start, row);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Visits every row of voxels of some bricks: its first voxel (z, y, x), and its bytes.
+    fn each_row(
+        &mut self,
+        dataset: u64,
+        level: usize,
+        bricks: &[u64],
+        visit: &mut dyn FnMut([u64; 3], &[u8]),
+    ) -> Result<(), ImageError> {
+        for &brick in bricks {
+            let brick = BrickId { level, dataset, brick };
+            match self.image.produce(self.engine, brick) {
+                Ok(produced) => {
+                    self.keep &= produced.keep == Keep::OnDisk;
+                    BrickFrame::new(&self.image.plan, brick).each_row(&produced.bytes, visit);
+                }
+                Err(ImageError::Source(error)) => match &*error {
+                    SourceError::Chunk { .. } | SourceError::Io { .. } => {
+                        self.damaged = true;
+                        self.keep = false;
+                    }
+                    _ => return Err(ImageError::Source(error)),
+                },
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+}

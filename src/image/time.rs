@@ -1,0 +1,97 @@
+//! Time stamps of time points.
+
+/// Time of the first time point where the store does not tell: 2000-01-01, in milliseconds since
+/// 1970-01-01. Readers parse the stamps, so they cannot be left empty.
+const DEFAULT_START_MS: i64 = 946_684_800_000;
+
+/// Starting times taken at their word: the 20th to the 22nd century. The stamps of any series then
+/// stay within the calendar, which ends in 9999.
+const START_RANGE_MS: std::ops::Range<i64> = -2_208_988_800_000..7_258_118_400_000;
+
+/// Longest series, in seconds, that stays within the calendar.
+const LONGEST_SERIES_S: f64 = 200e9;
+
+/// One stamp per time point, strictly increasing at a resolution of a millisecond. `start_ms` is the
+/// time of the first, in milliseconds since 1970-01-01.
+pub(super) fn time_stamps(
+    start_ms: Option<i64>,
+    step_s: Option<f64>,
+    time_points: u64,
+) -> Vec<String> {
+    let start_ms = start_ms.filter(|ms| START_RANGE_MS.contains(ms)).unwrap_or(DEFAULT_START_MS);
+    #[expect(clippy::cast_precision_loss, reason = "time points are far below 2^53")]
+    let longest = LONGEST_SERIES_S / time_points.max(1) as f64;
+    let step = step_s.unwrap_or(1.0).clamp(0.001, longest);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "clamped to the calendar"
+    )]
+    let after_ms = |t: u64| (t as f64 * step * 1000.0).round() as i64;
+    (0..time_points).map(|t| time_stamp(start_ms + after_ms(t))).collect()
+}
+
+/// `YYYY-MM-DD HH:MM:SS`, with `.mmm` behind where the milliseconds are not 0, as the maker's writer
+/// puts it (`ImarisWriter` `bpImsUtils.cxx`); `ms` after 1970-01-01.
+fn time_stamp(ms: i64) -> String {
+    let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+    if ms % 1000 != 0 {
+        text.push_str(&format!(".{:03}", ms % 1000));
+    }
+    text
+}
+
+/// Gregorian date some days after 1970-01-01.
+fn date(mut days: i64) -> (i64, u32, i64) {
+    const DAYS_IN_400_YEARS: i64 = 146_097;
+    let mut year = 1970 + days.div_euclid(DAYS_IN_400_YEARS) * 400;
+    days = days.rem_euclid(DAYS_IN_400_YEARS);
+    let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    while days >= 365 + i64::from(is_leap(year)) {
+        days -= 365 + i64::from(is_leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + i64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_increase_and_roll_over() {
+        let at = |seconds: f64| time_stamps(None, Some(seconds), 2).remove(1);
+        assert_eq!(time_stamps(None, None, 1), ["2000-01-01 00:00:00"]);
+        assert_eq!(at(2.5), "2000-01-01 00:00:02.500");
+        assert_eq!(at(86_400.0 * 59.0), "2000-02-29 00:00:00");
+        assert_eq!(at(86_400.0 * 366.0), "2001-01-01 00:00:00");
+        for step in [None, Some(1e-9), Some(0.0014), Some(30.0), Some(1e30)] {
+            for start in [None, Some(0), Some(1_641_025_800_000), Some(i64::MAX)] {
+                let stamps = time_stamps(start, step, 500);
+                assert!(stamps.is_sorted_by(|a, b| a < b), "{step:?} {:?}", &stamps[498..]);
+                assert!(stamps.iter().all(|stamp| [19, 23].contains(&stamp.len())));
+            }
+        }
+    }
+
+    #[test]
+    fn stamps_of_the_makers_file() {
+        // u16_c3_t4_1lev_gzip2.ims: from 2022-01-01 08:30:00 on, every 2.5 s.
+        let stamps = time_stamps(Some(1_641_025_800_000), Some(2.5), 3);
+        assert_eq!(
+            stamps,
+            ["2022-01-01 08:30:00", "2022-01-01 08:30:02.500", "2022-01-01 08:30:05"]
+        );
+    }
+}
