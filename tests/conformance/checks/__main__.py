@@ -1,0 +1,187 @@
+"""Runs every reader on every file and prints what is wrong.
+
+The last line counts pairs of a reader and a file."""
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from . import section4, stores, truth
+from .compare import Limitation, differences
+from .image import Image
+from .readers import (
+    BioFormats,
+    Reader,
+    read_h5dump,
+    read_h5py,
+    read_imaris_ims_file_reader,
+    read_imaris_ims_zarr,
+    read_pyfive,
+)
+
+FEWEST = 30
+"""So many corpus images at least must be there, so that an empty list does not pass."""
+
+MOST = 5
+"""Messages of one reader about one file that are printed."""
+
+
+@dataclass
+class Tally:
+    """Counts, and prints what is not simply right."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def result(self, what: str, faults: list[str]) -> None:
+        if not faults:
+            self.passed += 1
+            return
+        self.failed += 1
+        more = len(faults) - MOST
+        rest = f"; and {more} more" if more > 0 else ""
+        text = " ".join("; ".join(faults[:MOST]).split())
+        print(f"FAIL {what}: {text}{rest}", flush=True)
+
+    def skip(self, what: str, reason: str) -> None:
+        self.skipped += 1
+        print(f"SKIPPED {what}: {reason}", flush=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file and a function from what libhdf5 reads to what every reader must see."""
+
+    file: str
+    wanted: Callable[[Image], Image]
+
+
+def reference_cases(files: dict[tuple[str, str, int], str], tally: Tally) -> Iterator[Case]:
+    """The images of the maker's writer."""
+    may_miss = os.environ.get("ALLOW_MISSING_LEVELS") == "1"
+    for reference in stores.REFERENCES:
+        file = files.get((f"reference/{reference.name}.ome.zarr", "", 0))
+        if file is None:
+            tally.result(reference.name, ["not listed"])
+            continue
+        image = stores.expected(reference)
+
+        def wanted(read: Image, image: Image = image) -> Image:
+            return replace(image, levels=image.levels[: len(read.levels)]) if may_miss else image
+
+        yield Case(file, wanted)
+
+
+def corpus_cases(
+    manifest: Path, files: dict[tuple[str, str, int], str], refused: dict[str, str], tally: Tally
+) -> Iterator[Case]:
+    """The good stores of the corpus."""
+    listed = 0
+    for store in json.loads(manifest.read_text())["stores"]:
+        for facts in store["images"]:
+            group = facts["levels"][0]["path"] if facts["source"] == "array" else facts["path"]
+            file = files.get((store["path"], group, facts.get("multiscale_index") or 0))
+            if file:
+                listed += 1
+                yield Case(file, partial(truth.expected, facts))
+                continue
+            place = f"{store['path']}/{group}".rstrip("/")
+            reason = refused.get(place) or refused.get(store["path"])
+            if reason:
+                tally.skip(place, reason)
+            else:
+                tally.result(place, ["neither listed nor skipped with a reason"])
+    tally.result("corpus", [] if listed >= FEWEST else [f"only {listed} images are listed"])
+
+
+def see(reader: Reader, path: Path) -> Image | Exception:
+    """What a reader says of a file; any exception is its answer, too."""
+    with redirect_stdout(StringIO()):  # one of them prints what it opens and closes
+        try:
+            return reader(path)
+        except Exception as error:  # whatever a reader may raise
+            return error.with_traceback(None)
+
+
+def check(
+    case: Case, path: Path, readers: dict[str, Reader], tally: Tally, unchecked: Counter[Limitation]
+) -> None:
+    """One file with every reader."""
+    answers = {name: see(reader, path) for name, reader in readers.items()}
+    read = answers["h5py"]
+    for name, seen in answers.items():
+        if isinstance(seen, Exception):
+            faults = [f"{type(seen).__name__}: {seen}"]
+        elif isinstance(read, Exception):
+            faults = ["nothing to compare with, as libhdf5 cannot read it"]
+        else:
+            faults = list(differences(name, seen, case.wanted(read), unchecked))
+            faults += truth.broken_steps(seen)
+        tally.result(f"{case.file}: {name}", faults)
+    try:
+        faults = list(section4.faults(path))
+    except Exception as error:  # whatever libhdf5 may raise
+        faults = [f"{type(error).__name__}: {error}"]
+    tally.result(f"{case.file}: section 4", faults)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mount", type=Path, required=True)
+    parser.add_argument(
+        "--list", type=Path, required=True, help="what `zarrims-mount --list --json` printed"
+    )
+    parser.add_argument("--manifest", type=Path, required=True, help="of the corpus; may be absent")
+    parser.add_argument(
+        "--class-path", required=True, help="where Java finds BioFormats.class and Bio-Formats"
+    )
+    options = parser.parse_args()
+
+    rows: list[dict[str, Any]] = [
+        json.loads(line) for line in options.list.read_text().splitlines()
+    ]
+    files = {(r["store"], r["image"], r["multiscale"]): r["file"] for r in rows if "file" in r}
+    refused = {r["skipped"]: r["reason"] for r in rows if "skipped" in r}
+    tally = Tally()
+    unchecked: Counter[Limitation] = Counter()
+
+    cases = list(reference_cases(files, tally))
+    if options.manifest.exists():
+        cases += corpus_cases(options.manifest, files, refused, tally)
+    else:
+        tally.skip("corpus", f"no {options.manifest}")
+
+    with BioFormats(options.class_path) as read_bioformats:
+        readers: list[tuple[str, Reader]] = [
+            ("h5py", read_h5py),
+            ("Bio-Formats", read_bioformats),
+            ("imaris_ims_file_reader", read_imaris_ims_file_reader),
+            ("imaris_ims_zarr", read_imaris_ims_zarr),
+            ("pyfive", read_pyfive),
+            ("h5dump", read_h5dump),
+        ]
+        for case in cases:
+            check(case, options.mount / case.file, dict(readers), tally, unchecked)
+            # Another reader is the first to ask for the next file.
+            readers.append(readers.pop(0))
+
+    for limitation, times in unchecked.items():
+        what = f"{limitation.reader}, {limitation.what}"
+        print(f"not checked, {times} times: {what}: {limitation.reason}")
+    print(f"{len(cases)} files, {len(readers)} readers and the rules for text")
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

