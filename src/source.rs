@@ -10,17 +10,20 @@
 //!   verified. A chunk that is absent is the fill value; a chunk that exists but cannot be decoded
 //!   is an error, never the fill value.
 //!
-//! [`discover`] walks a folder, [`ome`] reads the image metadata, [`image`] puts both together as an
+//! [`discover`] walks a folder, [`ome`] reads the image metadata, [`facts`] and [`ome_xml`] what else is
+//! worth keeping, [`image`] puts both together as an
 //! [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the channels.
 
 mod array;
 mod codec;
 mod convert;
 pub mod discover;
+mod facts;
 pub mod image;
 mod json;
 mod metadata;
 mod ome;
+mod ome_xml;
 pub mod root;
 mod units;
 

@@ -1,7 +1,7 @@
 //! The plan of a virtual file: everything that follows from a store's metadata alone.
 
 use crate::ims::{
-    ChunkIndex, ImsChannel, ImsFile, ImsLevel, ImsSection, VoxelType, metadata_capacity,
+    ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, ImsSection, VoxelType, metadata_capacity,
 };
 use crate::source::image::{ImageSource, Role};
 use crate::source::{SourceType, TargetType};
@@ -109,7 +109,7 @@ impl ImagePlan {
         let [z, y, x] = planned[0].size;
         let (extent_min_um, extent_max_um) = extents(source, options, [x, y, z]);
         let stamps = time_stamps(source.acquired_ms, source.time_step_s, time_points);
-        let ims = ImsFile {
+        let mut ims = ImsFile {
             voxel_type: match target {
                 TargetType::U8 => VoxelType::U8,
                 TargetType::U16 => VoxelType::U16,
@@ -134,6 +134,10 @@ impl ImagePlan {
                 .map(|(name, entries)| ImsSection { name: name.clone(), entries: entries.clone() })
                 .collect(),
         };
+        // Foreign text whose names clash must not cost the file.
+        if matches!(ims.validate(), Err(ImsError::Name { .. })) {
+            ims.sections.clear();
+        }
         let layout = time_points
             .checked_mul(channels)
             .and_then(|datasets| FileLayout::new(metadata_capacity(&ims), datasets, grids))

@@ -227,8 +227,8 @@ mod tests {
             plan(&four_times, Pyramid::Imaris, 200_000),
             [
                 level(Stored(0), [40, 400, 400]),
-                level(Computed, [20, 200, 200]),
-                level(Computed, [10, 100, 100]),
+                level(Computed, [40, 200, 200]),
+                level(Computed, [20, 100, 100]),
             ]
         );
         // zarrnii: 4x in y and x, nothing in z, scales as true ratios.

@@ -4,7 +4,7 @@
 //! know an attribute the other does not.
 
 use super::describe::{ImsChannel, ImsFile, ImsLevel, MAX_ATTRIBUTE_BYTES};
-use super::text::{decimals_3, decimals_9, encode_name, value_bytes};
+use super::text::{self, decimals_3, encode_name, value_bytes};
 
 /// Bins of `Histogram` (Imaris5FileFormat.pdf 3.1).
 pub(super) const HISTOGRAM_BINS: usize = 256;
@@ -116,8 +116,9 @@ fn image_group(file: &ImsFile) -> InfoGroup {
     for (axis, (name, side)) in ["X", "Y", "Z"].into_iter().zip(size.into_iter().rev()).enumerate()
     {
         entries.push((name.to_owned(), side.to_string()));
-        entries.push((format!("ExtMin{axis}"), decimals_9(file.extent_min_um[axis])));
-        entries.push((format!("ExtMax{axis}"), decimals_9(file.extent_max_um[axis])));
+        let [min, max] = text::extent(file.extent_min_um[axis], file.extent_max_um[axis]);
+        entries.push((format!("ExtMin{axis}"), min));
+        entries.push((format!("ExtMax{axis}"), max));
         entries.push((format!("ResampleDimension{name}"), "true".to_owned()));
     }
     for (key, value) in [
@@ -135,7 +136,7 @@ fn image_group(file: &ImsFile) -> InfoGroup {
 /// Source: `ImarisWriter` `bpWriterHDF5.cxx`.
 fn channel_group(c: usize, channel: &ImsChannel, (black, full): (f64, f64)) -> InfoGroup {
     let color = channel.color.map(|part| decimals_3(f64::from(part))).join(" ");
-    let range = format!("{} {}", decimals_3(black), decimals_3(full));
+    let range = text::range(black, full).join(" ");
     let fixed = [
         ("Name", channel.name.as_str()),
         ("Description", &channel.description),

@@ -126,8 +126,9 @@ fn write_channel(
     }
     for ([min, max], histogram) in schema::RANGE_ATTRIBUTES.into_iter().zip(histograms) {
         if let Some(histogram) = histogram {
-            for (name, value) in [(min, histogram.min), (max, histogram.max)] {
-                group.write_attribute(name, Element::Text, text::decimals_3(value).as_bytes())?;
+            let range = text::range(histogram.min, histogram.max);
+            for (name, value) in [min, max].into_iter().zip(range) {
+                group.write_attribute(name, Element::Text, value.as_bytes())?;
             }
         }
     }

@@ -1,8 +1,11 @@
 //! How numbers and names become the text of an Imaris file.
 
-/// Longest text [`decimals_3`] gives: a sign, the 39 digits of the largest binary32, a point and
-/// three decimals.
+/// Longest text [`decimals_3`] and [`range`] give: a sign, the 39 digits of the largest binary32, a
+/// point and three decimals.
 pub(super) const LONGEST_DECIMALS_3: usize = 44;
+
+/// Most decimals of any number.
+const MOST_DECIMALS: usize = 18;
 
 /// A number with three decimals, as histogram and colour ranges are written (`ImarisWriter`
 /// `bpWriterHDF5.cxx`). Values outside binary32, of which every voxel type is a subset, are
@@ -14,9 +17,36 @@ pub(super) fn decimals_3(value: f64) -> String {
     if text == "-0.000" { "0.000".to_owned() } else { text }
 }
 
-/// A number with nine decimals, as image extents are written (`ImarisWriter` `bpWriterHDF5.cxx`).
-pub(super) fn decimals_9(value: f64) -> String {
-    format!("{value:.9}")
+/// The bounds of a range. The maker writes three decimals; where the range is so small that it would
+/// vanish in them, as of floats between 0 and 0.001, there are as many as three digits of it take.
+pub(super) fn range(min: f64, max: f64) -> [String; 2] {
+    let width = (max - min).abs();
+    let small = width > 0.0 && width < 1.0 && min.abs() < 1e15 && max.abs() < 1e15;
+    if !small {
+        return [decimals_3(min), decimals_3(max)];
+    }
+    let decimals = (3 + leading_zeros(width)).min(MOST_DECIMALS);
+    [min, max].map(|value| format!("{:.decimals$}", value + 0.0))
+}
+
+/// The bounds of an axis of the image. The maker writes nine decimals (`ImarisWriter`
+/// `bpWriterHDF5.cxx`); a very short axis gets more, for nine digits of its length.
+pub(super) fn extent(min: f64, max: f64) -> [String; 2] {
+    let length = (max - min).abs();
+    let zeros = if length > 0.0 && length < 1.0 { leading_zeros(length) } else { 0 };
+    let decimals = (9 + zeros).min(MOST_DECIMALS);
+    [min, max].map(|value| format!("{value:.decimals$}"))
+}
+
+/// Zeros behind the point before the first digit of a number below 1.
+fn leading_zeros(value: f64) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a binary64 has at most 324"
+    )]
+    let zeros = (-value.log10()).floor().max(0.0) as usize;
+    zeros
 }
 
 /// The name of a group or dataset that carries a free name: `%` becomes `%p`, then `/`, which
@@ -62,9 +92,24 @@ mod tests {
     }
 
     #[test]
-    fn extents_have_nine_decimals() {
-        assert_eq!(decimals_9(117.5), "117.500000000");
-        assert_eq!(decimals_9(-0.325), "-0.325000000");
+    fn extents_have_nine_decimals_and_nine_digits() {
+        assert_eq!(extent(0.0, 117.5), ["0.000000000", "117.500000000"]);
+        assert_eq!(extent(-0.325, 1.0), ["-0.325000000", "1.000000000"]);
+        assert_eq!(extent(0.0, 3.214_321_432_1e-6)[1], "0.00000321432143");
+        assert_eq!(extent(-1e300, 1e300)[1].len(), 301 + 10);
+    }
+
+    #[test]
+    fn small_ranges_keep_three_digits() {
+        assert_eq!(range(0.0, 4095.0), ["0.000", "4095.000"]);
+        assert_eq!(range(0.0, 0.25), ["0.000", "0.250"]);
+        assert_eq!(range(0.0, 0.000_123), ["0.000000", "0.000123"]);
+        assert_eq!(range(-0.0, 0.012), ["0.0000", "0.0120"]);
+        for width in [1e-300, 1e-9, 0.5, 0.999] {
+            for low in [0.0, -9.9e14, 9.9e14, f64::MIN] {
+                assert!(range(low, low + width).iter().all(|t| t.len() <= LONGEST_DECIMALS_3));
+            }
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub struct ZarrArray {
     chunk_shape: Vec<u64>,
     unit_shape: Vec<u64>,
     source_type: SourceType,
+    zarr_format: u8,
     fill: Vec<u8>,
     indices: Mutex<LruCache<IndexKey, Arc<Vec<u64>>>>,
     remember: bool,
@@ -135,6 +136,7 @@ impl ZarrArray {
             unit_shape,
             codec,
             source_type,
+            zarr_format: node.zarr_format,
             fill,
             array,
             indices: Mutex::new(LruCache::unbounded()),
@@ -165,6 +167,12 @@ impl ZarrArray {
     #[must_use]
     pub fn fill_value(&self) -> &[u8] {
         &self.fill
+    }
+
+    /// Zarr format of the metadata: 2 or 3.
+    #[must_use]
+    pub fn zarr_format(&self) -> u8 {
+        self.zarr_format
     }
 
     /// A hash of the state of all files of the array; see [`SourceRoot::tree_state`].

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::image::{ImageSource, Place, Role};
+use super::facts::SeriesXml;
+use super::image::{About, ImageSource, Place, Role};
 use super::metadata::{METADATA_FILES, ZarrNode, read_node};
 use super::ome;
 use super::root::{EntryKind, Fingerprint, SourceRoot, join};
@@ -71,7 +72,8 @@ pub fn skipped_link(path: &Path) -> Option<SourceError> {
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
-    let mut walk = Walk { root, store: folder, labels, found: Store::default(), nodes: 0 };
+    let (xml, found) = (SeriesXml::default(), Store::default());
+    let mut walk = Walk { root, store: folder, labels, xml, found, nodes: 0 };
     let node = read_node(root, folder, &mut walk.found.fingerprint);
     if matches!(node, Ok(None)) {
         let plain = root.stamp(folder);
@@ -126,7 +128,9 @@ pub fn open_image(
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
             let role = role_of(Path::new(image), &attributes);
             let place = Place { store, image, multiscale, role };
-            ImageSource::from_multiscale(root, &place, found, &mut fingerprint)
+            let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
+            let about = About { attributes: &attributes, xml };
+            ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }
@@ -165,6 +169,7 @@ struct Walk<'a> {
     root: &'a Arc<SourceRoot>,
     store: &'a Path,
     labels: bool,
+    xml: SeriesXml,
     found: Store,
     nodes: usize,
 }
@@ -200,10 +205,13 @@ impl Walk<'_> {
                     let mut fingerprint = self.own_fingerprint(&folder);
                     let image = inside.to_string_lossy();
                     let place = Place { store: self.store, image: &image, multiscale: index, role };
+                    let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
+                    let about = About { attributes: &attributes, xml };
                     let image = ImageSource::from_multiscale(
                         self.root,
                         &place,
                         multiscale,
+                        about,
                         &mut fingerprint,
                     );
                     // Also without an image: the arrays may be written later than the group.

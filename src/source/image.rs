@@ -4,10 +4,14 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::array::ZarrArray;
 use super::convert::SourceType;
+use super::facts;
 use super::metadata::{ArrayNode, ZarrNode, read_node};
 use super::ome::{Axis, Multiscale, Transform};
+use super::ome_xml::XmlImage;
 use super::root::{Fingerprint, SourceRoot, join};
 use super::{SourceError, Unsupported, units};
 
@@ -69,6 +73,15 @@ pub(crate) struct Place<'a> {
     /// Which entry of `multiscales`.
     pub(crate) multiscale: usize,
     pub(crate) role: Role,
+}
+
+/// What else is known of an image.
+#[derive(Debug)]
+pub(crate) struct About<'a> {
+    /// Attributes of its group.
+    pub(crate) attributes: &'a Map<String, Value>,
+    /// What the OME-XML of the store says.
+    pub(crate) xml: Option<XmlImage>,
 }
 
 /// A group of text: its name, and its keys and values.
@@ -181,7 +194,7 @@ impl ImageSource {
             }
         };
         let level = LevelSource::new(array, axes, image.to_owned());
-        Ok(Self {
+        let mut source = Self {
             store: store.to_path_buf(),
             image: image.to_owned(),
             multiscale: 0,
@@ -199,7 +212,9 @@ impl ImageSource {
             sections: Vec::new(),
             notes: Vec::new(),
             fingerprint,
-        })
+        };
+        facts::describe(&mut source, &node.attributes, None);
+        Ok(source)
     }
 
     /// One entry of `multiscales`. Levels that cannot be used are left out and noted. The files
@@ -211,6 +226,7 @@ impl ImageSource {
         root: &Arc<SourceRoot>,
         &Place { store, image, multiscale: index, role }: &Place<'_>,
         multiscale: &Multiscale,
+        about: About<'_>,
         fingerprint: &mut Fingerprint,
     ) -> Result<Self, SourceError> {
         let group = join(store, Path::new(image));
@@ -287,9 +303,9 @@ impl ImageSource {
             name: channel.label.clone(),
             color: channel.color,
             window: channel.window,
-            details: Vec::new(),
+            details: channel.details.clone(),
         });
-        Ok(Self {
+        let mut source = Self {
             store: store.to_path_buf(),
             image: image.to_owned(),
             multiscale: index,
@@ -307,7 +323,9 @@ impl ImageSource {
             levels,
             notes,
             fingerprint: fingerprint.clone(),
-        })
+        };
+        facts::describe(&mut source, about.attributes, about.xml);
+        Ok(source)
     }
 }
 

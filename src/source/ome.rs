@@ -51,6 +51,8 @@ pub(crate) struct Channel {
     pub(crate) label: Option<String>,
     pub(crate) color: Option<[u8; 3]>,
     pub(crate) window: Option<(f64, f64)>,
+    /// Wavelengths, with the names that Imaris has for them.
+    pub(crate) details: Vec<(String, String)>,
 }
 
 /// The attributes that hold OME metadata: below `ome` since 0.5, else at the top.
@@ -261,9 +263,30 @@ fn omero_channels(omero: Option<&Value>) -> Vec<Channel> {
                 label: channel.get("label").and_then(text).filter(|label| !label.is_empty()),
                 color: channel.get("color").and_then(Value::as_str).and_then(parse_color),
                 window,
+                details: wavelengths(channel),
             }
         })
         .collect()
+}
+
+/// Wavelengths in nanometres. OME-NGFF has no member for them; writers that state them do it under
+/// these names, spelt in various ways.
+fn wavelengths(channel: &Value) -> Vec<(String, String)> {
+    let members = channel.as_object().into_iter().flatten();
+    let known = members.filter_map(|(name, value)| {
+        let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let imaris = match name.to_lowercase().as_str() {
+            "emissionwavelength" | "emissionwavelengthnm" => "LSMEmissionWavelength",
+            "excitationwavelength" | "excitationwavelengthnm" => "LSMExcitationWavelength",
+            _ => return None,
+        };
+        let value = finite(value).filter(|nm| *nm > 0.0)?;
+        Some((imaris.to_owned(), value.to_string()))
+    });
+    let mut found: Vec<(String, String)> = known.collect();
+    found.sort();
+    found.dedup_by(|a, b| a.0 == b.0);
+    found
 }
 
 /// `RRGGBB`, also with `#`, with alpha behind, or three digits.

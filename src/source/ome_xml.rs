@@ -1,0 +1,560 @@
+//! OME-XML as bioformats2raw writes it beside its images, `OME/METADATA.ome.xml`, read for what a
+//! microscopist wants to see. Elements are known by their local names, whatever the namespace, and
+//! an attribute that does not read as it should counts as absent.
+//!
+//! Sources: OME schema 2016-06 (`ome.xsd`), the elements named below; OME-NGFF 0.4,
+//! "bioformats2raw.layout", for the file's place. `StructuredAnnotations` are left out.
+
+use std::collections::{BTreeSet, HashMap};
+
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::units;
+
+/// Images beyond this many are left out.
+const MAX_IMAGES: usize = 100_000;
+/// Facts beyond this many per text are left out: one instrument may be told of many images.
+const MAX_FACTS: usize = 1_000_000;
+/// Characters of a fact.
+const MAX_FACT_CHARS: usize = 256;
+/// Nodes of a document; each takes the parser about 60 bytes.
+const MAX_NODES: u32 = 2_000_000;
+/// Attributes of an element; the schema knows no more than about twenty.
+const MAX_ATTRIBUTES: usize = 128;
+/// Different namespace prefixes in a document.
+const MAX_PREFIXES: usize = 32;
+/// Children of an element among which one is sought; the schema puts the many last.
+const MAX_CHILDREN: usize = 256;
+
+// Attributes kept as facts; what has a member of its own is not among them.
+const OBJECTIVE: [&str; 7] = [
+    "Manufacturer",
+    "Model",
+    "Immersion",
+    "Correction",
+    "WorkingDistance",
+    "Medium",
+    "RefractiveIndex",
+];
+const EXPERIMENTER: [&str; 3] = ["FirstName", "LastName", "Institution"];
+const ENVIRONMENT: [&str; 3] = ["Temperature", "Humidity", "CO2Percent"];
+const CHANNEL: [&str; 3] = ["ContrastMethod", "IlluminationType", "NDFilter"];
+const EXPOSURE: [&str; 1] = ["ExposureTime"];
+const DETECTOR: [&str; 8] =
+    ["Manufacturer", "Model", "Type", "Gain", "Offset", "Voltage", "Binning", "Zoom"];
+const LIGHT_SOURCE: [&str; 6] =
+    ["Manufacturer", "Model", "Type", "Wavelength", "Power", "Attenuation"];
+const FILTER: [&str; 3] = ["Model", "CutIn", "CutOut"];
+
+/// What the OME-XML of a store says of one image (one series).
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct XmlImage {
+    pub(crate) name: Option<String>,
+    pub(crate) description: Option<String>,
+    /// Acquisition date, milliseconds since 1970-01-01 UTC; a date without a zone counts as UTC.
+    pub(crate) acquired_ms: Option<i64>,
+    /// Nominal magnification of the objective.
+    pub(crate) lens_power: Option<f64>,
+    pub(crate) numerical_aperture: Option<f64>,
+    /// Of the microscope stand.
+    pub(crate) manufacturer: Option<String>,
+    /// Of the microscope stand.
+    pub(crate) model: Option<String>,
+    /// By position along c, where each has one sample per pixel, as bioformats2raw writes them.
+    pub(crate) channels: Vec<XmlChannel>,
+    /// What no other member holds: objective, experimenter, environment, stage label.
+    pub(crate) facts: Vec<Fact>,
+}
+
+/// One channel of an image.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct XmlChannel {
+    pub(crate) name: Option<String>,
+    /// Name of the fluorophore.
+    pub(crate) fluor: Option<String>,
+    pub(crate) emission_nm: Option<f64>,
+    pub(crate) excitation_nm: Option<f64>,
+    pub(crate) color: Option<[u8; 3]>,
+    /// Kind of microscopy, such as `LaserScanningConfocalMicroscopy`.
+    pub(crate) acquisition_mode: Option<String>,
+    pub(crate) pinhole_um: Option<f64>,
+    /// What no other member holds: contrast, detector, light source, emission filter.
+    pub(crate) facts: Vec<Fact>,
+}
+
+/// A text worth keeping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fact {
+    /// Element of the schema that it belongs to, such as `Objective`.
+    pub(crate) section: &'static str,
+    /// Attribute of the schema, such as `Immersion`.
+    pub(crate) key: &'static str,
+    /// With its unit, if it has one.
+    pub(crate) value: String,
+}
+
+/// Why a text gives no images.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum XmlError {
+    /// Not XML, or XML with a document type or too many nodes.
+    #[error("not usable as XML: {0}")]
+    Syntax(String),
+    /// No document of the schema comes near these limits.
+    #[error(
+        "an element has over {MAX_ATTRIBUTES} attributes, or all have over {MAX_PREFIXES} prefixes"
+    )]
+    Attributes,
+}
+
+/// Images in document order; the index is the series number.
+///
+/// # Errors
+/// [`XmlError`] for a text that is not well-formed, has a document type (and so could have
+/// entities) or is built to be slow to read. A document without images is no error.
+pub(crate) fn parse(text: &str) -> Result<Vec<XmlImage>, XmlError> {
+    if !has_few_attributes(text) {
+        return Err(XmlError::Attributes);
+    }
+    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text, options)
+        // The parser's messages quote names of any length.
+        .map_err(|error| XmlError::Syntax(error.to_string().chars().take(200).collect()))?;
+    let root = document.root_element();
+    let mut reader = Reader::new(root);
+    let images = children(root, "Image").take(MAX_IMAGES);
+    Ok(images.map(|image| reader.image(image)).collect())
+}
+
+/// The parser compares every attribute of an element with all before it, and every namespace in
+/// scope with all others: without a limit, a text of some megabytes takes hours. A `<` never stands
+/// inside a tag (XML 1.0, production 10), so what follows one is a tag up to the first bare `>`.
+fn has_few_attributes(text: &str) -> bool {
+    let mut prefixes = BTreeSet::new();
+    text.split('<').skip(1).filter(|piece| !piece.starts_with(['!', '?', '/'])).all(|piece| {
+        let mut quote = None;
+        let mut attributes = 0;
+        let end = piece.bytes().position(|byte| {
+            match (quote, byte) {
+                (None, b'"' | b'\'') => quote = Some(byte),
+                (Some(open), _) if open == byte => quote = None,
+                (None, b'=') => attributes += 1,
+                _ => {}
+            }
+            quote.is_none() && byte == b'>'
+        });
+        let tag = end.and_then(|end| piece.get(..end)).unwrap_or(piece);
+        for declaration in tag.split("xmlns:").skip(1) {
+            prefixes.insert(declaration.split(['=', ' ', '\t', '\r', '\n']).next());
+        }
+        attributes <= MAX_ATTRIBUTES && prefixes.len() <= MAX_PREFIXES
+    })
+}
+
+/// The elements that images refer to, and how many more facts may be kept.
+struct Reader<'a, 'input> {
+    by_id: HashMap<(&'a str, &'a str), Node<'a, 'input>>,
+    facts_left: usize,
+}
+
+impl<'a, 'input> Reader<'a, 'input> {
+    fn new(root: Node<'a, 'input>) -> Self {
+        let mut by_id = HashMap::new();
+        let parts = children(root, "Instrument").flat_map(|instrument| instrument.children());
+        for node in root.children().chain(parts) {
+            let kind = match node.tag_name().name() {
+                "Laser" | "Arc" | "Filament" | "LightEmittingDiode" | "GenericExcitationSource" => {
+                    "LightSource"
+                }
+                kind @ ("Instrument" | "Experimenter" | "Objective" | "Detector" | "Filter") => {
+                    kind
+                }
+                _ => continue,
+            };
+            if let Some(id) = node.attribute("ID") {
+                by_id.entry((kind, id)).or_insert(node);
+            }
+        }
+        Self { by_id, facts_left: MAX_FACTS }
+    }
+
+    /// What a reference or settings element below `node` refers to.
+    fn referred(
+        &self,
+        node: Node<'a, 'input>,
+        reference: &str,
+        kind: &'static str,
+    ) -> Option<Node<'a, 'input>> {
+        self.by_id.get(&(kind, child(node, reference)?.attribute("ID")?)).copied()
+    }
+
+    /// Schema element "Image" and what it refers to.
+    fn image(&mut self, image: Node<'a, 'input>) -> XmlImage {
+        let objective = self.referred(image, "ObjectiveSettings", "Objective");
+        let objective_settings = child(image, "ObjectiveSettings");
+        let instrument = self.referred(image, "InstrumentRef", "Instrument");
+        let microscope = instrument.and_then(|instrument| child(instrument, "Microscope"));
+        let experimenter = self.referred(image, "ExperimenterRef", "Experimenter");
+        let environment = child(image, "ImagingEnvironment");
+        let mut facts = Vec::new();
+        self.keep(&mut facts, "Microscope", [microscope, None], &["Type"]);
+        self.keep(&mut facts, "Objective", [objective_settings, objective], &OBJECTIVE);
+        self.keep(&mut facts, "Experimenter", [experimenter, None], &EXPERIMENTER);
+        self.keep(&mut facts, "ImagingEnvironment", [environment, None], &ENVIRONMENT);
+        self.keep(&mut facts, "StageLabel", [child(image, "StageLabel"), None], &["Name"]);
+        let content = |name: &str| child(image, name).and_then(|node| node.text());
+        XmlImage {
+            name: text(image, "Name"),
+            description: content("Description").and_then(filled).map(str::to_owned),
+            acquired_ms: content("AcquisitionDate").and_then(parse_date_time),
+            lens_power: objective.and_then(|objective| positive(objective, "NominalMagnification")),
+            numerical_aperture: objective.and_then(|objective| positive(objective, "LensNA")),
+            manufacturer: microscope.and_then(|stand| short_text(stand, "Manufacturer")),
+            model: microscope.and_then(|stand| short_text(stand, "Model")),
+            channels: child(image, "Pixels").map_or_else(Vec::new, |pixels| self.channels(pixels)),
+            facts,
+        }
+    }
+
+    /// Schema elements "Pixels", "Channel" and "Plane".
+    fn channels(&mut self, pixels: Node<'a, 'input>) -> Vec<XmlChannel> {
+        let mut channels: Vec<XmlChannel> =
+            children(pixels, "Channel").map(|channel| self.channel(channel)).collect();
+        // The exposure may differ from plane to plane; the first stands for all.
+        for plane in children(pixels, "Plane") {
+            let c = plane.attribute("TheC").and_then(|c| c.parse::<usize>().ok());
+            if let Some(channel) = c.and_then(|c| channels.get_mut(c))
+                && !channel.facts.iter().any(|fact| fact.key == EXPOSURE[0])
+            {
+                self.keep(&mut channel.facts, "Channel", [Some(plane), None], &EXPOSURE);
+            }
+        }
+        channels
+    }
+
+    /// Schema element "Channel" and what it refers to.
+    fn channel(&mut self, channel: Node<'a, 'input>) -> XmlChannel {
+        let detector = self.referred(channel, "DetectorSettings", "Detector");
+        let detector_settings = child(channel, "DetectorSettings");
+        let light = self.referred(channel, "LightSourceSettings", "LightSource");
+        let light_settings = child(channel, "LightSourceSettings");
+        let path = child(channel, "LightPath");
+        let filter = path.and_then(|path| self.referred(path, "EmissionFilterRef", "Filter"));
+        let band = filter.and_then(|filter| child(filter, "TransmittanceRange"));
+        let mut facts = Vec::new();
+        self.keep(&mut facts, "Channel", [Some(channel), None], &CHANNEL);
+        self.keep(&mut facts, "Detector", [detector_settings, detector], &DETECTOR);
+        self.keep(&mut facts, "LightSource", [light_settings, light], &LIGHT_SOURCE);
+        self.keep(&mut facts, "EmissionFilter", [filter, band], &FILTER);
+        XmlChannel {
+            name: text(channel, "Name"),
+            fluor: text(channel, "Fluor"),
+            emission_nm: length(channel, "EmissionWavelength", "nm", 1e3),
+            excitation_nm: length(channel, "ExcitationWavelength", "nm", 1e3),
+            color: channel.attribute("Color").and_then(parse_color),
+            acquisition_mode: text(channel, "AcquisitionMode"),
+            pinhole_um: length(channel, "PinholeSize", "um", 1.0),
+            facts,
+        }
+    }
+
+    /// Keeps those of the attributes that are there, each from the first node that has it.
+    fn keep(
+        &mut self,
+        facts: &mut Vec<Fact>,
+        section: &'static str,
+        nodes: [Option<Node>; 2],
+        keys: &[&'static str],
+    ) {
+        for &key in keys {
+            let mut found = nodes.into_iter().flatten().filter_map(|node| {
+                let value = short_text(node, key)?;
+                let unit = short_text(node, &format!("{key}Unit"));
+                let unit = unit.as_deref().or_else(|| default_unit(key));
+                Some(if let Some(unit) = unit { format!("{value} {unit}") } else { value })
+            });
+            if self.facts_left > 0
+                && let Some(value) = found.next()
+            {
+                self.facts_left -= 1;
+                facts.push(Fact { section, key, value });
+            }
+        }
+    }
+}
+
+/// Units of attributes that state none, by the schema.
+fn default_unit(key: &str) -> Option<&'static str> {
+    match key {
+        "WorkingDistance" => Some("\u{b5}m"),
+        "Temperature" => Some("\u{b0}C"),
+        "Voltage" => Some("V"),
+        "Wavelength" | "CutIn" | "CutOut" => Some("nm"),
+        "Power" => Some("mW"),
+        "ExposureTime" => Some("s"),
+        _ => None,
+    }
+}
+
+fn children<'a, 'input: 'a>(
+    node: Node<'a, 'input>,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'a, 'input>> {
+    node.children().filter(move |child| child.has_tag_name(name))
+}
+
+fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
+    node.children().take(MAX_CHILDREN).find(|child| child.has_tag_name(name))
+}
+
+fn filled(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+fn text(node: Node, name: &str) -> Option<String> {
+    node.attribute(name).and_then(filled).map(str::to_owned)
+}
+
+/// Cut, as an element that many refer to is read many times.
+fn short_text(node: Node, name: &str) -> Option<String> {
+    let cut: String = node.attribute(name)?.chars().take(MAX_FACT_CHARS).collect();
+    filled(&cut).map(str::to_owned)
+}
+
+fn positive(node: Node, name: &str) -> Option<f64> {
+    let number: f64 = short_text(node, name)?.parse().ok()?;
+    (number.is_finite() && number > 0.0).then_some(number)
+}
+
+/// A length in units of which a micrometre has `per_um`.
+fn length(node: Node, name: &str, default_unit: &str, per_um: f64) -> Option<f64> {
+    let unit = text(node, &format!("{name}Unit"));
+    let factor = units::micrometres(unit.as_deref().unwrap_or(default_unit))? * per_um;
+    Some(positive(node, name)? * factor).filter(|length| length.is_finite())
+}
+
+/// RGBA in a signed 32-bit number (schema type "Color"); some write it unsigned.
+fn parse_color(color: &str) -> Option<[u8; 3]> {
+    let color = color.trim();
+    let rgba = color.parse().map(i32::cast_unsigned).or_else(|_| color.parse::<u32>()).ok()?;
+    let [red, green, blue, _] = rgba.to_be_bytes();
+    Some([red, green, blue])
+}
+
+/// Milliseconds since 1970-01-01 UTC of an `xsd:dateTime` with a year of four digits (XML Schema
+/// part 2, section 3.2.7). A finer fraction is cut.
+fn parse_date_time(text: &str) -> Option<i64> {
+    let (date, time) = text.trim().split_once('T')?;
+    let (time, zone) = time.split_at(time.find(['Z', '+', '-']).unwrap_or(time.len()));
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(leap),
+        _ => return None,
+    };
+    if !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    if fraction.is_empty() || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let milliseconds: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+    let minutes = hour * 60 + minute - parse_zone(zone)?;
+    Some((days_since_1970(year, month, day) * 86_400 + minutes * 60 + second) * 1000 + milliseconds)
+}
+
+/// Minutes ahead of UTC.
+fn parse_zone(zone: &str) -> Option<i64> {
+    let sign = match zone.get(..1) {
+        None => return Some(0),
+        Some("Z") => return (zone == "Z").then_some(0),
+        Some("-") => -1,
+        Some(_) => 1,
+    };
+    let [hours, minutes] = numbers(zone.get(1..)?, ':', [2, 2])?;
+    (minutes <= 59 && hours * 60 + minutes <= 14 * 60).then_some(sign * (hours * 60 + minutes))
+}
+
+/// Numbers of just so many digits.
+fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
+    let mut parts = text.split(separator);
+    let mut values = [0; N];
+    for (value, digits) in values.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits)?;
+        *value = part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())??;
+    }
+    parts.next().is_none().then_some(values)
+}
+
+/// Days from 1970-01-01 to a Gregorian date, counted in years that begin in March, so that the leap
+/// day is the last of its year.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    const DAYS_TO_1970: i64 = 719_468;
+    let year = if month < 3 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    year * 365 + leap_days + day_of_year - DAYS_TO_1970
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two channels of a laser scanning microscope, as Bio-Formats tells them.
+    const CONFOCAL: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+ <Experimenter ID="Experimenter:0" FirstName="Ada" LastName="Byron" Email="ada@example.org"/>
+ <Instrument ID="Instrument:0"><Microscope Manufacturer="Zeiss" Model="LSM 880" Type="Inverted"/>
+  <Laser ID="LightSource:0:0" Model="Argon" Wavelength="488.0"/>
+  <Detector ID="Detector:0:0" Model="GaAsP" Type="PMT" Zoom="1.5"/>
+  <Objective ID="Objective:0:0" Model="Plan-Apochromat" NominalMagnification="63.0" LensNA="1.4"
+   Immersion="Oil" WorkingDistance="0.19" WorkingDistanceUnit="mm"/>
+  <Filter ID="Filter:0:0"><TransmittanceRange CutIn="499.0" CutOut="553.0"/></Filter></Instrument>
+ <Image ID="Image:0" Name="cells.czi"><AcquisitionDate>2019-09-19T11:48:26.5</AcquisitionDate>
+  <ExperimenterRef ID="Experimenter:0"/><Description> HeLa &amp; DAPI
+ </Description><InstrumentRef ID="Instrument:0"/>
+  <ObjectiveSettings ID="Objective:0:0" Medium="Oil" RefractiveIndex="1.518"/>
+  <ImagingEnvironment Temperature="37.0"/>
+  <Pixels ID="Pixels:0" SizeC="2">
+   <Channel ID="Channel:0:0" Name="Ch1" Fluor="EGFP" Color="16711935" EmissionWavelength="0.525"
+    EmissionWavelengthUnit="&#181;m" ExcitationWavelength="488" PinholeSize="50.1"
+    AcquisitionMode="LaserScanningConfocalMicroscopy" SamplesPerPixel="1">
+    <LightSourceSettings ID="LightSource:0:0" Attenuation="0.98"/>
+    <DetectorSettings ID="Detector:0:0" Gain="700.0" Binning="1x1"/>
+    <LightPath><EmissionFilterRef ID="Filter:0:0"/></LightPath></Channel>
+   <Channel ID="Channel:0:1" Color="-16776961" ContrastMethod="Fluorescence"/>
+   <MetadataOnly/><Plane TheC="1" TheT="0" TheZ="0" ExposureTime="20" ExposureTimeUnit="ms"/>
+   <Plane TheC="1" TheT="0" TheZ="1" ExposureTime="40"/></Pixels></Image>
+ <StructuredAnnotations><Image Name="none"/></StructuredAnnotations></OME>"#;
+
+    fn spelt(facts: &[Fact]) -> String {
+        let one = |fact: &Fact| format!("{}.{}={}", fact.section, fact.key, fact.value);
+        facts.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    fn only(body: &str) -> XmlImage {
+        let images = parse(&format!("<OME><Image>{body}</Image></OME>")).expect("well-formed");
+        images.into_iter().next().expect("one image")
+    }
+
+    #[test]
+    fn confocal_of_two_channels() {
+        // The default namespace, another one under a prefix, and none say the same.
+        let prefixed = CONFOCAL.replace("</", "</o:").replace('<', "<o:");
+        let prefixed = prefixed.replace("<o:/o:", "</o:").replace("<o:?", "<?");
+        let prefixed = prefixed.replace("xmlns=", "xmlns:o=").replace("2016-06", "2015-01");
+        let bare = CONFOCAL.replace("xmlns=", "was=");
+        let images = parse(CONFOCAL).expect("well-formed");
+        assert_eq!(images, parse(&prefixed).expect("well-formed"));
+        assert_eq!(images, parse(&format!("\u{feff}{bare}")).expect("well-formed"));
+        let [image] = images.as_slice() else { panic!("one image, annotations are none") };
+        assert_eq!(image.name.as_deref(), Some("cells.czi"));
+        assert_eq!(image.description.as_deref(), Some("HeLa & DAPI"));
+        assert_eq!(image.acquired_ms, Some(1_568_893_706_500));
+        assert_eq!((image.lens_power, image.numerical_aperture), (Some(63.0), Some(1.4)));
+        assert_eq!(image.manufacturer.as_deref(), Some("Zeiss"));
+        assert_eq!(image.model.as_deref(), Some("LSM 880"));
+        assert_eq!(
+            spelt(&image.facts),
+            "Microscope.Type=Inverted, Objective.Model=Plan-Apochromat, Objective.Immersion=Oil, \
+            Objective.WorkingDistance=0.19 mm, Objective.Medium=Oil, \
+            Objective.RefractiveIndex=1.518, Experimenter.FirstName=Ada, \
+            Experimenter.LastName=Byron, ImagingEnvironment.Temperature=37.0 \u{b0}C"
+        );
+        let [green, red] = image.channels.as_slice() else { panic!("two channels") };
+        assert_eq!((green.emission_nm, green.excitation_nm), (Some(525.0), Some(488.0)));
+        assert_eq!((green.color, green.pinhole_um), (Some([0, 255, 0]), Some(50.1)));
+        assert_eq!(green.fluor.as_deref(), Some("EGFP"));
+        assert_eq!(green.acquisition_mode.as_deref(), Some("LaserScanningConfocalMicroscopy"));
+        assert_eq!(
+            spelt(&green.facts),
+            "Detector.Model=GaAsP, Detector.Type=PMT, Detector.Gain=700.0, Detector.Binning=1x1, \
+            Detector.Zoom=1.5, LightSource.Model=Argon, LightSource.Wavelength=488.0 nm, \
+            LightSource.Attenuation=0.98, EmissionFilter.CutIn=499.0 nm, \
+            EmissionFilter.CutOut=553.0 nm"
+        );
+        assert_eq!((red.name.as_ref(), red.color), (None, Some([255, 0, 0])));
+        let facts = "Channel.ContrastMethod=Fluorescence, Channel.ExposureTime=20 ms";
+        assert_eq!(spelt(&red.facts), facts);
+    }
+
+    #[test]
+    fn rubbish_members_count_as_absent() {
+        assert_eq!(only(""), XmlImage::default());
+        let image = only(
+            r#"<AcquisitionDate>soon</AcquisitionDate><Description/><InstrumentRef ID="9"/>
+            <ObjectiveSettings/><Pixels><Channel Name=" " Color="red" EmissionWavelength="NaN"
+            ExcitationWavelength="500" ExcitationWavelengthUnit="pixel" PinholeSize="-1"/>
+            <Plane TheC="7" ExposureTime="1"/><Plane/></Pixels>"#,
+        );
+        assert_eq!(
+            image,
+            XmlImage { channels: vec![XmlChannel::default()], ..XmlImage::default() }
+        );
+        assert!(parse("<html/>").expect("well-formed").is_empty());
+    }
+
+    #[test]
+    fn colours_signed_and_unsigned() {
+        assert_eq!(parse_color("-1"), Some([255, 255, 255]));
+        assert_eq!(parse_color("-16776961"), Some([255, 0, 0]));
+        assert_eq!(parse_color("4278190335"), Some([255, 0, 0]));
+        assert_eq!(parse_color("4294967296"), None);
+    }
+
+    #[test]
+    fn dates_of_every_form() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1969-12-31T23:59:59.999", -1),
+            (" 2000-02-29T12:00:00 ", 951_825_600_000),
+            ("2006-05-04T18:13:51.1239", 1_146_766_431_123),
+            ("2019-09-19T11:48:26+02:00", 1_568_886_506_000),
+            ("2019-09-19T11:48:26.25-09:30", 1_568_927_906_250),
+            ("0001-01-01T00:00:00", -62_135_596_800_000),
+        ] {
+            assert_eq!(parse_date_time(text), Some(expected), "{text}");
+        }
+        let bad = "T 2019-09-19 2019-13-01T00:00:00 2019-00-01T00:00:00 1900-02-29T00:00:00 \
+            2019-04-31T00:00:00 2019-09-19T24:00:01 2019-09-19T11:60:00 2019-09-19T11:48 \
+            2019-09-19T11:48:26. 2019-09-19T11:48:26.1e3 2019-09-19T11:48:26Zulu \
+            2019-09-19T11:48:26+2:00 2019-09-19T11:48:26+15:00 +019-09-19T11:48:26 \
+            2019-09-19T11:48:26:00 2019-09-19T11:48:26-\u{e9} 2019-09-19T11:48:26+\u{e9}1:00";
+        for bad in bad.split(' ').chain([""]) {
+            assert_eq!(parse_date_time(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_texts_end_soon() {
+        let entities = r#"<!DOCTYPE OME [<!ENTITY a "b">]><OME>&a;</OME>"#;
+        let attributes = (0..200_000).map(|n| format!(" a{n}='>'")).collect::<Vec<_>>().concat();
+        let prefixes = (0..99).map(|n| format!("<a xmlns:p{n}='u'>")).collect::<Vec<_>>().concat();
+        let nodes = format!("<OME>{}</OME>", "<a/>".repeat(2_000_000));
+        let deep = "<a>".repeat(1_000_000);
+        for text in ["", "{}", "<OME", "<OME><Image></OME>", "\0", entities, &nodes, &deep] {
+            assert!(matches!(parse(text), Err(XmlError::Syntax(_))), "{text:.30}");
+        }
+        for text in [format!("<OME{attributes}/>"), prefixes] {
+            assert!(matches!(parse(&text), Err(XmlError::Attributes)), "{text:.30}");
+        }
+        let deep = format!("<OME>{deep}{}<Image/></OME>", "</a>".repeat(1_000_000));
+        assert_eq!(parse(&deep).expect("depth takes no stack").len(), 1);
+        let many = format!("<OME>{}</OME>", "<Image/>".repeat(MAX_IMAGES + 1));
+        assert_eq!(parse(&many).expect("well-formed").len(), MAX_IMAGES);
+    }
+
+    #[test]
+    fn text_told_of_many_images_is_cut() {
+        let image = r#"<Image><InstrumentRef ID="0"/></Image>"#.repeat(2);
+        let model = "\u{b5}".repeat(9_999);
+        let instrument =
+            format!(r#"<Instrument ID="0"><Microscope Model="{model}"/></Instrument>"#);
+        let images = parse(&format!("<OME>{instrument}{image}</OME>")).expect("well-formed");
+        let model = images[1].model.as_ref().expect("model");
+        assert_eq!(model.chars().count(), MAX_FACT_CHARS);
+    }
+}
