@@ -208,6 +208,7 @@ fn log_summary(stats: &EngineStats) {
     tracing::info!(
         filled = stats.filled,
         filled_bytes = %ByteSize(stats.filled_bytes),
+        passed = stats.passed,
         failed = stats.failed,
         cache_hits = cache.hits,
         cache_misses = cache.misses,

@@ -8,7 +8,6 @@
 //! becomes leader after a miss should look there once more before working.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +48,27 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
         Arc::new(Self { waiting: Mutex::new(HashMap::new()) })
     }
 
+    /// Takes the lead for `key`, with the leader's own waiter, if nobody has it; else gives the
+    /// waiter back.
+    ///
+    /// # Errors
+    ///
+    /// The waiter, when somebody is at it.
+    pub fn lead(
+        self: &Arc<Self>,
+        key: K,
+        waiter: Waiter<V>,
+        abandoned: impl FnOnce() -> V + Send + 'static,
+    ) -> Result<Ticket<K, V>, Waiter<V>> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.contains_key(&key) {
+            return Err(waiter);
+        }
+        waiting.insert(key.clone(), vec![waiter]);
+        let open = Some((key, Box::new(abandoned) as Box<_>));
+        Ok(Ticket { flights: Arc::clone(self), open })
+    }
+
     /// Leaves a waiter for the result of `key`. The first one to come leads; `abandoned` makes the
     /// value that everybody gets if its ticket is lost.
     pub fn join(
@@ -57,18 +77,14 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
         waiter: Waiter<V>,
         abandoned: impl FnOnce() -> V + Send + 'static,
     ) -> Role<K, V> {
-        match lock(&self.waiting).entry(key) {
-            Entry::Occupied(mut entry) => {
-                entry.get_mut().push(waiter);
-                Role::Follower
-            }
-            Entry::Vacant(entry) => {
-                let key = entry.key().clone();
-                entry.insert(vec![waiter]);
-                let open = Some((key, Box::new(abandoned) as Box<_>));
-                Role::Leader(Ticket { flights: Arc::clone(self), open })
-            }
+        let mut waiting = lock(&self.waiting);
+        if let Some(waiters) = waiting.get_mut(&key) {
+            waiters.push(waiter);
+            return Role::Follower;
         }
+        waiting.insert(key.clone(), vec![waiter]);
+        let open = Some((key, Box::new(abandoned) as Box<_>));
+        Role::Leader(Ticket { flights: Arc::clone(self), open })
     }
 }
 

@@ -101,6 +101,8 @@ struct Open {
 struct Build {
     brick: BrickId,
     frame: BrickFrame,
+    /// Another pass makes it as well, and keeps it.
+    is_twin: bool,
     started: Instant,
     output: Mutex<Output>,
     /// Children not delivered.
@@ -416,15 +418,16 @@ impl Pass {
             return;
         }
         let pass = self.clone();
-        self.open(
-            brick,
-            Box::new(move |result| {
-                if let Some(ticket) = ticket {
+        match ticket {
+            Some(ticket) => {
+                let done = move |result| {
                     ticket.complete(result);
-                }
-                pass.settle();
-            }),
-        );
+                    pass.settle();
+                };
+                self.open(brick, false, Box::new(done));
+            }
+            None => self.build_all(brick, Box::new(move |_| pass.settle())),
+        }
     }
 
     /// Begins a child of an open brick. The caller has counted it as running and pending.
@@ -434,12 +437,30 @@ impl Pass {
         } else if self.visitor.is_some() {
             let pass = self.clone();
             let done = move |result| pass.deliver(child, Some(&parent), result);
-            self.open(child.brick, Box::new(done));
+            self.build_all(child.brick, Box::new(done));
         } else if self.engine.contains(self.image.slot(child.brick)) {
             let task = Task { pass: self.clone(), brick: Some((child, Some(parent))) };
             self.engine.spawn(move || task.read_cached());
         } else {
             self.build(child, parent);
+        }
+    }
+
+    /// Makes a brick with all that is under it, whoever else is at it: all of it is to be shown.
+    fn build_all(&self, brick: BrickId, done: BrickDone) {
+        let key = self.image.slot(brick).key;
+        match self.engine.lead(key, done) {
+            Ok(ticket) => self.open(brick, false, Box::new(move |result| ticket.complete(result))),
+            Err(done) => match self.engine.passes.claim(&key) {
+                Some(ticket) => {
+                    let both = move |result: Result<Brick, ImageError>| {
+                        ticket.complete(result.clone());
+                        done(result);
+                    };
+                    self.open(brick, false, Box::new(both));
+                }
+                None => self.open(brick, true, done),
+            },
         }
     }
 
@@ -455,19 +476,21 @@ impl Pass {
         };
         match ticket {
             Some(ticket) => {
-                self.open(child.brick, Box::new(move |result| ticket.complete(result)));
+                self.open(child.brick, false, Box::new(move |result| ticket.complete(result)));
             }
             None => lock(&self.state).running -= 1,
         }
     }
 
-    /// Puts a computed brick on the stack; it is no task of its own.
-    fn open(&self, brick: BrickId, done: BrickDone) {
+    /// Puts a computed brick on the stack; it is no task of its own. `is_twin`: another pass makes it
+    /// as well, and keeps it.
+    fn open(&self, brick: BrickId, is_twin: bool, done: BrickDone) {
         let frame = BrickFrame::new(&self.image.plan, brick);
         let children = Children::new(&self.image, brick, &frame, self.visitor.is_some());
         let build = Arc::new(Build {
             brick,
             frame,
+            is_twin,
             started: Instant::now(),
             output: Mutex::default(),
             missing: AtomicUsize::new(usize::try_from(children.len()).unwrap_or(usize::MAX)),
@@ -582,7 +605,7 @@ impl Pass {
             Keep::OnDisk
         };
         let slot = self.image.slot(build.brick);
-        let known = self.visitor.is_some() && self.engine.contains(slot);
+        let known = build.is_twin || (self.visitor.is_some() && self.engine.contains(slot));
         let mode = Mode { passing: known, ..Mode::default() };
         build.end(Ok(self.engine.take_in(slot, mode, Produced { bytes, keep })));
     }

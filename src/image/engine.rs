@@ -41,8 +41,10 @@ pub struct EngineConfig {
 /// Counters since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EngineStats {
-    /// Bricks and metadata regions produced.
+    /// Bricks and metadata regions produced to be kept.
     pub filled: u64,
+    /// Bricks produced to make others from, or to be counted.
+    pub passed: u64,
     /// Bytes produced.
     pub filled_bytes: u64,
     /// Requests that ended in an error.
@@ -157,6 +159,7 @@ pub struct Engine {
     memory: MemoryBudget,
     kept: Mutex<Kept>,
     filled: AtomicU64,
+    passed: AtomicU64,
     filled_bytes: AtomicU64,
     failed: AtomicU64,
     cache_fault: AtomicBool,
@@ -202,6 +205,7 @@ impl Engine {
                 limit: config.memory_bytes / KEPT_SHARE,
             }),
             filled: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
             filled_bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             cache_fault: AtomicBool::new(false),
@@ -265,6 +269,14 @@ impl Engine {
         self.flights.join(key, done, || Err(ImageError::Abandoned))
     }
 
+    /// Takes the duty to produce a brick, unless somebody has it.
+    ///
+    /// # Errors
+    /// `done`, when somebody has it.
+    pub(super) fn lead(&self, key: BrickKey, done: BrickDone) -> Result<BrickTicket, BrickDone> {
+        self.flights.lead(key, done, || Err(ImageError::Abandoned))
+    }
+
     /// Runs a task on a thread that produces bricks. It must not wait for another task.
     pub(super) fn spawn(&self, task: impl FnOnce() + Send + 'static) {
         self.workers.spawn(task);
@@ -299,11 +311,13 @@ impl Engine {
 
     /// Keeps what was produced, where it may be kept.
     pub(super) fn take_in(&self, slot: Slot, mode: Mode, produced: Produced) -> Brick {
-        self.filled.fetch_add(1, Ordering::Relaxed);
-        self.filled_bytes.fetch_add(produced.bytes.len() as u64, Ordering::Relaxed);
         let bytes = Arc::new(produced.bytes);
         let lasting = produced.keep == Keep::OnDisk;
-        if !mode.passing {
+        if mode.passing {
+            self.passed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.filled.fetch_add(1, Ordering::Relaxed);
+            self.filled_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             let stored = lasting && self.store(slot, &bytes);
             // What is not on disk is kept in memory for a while, or each of the kernel's small reads
             // would produce it anew.
@@ -375,6 +389,7 @@ impl Engine {
     pub fn stats(&self) -> EngineStats {
         EngineStats {
             filled: self.filled.load(Ordering::Relaxed),
+            passed: self.passed.load(Ordering::Relaxed),
             filled_bytes: self.filled_bytes.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             in_flight: self.flights.in_flight(),

@@ -55,6 +55,18 @@ pub(crate) enum Step {
     Keep,
     FloorHalf,
     CeilHalf,
+    /// Rounded down.
+    Quarter,
+}
+
+impl Step {
+    fn factor(self) -> f64 {
+        match self {
+            Self::Keep => 1.0,
+            Self::FloorHalf | Self::CeilHalf => 2.0,
+            Self::Quarter => 4.0,
+        }
+    }
 }
 
 /// A store. Lists per axis are in stored order.
@@ -84,6 +96,8 @@ pub(crate) struct StoreBuilder {
     pub(crate) translation: Option<Vec<f64>>,
     /// Names and colours of the channels, as `omero` has them.
     pub(crate) omero: Vec<(String, String)>,
+    /// Where computed levels of the virtual file end.
+    pub(crate) coarsest_bytes: u64,
 }
 
 impl StoreBuilder {
@@ -107,6 +121,7 @@ impl StoreBuilder {
             scale: vec![1.0; shape.len()],
             translation: None,
             omero: Vec::new(),
+            coarsest_bytes: 1 << 20,
         }
     }
 
@@ -121,6 +136,7 @@ impl StoreBuilder {
                 Step::Keep => length,
                 Step::FloorHalf => (length / 2).max(1),
                 Step::CeilHalf => length.div_ceil(2),
+                Step::Quarter => (length / 4).max(1),
             });
             shapes.push(shape.collect());
         }
@@ -330,7 +346,7 @@ impl StoreBuilder {
         for level in 0..=self.steps.len() {
             if let Some(steps) = level.checked_sub(1).map(|above| &self.steps[above]) {
                 for (scale, step) in scale.iter_mut().zip(steps) {
-                    *scale *= if *step == Step::Keep { 1.0 } else { 2.0 };
+                    *scale *= step.factor();
                 }
             }
             let mut transforms = vec![json!({"type": "scale", "scale": scale})];

@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier};
 
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
-use zarrims::image::{Engine, EngineConfig, VirtualFile};
+use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
 use super::common::ims::Ims;
@@ -31,8 +31,13 @@ fn source() -> TempDir {
 /// How many bricks the virtual file has, from its plan.
 fn bricks(source: &Path) -> u64 {
     let root = Arc::new(SourceRoot::open(source).expect("a folder"));
-    let config =
-        EngineConfig { cache_dir: None, cache_bytes: 0, memory_bytes: 64 << 20, threads: 1 };
+    let config = EngineConfig {
+        cache_dir: None,
+        cache_bytes: 0,
+        memory_bytes: 64 << 20,
+        threads: 1,
+        images: ImageOptions::default(),
+    };
     let engine = Engine::start(&config).expect("an engine");
     let image = discover::open_image(&root, Path::new("a.zarr"), "", 0).expect("an image");
     let file = VirtualFile::new(&root, Arc::new(image), engine).expect("a plan");

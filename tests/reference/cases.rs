@@ -143,6 +143,7 @@ fn case(
         prop::collection::vec(prop::array::uniform3(any_step()), 0..=3),
         select(&[None, Some("micrometer"), Some("nanometer"), Some("millimeter")][..]),
         prop::array::uniform5(1_u32..5000),
+        select(&[1_u64 << 20, 20_000, 2_000, 200][..]),
         prop::option::of(prop::array::uniform5(-9000_i32..9000)),
         prop::bool::ANY,
     );
@@ -157,7 +158,8 @@ fn case(
         (.., store.fill, store.left_out) = storage;
         [store.big_endian, store.index_at_start] = storage.4;
         store.shard = storage.3.map(per_axis).filter(|_| store.format == Format::V3);
-        let (steps, unit, scale, translation, omero) = meaning;
+        let (steps, unit, scale, coarsest_bytes, translation, omero) = meaning;
+        store.coarsest_bytes = coarsest_bytes;
         store.length_unit = unit;
         // Eighths are exact in binary and in nine decimals.
         store.scale = axes.chars().map(|axis| f64::from(scale[slot(axis)]) / 8.0).collect();
@@ -179,7 +181,7 @@ fn slot(axis: char) -> usize {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    select(&[Step::Keep, Step::FloorHalf, Step::FloorHalf, Step::CeilHalf][..])
+    select(&[Step::Keep, Step::FloorHalf, Step::FloorHalf, Step::CeilHalf, Step::Quarter][..])
 }
 
 /// Steps of (z, y, x) in stored order; time points and channels stay.

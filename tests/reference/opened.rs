@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use zarrims::image::{Engine, EngineConfig, ImageError, VirtualFile};
+use zarrims::image::{Engine, EngineConfig, ImageError, ImageOptions, LevelOrigin, VirtualFile};
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::{Folder, inspect, open_image};
 use zarrims::source::image::ImageSource;
@@ -41,6 +41,8 @@ pub(crate) struct Brick {
     /// Address of its first byte, and number of bytes.
     pub(crate) address: u64,
     pub(crate) bytes: u64,
+    /// Made from the level above.
+    pub(crate) is_computed: bool,
 }
 
 impl OnDisk {
@@ -64,7 +66,7 @@ impl OnDisk {
 
     /// Finds the one image and reads its metadata.
     pub(crate) fn image(&self) -> ImageSource {
-        let found = inspect(&self.root, Path::new(STORE)).expect("a readable folder");
+        let found = inspect(&self.root, Path::new(STORE), false).expect("a readable folder");
         let Folder::Store(found) = found else { panic!("not taken for a store") };
         assert!(found.skipped.is_empty(), "skipped: {:?}", found.skipped);
         assert_eq!(found.images.len(), 1, "images");
@@ -74,11 +76,18 @@ impl OnDisk {
 
     /// Opens the virtual file; `cap` is the size of the cache, which outlives the engine.
     pub(crate) fn open(&self, cap: Option<u64>) -> Opened {
+        self.open_with(cap, ImageOptions::default())
+    }
+
+    /// As [`OnDisk::open`], with options; where computed levels end is the store's to say.
+    pub(crate) fn open_with(&self, cap: Option<u64>, images: ImageOptions) -> Opened {
+        let images = ImageOptions { coarsest_bytes: self.store.coarsest_bytes, ..images };
         let config = EngineConfig {
             cache_dir: cap.map(|_| self.elsewhere("cache")),
             cache_bytes: cap.unwrap_or(0),
             memory_bytes: 256 << 20,
             threads: 2,
+            images,
         };
         let engine = Engine::start(&config).expect("an engine");
         let file = VirtualFile::new(&self.root, Arc::new(self.image()), engine.clone());
@@ -145,7 +154,7 @@ impl Opened {
     pub(crate) fn bricks(&self) -> Vec<Brick> {
         let plan = self.file.plan();
         let mut found = Vec::new();
-        let datasets = plan.ims.time_points * plan.ims.channels.len() as u64;
+        let datasets = plan.datasets();
         for (level, planned) in plan.levels.iter().enumerate() {
             let grid = &plan.layout.levels()[level].bricks;
             for dataset in 0..datasets {
@@ -160,7 +169,8 @@ impl Opened {
                     let (t, c) = plan.time_and_channel(dataset);
                     let address = plan.layout.chunk_address(level, dataset, first);
                     let bytes = grid.brick_bytes(brick);
-                    found.push(Brick { level, tc: [t, c], voxels, address, bytes });
+                    let is_computed = planned.origin == LevelOrigin::Computed;
+                    found.push(Brick { level, tc: [t, c], voxels, address, bytes, is_computed });
                 }
             }
         }

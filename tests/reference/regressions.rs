@@ -15,6 +15,8 @@ fn an_index_of_two_levels() {
     store.codec = Codec::Zstd;
     store.fill = Fill::NonZero;
     store.left_out = 3;
+    // A computed level would ask for even bricks.
+    store.coarsest_bytes = 1 << 30;
     let on_disk = OnDisk::new(&store);
     let opened = on_disk.open(None);
     let index = &opened.file.plan().layout.levels()[0].index;
@@ -85,4 +87,24 @@ fn regression_three_to_two_is_a_half() {
     let [planned, expected] = level_sizes(&store);
     assert_eq!(expected, [[5, 32, 32], [2, 16, 16], [1, 8, 8]]);
     assert_eq!(planned, expected);
+}
+
+/// Units of odd length under a computed level: bricks of two, so that no voxel of it is made from
+/// two bricks.
+#[test]
+fn odd_units_under_a_computed_level() {
+    let mut store = StoreBuilder::new(Dtype::F32, "zyx", &[23, 151, 203]);
+    store.unit = vec![5, 51, 67];
+    store.codec = Codec::BloscLz4;
+    store.fill = Fill::NonZero;
+    store.left_out = 4;
+    store.coarsest_bytes = 30_000;
+    let [planned, expected] = level_sizes(&store);
+    assert_eq!(planned, expected);
+    assert_eq!(planned.len(), 4, "{planned:?}");
+    let opened = OnDisk::new(&store).open(None);
+    assert_eq!(opened.file.plan().levels[0].brick, [10, 102, 134]);
+    drop(opened);
+    equals_the_reference_image(Case { store: store.clone(), seed: 3 });
+    libhdf5_agrees(&store);
 }
