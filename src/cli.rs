@@ -17,6 +17,7 @@ use crate::source::{Conversions, Int16, Uint32, micrometres};
 /// "fusermount3 -u MOUNTPOINT".
 #[derive(Debug, Clone, Parser)]
 #[command(name = "zarrims-mount", version, max_term_width = 100, args_override_self = true)]
+#[expect(clippy::struct_excessive_bools, reason = "a command line has flags")]
 pub struct Cli {
     /// Folder with Zarr stores at any depth; only ever read
     pub source: PathBuf,

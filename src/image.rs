@@ -1,7 +1,7 @@
 //! One virtual `.ims` file: where its bytes lie, and how each is produced.
 //!
 //! [`plan`] turns an [`ImageSource`](crate::source::image::ImageSource) into pure data: the published
-//! levels ([`pyramid`]), chunk shapes ([`chunking`]) and the byte layout ([`layout`]). [`fill`] produces
+//! levels ([`pyramid`]), chunk shapes ([`chunking`], [`makers_chunk`]) and the byte layout ([`layout`]). [`fill`] produces
 //! the voxels of one brick of a stored level, [`build`] those of computed levels with the arithmetic
 //! of [`reduce`], [`statistics`] the histograms and colour ranges and [`thumbnail`] the thumbnail, and
 //! [`virtual_file`] answers reads of byte ranges from all of these through the cache. [`bricks`] says
@@ -16,6 +16,7 @@ mod fill;
 mod frame;
 mod histogram;
 pub mod layout;
+mod makers_chunk;
 pub mod plan;
 mod pyramid;
 mod reduce;

@@ -19,6 +19,7 @@ mod codec;
 mod convert;
 pub mod discover;
 mod facts;
+mod geometry;
 pub mod image;
 mod json;
 mod metadata;

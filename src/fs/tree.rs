@@ -36,6 +36,9 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A folder whose check takes long is checked at most this part of the time.
 const CHECK_DUTY: u32 = 10;
 
+/// Notes on an image that its log line holds.
+const NOTES_SHOWN: usize = 8;
+
 /// Inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ino(pub u64);
@@ -477,9 +480,9 @@ impl Tree {
                 }
                 let mut files = Vec::new();
                 for image in store.images {
-                    for note in &image.notes {
+                    if !image.notes.is_empty() {
                         let path = image.folder();
-                        tracing::info!(path = %path.display(), "{note}");
+                        tracing::info!(path = %path.display(), "{}", one_line(&image.notes));
                     }
                     match VirtualFile::new(&self.root, image.clone(), self.engine.clone()) {
                         Ok(file) => files.push(FileSpec {
@@ -714,6 +717,16 @@ impl Inspected {
         }
         current
     }
+}
+
+/// The first few notes on an image, and how many more there are.
+fn one_line(notes: &[String]) -> String {
+    let shown = notes.len().min(NOTES_SHOWN);
+    let more = match notes.len() - shown {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{}{more}", notes[..shown].join("; "))
 }
 
 /// The reason without the path in front, which the row has already.

@@ -26,7 +26,7 @@ use crate::source::SourceError;
 
 use super::ImageError;
 use super::bricks::Image;
-use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Mode, Produced};
+use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Mode, Produced, Purpose};
 use super::frame::{BrickFrame, BrickId};
 use super::reduce::join_rows;
 
@@ -606,8 +606,8 @@ impl Pass {
         };
         let slot = self.image.slot(build.brick);
         let known = build.is_twin || (self.visitor.is_some() && self.engine.contains(slot));
-        let mode = Mode { passing: known, ..Mode::default() };
-        build.end(Ok(self.engine.take_in(slot, mode, Produced { bytes, keep })));
+        let purpose = if known { Purpose::Passing } else { Purpose::Reader };
+        build.end(Ok(self.engine.take_in(slot, purpose, Produced { bytes, keep })));
     }
 
     /// Stops the walk: what is open cannot be completed any more.
@@ -643,7 +643,7 @@ impl Task {
         let deliverer = pass.clone();
         let done = move |result| deliverer.deliver(child, parent.as_ref(), result);
         if let Role::Leader(ticket) = pass.engine.join(slot.key, Box::new(done)) {
-            let mode = Mode { passing: true, ..Mode::default() };
+            let mode = Mode { purpose: Purpose::Passing, ..Mode::default() };
             let produce = |engine: &Arc<Engine>| pass.image.produce(engine, child.brick);
             pass.engine.fill(slot, mode, produce, ticket);
         }

@@ -1,11 +1,11 @@
 //! Choice of the HDF5 chunk shape and the brick of a level, from the read unit of its source.
 //!
-//! Wanted of a chunk: at most 1 MiB, because libhdf5 1.x reads a chunk larger than its chunk cache
-//! row by row; not much less, because each costs an index entry and a read; a shape like the
-//! maker's (128 x 128 x 32 for 16-bit data), because Imaris reads blocks of about 1 MB; little
-//! padding; and borders that coincide with those of the read units, because then no unit is decoded
-//! for two bricks. The choice is by enumeration and cost: on each axis the divisors of the unit,
-//! its multiples, and (at a price) powers of two.
+//! Wanted of a chunk: the maker's shape ([`makers_chunk`]), because that is what Imaris writes and
+//! reads best; at most 1 MiB, because libhdf5 1.x reads a chunk larger than its chunk cache row by
+//! row; and borders that coincide with those of the read units, because then no unit is decoded for
+//! two bricks. Where the maker's shape fits the units, it is taken. Else the choice is by enumeration
+//! and cost: on each axis the divisors of the unit, its multiples, and (at a price) powers of two;
+//! near the maker's shape, not much less than 1 MiB, little padding.
 //!
 //! All shapes are (z, y, x) in voxels.
 
@@ -21,16 +21,20 @@ const BRICK_LIMIT_BYTES: u64 = 16 << 20;
 /// Read units shorter than this along an axis are joined without penalty.
 const WHOLE_UNIT: u64 = 32;
 
-/// The maker's chunk of 16-bit data.
-const IDEAL_SHAPE: [f64; 3] = [32.0, 128.0, 128.0];
-
 /// Shape of the chunks and of the bricks of one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chunking {
+pub(super) struct Chunking {
     /// HDF5 chunk.
-    pub(crate) chunk: [u64; 3],
+    pub(super) chunk: [u64; 3],
     /// Chunks per brick.
-    pub(crate) brick_chunks: [u64; 3],
+    pub(super) brick_chunks: [u64; 3],
+}
+
+impl Chunking {
+    fn brick_bytes(&self, voxel_bytes: u64) -> u64 {
+        let sides = self.chunk.iter().chain(&self.brick_chunks);
+        sides.fold(voxel_bytes, |bytes, side| bytes.saturating_mul(*side))
+    }
 }
 
 /// One possibility on one axis.
@@ -45,14 +49,26 @@ struct AxisChoice {
 }
 
 /// Chooses chunk and brick for a level of `size`, stored in read units of `unit`, with voxels of
-/// `voxel_bytes` in the Imaris file.
-pub(crate) fn choose(size: [u64; 3], unit: [u64; 3], voxel_bytes: u64) -> Chunking {
-    let ideal = ideal_shape(size, voxel_bytes);
-    let choices: [Vec<AxisChoice>; 3] =
-        std::array::from_fn(|axis| axis_choices(size[axis], unit[axis], ideal[axis]));
+/// `voxel_bytes` in the Imaris file. `makers` is the maker's chunk. `joins`: several units along an
+/// axis are as good as one, as they are for computed levels, whose units are halves of bricks.
+pub(super) fn choose(
+    size: [u64; 3],
+    unit: [u64; 3],
+    voxel_bytes: u64,
+    makers: [u64; 3],
+    joins: bool,
+) -> Chunking {
     let unit_bytes =
         (0..3).map(|axis| unit[axis].min(size[axis])).fold(voxel_bytes, u64::saturating_mul);
     let brick_limit = BRICK_LIMIT_BYTES.max(unit_bytes.saturating_mul(2));
+    if let Some(fitting) = fit(size, unit, makers, joins)
+        && fitting.brick_bytes(voxel_bytes) <= brick_limit
+    {
+        return fitting;
+    }
+    let ideal = ideal_shape(size, makers);
+    let choices: [Vec<AxisChoice>; 3] =
+        std::array::from_fn(|axis| axis_choices(size[axis], unit[axis], ideal[axis]));
     let mut best = Chunking { chunk: [1; 3], brick_chunks: [1; 3] };
     let mut lowest = f64::INFINITY;
     for z in &choices[0] {
@@ -80,15 +96,29 @@ pub(crate) fn choose(size: [u64; 3], unit: [u64; 3], voxel_bytes: u64) -> Chunki
     best
 }
 
-/// The maker's shape, flattened to the size of the level and scaled to one chunk.
+/// The maker's chunk, with bricks that end where units end; `None` where its borders do not coincide
+/// with those of the units, or where too much would be decoded for one brick.
+fn fit(size: [u64; 3], unit: [u64; 3], chunk: [u64; 3], joins: bool) -> Option<Chunking> {
+    let mut brick_chunks = [1; 3];
+    for axis in 0..3 {
+        let (size, unit, chunk) = (size[axis], unit[axis], chunk[axis]);
+        brick_chunks[axis] = if unit >= size {
+            size.div_ceil(chunk)
+        } else if unit.is_multiple_of(chunk) {
+            unit / chunk
+        } else if chunk.is_multiple_of(unit) && (joins || chunk <= WHOLE_UNIT) {
+            1
+        } else {
+            return None;
+        };
+    }
+    Some(Chunking { chunk, brick_chunks })
+}
+
+/// The maker's chunk without what would be padding.
 #[expect(clippy::cast_precision_loss, reason = "a shape needs no exact voxel counts")]
-fn ideal_shape(size: [u64; 3], voxel_bytes: u64) -> [f64; 3] {
-    let budget = CHUNK_LIMIT_BYTES as f64 / voxel_bytes as f64;
-    let z = IDEAL_SHAPE[0].min(size[0] as f64);
-    let side = (budget / z).sqrt();
-    let y = side.min(size[1] as f64);
-    let x = (budget / (z * y)).min(size[2] as f64).min(4.0 * side);
-    [z, y, x]
+fn ideal_shape(size: [u64; 3], makers: [u64; 3]) -> [f64; 3] {
+    std::array::from_fn(|axis| makers[axis].min(size[axis]) as f64)
 }
 
 /// What speaks against chunks and bricks of this size in bytes; `None` where it is impossible.
@@ -180,6 +210,11 @@ fn divisors(n: u64) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::makers_chunk::makers_chunk;
+
+    fn choose(size: [u64; 3], unit: [u64; 3], voxel_bytes: u64) -> Chunking {
+        super::choose(size, unit, voxel_bytes, makers_chunk(size, 1, voxel_bytes, None), false)
+    }
 
     fn brick(chunking: &Chunking) -> [u64; 3] {
         std::array::from_fn(|axis| chunking.chunk[axis] * chunking.brick_chunks[axis])

@@ -128,14 +128,22 @@ impl Keep {
 /// How a request is treated.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Mode {
-    /// Keep the bytes in memory as well: they are read in many small pieces.
-    pub(crate) keep_in_memory: bool,
     /// The cache has the brick but cannot read it: do not ask it again.
     pub(crate) unreadable: bool,
-    /// Nobody asked for the brick itself: keep it only if somebody does meanwhile.
-    pub(crate) passing: bool,
-    /// It is the metadata region, whose maker waits for other bricks.
-    pub(crate) waits: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a brick is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Purpose {
+    /// A reader asked for it.
+    #[default]
+    Reader,
+    /// Others are made from it: it is kept only if a reader asks meanwhile.
+    Passing,
+    /// It is the metadata region: read in many small pieces, so kept in memory as well, and made by
+    /// who waits for other bricks.
+    Metadata,
 }
 
 /// Receives a brick or the reason why there is none.
@@ -258,7 +266,8 @@ impl Engine {
             Role::Follower => {}
             Role::Leader(ticket) => {
                 let engine = self.clone();
-                let workers = if mode.waits { &self.metadata_workers } else { &self.workers };
+                let waits = mode.purpose == Purpose::Metadata;
+                let workers = if waits { &self.metadata_workers } else { &self.workers };
                 workers.spawn(move || engine.fill(slot, mode, produce, ticket));
             }
         }
@@ -299,8 +308,11 @@ impl Engine {
         }
         match produce(self) {
             Ok(produced) => {
-                let mode = Mode { passing: mode.passing && ticket.waiters() <= 1, ..mode };
-                ticket.complete(Ok(self.take_in(slot, mode, produced)));
+                let purpose = match mode.purpose {
+                    Purpose::Passing if ticket.waiters() > 1 => Purpose::Reader,
+                    purpose => purpose,
+                };
+                ticket.complete(Ok(self.take_in(slot, purpose, produced)));
             }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
@@ -310,10 +322,10 @@ impl Engine {
     }
 
     /// Keeps what was produced, where it may be kept.
-    pub(super) fn take_in(&self, slot: Slot, mode: Mode, produced: Produced) -> Brick {
+    pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: Produced) -> Brick {
         let bytes = Arc::new(produced.bytes);
         let lasting = produced.keep == Keep::OnDisk;
-        if mode.passing {
+        if purpose == Purpose::Passing {
             self.passed.fetch_add(1, Ordering::Relaxed);
         } else {
             self.filled.fetch_add(1, Ordering::Relaxed);
@@ -321,7 +333,7 @@ impl Engine {
             let stored = lasting && self.store(slot, &bytes);
             // What is not on disk is kept in memory for a while, or each of the kernel's small reads
             // would produce it anew.
-            if mode.keep_in_memory || !stored {
+            if purpose == Purpose::Metadata || !stored {
                 let expires = match produced.keep {
                     Keep::OnDisk => None,
                     Keep::InMemory(time) => Some(Instant::now() + time),

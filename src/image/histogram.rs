@@ -182,10 +182,14 @@ impl Counts {
 fn each_number(row: &[u8], target: TargetType, mut each: impl FnMut(f64)) {
     let voxels = row.as_chunks::<4>().0;
     if target == TargetType::U32 {
-        voxels.iter().for_each(|voxel| each(f64::from(u32::from_le_bytes(*voxel))));
+        for voxel in voxels {
+            each(f64::from(u32::from_le_bytes(*voxel)));
+        }
     } else {
         let values = voxels.iter().map(|voxel| f32::from_le_bytes(*voxel));
-        values.filter(|value| value.is_finite()).for_each(|value| each(f64::from(value)));
+        for value in values.filter(|value| value.is_finite()) {
+            each(f64::from(value));
+        }
     }
 }
 

@@ -3,19 +3,16 @@
 use crate::ims::{
     ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, ImsSection, VoxelType, metadata_capacity,
 };
-use crate::source::image::{ImageSource, Role};
+use crate::source::image::{ImageSource, NAME_LIMIT_BYTES, Role};
 use crate::source::{SourceType, TargetType};
 
 use super::chunking;
 use super::layout::{BrickGrid, FileLayout};
+use super::makers_chunk::makers_chunk;
 use super::pyramid::{self, Level, LevelOrigin, StoredLevel};
 use super::reduce::Reduction;
 use super::time::time_stamps;
 use super::{ImageError, ImageOptions};
-
-/// Longest name stored as an attribute; the format keeps longer texts in datasets, where readers do
-/// not look for names (`ImarisWriter` `bpWriterHDF5.cxx`, attributes over 1024 bytes).
-const NAME_LIMIT_BYTES: usize = 1024;
 
 /// What the maker's writer puts where nothing is given.
 const NO_DESCRIPTION: &str = "(description not specified)";
@@ -86,6 +83,7 @@ impl ImagePlan {
         let mut planned: Vec<PlannedLevel> = Vec::new();
         let mut grids = Vec::new();
         let mut ims_levels = Vec::new();
+        let mut makers_above = None;
         for (number, Level { origin, size }) in levels.iter().copied().enumerate() {
             let unit = match (origin, planned.last()) {
                 (LevelOrigin::Stored(number), _) => {
@@ -95,7 +93,11 @@ impl ImagePlan {
                 (LevelOrigin::Computed, above) => unit_below(above, size),
             };
             let unit = even_unit(unit, size, levels.get(number + 1), voxel_bytes);
-            let chunking = chunking::choose(size, unit, voxel_bytes);
+            // As if the maker's writer had written the levels above.
+            let makers = makers_chunk(size, time_points, voxel_bytes, makers_above);
+            makers_above = Some((size, makers));
+            let joins = origin == LevelOrigin::Computed;
+            let chunking = chunking::choose(size, unit, voxel_bytes, makers, joins);
             let level = ImsLevel { size, chunk: chunking.chunk };
             let chunk_bytes = chunking.chunk.iter().product::<u64>() * voxel_bytes;
             let bricks = BrickGrid::new(level.grid(), chunking.brick_chunks, chunk_bytes);
@@ -311,7 +313,8 @@ fn palette(c: u64, channels: u64) -> [u8; 3] {
     [ramp(0.0), ramp(-2.0), ramp(2.0)]
 }
 
-/// Cuts a name at a character boundary.
+/// Cuts a name at a character boundary: the format keeps longer texts in datasets, where readers do not
+/// look for names (`ImarisWriter` `bpWriterHDF5.cxx`, attributes over 1024 bytes).
 fn shorten(name: &str) -> String {
     let mut end = name.len().min(NAME_LIMIT_BYTES);
     while !name.is_char_boundary(end) {

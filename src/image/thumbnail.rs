@@ -23,6 +23,34 @@ pub(super) fn level_for(plan: &ImagePlan) -> usize {
     (0..plan.levels.len()).rev().find(is_large).unwrap_or(0)
 }
 
+/// Edges of a voxel of a level along x and y.
+#[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53 voxels per axis")]
+fn voxel_um(plan: &ImagePlan, level: usize) -> [f64; 2] {
+    let [_, y, x] = plan.levels[level].size;
+    [(0, x), (1, y)].map(|(axis, size)| {
+        (plan.ims.extent_max_um[axis] - plan.ims.extent_min_um[axis]) / size as f64
+    })
+}
+
+/// Width and height in pixels: the image in square pixels as small as the shorter edge of a voxel, a
+/// last part of one cut off (`bpComputeThumbnailSizeXY`), scaled to the longer side.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the side of the thumbnail"
+)]
+fn grid(size_x: u64, size_y: u64, [edge_x, edge_y]: [f64; 2]) -> (u64, u64) {
+    let pixel = edge_x.min(edge_y);
+    // Float noise must not cost a whole pixel.
+    let pixels =
+        |size: u64, edge: f64| (size as f64 * (edge / pixel) * (1.0 + 1e-9)).floor().max(1.0);
+    let (x, y) = (pixels(size_x, edge_x), pixels(size_y, edge_y));
+    let side =
+        |length: f64| (length / x.max(y) * SIDE as f64).round().clamp(1.0, SIDE as f64) as u64;
+    (side(x), side(y))
+}
+
 /// The largest value along z of every pixel of the thumbnail.
 pub(super) struct Projection {
     pub(super) level: usize,
@@ -40,17 +68,7 @@ pub(super) struct Projection {
 impl Projection {
     pub(super) fn new(plan: &ImagePlan, level: usize) -> Self {
         let [_, size_y, size_x] = plan.levels[level].size;
-        let length = |axis: usize| plan.ims.extent_max_um[axis] - plan.ims.extent_min_um[axis];
-        let ratio = length(1) / length(0);
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to the side of the thumbnail"
-        )]
-        let shorter = |ratio: f64| (ratio * SIDE as f64).round().clamp(1.0, SIDE as f64) as u64;
-        let (width, height) =
-            if ratio <= 1.0 { (SIDE, shorter(ratio)) } else { (shorter(1.0 / ratio), SIDE) };
+        let (width, height) = grid(size_x, size_y, voxel_um(plan, level));
         let mut rows_of: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         // In 128 bits: sizes may be declared up to 2^60.
         let nearest = |at: u64, size: u64, length: u64| {
@@ -111,9 +129,9 @@ impl Projection {
                     #[expect(
                         clippy::cast_possible_truncation,
                         clippy::cast_sign_loss,
-                        reason = "0..=255"
+                        reason = "0..=255, cut as the maker does"
                     )]
-                    let shade = (intensity * f64::from(color) * 255.0).round() as u8;
+                    let shade = (intensity * f64::from(color) * 255.0) as u8;
                     *component = (*component).max(shade);
                 }
             }
@@ -121,5 +139,23 @@ impl Projection {
         }
         let side = |n: usize| u32::try_from(n).unwrap_or(1);
         Thumbnail { width: side(self.width), height: side(self.height), rgba }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_of_the_makers_files() {
+        // Sizes of level 0 and voxels in the reference files, and the shape of their thumbnails.
+        assert_eq!(grid(161, 151, [0.8, 0.8]), (256, 240));
+        assert_eq!(grid(40, 30, [2.0, 3.0]), (228, 256));
+        assert_eq!(grid(215, 199, [0.5, 0.5]), (256, 237));
+        assert_eq!(grid(133, 97, [0.5, 0.25]), (256, 93));
+        assert_eq!(grid(65, 33, [2.0, 3.0]), (256, 193));
+        assert_eq!(grid(550, 452, [0.65, 0.65]), (256, 210));
+        assert_eq!(grid(301, 201, [0.65, 0.65]), (256, 171));
+        assert_eq!(grid(1, 1_000_000, [1.0, 1.0]), (1, 256));
     }
 }

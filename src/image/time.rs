@@ -37,11 +37,11 @@ fn time_stamp(ms: i64) -> String {
     let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let (year, month, day) = date(days);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
-    if ms % 1000 != 0 {
-        text.push_str(&format!(".{:03}", ms % 1000));
+    let text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+    match ms % 1000 {
+        0 => text,
+        ms => format!("{text}.{ms:03}"),
     }
-    text
 }
 
 /// Gregorian date some days after 1970-01-01.

@@ -9,7 +9,7 @@ use crate::source::SourceRoot;
 use crate::source::image::ImageSource;
 
 use super::bricks::Image;
-use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced};
+use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced, Purpose};
 use super::frame::BrickId;
 use super::layout::Extent;
 use super::plan::ImagePlan;
@@ -170,15 +170,11 @@ impl VirtualFile {
     }
 
     fn at_hand(&self, brick: Wanted) -> Option<Brick> {
-        match (brick, self.metadata.get()) {
-            (Wanted::Metadata, Some(bytes)) => {
-                Some(Brick::Memory { bytes: bytes.clone(), lasting: true })
-            }
-            _ => {
-                let found = self.engine.get_ready(self.known_slot(brick)?);
-                found.map(|found| self.settled(brick, found))
-            }
+        if let (Wanted::Metadata, Some(bytes)) = (brick, self.metadata.get()) {
+            return Some(Brick::Memory { bytes: bytes.clone(), lasting: true });
         }
+        let found = self.engine.get_ready(self.known_slot(brick)?);
+        found.map(|found| self.settled(brick, found))
     }
 
     fn read_index_node(&self, level: usize, dataset: u64, node: u64, within: u64, out: &mut [u8]) {
@@ -252,7 +248,7 @@ impl VirtualFile {
     }
 
     fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
-        let mode = Mode { keep_in_memory: true, waits: true, ..mode };
+        let mode = Mode { purpose: Purpose::Metadata, ..mode };
         let file = self.clone();
         let produce = move |engine: &Arc<Engine>| {
             let produced = file.produce_metadata(engine);

@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use super::array::ZarrArray;
 use super::convert::SourceType;
 use super::facts;
+use super::geometry::Geometry;
 use super::metadata::{ArrayNode, ZarrNode, read_node};
 use super::ome::{Axis, Multiscale, Transform};
 use super::ome_xml::XmlImage;
 use super::root::{Fingerprint, SourceRoot, join};
-use super::{SourceError, Unsupported, units};
+use super::{SourceError, Unsupported};
 
 /// What an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,42 +270,11 @@ impl ImageSource {
         if transform.simplified {
             notes.push("rotation or shear of the image is not applied".to_owned());
         }
-        let stored_axes = multiscale.axes.as_deref().unwrap_or(&[]);
-        let unit = |axis: usize| stored_axes.get(axis).and_then(|axis| axis.unit.as_deref());
-        let mut voxel_um = [1.0; 3];
-        let mut origin_um = [0.0; 3];
-        let mut lacks_unit = [false; 3];
-        for (slot, axis) in [4, 3, 2].into_iter().enumerate() {
-            let Some(axis) = first.axes[axis] else { continue };
-            let factor = unit(axis).map_or(Some(1.0), units::micrometres).unwrap_or_else(|| {
-                let unit = unit(axis).unwrap_or_default();
-                notes.push(format!("unit {unit:?} is not known; taken as micrometre"));
-                1.0
-            });
-            if let Some(scale) = transform.scale_of(axis) {
-                lacks_unit[slot] = unit(axis).is_none();
-                let voxel = scale * factor;
-                if VOXEL_RANGE_UM.contains(&voxel) {
-                    voxel_um[slot] = voxel;
-                } else {
-                    notes.push(format!("voxel size {voxel} um replaced by 1 um"));
-                }
-            }
-            let origin = transform.translation_of(axis) * factor;
-            if origin.abs() < *VOXEL_RANGE_UM.end() {
-                origin_um[slot] = origin;
-            }
+        let geometry = Geometry::new(multiscale, first.axes, transform, &mut notes);
+        let channels = channels(multiscale, &mut notes);
+        if multiscale.name.as_ref().is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
+            notes.push(format!("name is cut to {NAME_LIMIT_BYTES} bytes"));
         }
-        let time_step_s = first.axes[0].and_then(|axis| {
-            let factor = unit(axis).and_then(units::seconds).unwrap_or(1.0);
-            transform.scale_of(axis).map(|scale| scale * factor)
-        });
-        let channels = multiscale.channels.iter().map(|channel| ChannelSource {
-            name: channel.label.clone(),
-            color: channel.color,
-            window: channel.window,
-            details: channel.details.clone(),
-        });
         let mut source = Self {
             store: store.to_path_buf(),
             image: image.to_owned(),
@@ -312,14 +282,14 @@ impl ImageSource {
             role,
             name: multiscale.name.clone(),
             description: None,
-            voxel_um,
-            origin_um,
-            lacks_unit,
+            voxel_um: geometry.voxel_um,
+            origin_um: geometry.origin_um,
+            lacks_unit: geometry.lacks_unit,
+            time_step_s: geometry.time_step_s,
             acquired_ms: None,
             details: Vec::new(),
             sections: Vec::new(),
-            time_step_s: time_step_s.filter(|step| step.is_finite() && *step > 0.0),
-            channels: channels.collect(),
+            channels,
             levels,
             notes,
             fingerprint: fingerprint.clone(),
@@ -329,8 +299,27 @@ impl ImageSource {
     }
 }
 
-/// Voxel edges taken at their word: from a picometre to a kilometre.
-const VOXEL_RANGE_UM: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
+/// Longest name that is shown whole.
+pub(crate) const NAME_LIMIT_BYTES: usize = 1024;
+
+/// The display settings, and a note on each that is of no use.
+fn channels(multiscale: &Multiscale, notes: &mut Vec<String>) -> Vec<ChannelSource> {
+    for (c, channel) in multiscale.channels.iter().enumerate() {
+        for member in &channel.unusable {
+            notes.push(format!("{member} of channel {c} is not usable; replaced"));
+        }
+        if channel.label.as_ref().is_some_and(|label| label.len() > NAME_LIMIT_BYTES) {
+            notes.push(format!("label of channel {c} is cut to {NAME_LIMIT_BYTES} bytes"));
+        }
+    }
+    let channels = multiscale.channels.iter().map(|channel| ChannelSource {
+        name: channel.label.clone(),
+        color: channel.color,
+        window: channel.window,
+        details: channel.details.clone(),
+    });
+    channels.collect()
+}
 
 /// Opens the array of a level; the path may not leave the store.
 fn open_level(

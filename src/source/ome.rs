@@ -53,6 +53,8 @@ pub(crate) struct Channel {
     pub(crate) window: Option<(f64, f64)>,
     /// Wavelengths, with the names that Imaris has for them.
     pub(crate) details: Vec<(String, String)>,
+    /// Members that are there and cannot be used.
+    pub(crate) unusable: Vec<&'static str>,
 }
 
 /// The attributes that hold OME metadata: below `ome` since 0.5, else at the top.
@@ -259,11 +261,22 @@ fn omero_channels(omero: Option<&Value>) -> Vec<Channel> {
         .map(|channel| {
             let bound = |name: &str| channel.get("window")?.get(name).and_then(finite);
             let window = bound("start").zip(bound("end")).filter(|(start, end)| end > start);
+            let color = channel.get("color").and_then(Value::as_str).and_then(parse_color);
+            let label = channel.get("label").and_then(text).filter(|label| !label.is_empty());
+            let is_there = |name: &str| channel.get(name).is_some_and(|value| !value.is_null());
+            let unusable = [
+                ("label", label.is_none()),
+                ("color", color.is_none()),
+                ("window", window.is_none()),
+            ];
+            let unusable =
+                unusable.into_iter().filter(|(name, missing)| *missing && is_there(name));
             Channel {
-                label: channel.get("label").and_then(text).filter(|label| !label.is_empty()),
-                color: channel.get("color").and_then(Value::as_str).and_then(parse_color),
+                label,
+                color,
                 window,
                 details: wavelengths(channel),
+                unusable: unusable.map(|(name, _)| name).collect(),
             }
         })
         .collect()
@@ -351,7 +364,10 @@ mod tests {
         assert!(found[0].axes.is_none());
         assert_eq!(found[0].datasets.len(), 1);
         assert_eq!(found[0].datasets[0].path, "0");
-        assert_eq!(found[0].channels[0], Channel { label: Some("1".into()), ..Channel::default() });
+        let unusable = vec!["color", "window"];
+        let expected = Channel { label: Some("1".into()), unusable, ..Channel::default() };
+        assert_eq!(found[0].channels[0], expected);
+        assert_eq!(found[0].channels[1].unusable, ["label"]);
         assert_eq!(found[0].channels[1].color, Some([255, 0, 0]));
         assert_eq!(found[0].channels[1].window, Some((0.0, 9.0)));
     }
