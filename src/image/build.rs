@@ -36,6 +36,10 @@ const LARGE_PASS_BRICKS: u64 = 256;
 /// Large passes under way at a time.
 const LARGE_PASSES: usize = 2;
 
+/// Part of the cache that the levels of one image may take when a pass makes them in passing: a large
+/// level must not drive out the coarse ones that every opening reads.
+const KEPT_SHARE: u64 = 4;
+
 /// Time between two lines of progress in the log.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -66,6 +70,8 @@ pub(super) struct Pass {
     state: Mutex<State>,
     /// Tasks under way at a time.
     limit: usize,
+    /// The finest level whose bricks are kept although nobody asked for them.
+    finest_kept: usize,
     progress: Progress,
     is_large: bool,
 }
@@ -101,13 +107,23 @@ struct Open {
 struct Build {
     brick: BrickId,
     frame: BrickFrame,
-    /// Another pass makes it as well, and keeps it.
-    is_twin: bool,
+    keeper: Keeper,
     started: Instant,
     output: Mutex<Output>,
     /// Children not delivered.
     missing: AtomicUsize,
     done: Mutex<Option<BrickDone>>,
+}
+
+/// Who decides that a brick is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeper {
+    /// Somebody asked for it.
+    Reader,
+    /// It is made in passing: kept if its level is.
+    Level,
+    /// Another pass makes it as well, and keeps it.
+    Other,
 }
 
 #[derive(Default)]
@@ -289,6 +305,22 @@ fn bricks_under(image: &Image, brick: BrickId) -> u64 {
     bricks.fold(1, u64::saturating_mul)
 }
 
+/// The finest level that fits into so many bytes together with all coarser ones.
+fn finest_kept(image: &Image, room: u64) -> usize {
+    let datasets = image.plan.datasets();
+    let bytes = |level: usize| image.plan.layout.levels()[level].data_bytes() * datasets;
+    let mut taken = 0_u64;
+    let mut finest = image.plan.levels.len();
+    while finest > 0 {
+        taken = taken.saturating_add(bytes(finest - 1));
+        if taken > room {
+            break;
+        }
+        finest -= 1;
+    }
+    finest
+}
+
 /// Shows every brick of some datasets to a visitor, and calls `done` at the end. Damaged bricks are
 /// told to the visitor and do not stop the pass.
 pub(super) fn visit_all(
@@ -331,6 +363,7 @@ impl Pass {
     ) -> Arc<Self> {
         let what = if visitor.is_some() { "reading all voxels" } else { "computing levels" };
         let progress = Progress::new(what, image.source.folder().display().to_string(), total);
+        let finest_kept = finest_kept(&image, engine.cache_bytes() / KEPT_SHARE);
         Arc::new(Self {
             image,
             engine: engine.clone(),
@@ -345,6 +378,7 @@ impl Pass {
                 done: None,
             }),
             limit: thread::available_parallelism().map_or(2, |cores| cores.get() * 2),
+            finest_kept,
             progress,
             is_large,
         })
@@ -424,7 +458,7 @@ impl Pass {
                     ticket.complete(result);
                     pass.settle();
                 };
-                self.open(brick, false, Box::new(done));
+                self.open(brick, Keeper::Reader, Box::new(done));
             }
             None => self.build_all(brick, Box::new(move |_| pass.settle())),
         }
@@ -450,16 +484,18 @@ impl Pass {
     fn build_all(&self, brick: BrickId, done: BrickDone) {
         let key = self.image.slot(brick).key;
         match self.engine.lead(key, done) {
-            Ok(ticket) => self.open(brick, false, Box::new(move |result| ticket.complete(result))),
+            Ok(ticket) => {
+                self.open(brick, Keeper::Level, Box::new(move |result| ticket.complete(result)));
+            }
             Err(done) => match self.engine.passes.claim(&key) {
                 Some(ticket) => {
                     let both = move |result: Result<Brick, ImageError>| {
                         ticket.complete(result.clone());
                         done(result);
                     };
-                    self.open(brick, false, Box::new(both));
+                    self.open(brick, Keeper::Reader, Box::new(both));
                 }
-                None => self.open(brick, true, done),
+                None => self.open(brick, Keeper::Other, done),
             },
         }
     }
@@ -469,28 +505,27 @@ impl Pass {
         let slot = self.image.slot(child.brick);
         let pass = self.clone();
         let done = move |result| pass.deliver(child, Some(&parent), result);
-        let ticket = match self.engine.join(slot.key, Box::new(done)) {
-            Role::Leader(ticket) => Some(ticket),
+        let (ticket, keeper) = match self.engine.join(slot.key, Box::new(done)) {
+            Role::Leader(ticket) => (Some(ticket), Keeper::Level),
             // Its pass may be waiting for its turn, perhaps for the end of this one.
-            Role::Follower => self.engine.passes.claim(&slot.key),
+            Role::Follower => (self.engine.passes.claim(&slot.key), Keeper::Reader),
         };
         match ticket {
             Some(ticket) => {
-                self.open(child.brick, false, Box::new(move |result| ticket.complete(result)));
+                self.open(child.brick, keeper, Box::new(move |result| ticket.complete(result)));
             }
             None => lock(&self.state).running -= 1,
         }
     }
 
-    /// Puts a computed brick on the stack; it is no task of its own. `is_twin`: another pass makes it
-    /// as well, and keeps it.
-    fn open(&self, brick: BrickId, is_twin: bool, done: BrickDone) {
+    /// Puts a computed brick on the stack; it is no task of its own.
+    fn open(&self, brick: BrickId, keeper: Keeper, done: BrickDone) {
         let frame = BrickFrame::new(&self.image.plan, brick);
         let children = Children::new(&self.image, brick, &frame, self.visitor.is_some());
         let build = Arc::new(Build {
             brick,
             frame,
-            is_twin,
+            keeper,
             started: Instant::now(),
             output: Mutex::default(),
             missing: AtomicUsize::new(usize::try_from(children.len()).unwrap_or(usize::MAX)),
@@ -605,8 +640,12 @@ impl Pass {
             Keep::OnDisk
         };
         let slot = self.image.slot(build.brick);
-        let known = build.is_twin || (self.visitor.is_some() && self.engine.contains(slot));
-        let purpose = if known { Purpose::Passing } else { Purpose::Reader };
+        let is_kept = match build.keeper {
+            Keeper::Reader => true,
+            Keeper::Level => build.brick.level >= self.finest_kept && !self.engine.contains(slot),
+            Keeper::Other => false,
+        };
+        let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
         build.end(Ok(self.engine.take_in(slot, purpose, Produced { bytes, keep })));
     }
 

@@ -221,6 +221,11 @@ impl Engine {
         }))
     }
 
+    /// Size of the brick cache, 0 without one.
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.cache.as_ref().map_or(0, |cache| cache.stats().cap_bytes)
+    }
+
     /// How images become files.
     #[must_use]
     pub fn images(&self) -> &ImageOptions {

@@ -206,6 +206,14 @@ pub struct LevelLayout {
     data_bytes: u64,
 }
 
+impl LevelLayout {
+    /// Bytes of one dataset's data.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+}
+
 /// Layout of a whole virtual file.
 #[derive(Debug, Clone)]
 pub struct FileLayout {
