@@ -5,12 +5,13 @@ CARGO ?= cargo
 SOURCE ?=
 MOUNT ?=
 
-.PHONY: help demo test check bench build setup clean
+.PHONY: help demo test conformance check bench build setup clean
 
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
 	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
 	@echo "make test                        run all tests"
+	@echo "make conformance                 read virtual files with the readers of other people"
 	@echo "make check                       format and lints"
 	@echo "make bench                       measure, and print the tables of doc/PERFORMANCE.md"
 	@echo "make build                       target/release/zarrims-mount"
@@ -27,6 +28,11 @@ demo: setup
 
 test: setup
 	$(CARGO) test --locked
+	@$(MAKE) --no-print-directory conformance
+
+# Sets up its own Python packages, and Java and h5dump where they are missing.
+conformance: build
+	@tests/conformance/run.sh target/release/zarrims-mount
 
 check: setup
 	$(CARGO) fmt --check
