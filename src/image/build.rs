@@ -33,8 +33,8 @@ use super::reduce::join_rows;
 /// Passes that read more bricks of the store than this wait for their turn.
 const LARGE_PASS_BRICKS: u64 = 256;
 
-/// Large passes under way at a time.
-const LARGE_PASSES: usize = 2;
+/// Large passes under way at a time, and others: each holds some bricks in memory.
+const PASSES: [usize; 2] = [2, 16];
 
 /// Part of the cache that the levels of one image may take when a pass makes them in passing: a large
 /// level must not drive out the coarse ones that every opening reads.
@@ -73,7 +73,8 @@ pub(super) struct Pass {
     /// The finest level whose bricks are kept although nobody asked for them.
     finest_kept: usize,
     progress: Progress,
-    is_large: bool,
+    /// Under which limit it runs; `None` for those that show everything.
+    lane: Option<Lane>,
 }
 
 struct State {
@@ -108,11 +109,20 @@ struct Build {
     brick: BrickId,
     frame: BrickFrame,
     keeper: Keeper,
+    /// It, and what it owns, is shown to the visitor here.
+    is_shown: bool,
     started: Instant,
     output: Mutex<Output>,
     /// Children not delivered.
     missing: AtomicUsize,
-    done: Mutex<Option<BrickDone>>,
+    done: Mutex<Option<Done>>,
+}
+
+/// Who gets a computed brick.
+enum Done {
+    /// Who waits for it by its key.
+    Ticket(BrickTicket),
+    Call(BrickDone),
 }
 
 /// Who decides that a brick is kept.
@@ -140,6 +150,8 @@ struct Child {
     brick: BrickId,
     /// It is shown to the visitor here, and not as a child of another.
     is_owned: bool,
+    /// Voxels of it are joined to the parent's; else all of them are dropped.
+    is_needed: bool,
 }
 
 /// The bricks under a brick, one level finer.
@@ -150,6 +162,8 @@ struct Children {
     ranges: [Range<u64>; 3],
     /// Those that belong to this brick and to no other.
     owned: [Range<u64>; 3],
+    /// Those with voxels that are not dropped.
+    needed: [Range<u64>; 3],
     grid: [u64; 3],
     next: u64,
 }
@@ -164,6 +178,7 @@ impl Children {
         let grid = plan.layout.levels()[level].bricks.bricks();
         let mut ranges = [0..0, 0..0, 0..0];
         let mut owned = [0..0, 0..0, 0..0];
+        let mut needed = [0..0, 0..0, 0..0];
         for axis in 0..3 {
             let step = if halved[axis] { 2 } else { 1 };
             let side = above.brick[axis];
@@ -172,6 +187,7 @@ impl Children {
             // Who has the first voxel of a child has the child.
             let first_owned = start.div_ceil(side);
             let mut last_owned = last;
+            needed[axis] = start / side..last;
             if frame.voxels[axis].end == own.size[axis] {
                 last_owned = grid[axis];
                 if all {
@@ -181,11 +197,18 @@ impl Children {
             ranges[axis] = start / side..last;
             owned[axis] = first_owned..last_owned;
         }
-        Self { level, dataset: brick.dataset, ranges, owned, grid, next: 0 }
+        Self { level, dataset: brick.dataset, ranges, owned, needed, grid, next: 0 }
     }
 
     fn len(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).product()
+    }
+
+    /// Skips those that did not come yet, and tells how many.
+    fn skip_rest(&mut self) -> u64 {
+        let left = self.len() - self.next;
+        self.next = self.len();
+        left
     }
 }
 
@@ -203,8 +226,9 @@ impl Iterator for Children {
         let at: [u64; 3] = std::array::from_fn(|axis| self.ranges[axis].start + offset[axis]);
         let brick = (at[0] * self.grid[1] + at[1]) * self.grid[2] + at[2];
         let is_owned = (0..3).all(|axis| self.owned[axis].contains(&at[axis]));
+        let is_needed = (0..3).all(|axis| self.needed[axis].contains(&at[axis]));
         let brick = BrickId { level: self.level, dataset: self.dataset, brick };
-        Some(Child { brick, is_owned })
+        Some(Child { brick, is_owned, is_needed })
     }
 }
 
@@ -214,8 +238,24 @@ pub(super) struct PassQueue(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
-    running: usize,
-    waiting: Vec<(BrickKey, Arc<Image>, BrickId, BrickTicket)>,
+    /// Large passes, and others.
+    running: [usize; 2],
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    key: BrickKey,
+    image: Arc<Image>,
+    brick: BrickId,
+    ticket: BrickTicket,
+    lane: Lane,
+}
+
+/// Which limit a pass is under.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Large = 0,
+    Small = 1,
 }
 
 impl std::fmt::Debug for Queue {
@@ -235,8 +275,8 @@ impl PassQueue {
     /// Takes the duty for a brick from a pass that has not begun.
     fn claim(&self, key: &BrickKey) -> Option<BrickTicket> {
         let mut queue = lock(&self.0);
-        let at = queue.waiting.iter().position(|(waiting, ..)| waiting == key)?;
-        Some(queue.waiting.remove(at).3)
+        let at = queue.waiting.iter().position(|waiting| waiting.key == *key)?;
+        Some(queue.waiting.remove(at).ticket)
     }
 
     /// Gives up what waits: the readers get an error.
@@ -245,19 +285,26 @@ impl PassQueue {
         drop(waiting);
     }
 
-    /// Starts what may start.
-    fn advance(&self, engine: &Arc<Engine>, finished: usize) {
+    /// Starts what may start, after the end of a pass in `finished`.
+    fn advance(&self, engine: &Arc<Engine>, finished: Option<Lane>) {
         let mut started = Vec::new();
         {
             let mut queue = lock(&self.0);
-            queue.running -= finished;
-            while queue.running < LARGE_PASSES && !queue.waiting.is_empty() {
-                queue.running += 1;
-                started.push(queue.waiting.remove(0));
+            if let Some(lane) = finished {
+                queue.running[lane as usize] -= 1;
+            }
+            let may_start = |queue: &Queue| {
+                let free = |lane: Lane| queue.running[lane as usize] < PASSES[lane as usize];
+                queue.waiting.iter().position(|waiting| free(waiting.lane))
+            };
+            while let Some(at) = may_start(&queue) {
+                let waiting = queue.waiting.remove(at);
+                queue.running[waiting.lane as usize] += 1;
+                started.push(waiting);
             }
         }
-        for (_, image, brick, ticket) in started {
-            Pass::start_root(image, engine, brick, ticket, true);
+        for Waiting { image, brick, ticket, lane, .. } in started {
+            Pass::start_root(image, engine, brick, ticket, lane);
         }
     }
 }
@@ -265,30 +312,27 @@ impl PassQueue {
 /// Requests a brick of a computed level.
 pub(super) fn request(image: &Arc<Image>, engine: &Arc<Engine>, brick: BrickId, done: BrickDone) {
     let (image, owner) = (image.clone(), engine.clone());
-    // Away from the caller: telling where the brick is kept may look through folders.
-    engine.spawn(move || {
+    let is_told = image.known_derived_id().is_some();
+    let task = move || {
         let engine = owner;
         let slot = image.slot(brick);
+        // Before anything else: who is at it may take long.
+        if let Some(found) = engine.get(slot) {
+            done(Ok(found));
+            return;
+        }
         let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
-        let ticket = {
+        let lane = if is_large { Lane::Large } else { Lane::Small };
+        {
             // Locked over both steps: who finds the brick under way finds it in the queue, too.
             let mut queue = lock(&engine.passes.0);
             let Role::Leader(ticket) = engine.join(slot.key, done) else { return };
-            if is_large && !engine.contains(slot) {
-                queue.waiting.push((slot.key, image.clone(), brick, ticket));
-                None
-            } else {
-                Some(ticket)
-            }
-        };
-        match ticket {
-            None => engine.passes.advance(&engine, 0),
-            Some(ticket) => match engine.get(slot) {
-                Some(found) => ticket.complete(Ok(found)),
-                None => Pass::start_root(image, &engine, brick, ticket, false),
-            },
+            queue.waiting.push(Waiting { key: slot.key, image, brick, ticket, lane });
         }
-    });
+        engine.passes.advance(&engine, None);
+    };
+    // Away from the caller; telling where the brick is kept may look through folders.
+    if is_told { engine.spawn(task) } else { engine.spawn_slow(task) }
 }
 
 /// Number of bricks of the store that a brick of a computed level is made from.
@@ -347,7 +391,7 @@ pub(super) fn visit_all(
                 .map(move |brick| Root { brick: BrickId { level, dataset, brick }, ticket: None })
         })
     });
-    let pass = Pass::new(image.clone(), engine, Some(visitor), Box::new(roots), total, false);
+    let pass = Pass::new(image.clone(), engine, Some(visitor), Box::new(roots), total, None);
     lock(&pass.state).done = Some(done);
     pass.pump();
 }
@@ -359,7 +403,7 @@ impl Pass {
         visitor: Option<Arc<dyn Visitor>>,
         roots: Box<dyn Iterator<Item = Root> + Send>,
         total: u64,
-        is_large: bool,
+        lane: Option<Lane>,
     ) -> Arc<Self> {
         let what = if visitor.is_some() { "reading all voxels" } else { "computing levels" };
         let progress = Progress::new(what, image.source.folder().display().to_string(), total);
@@ -380,7 +424,7 @@ impl Pass {
             limit: thread::available_parallelism().map_or(2, |cores| cores.get() * 2),
             finest_kept,
             progress,
-            is_large,
+            lane,
         })
     }
 
@@ -389,11 +433,11 @@ impl Pass {
         engine: &Arc<Engine>,
         brick: BrickId,
         ticket: BrickTicket,
-        is_large: bool,
+        lane: Lane,
     ) {
         let total = bricks_under(&image, brick);
         let roots = Box::new(std::iter::once(Root { brick, ticket: Some(ticket) }));
-        Self::new(image, engine, None, roots, total, is_large).pump();
+        Self::new(image, engine, None, roots, total, Some(lane)).pump();
     }
 
     /// Begins children until enough are under way.
@@ -412,8 +456,10 @@ impl Pass {
                 state.running += 1;
                 drop(state);
                 self.begin(child, parent);
-            } else if state.stack.pop().is_some() {
-                // All its children are begun.
+            } else if let Some(begun) = state.stack.pop() {
+                // All its children are begun. Whatever goes with it, goes without the lock.
+                drop(state);
+                drop(begun);
             } else if let Some(root) = state.roots.next() {
                 state.pending += 1;
                 state.running += 1;
@@ -439,14 +485,14 @@ impl Pass {
         if let Some(done) = done {
             done(Ok(()));
         }
-        if self.progress.end() && self.is_large {
-            self.engine.passes.advance(&self.engine, 1);
+        if self.progress.end() && self.lane.is_some() {
+            self.engine.passes.advance(&self.engine, self.lane);
         }
     }
 
     /// Begins a root. The caller has counted it as running and pending.
     fn begin_root(self: &Arc<Self>, Root { brick, ticket }: Root) {
-        let child = Child { brick, is_owned: true };
+        let child = Child { brick, is_owned: true, is_needed: true };
         if self.image.stored(brick.level).is_some() {
             self.spawn_stored(child, None);
             return;
@@ -458,9 +504,9 @@ impl Pass {
                     ticket.complete(result);
                     pass.settle();
                 };
-                self.open(brick, Keeper::Reader, Box::new(done));
+                self.open(brick, Keeper::Reader, true, Done::Call(Box::new(done)));
             }
-            None => self.build_all(brick, Box::new(move |_| pass.settle())),
+            None => self.build_all(brick, true, Box::new(move |_| pass.settle())),
         }
     }
 
@@ -470,8 +516,9 @@ impl Pass {
             self.spawn_stored(child, Some(parent));
         } else if self.visitor.is_some() {
             let pass = self.clone();
+            let is_shown = child.is_owned && parent.is_shown;
             let done = move |result| pass.deliver(child, Some(&parent), result);
-            self.build_all(child.brick, Box::new(done));
+            self.build_all(child.brick, is_shown, Box::new(done));
         } else if self.engine.contains(self.image.slot(child.brick)) {
             let task = Task { pass: self.clone(), brick: Some((child, Some(parent))) };
             self.engine.spawn(move || task.read_cached());
@@ -481,21 +528,19 @@ impl Pass {
     }
 
     /// Makes a brick with all that is under it, whoever else is at it: all of it is to be shown.
-    fn build_all(&self, brick: BrickId, done: BrickDone) {
+    fn build_all(&self, brick: BrickId, is_shown: bool, done: BrickDone) {
         let key = self.image.slot(brick).key;
         match self.engine.lead(key, done) {
-            Ok(ticket) => {
-                self.open(brick, Keeper::Level, Box::new(move |result| ticket.complete(result)));
-            }
+            Ok(ticket) => self.open(brick, Keeper::Level, is_shown, Done::Ticket(ticket)),
             Err(done) => match self.engine.passes.claim(&key) {
                 Some(ticket) => {
                     let both = move |result: Result<Brick, ImageError>| {
                         ticket.complete(result.clone());
                         done(result);
                     };
-                    self.open(brick, Keeper::Reader, Box::new(both));
+                    self.open(brick, Keeper::Reader, is_shown, Done::Call(Box::new(both)));
                 }
-                None => self.open(brick, Keeper::Other, done),
+                None => self.open(brick, Keeper::Other, is_shown, Done::Call(done)),
             },
         }
     }
@@ -512,20 +557,21 @@ impl Pass {
         };
         match ticket {
             Some(ticket) => {
-                self.open(child.brick, keeper, Box::new(move |result| ticket.complete(result)));
+                self.open(child.brick, keeper, true, Done::Ticket(ticket));
             }
             None => lock(&self.state).running -= 1,
         }
     }
 
     /// Puts a computed brick on the stack; it is no task of its own.
-    fn open(&self, brick: BrickId, keeper: Keeper, done: BrickDone) {
+    fn open(&self, brick: BrickId, keeper: Keeper, is_shown: bool, done: Done) {
         let frame = BrickFrame::new(&self.image.plan, brick);
         let children = Children::new(&self.image, brick, &frame, self.visitor.is_some());
         let build = Arc::new(Build {
             brick,
             frame,
             keeper,
+            is_shown,
             started: Instant::now(),
             output: Mutex::default(),
             missing: AtomicUsize::new(usize::try_from(children.len()).unwrap_or(usize::MAX)),
@@ -562,24 +608,19 @@ impl Pass {
         let whole = result.and_then(|brick| self.whole(child, &brick));
         match whole {
             Ok((bytes, lasting)) => {
-                if self.image.stored(child.brick.level).is_some() {
+                if self.image.stored(child.brick.level).is_some()
+                    && child.is_owned
+                    && parent.is_none_or(|parent| parent.is_shown)
+                {
                     self.show(child, &bytes, lasting);
                 }
-                if let Some(parent) = parent {
+                if let Some(parent) = parent
+                    && child.is_needed
+                {
                     parent.take_in(&self.image, child.brick, &bytes, lasting);
                 }
             }
-            Err(error) => {
-                let is_damage = matches!(&error, ImageError::Source(source)
-                    if matches!(**source, SourceError::Chunk { .. } | SourceError::Io { .. }));
-                match &self.visitor {
-                    Some(visitor) if is_damage => visitor.miss(child.brick),
-                    _ => self.stop(&error),
-                }
-                if let Some(parent) = parent {
-                    lock(&parent.output).error.get_or_insert(error);
-                }
-            }
+            Err(error) => self.deliver_error(child, parent, error),
         }
         if let Some(parent) = parent
             && parent.missing.fetch_sub(1, Ordering::AcqRel) == 1
@@ -587,6 +628,35 @@ impl Pass {
             self.close(parent);
         }
         self.settle();
+    }
+
+    fn deliver_error(&self, child: Child, parent: Option<&Arc<Build>>, error: ImageError) {
+        let is_damage = matches!(&error, ImageError::Source(source)
+            if matches!(**source, SourceError::Chunk { .. } | SourceError::Io { .. }));
+        match (&self.visitor, parent) {
+            (Some(visitor), _) if is_damage => visitor.miss(child.brick),
+            (None, Some(parent)) if is_damage => self.skip_rest_of(parent),
+            _ => self.stop(&error),
+        }
+        if let Some(parent) = parent
+            && child.is_needed
+        {
+            lock(&parent.output).error.get_or_insert(error);
+        }
+    }
+
+    /// A brick cannot be completed, nor those it is a part of: no more of their children are begun.
+    /// The stack is a line of descent, so those are the ones below it. What is above goes on: others
+    /// may wait for it.
+    fn skip_rest_of(&self, build: &Arc<Build>) {
+        let mut state = lock(&self.state);
+        let at = state.stack.iter().position(|open| Arc::ptr_eq(&open.build, build));
+        let doomed = at.map_or(0, |at| at + 1);
+        for open in &mut state.stack[..doomed] {
+            // Never all: each still waits for the one that failed, or that it is a part of.
+            let skipped = usize::try_from(open.children.skip_rest()).unwrap_or(0);
+            open.build.missing.fetch_sub(skipped, Ordering::AcqRel);
+        }
     }
 
     /// One more is delivered.
@@ -609,9 +679,7 @@ impl Pass {
     }
 
     fn show(&self, child: Child, bytes: &[u8], lasting: bool) {
-        if let Some(visitor) = &self.visitor
-            && child.is_owned
-        {
+        if let Some(visitor) = &self.visitor {
             visitor.visit(child.brick, &BrickFrame::new(&self.image.plan, child.brick), bytes);
             if !lasting {
                 visitor.incomplete();
@@ -629,7 +697,9 @@ impl Pass {
             build.end(Err(error));
             return;
         }
-        if let Some(visitor) = &self.visitor {
+        if let Some(visitor) = &self.visitor
+            && build.is_shown
+        {
             visitor.visit(build.brick, &build.frame, &bytes);
         }
         let (_, follows_source) = self.image.derived_id();
@@ -642,6 +712,7 @@ impl Pass {
         let slot = self.image.slot(build.brick);
         let is_kept = match build.keeper {
             Keeper::Reader => true,
+            Keeper::Level if build.has_readers() => true,
             Keeper::Level => build.brick.level >= self.finest_kept && !self.engine.contains(slot),
             Keeper::Other => false,
         };
@@ -674,17 +745,26 @@ struct Task {
 }
 
 impl Task {
-    /// Reads a brick of the store, or leaves it to a reader who is at it.
+    /// Reads a brick of the store.
     fn read_stored(mut self) {
         let pass = self.pass.clone();
         let Some((child, parent)) = self.brick.take() else { return };
         let slot = pass.image.slot(child.brick);
         let deliverer = pass.clone();
-        let done = move |result| deliverer.deliver(child, parent.as_ref(), result);
-        if let Role::Leader(ticket) = pass.engine.join(slot.key, Box::new(done)) {
-            let mode = Mode { purpose: Purpose::Passing, ..Mode::default() };
-            let produce = |engine: &Arc<Engine>| pass.image.produce(engine, child.brick);
-            pass.engine.fill(slot, mode, produce, ticket);
+        let done: BrickDone =
+            Box::new(move |result| deliverer.deliver(child, parent.as_ref(), result));
+        let produce = |engine: &Arc<Engine>| pass.image.produce(engine, child.brick);
+        // What is kept under an identity that follows the chunks is made from chunks as they are
+        // now, and not from what was read before that identity was told.
+        let (_, unreadable) = pass.image.derived_id();
+        let mode = Mode { unreadable, purpose: Purpose::Passing };
+        match pass.engine.lead(slot.key, done) {
+            Ok(ticket) => pass.engine.fill(slot, mode, produce, ticket),
+            // A reader is at it, perhaps since before.
+            Err(done) => done(
+                produce(&pass.engine)
+                    .map(|produced| pass.engine.take_in(slot, Purpose::Passing, produced)),
+            ),
         }
         pass.progress.advance();
     }
@@ -693,6 +773,9 @@ impl Task {
     fn read_cached(mut self) {
         let Some((child, _)) = self.brick else { return };
         let found = self.pass.engine.get(self.pass.image.slot(child.brick));
+        // Read here: if the cache fails, the brick can still be built.
+        let whole = found.and_then(|found| found.whole().ok());
+        let found = whole.map(|(bytes, lasting)| Brick::Memory { bytes, lasting });
         let Some((child, parent)) = self.brick.take() else { return };
         match (found, parent) {
             (None, Some(parent)) => {
@@ -733,11 +816,18 @@ impl Build {
         join(image, (&self.frame, &mut output.bytes), (&frame, bytes), halved);
     }
 
+    /// Whether somebody besides the pass waits for it by now.
+    fn has_readers(&self) -> bool {
+        matches!(&*lock(&self.done), Some(Done::Ticket(ticket)) if ticket.waiters() > 1)
+    }
+
     /// Hands the result on, once.
     fn end(&self, result: Result<Brick, ImageError>) {
         let done = lock(&self.done).take();
-        if let Some(done) = done {
-            done(result);
+        match done {
+            Some(Done::Ticket(ticket)) => ticket.complete(result),
+            Some(Done::Call(done)) => done(result),
+            None => {}
         }
     }
 }

@@ -21,7 +21,10 @@ use crate::workers::{MemoryBudget, Workers};
 const KEPT_SHARE: u64 = 4;
 
 /// Threads that make metadata regions. They wait for the threads that produce bricks.
-const METADATA_THREADS: usize = 8;
+const METADATA_THREADS: usize = 32;
+
+/// Threads that look through the folders of arrays.
+const SLOW_THREADS: usize = 4;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -161,6 +164,7 @@ pub struct Engine {
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     workers: Workers,
     metadata_workers: Workers,
+    slow_workers: Workers,
     /// Passes over whole images that wait for their turn.
     pub(super) passes: PassQueue,
     images: ImageOptions,
@@ -204,6 +208,7 @@ impl Engine {
             flights: SingleFlight::new(),
             workers: Workers::start("fill", config.threads)?,
             metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
+            slow_workers: Workers::start("slow", SLOW_THREADS)?,
             passes: PassQueue::default(),
             images: config.images,
             memory: MemoryBudget::new(config.memory_bytes),
@@ -294,6 +299,11 @@ impl Engine {
     /// Runs a task on a thread that produces bricks. It must not wait for another task.
     pub(super) fn spawn(&self, task: impl FnOnce() + Send + 'static) {
         self.workers.spawn(task);
+    }
+
+    /// Runs a task that may take long and reads no voxels.
+    pub(super) fn spawn_slow(&self, task: impl FnOnce() + Send + 'static) {
+        self.slow_workers.spawn(task);
     }
 
     /// Produces a brick here and now.
@@ -419,6 +429,7 @@ impl Engine {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.passes.clear();
+        self.slow_workers.stop();
         self.workers.stop();
         self.metadata_workers.stop();
         if let Some(cache) = &self.cache {

@@ -78,8 +78,9 @@ impl Counts {
         }
     }
 
-    /// Counts a row of voxels.
-    pub(super) fn add(&mut self, row: &[u8], target: TargetType) {
+    /// Counts a row of voxels; whether all of them lie in the range that was told before.
+    pub(super) fn add(&mut self, row: &[u8], target: TargetType) -> bool {
+        let mut fits = true;
         match self {
             Self::Values { bins, .. } if target == TargetType::U8 => {
                 for &value in row {
@@ -94,10 +95,17 @@ impl Counts {
                 }
             }
             Self::Range { min, max, bins } => {
-                let (min, width) = (*min, *max - *min);
-                each_number(row, target, |value| bins[bin_of(value - min, width)] += 1);
+                let (min, max) = (*min, *max);
+                each_number(row, target, |value| {
+                    if (min..=max).contains(&value) {
+                        bins[bin_of(value - min, max - min)] += 1;
+                    } else {
+                        fits = false;
+                    }
+                });
             }
         }
+        fits
     }
 
     fn bins(&self) -> &[u64] {
@@ -266,7 +274,7 @@ mod tests {
         let mut counts = Counts::new(target);
         counts.widen(&row, target);
         counts.fix_range();
-        counts.add(&row, target);
+        assert!(counts.add(&row, target), "the range was told");
         counts
     }
 

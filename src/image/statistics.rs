@@ -152,8 +152,9 @@ impl Visitor for Counter {
             frame.each_row(bytes, &mut |_, row| {
                 if self.only_range {
                     counts.widen(row, plan.target);
-                } else {
-                    counts.add(row, plan.target);
+                } else if !counts.add(row, plan.target) {
+                    // A chunk came between the passes.
+                    self.findings.damaged.store(true, Ordering::Relaxed);
                 }
             });
         }
@@ -363,12 +364,14 @@ impl<'a> Sampler<'a> {
             self.each_row(dataset, self.level, &bricks, &mut |_, row| counts.widen(row, target))?;
             counts.fix_range();
         }
+        let mut damaged = false;
         self.each_row(dataset, self.level, &bricks, &mut |start, row| {
-            counts.add(row, target);
+            damaged |= !counts.add(row, target);
             if let Some(projection) = &mut projection {
                 projection.add(channel, start, row);
             }
         })?;
+        self.keep &= !damaged;
         self.bricks = bricks;
         Ok(counts)
     }

@@ -32,8 +32,9 @@ pub struct VirtualFile {
     engine: Arc<Engine>,
     /// Set once bytes were served that the source may complete any time.
     fleeting: Arc<AtomicBool>,
-    /// The metadata region, where it may not be kept on disk: readers of one opening must see one.
-    metadata: OnceLock<Arc<Vec<u8>>>,
+    /// The metadata region, once served: made again it might be another, and readers of one opening
+    /// must see one.
+    metadata: OnceLock<Brick>,
 }
 
 /// A part of a read that waits for a brick.
@@ -170,8 +171,8 @@ impl VirtualFile {
     }
 
     fn at_hand(&self, brick: Wanted) -> Option<Brick> {
-        if let (Wanted::Metadata, Some(bytes)) = (brick, self.metadata.get()) {
-            return Some(Brick::Memory { bytes: bytes.clone(), lasting: true });
+        if let (Wanted::Metadata, Some(known)) = (brick, self.metadata.get()) {
+            return Some(known.clone());
         }
         let found = self.engine.get_ready(self.known_slot(brick)?);
         found.map(|found| self.settled(brick, found))
@@ -240,8 +241,6 @@ impl VirtualFile {
                 self.engine.request(self.image.slot(brick), mode, produce, Box::new(done));
             }
             Wanted::Voxels(brick) => {
-                // At the next opening it may be another, if only a chunk has changed.
-                self.note(true);
                 build::request(&self.image, &self.engine, brick, Box::new(done));
             }
         }
@@ -250,16 +249,11 @@ impl VirtualFile {
     fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
         let mode = Mode { purpose: Purpose::Metadata, ..mode };
         let file = self.clone();
-        let produce = move |engine: &Arc<Engine>| {
-            let produced = file.produce_metadata(engine);
-            file.note(produced.as_ref().is_ok_and(|produced| produced.keep != Keep::OnDisk));
-            produced
-        };
+        let produce = move |engine: &Arc<Engine>| file.produce_metadata(engine);
         if self.is_exact() {
-            self.note(true);
             // Away from the caller: telling where it is kept looks through folders.
             let file = self.clone();
-            self.engine.spawn(move || {
+            self.engine.spawn_slow(move || {
                 let slot = file.metadata_slot(file.image.derived_id().0, EXACT_METADATA_SPACE);
                 file.engine.request(slot, mode, produce, done);
             });
@@ -276,16 +270,25 @@ impl VirtualFile {
         }
     }
 
-    /// The first metadata region of an opening is the one for all its readers.
-    fn settled(&self, brick: Wanted, found: Brick) -> Brick {
-        match (brick, found) {
-            (Wanted::Metadata, Brick::Memory { bytes, lasting })
-                if self.is_exact() || self.fleeting.load(Ordering::Relaxed) =>
-            {
-                let bytes = self.metadata.get_or_init(|| bytes).clone();
-                Brick::Memory { bytes, lasting }
+    /// Notes what is served: bytes that may be others at the next opening, and the metadata region,
+    /// of which the first one is the one for all readers of an opening.
+    fn settled(&self, part: Wanted, found: Brick) -> Brick {
+        let is_fleeting = matches!(found, Brick::Memory { lasting: false, .. });
+        match part {
+            Wanted::Voxels(brick) => {
+                // Only a chunk need change to give another computed brick.
+                self.note(is_fleeting || self.image.stored(brick.level).is_none());
+                found
             }
-            (_, found) => found,
+            Wanted::Metadata => {
+                self.note(is_fleeting || self.is_exact());
+                // A large region waits in memory only until it can be had from the disk.
+                let is_passing = matches!(found, Brick::Memory { lasting: true, .. });
+                if is_passing && !self.is_exact() && self.metadata.get().is_none() {
+                    return found;
+                }
+                self.metadata.get_or_init(|| found).clone()
+            }
         }
     }
 

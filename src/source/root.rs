@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -29,6 +29,9 @@ const OPEN_ATTEMPTS: usize = 16;
 
 /// Most entries looked at by [`SourceRoot::tree_state`]: a second on a local disk.
 const TREE_LIMIT: usize = 200_000;
+
+/// Longest time it may take: slow file systems have large arrays, too.
+const TREE_TIME: Duration = Duration::from_secs(10);
 
 /// Age from which the time of a change tells it from later ones.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -276,10 +279,11 @@ impl SourceRoot {
     }
 
     /// A hash of the state of everything in a folder: it changes when a file comes, goes or is
-    /// rewritten. `None` where that cannot be told: more than [`TREE_LIMIT`] entries, one that
-    /// cannot be looked at, or one so young that its next change could bear the same time.
+    /// rewritten. `None` where that cannot be told: more than [`TREE_LIMIT`] entries or more than
+    /// [`TREE_TIME`] to look at them, one that cannot be looked at, or one so young that its next change could bear the same time.
     #[must_use]
     pub fn tree_state(&self, folder: &Path) -> Option<u128> {
+        let started = Instant::now();
         let settled = SystemTime::now().checked_sub(SETTLED)?;
         let mut sum = 0_u128;
         let mut add = |path: &Path, stamp: FileStamp| {
@@ -303,7 +307,7 @@ impl SourceRoot {
                     continue;
                 }
                 entries += 1;
-                if entries > TREE_LIMIT {
+                if entries > TREE_LIMIT || started.elapsed() > TREE_TIME {
                     return None;
                 }
                 let path = folder.join(&name);
