@@ -15,33 +15,38 @@
 //! With a [`Visitor`] a pass shows it every brick of every level exactly once. It then walks
 //! everything, cached or not.
 
+mod children;
+mod join;
+mod open;
+mod progress;
+mod queue;
+
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::cache::{BrickKey, Role};
+use crate::cache::Role;
 use crate::source::SourceError;
 
 use super::ImageError;
 use super::bricks::Image;
-use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Mode, Produced, Purpose};
+use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Mode, Produced, Purpose, Whole};
 use super::frame::{BrickFrame, BrickId};
-use super::reduce::join_rows;
+use children::{Child, Children};
+use open::{Build, Done, Keeper, Output};
+use progress::Progress;
+use queue::{Lane, Waiting};
+
+pub(super) use queue::PassQueue;
 
 /// Passes that read more bricks of the store than this wait for their turn.
 const LARGE_PASS_BRICKS: u64 = 256;
 
-/// Large passes under way at a time, and others: each holds some bricks in memory.
-const PASSES: [usize; 2] = [2, 16];
-
 /// Part of the cache that the levels of one image may take when a pass makes them in passing: a large
 /// level must not drive out the coarse ones that every opening reads.
 const KEPT_SHARE: u64 = 4;
-
-/// Time between two lines of progress in the log.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Bricks that the source may complete any time are kept so much longer than it took to make them,
 /// that making them takes this part of the time at most.
@@ -63,7 +68,7 @@ pub(super) trait Visitor: Send + Sync {
 type PassDone = Box<dyn FnOnce(Result<(), ImageError>) + Send>;
 
 /// A walk over the pyramid of one image.
-pub(super) struct Pass {
+struct Pass {
     image: Arc<Image>,
     engine: Arc<Engine>,
     visitor: Option<Arc<dyn Visitor>>,
@@ -93,7 +98,7 @@ struct State {
 }
 
 /// A brick to begin with.
-pub(super) struct Root {
+struct Root {
     brick: BrickId,
     /// Who waits for it outside the pass.
     ticket: Option<BrickTicket>,
@@ -104,209 +109,8 @@ struct Open {
     children: Children,
 }
 
-/// A computed brick in the making.
-struct Build {
-    brick: BrickId,
-    frame: BrickFrame,
-    keeper: Keeper,
-    /// It, and what it owns, is shown to the visitor here.
-    is_shown: bool,
-    started: Instant,
-    output: Mutex<Output>,
-    /// Children not delivered.
-    missing: AtomicUsize,
-    done: Mutex<Option<Done>>,
-}
-
-/// Who gets a computed brick.
-enum Done {
-    /// Who waits for it by its key.
-    Ticket(BrickTicket),
-    Call(BrickDone),
-}
-
-/// Who decides that a brick is kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keeper {
-    /// Somebody asked for it.
-    Reader,
-    /// It is made in passing: kept if its level is.
-    Level,
-    /// Another pass makes it as well, and keeps it.
-    Other,
-}
-
-#[derive(Default)]
-struct Output {
-    /// Allocated with the first child.
-    bytes: Vec<u8>,
-    incomplete: bool,
-    error: Option<ImageError>,
-}
-
-/// What a child is to the brick it is a part of.
-#[derive(Clone, Copy)]
-struct Child {
-    brick: BrickId,
-    /// It is shown to the visitor here, and not as a child of another.
-    is_owned: bool,
-    /// Voxels of it are joined to the parent's; else all of them are dropped.
-    is_needed: bool,
-}
-
-/// The bricks under a brick, one level finer.
-struct Children {
-    level: usize,
-    dataset: u64,
-    /// Positions of the children in the grid of their level.
-    ranges: [Range<u64>; 3],
-    /// Those that belong to this brick and to no other.
-    owned: [Range<u64>; 3],
-    /// Those with voxels that are not dropped.
-    needed: [Range<u64>; 3],
-    grid: [u64; 3],
-    next: u64,
-}
-
-impl Children {
-    /// `all`: also those of which every voxel is dropped, because an odd last plane is.
-    fn new(image: &Image, brick: BrickId, frame: &BrickFrame, all: bool) -> Self {
-        let plan = &image.plan;
-        let level = brick.level - 1;
-        let (own, above) = (&plan.levels[brick.level], &plan.levels[level]);
-        let halved = own.halved(above);
-        let grid = plan.layout.levels()[level].bricks.bricks();
-        let mut ranges = [0..0, 0..0, 0..0];
-        let mut owned = [0..0, 0..0, 0..0];
-        let mut needed = [0..0, 0..0, 0..0];
-        for axis in 0..3 {
-            let step = if halved[axis] { 2 } else { 1 };
-            let side = above.brick[axis];
-            let (start, end) = (frame.voxels[axis].start * step, frame.voxels[axis].end * step);
-            let mut last = end.div_ceil(side);
-            // Who has the first voxel of a child has the child.
-            let first_owned = start.div_ceil(side);
-            let mut last_owned = last;
-            needed[axis] = start / side..last;
-            if frame.voxels[axis].end == own.size[axis] {
-                last_owned = grid[axis];
-                if all {
-                    last = grid[axis];
-                }
-            }
-            ranges[axis] = start / side..last;
-            owned[axis] = first_owned..last_owned;
-        }
-        Self { level, dataset: brick.dataset, ranges, owned, needed, grid, next: 0 }
-    }
-
-    fn len(&self) -> u64 {
-        self.ranges.iter().map(|range| range.end - range.start).product()
-    }
-
-    /// Skips those that did not come yet, and tells how many.
-    fn skip_rest(&mut self) -> u64 {
-        let left = self.len() - self.next;
-        self.next = self.len();
-        left
-    }
-}
-
-impl Iterator for Children {
-    type Item = Child;
-
-    fn next(&mut self) -> Option<Child> {
-        if self.next >= self.len() {
-            return None;
-        }
-        let [_, height, width] =
-            [0, 1, 2].map(|axis| self.ranges[axis].end - self.ranges[axis].start);
-        let offset = [self.next / width / height, self.next / width % height, self.next % width];
-        self.next += 1;
-        let at: [u64; 3] = std::array::from_fn(|axis| self.ranges[axis].start + offset[axis]);
-        let brick = (at[0] * self.grid[1] + at[1]) * self.grid[2] + at[2];
-        let is_owned = (0..3).all(|axis| self.owned[axis].contains(&at[axis]));
-        let is_needed = (0..3).all(|axis| self.needed[axis].contains(&at[axis]));
-        let brick = BrickId { level: self.level, dataset: self.dataset, brick };
-        Some(Child { brick, is_owned, is_needed })
-    }
-}
-
-/// Passes that wait for their turn.
-#[derive(Debug, Default)]
-pub(super) struct PassQueue(Mutex<Queue>);
-
-#[derive(Default)]
-struct Queue {
-    /// Large passes, and others.
-    running: [usize; 2],
-    waiting: Vec<Waiting>,
-}
-
-struct Waiting {
-    key: BrickKey,
-    image: Arc<Image>,
-    brick: BrickId,
-    ticket: BrickTicket,
-    lane: Lane,
-}
-
-/// Which limit a pass is under.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    Large = 0,
-    Small = 1,
-}
-
-impl std::fmt::Debug for Queue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue")
-            .field("running", &self.running)
-            .field("waiting", &self.waiting.len())
-            .finish()
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl PassQueue {
-    /// Takes the duty for a brick from a pass that has not begun.
-    fn claim(&self, key: &BrickKey) -> Option<BrickTicket> {
-        let mut queue = lock(&self.0);
-        let at = queue.waiting.iter().position(|waiting| waiting.key == *key)?;
-        Some(queue.waiting.remove(at).ticket)
-    }
-
-    /// Gives up what waits: the readers get an error.
-    pub(super) fn clear(&self) {
-        let waiting = std::mem::take(&mut lock(&self.0).waiting);
-        drop(waiting);
-    }
-
-    /// Starts what may start, after the end of a pass in `finished`.
-    fn advance(&self, engine: &Arc<Engine>, finished: Option<Lane>) {
-        let mut started = Vec::new();
-        {
-            let mut queue = lock(&self.0);
-            if let Some(lane) = finished {
-                queue.running[lane as usize] -= 1;
-            }
-            let may_start = |queue: &Queue| {
-                let free = |lane: Lane| queue.running[lane as usize] < PASSES[lane as usize];
-                queue.waiting.iter().position(|waiting| free(waiting.lane))
-            };
-            while let Some(at) = may_start(&queue) {
-                let waiting = queue.waiting.remove(at);
-                queue.running[waiting.lane as usize] += 1;
-                started.push(waiting);
-            }
-        }
-        for Waiting { image, brick, ticket, lane, .. } in started {
-            Pass::start_root(image, engine, brick, ticket, lane);
-        }
-    }
 }
 
 /// Requests a brick of a computed level.
@@ -323,12 +127,8 @@ pub(super) fn request(image: &Arc<Image>, engine: &Arc<Engine>, brick: BrickId, 
         }
         let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
         let lane = if is_large { Lane::Large } else { Lane::Small };
-        {
-            // Locked over both steps: who finds the brick under way finds it in the queue, too.
-            let mut queue = lock(&engine.passes.0);
-            let Role::Leader(ticket) = engine.join(slot.key, done) else { return };
-            queue.waiting.push(Waiting { key: slot.key, image, brick, ticket, lane });
-        }
+        let waiting = |ticket| Waiting { key: slot.key, image, brick, ticket, lane };
+        engine.passes.enter(&engine, done, waiting, slot.key);
         engine.passes.advance(&engine, None);
     };
     // Away from the caller; telling where the brick is kept may look through folders.
@@ -607,17 +407,17 @@ impl Pass {
     ) {
         let whole = result.and_then(|brick| self.whole(child, &brick));
         match whole {
-            Ok((bytes, lasting)) => {
+            Ok(whole) => {
                 if self.image.stored(child.brick.level).is_some()
                     && child.is_owned
                     && parent.is_none_or(|parent| parent.is_shown)
                 {
-                    self.show(child, &bytes, lasting);
+                    self.show(child, &whole);
                 }
                 if let Some(parent) = parent
                     && child.is_needed
                 {
-                    parent.take_in(&self.image, child.brick, &bytes, lasting);
+                    parent.take_in(&self.image, child.brick, &whole);
                 }
             }
             Err(error) => self.deliver_error(child, parent, error),
@@ -666,22 +466,25 @@ impl Pass {
     }
 
     /// The bytes of a delivered brick, read again where the cache has lost them meanwhile.
-    fn whole(&self, child: Child, brick: &Brick) -> Result<(Arc<Vec<u8>>, bool), ImageError> {
+    fn whole(&self, child: Child, brick: &Brick) -> Result<Whole, ImageError> {
         match brick.whole() {
             Ok(whole) => Ok(whole),
             Err(_) if self.image.stored(child.brick.level).is_some() => {
                 let produced = self.image.produce(&self.engine, child.brick)?;
-                Ok((Arc::new(produced.bytes), produced.keep == Keep::OnDisk))
+                let lasting = produced.keep == Keep::OnDisk;
+                let is_zero = produced.is_zero;
+                Ok(Whole { bytes: Arc::new(produced.bytes), lasting, is_zero })
             }
             // A computed brick is built again when the reader asks again.
             Err(_) => Err(ImageError::Abandoned),
         }
     }
 
-    fn show(&self, child: Child, bytes: &[u8], lasting: bool) {
+    fn show(&self, child: Child, whole: &Whole) {
         if let Some(visitor) = &self.visitor {
-            visitor.visit(child.brick, &BrickFrame::new(&self.image.plan, child.brick), bytes);
-            if !lasting {
+            let frame = BrickFrame::new(&self.image.plan, child.brick);
+            visitor.visit(child.brick, &frame, &whole.bytes);
+            if !whole.lasting {
                 visitor.incomplete();
             }
         }
@@ -689,13 +492,17 @@ impl Pass {
 
     /// All children of a brick are there.
     fn close(&self, build: &Build) {
-        let Output { bytes, incomplete, error } = std::mem::take(&mut *lock(&build.output));
+        let Output { mut bytes, incomplete, error } = std::mem::take(&mut *lock(&build.output));
         if let Some(error) = error {
             if let Some(visitor) = &self.visitor {
                 visitor.miss(build.brick);
             }
             build.end(Err(error));
             return;
+        }
+        let is_zero = bytes.is_empty();
+        if is_zero {
+            bytes = build.frame.zeros();
         }
         if let Some(visitor) = &self.visitor
             && build.is_shown
@@ -717,7 +524,7 @@ impl Pass {
             Keeper::Other => false,
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
-        build.end(Ok(self.engine.take_in(slot, purpose, Produced { bytes, keep })));
+        build.end(Ok(self.engine.take_in(slot, purpose, Produced { bytes, keep, is_zero })));
     }
 
     /// Stops the walk: what is open cannot be completed any more.
@@ -775,7 +582,11 @@ impl Task {
         let found = self.pass.engine.get(self.pass.image.slot(child.brick));
         // Read here: if the cache fails, the brick can still be built.
         let whole = found.and_then(|found| found.whole().ok());
-        let found = whole.map(|(bytes, lasting)| Brick::Memory { bytes, lasting });
+        let found = whole.map(|Whole { bytes, lasting, is_zero }| Brick::Memory {
+            bytes,
+            lasting,
+            is_zero,
+        });
         let Some((child, parent)) = self.brick.take() else { return };
         match (found, parent) {
             (None, Some(parent)) => {
@@ -798,144 +609,5 @@ impl Drop for Task {
         }
         lock(&self.pass.state).running -= 1;
         self.pass.pump();
-    }
-}
-
-impl Build {
-    /// Joins the voxels of a child to this brick's.
-    fn take_in(&self, image: &Image, child: BrickId, bytes: &[u8], lasting: bool) {
-        let mut output = lock(&self.output);
-        output.incomplete |= !lasting;
-        if output.bytes.is_empty() {
-            // Bricks fit memory: their size is bounded when they are planned.
-            output.bytes = vec![0; usize::try_from(self.frame.bytes()).unwrap_or(0)];
-        }
-        let levels = &image.plan.levels;
-        let halved = levels[self.brick.level].halved(&levels[child.level]);
-        let frame = BrickFrame::new(&image.plan, child);
-        join(image, (&self.frame, &mut output.bytes), (&frame, bytes), halved);
-    }
-
-    /// Whether somebody besides the pass waits for it by now.
-    fn has_readers(&self) -> bool {
-        matches!(&*lock(&self.done), Some(Done::Ticket(ticket)) if ticket.waiters() > 1)
-    }
-
-    /// Hands the result on, once.
-    fn end(&self, result: Result<Brick, ImageError>) {
-        let done = lock(&self.done).take();
-        match done {
-            Some(Done::Ticket(ticket)) => ticket.complete(result),
-            Some(Done::Call(done)) => done(result),
-            None => {}
-        }
-    }
-}
-
-/// Joins the voxels of a brick to those of one in the next coarser level, as far as they overlap.
-fn join(
-    image: &Image,
-    (to, out): (&BrickFrame, &mut [u8]),
-    (from, bytes): (&BrickFrame, &[u8]),
-    halved: [bool; 3],
-) {
-    let step = halved.map(|halved| if halved { 2 } else { 1 });
-    let inside: [Range<u64>; 3] = std::array::from_fn(|axis| {
-        // Bricks begin at even voxels along halved axes; an odd last one is dropped.
-        let start = to.voxels[axis].start.max(from.voxels[axis].start / step[axis]);
-        start..to.voxels[axis].end.min(from.voxels[axis].end / step[axis])
-    });
-    let [zs, ys, xs] = inside;
-    if xs.is_empty() {
-        return;
-    }
-    let mut scratch: [Vec<u8>; 4] = std::array::from_fn(|_| Vec::new());
-    for z in zs {
-        for y in ys.clone() {
-            let mut rows: [&[u8]; 4] = [&[]; 4];
-            let mut count = 0;
-            for (row, scratch) in rows.iter_mut().zip(&mut scratch) {
-                let (dz, dy) = (count / step[1], count % step[1]);
-                if dz >= step[0] {
-                    break;
-                }
-                let first = [z * step[0] + dz, y * step[1] + dy, xs.start * step[2]];
-                *row = from.row(bytes, first, xs.end * step[2], scratch);
-                count += 1;
-            }
-            let rows = &rows[..usize::try_from(count).unwrap_or(0)];
-            join_row(image, (to, &mut *out), rows, (z, y, xs.clone()), halved[2]);
-        }
-    }
-}
-
-/// Writes one row of joined voxels, chunk by chunk.
-fn join_row(
-    image: &Image,
-    (to, out): (&BrickFrame, &mut [u8]),
-    rows: &[&[u8]],
-    (z, y, xs): (u64, u64, Range<u64>),
-    half_x: bool,
-) {
-    let index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let voxel_bytes = to.voxel_bytes();
-    let per_voxel = if half_x { 2 * voxel_bytes } else { voxel_bytes };
-    let mut x = xs.start;
-    while x < xs.end {
-        let stop = to.run_end(x, xs.end);
-        let from = index(x - xs.start) * per_voxel;
-        let mut parts: [&[u8]; 4] = [&[]; 4];
-        for (part, row) in parts.iter_mut().zip(rows) {
-            *part = &row[from..from + index(stop - x) * per_voxel];
-        }
-        let at = to.offset([z, y, x]);
-        let out = &mut out[at..at + index(stop - x) * voxel_bytes];
-        let plan = &image.plan;
-        join_rows(plan.reduction, plan.target, &parts[..rows.len()], half_x, out);
-        x = stop;
-    }
-}
-
-/// Tells how far a long pass has come.
-struct Progress {
-    what: &'static str,
-    image: String,
-    total: u64,
-    read: AtomicU64,
-    started: Instant,
-    told: Mutex<Option<Instant>>,
-    ended: AtomicU64,
-}
-
-impl Progress {
-    fn new(what: &'static str, image: String, total: u64) -> Self {
-        let started = Instant::now();
-        let told = Mutex::new(Some(started));
-        let counter = AtomicU64::default;
-        Self { what, image, total, read: counter(), started, told, ended: counter() }
-    }
-
-    fn advance(&self) {
-        let read = self.read.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut told = lock(&self.told);
-        if told.is_some_and(|told| told.elapsed() >= PROGRESS_INTERVAL) {
-            *told = Some(Instant::now());
-            let percent = read.min(self.total) * 100 / self.total.max(1);
-            let (image, total) = (&self.image, self.total);
-            tracing::info!(image, read, total, percent, "{}", self.what);
-        }
-    }
-
-    /// Tells the end of a pass that took long; whether this is the first call.
-    fn end(&self) -> bool {
-        if self.ended.fetch_add(1, Ordering::Relaxed) > 0 {
-            return false;
-        }
-        let seconds = self.started.elapsed().as_secs();
-        if self.started.elapsed() >= PROGRESS_INTERVAL {
-            let read = self.read.load(Ordering::Relaxed);
-            tracing::info!(image = self.image, read, seconds, "{}: done", self.what);
-        }
-        true
     }
 }

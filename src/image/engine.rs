@@ -71,6 +71,8 @@ pub(crate) enum Brick {
         bytes: Arc<Vec<u8>>,
         /// They may be kept: no part of the source was absent.
         lasting: bool,
+        /// All bytes are known to be zero, as where a store has no chunks.
+        is_zero: bool,
     },
 }
 
@@ -90,20 +92,30 @@ impl Brick {
         }
     }
 
-    /// All bytes, and whether they may be kept.
+    /// The brick in memory.
     ///
     /// # Errors
     /// As for [`Brick::read_at`].
-    pub(super) fn whole(&self) -> Result<(Arc<Vec<u8>>, bool), CacheError> {
+    pub(super) fn whole(&self) -> Result<Whole, CacheError> {
         match self {
-            Self::Memory { bytes, lasting } => Ok((bytes.clone(), *lasting)),
+            Self::Memory { bytes, lasting, is_zero } => {
+                Ok(Whole { bytes: bytes.clone(), lasting: *lasting, is_zero: *is_zero })
+            }
             Self::Cached(brick) => {
                 let mut bytes = vec![0; usize::try_from(brick.len()).unwrap_or(usize::MAX)];
                 brick.read_at(0, &mut bytes)?;
-                Ok((Arc::new(bytes), true))
+                Ok(Whole { bytes: Arc::new(bytes), lasting: true, is_zero: false })
             }
         }
     }
+}
+
+/// A brick in memory; the members are those of [`Brick::Memory`].
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) lasting: bool,
+    pub(super) is_zero: bool,
 }
 
 /// What was produced, and how long it may be kept.
@@ -111,6 +123,8 @@ impl Brick {
 pub(crate) struct Produced {
     pub(crate) bytes: Vec<u8>,
     pub(crate) keep: Keep,
+    /// All bytes are known to be zero.
+    pub(crate) is_zero: bool,
 }
 
 /// How long bytes are true.
@@ -258,7 +272,7 @@ impl Engine {
         let found = kept.bricks.get(key)?;
         if found.expires.is_none_or(|expires| Instant::now() < expires) {
             let lasting = found.expires.is_none();
-            return Some(Brick::Memory { bytes: found.bytes.clone(), lasting });
+            return Some(Brick::Memory { bytes: found.bytes.clone(), lasting, is_zero: false });
         }
         kept.remove(key);
         None
@@ -356,7 +370,7 @@ impl Engine {
                 self.keep(slot.key, &bytes, expires);
             }
         }
-        Brick::Memory { bytes, lasting }
+        Brick::Memory { bytes, lasting, is_zero: produced.is_zero }
     }
 
     /// A fault of the cache costs speed, never the read.

@@ -53,6 +53,7 @@ impl<'a> BrickJob<'a> {
             voxels[axis].start / shape[axis + 2]..voxels[axis].end.div_ceil(shape[axis + 2])
         });
         let mut complete = true;
+        let mut is_zero = true;
         for uz in units[0].clone() {
             for uy in units[1].clone() {
                 for ux in units[2].clone() {
@@ -60,15 +61,17 @@ impl<'a> BrickJob<'a> {
                     let bytes = self.source.array.read_unit(&self.source.unit_position(at))?;
                     complete &= matches!(bytes, UnitBytes::Stored(_));
                     let origin = [uz * shape[2], uy * shape[3], ux * shape[4]];
-                    self.scatter(&Unit { bytes, origin }, &mut out);
+                    is_zero &= !self.scatter(&Unit { bytes, origin }, &mut out);
                 }
             }
         }
-        Ok(Produced { bytes: out, keep: if complete { Keep::OnDisk } else { Keep::FLEETING } })
+        let keep = if complete { Keep::OnDisk } else { Keep::FLEETING };
+        Ok(Produced { bytes: out, keep, is_zero })
     }
 
-    /// Copies the part of a unit that lies in the brick into the brick's chunks.
-    fn scatter(&self, unit: &Unit, out: &mut [u8]) {
+    /// Copies the part of a unit that lies in the brick into the brick's chunks; whether anything was
+    /// written.
+    fn scatter(&self, unit: &Unit, out: &mut [u8]) -> bool {
         let shape = self.source.unit_shape();
         let [stride_t, stride_c, stride_z, stride_y, stride_x] = self.source.unit_strides();
         let source_type = self.source.array.source_type();
@@ -87,7 +90,7 @@ impl<'a> BrickJob<'a> {
             let mut voxel = [0; 4];
             copy_row(pixels, 0, 0, &mut voxel[..voxel_bytes]);
             if voxel == [0; 4] {
-                return;
+                return false;
             }
         }
         let index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -112,5 +115,6 @@ impl<'a> BrickJob<'a> {
                 }
             }
         }
+        true
     }
 }

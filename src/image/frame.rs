@@ -60,6 +60,11 @@ impl BrickFrame {
         chunks.product::<u64>() * self.chunk_stride
     }
 
+    /// The bytes of the brick, all zero. Bricks fit memory: their size is bounded when planned.
+    pub(super) fn zeros(&self) -> Vec<u8> {
+        vec![0; index(self.bytes())]
+    }
+
     /// Bytes per voxel.
     pub(super) fn voxel_bytes(&self) -> usize {
         self.voxel_bytes

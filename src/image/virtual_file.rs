@@ -305,7 +305,8 @@ impl VirtualFile {
                 layout.file_bytes(),
                 &index_root,
             )?;
-            Ok(Produced { bytes, keep: if measured.keep { Keep::OnDisk } else { Keep::FLEETING } })
+            let keep = if measured.keep { Keep::OnDisk } else { Keep::FLEETING };
+            Ok(Produced { bytes, keep, is_zero: false })
         });
         if let Err(error) = &result {
             let store = self.source().folder();

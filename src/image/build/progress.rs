@@ -1,0 +1,54 @@
+//! What the log says of a long pass.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::lock;
+
+/// Time between two lines of progress in the log.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Tells how far a long pass has come.
+pub(super) struct Progress {
+    what: &'static str,
+    image: String,
+    total: u64,
+    read: AtomicU64,
+    started: Instant,
+    told: Mutex<Option<Instant>>,
+    ended: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn new(what: &'static str, image: String, total: u64) -> Self {
+        let started = Instant::now();
+        let told = Mutex::new(Some(started));
+        let counter = AtomicU64::default;
+        Self { what, image, total, read: counter(), started, told, ended: counter() }
+    }
+
+    pub(super) fn advance(&self) {
+        let read = self.read.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut told = lock(&self.told);
+        if told.is_some_and(|told| told.elapsed() >= PROGRESS_INTERVAL) {
+            *told = Some(Instant::now());
+            let percent = read.min(self.total) * 100 / self.total.max(1);
+            let (image, total) = (&self.image, self.total);
+            tracing::info!(image, read, total, percent, "{}", self.what);
+        }
+    }
+
+    /// Tells the end of a pass that took long; whether this is the first call.
+    pub(super) fn end(&self) -> bool {
+        if self.ended.fetch_add(1, Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let seconds = self.started.elapsed().as_secs();
+        if self.started.elapsed() >= PROGRESS_INTERVAL {
+            let read = self.read.load(Ordering::Relaxed);
+            tracing::info!(image = self.image, read, seconds, "{}: done", self.what);
+        }
+        true
+    }
+}
