@@ -3,6 +3,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::cases::{Case, Picks, any_case, run};
 use super::eager::published;
@@ -298,4 +299,110 @@ fn remove_files(folder: &Path) {
             fs::remove_file(path).expect("an own file");
         }
     }
+}
+
+/// Sets the times of everything new in a store back: as if it had been at rest for an hour.
+fn age(folder: &Path) {
+    let old = SystemTime::now() - Duration::from_hours(1);
+    let set_back = |path: &Path| {
+        let file = fs::File::open(path).expect("an own file");
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+        if modified > old + Duration::from_mins(1) {
+            file.set_modified(old).expect("an own file");
+        }
+    };
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            age(&path);
+        } else {
+            set_back(&path);
+        }
+    }
+    set_back(folder);
+}
+
+/// Computed levels under one level of the store, one chunk of which is taken away.
+fn sparse_pyramid() -> (OnDisk, Vec<u8>, std::path::PathBuf, Vec<u8>) {
+    let mut store = StoreBuilder::new(Dtype::U16, "zyx", &[24, 70, 90]);
+    store.unit = vec![8, 16, 32];
+    store.codec = Codec::BloscLz4;
+    store.coarsest_bytes = 2_000;
+    let on_disk = OnDisk::new(&store);
+    let healthy = on_disk.checked_image();
+    let path = on_disk.chunk_files().swap_remove(0);
+    let bytes = fs::read(&path).expect("a chunk file");
+    fs::remove_file(&path).expect("an own file");
+    age(&on_disk.path());
+    (on_disk, healthy, path, bytes)
+}
+
+/// Levels of a store at rest are kept although a chunk is absent, and made again once it has come.
+#[test]
+fn computed_levels_of_sparse_stores_are_kept_and_follow_their_chunks() {
+    let (on_disk, healthy, path, bytes) = sparse_pyramid();
+    let read_computed = |opened: &Opened| {
+        let bricks = opened.bricks();
+        let computed = bricks.iter().filter(|brick| brick.is_computed);
+        computed.map(|brick| opened.read(brick.address, brick.bytes)).collect::<Vec<_>>()
+    };
+    let first = on_disk.open(Some(64 << 20));
+    let sparse = read_computed(&first);
+    assert!(!sparse.is_empty() && first.engine.stats().filled > 0);
+    drop(first);
+    let again = on_disk.open(Some(64 << 20));
+    assert_eq!(read_computed(&again), sparse);
+    assert_eq!(again.engine.stats().filled, 0, "computed levels made again");
+    drop(again);
+
+    fs::write(&path, bytes).expect("an own file");
+    age(&on_disk.path());
+    let late = on_disk.open(Some(64 << 20));
+    let size = late.file.size();
+    let metadata_bytes = late.file.plan().layout.metadata_bytes();
+    // Statistics are the same in the end; here the voxels count.
+    let got = late.read(metadata_bytes, size - metadata_bytes);
+    assert_same(slice(&healthy, metadata_bytes, size), &got, metadata_bytes);
+    assert_ne!(read_computed(&late), sparse);
+}
+
+/// What was read of a chunk before it came is remembered for some seconds. No computed level that is
+/// kept may be made from that.
+#[test]
+fn regression_remembered_absence_is_not_built_into_levels() {
+    let (on_disk, healthy, path, bytes) = sparse_pyramid();
+    let opened = on_disk.open(Some(64 << 20));
+    let (stored, computed): (Vec<Brick>, Vec<Brick>) =
+        opened.bricks().into_iter().partition(|brick| !brick.is_computed);
+    // The fill value is now remembered for all bricks of the store.
+    for brick in &stored {
+        opened.read(brick.address, brick.bytes);
+    }
+    fs::write(&path, bytes).expect("an own file");
+    age(&on_disk.path());
+    for brick in &computed {
+        let got = opened.read(brick.address, brick.bytes);
+        assert_same(slice(&healthy, brick.address, brick.bytes), &got, brick.address);
+    }
+}
+
+/// A chunk that is rewritten gives other computed levels at the next opening.
+#[test]
+fn rewritten_chunks_give_other_levels() {
+    let (on_disk, healthy, path, bytes) = sparse_pyramid();
+    fs::write(&path, &bytes).expect("an own file");
+    age(&on_disk.path());
+    let first = on_disk.open(Some(64 << 20));
+    first.whole();
+    drop(first);
+    // Its neighbour's voxels: other numbers of the same kind.
+    let other = on_disk.chunk_files().swap_remove(1);
+    fs::copy(&other, &path).expect("an own file");
+    age(&on_disk.path());
+    let second = on_disk.open(Some(64 << 20));
+    let changed = second.bricks().into_iter().filter(|brick| brick.is_computed).any(|brick| {
+        let got = second.read(brick.address, brick.bytes);
+        got != slice(&healthy, brick.address, brick.bytes)
+    });
+    assert!(changed, "computed levels are those of before");
 }
