@@ -209,17 +209,7 @@ impl ZarrArray {
         }
         let key = self.array.chunk_key(&chunk);
         let path = self.folder.join(key.as_str());
-        let (file, stamp) = match self.root.open_file(&path) {
-            Ok(opened) => opened,
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    && !self.root.is_dangling(&self.folder, &path) =>
-            {
-                // A store that was deleted or unplugged has no chunks either: that is not "empty".
-                return self.check_unchanged().map(|()| UnitBytes::Fill);
-            }
-            Err(error) => return Err(SourceError::io(path, error)),
-        };
+        let Some((file, stamp)) = self.open_chunk(&path)? else { return Ok(UnitBytes::Fill) };
         if let Some(bytes) = self.last_unit(position, stamp) {
             return Ok(UnitBytes::Stored(bytes));
         }
@@ -239,6 +229,27 @@ impl ZarrArray {
                 Err(SourceError::Chunk { path, reason })
             }
         }
+    }
+
+    /// Opens a chunk; `None` when it is absent and the array is there. A store that was deleted or
+    /// unplugged has no chunks either: that is not "empty".
+    fn open_chunk(&self, path: &Path) -> Result<Option<(File, FileStamp)>, SourceError> {
+        let open = || match self.root.open_file(path) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && !self.root.is_dangling(&self.folder, path) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(SourceError::io(path, error)),
+        };
+        if let Some(opened) = open()? {
+            return Ok(Some(opened));
+        }
+        self.check_unchanged()?;
+        // The store may have come back between the two looks.
+        open()
     }
 
     fn check_unchanged(&self) -> Result<(), SourceError> {
