@@ -39,7 +39,7 @@ check: setup
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: setup
-	$(CARGO) bench --locked --bench scale
+	$(CARGO) bench --locked --bench scale --bench pyramid
 
 clean:
 	$(CARGO) clean
