@@ -25,6 +25,7 @@ mod thumbnail;
 mod time;
 pub mod virtual_file;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -101,4 +102,12 @@ impl From<ImsError> for ImageError {
     fn from(error: ImsError) -> Self {
         Self::Ims(Arc::new(error))
     }
+}
+
+/// Runs `work`; a panic in it, a fault of this program, costs its reader an error and nothing else.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("a task panicked; its readers get an I/O error");
+        Err(ImageError::Abandoned)
+    })
 }

@@ -8,12 +8,12 @@ use crate::cache::{BrickKey, ImageId, Slot};
 use crate::source::SourceRoot;
 use crate::source::image::{ImageSource, LevelSource};
 
-use super::ImageError;
 use super::engine::{Engine, Produced};
 use super::fill::BrickJob;
 use super::frame::BrickId;
 use super::plan::ImagePlan;
 use super::pyramid::LevelOrigin;
+use super::{ImageError, guarded};
 
 /// Changes whenever equal stores would give other bytes than before; part of every image's identity.
 const FORMAT_VERSION: u32 = 2;
@@ -103,7 +103,7 @@ impl Image {
     pub(super) fn produce(&self, engine: &Engine, brick: BrickId) -> Result<Produced, ImageError> {
         let source = self.stored(brick.level).expect("computed levels are built by passes");
         let job = BrickJob::new(&self.plan, source, brick);
-        let produced = engine.with_memory(job.memory_bytes(), || job.produce());
+        let produced = guarded(|| engine.with_memory(job.memory_bytes(), || job.produce()));
         if let Err(error) = &produced {
             let store = self.source.folder();
             tracing::error!(store = %store.display(), ?brick, %error, "cannot produce voxels");

@@ -30,10 +30,11 @@ use std::time::Instant;
 use crate::cache::Role;
 use crate::source::SourceError;
 
-use super::ImageError;
 use super::bricks::Image;
 use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Mode, Produced, Purpose, Whole};
 use super::frame::{BrickFrame, BrickId};
+use super::statistics::Statistics;
+use super::{ImageError, guarded};
 use children::{Child, Children};
 use open::{Build, Done, Keeper, Output};
 use progress::Progress;
@@ -235,6 +236,12 @@ impl Pass {
         ticket: BrickTicket,
         lane: Lane,
     ) {
+        // Another pass may have made it between the look and the lead.
+        if let Some(found) = engine.get(image.slot(brick)) {
+            ticket.complete(Ok(found));
+            engine.passes.advance(engine, Some(lane));
+            return;
+        }
         let total = bricks_under(&image, brick);
         let roots = Box::new(std::iter::once(Root { brick, ticket: Some(ticket) }));
         Self::new(image, engine, None, roots, total, Some(lane)).pump();
@@ -405,22 +412,24 @@ impl Pass {
         parent: Option<&Arc<Build>>,
         result: Result<Brick, ImageError>,
     ) {
-        let whole = result.and_then(|brick| self.whole(child, &brick));
-        match whole {
-            Ok(whole) => {
-                if self.image.stored(child.brick.level).is_some()
-                    && child.is_owned
-                    && parent.is_none_or(|parent| parent.is_shown)
-                {
-                    self.show(child, &whole);
-                }
-                if let Some(parent) = parent
-                    && child.is_needed
-                {
-                    parent.take_in(&self.image, child.brick, &whole);
-                }
+        // Whatever happens in here, the child is counted below.
+        let taken_in = guarded(|| {
+            let whole = self.whole(child, &result?)?;
+            if self.image.stored(child.brick.level).is_some()
+                && child.is_owned
+                && parent.is_none_or(|parent| parent.is_shown)
+            {
+                self.show(child, &whole);
             }
-            Err(error) => self.deliver_error(child, parent, error),
+            if let Some(parent) = parent
+                && child.is_needed
+            {
+                parent.take_in(&self.image, child.brick, &whole);
+            }
+            Ok(())
+        });
+        if let Err(error) = taken_in {
+            self.deliver_error(child, parent, error);
         }
         if let Some(parent) = parent
             && parent.missing.fetch_sub(1, Ordering::AcqRel) == 1
@@ -445,17 +454,14 @@ impl Pass {
         }
     }
 
-    /// A brick cannot be completed, nor those it is a part of: no more of their children are begun.
-    /// The stack is a line of descent, so those are the ones below it. What is above goes on: others
-    /// may wait for it.
+    /// A brick cannot be completed: no more of its children are begun. The error rises from it to those
+    /// that it is a part of; all else goes on, since others may wait for it.
     fn skip_rest_of(&self, build: &Arc<Build>) {
         let mut state = lock(&self.state);
-        let at = state.stack.iter().position(|open| Arc::ptr_eq(&open.build, build));
-        let doomed = at.map_or(0, |at| at + 1);
-        for open in &mut state.stack[..doomed] {
-            // Never all: each still waits for the one that failed, or that it is a part of.
+        if let Some(open) = state.stack.iter_mut().find(|open| Arc::ptr_eq(&open.build, build)) {
+            // Never all that are missing: the one that failed is not taken off yet.
             let skipped = usize::try_from(open.children.skip_rest()).unwrap_or(0);
-            open.build.missing.fetch_sub(skipped, Ordering::AcqRel);
+            build.missing.fetch_sub(skipped, Ordering::AcqRel);
         }
     }
 
@@ -492,13 +498,19 @@ impl Pass {
 
     /// All children of a brick are there.
     fn close(&self, build: &Build) {
+        let result = guarded(|| self.complete(build));
+        if let Err(ImageError::Source(_)) = &result
+            && let Some(visitor) = &self.visitor
+        {
+            visitor.miss(build.brick);
+        }
+        build.end(result);
+    }
+
+    fn complete(&self, build: &Build) -> Result<Brick, ImageError> {
         let Output { mut bytes, incomplete, error } = std::mem::take(&mut *lock(&build.output));
         if let Some(error) = error {
-            if let Some(visitor) = &self.visitor {
-                visitor.miss(build.brick);
-            }
-            build.end(Err(error));
-            return;
+            return Err(error);
         }
         let is_zero = bytes.is_empty();
         if is_zero {
@@ -511,8 +523,7 @@ impl Pass {
         }
         let (_, follows_source) = self.image.derived_id();
         let keep = if incomplete && !follows_source {
-            let Keep::InMemory(least) = Keep::FLEETING else { return };
-            Keep::InMemory(least.max(build.started.elapsed() * FLEETING_DUTY))
+            Keep::InMemory(Keep::FLEETING_TIME.max(build.started.elapsed() * FLEETING_DUTY))
         } else {
             Keep::OnDisk
         };
@@ -524,7 +535,7 @@ impl Pass {
             Keeper::Other => false,
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
-        build.end(Ok(self.engine.take_in(slot, purpose, Produced { bytes, keep, is_zero })));
+        Ok(self.engine.take_in(slot, purpose, Produced { bytes, keep, is_zero }))
     }
 
     /// Stops the walk: what is open cannot be completed any more.
@@ -563,7 +574,9 @@ impl Task {
         let produce = |engine: &Arc<Engine>| pass.image.produce(engine, child.brick);
         // What is kept under an identity that follows the chunks is made from chunks as they are
         // now, and not from what was read before that identity was told.
-        let (_, unreadable) = pass.image.derived_id();
+        let is_kept = pass.image.plan.has_computed_levels()
+            || pass.engine.images().statistics == Statistics::Exact;
+        let unreadable = is_kept && pass.image.derived_id().1;
         let mode = Mode { unreadable, purpose: Purpose::Passing };
         match pass.engine.lead(slot.key, done) {
             Ok(ticket) => pass.engine.fill(slot, mode, produce, ticket),

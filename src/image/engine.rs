@@ -139,7 +139,10 @@ pub(crate) enum Keep {
 
 impl Keep {
     /// For bytes that cost little.
-    pub(crate) const FLEETING: Self = Self::InMemory(Duration::from_secs(5));
+    pub(crate) const FLEETING: Self = Self::InMemory(Self::FLEETING_TIME);
+
+    /// Readers see what comes late after this time.
+    pub(crate) const FLEETING_TIME: Duration = Duration::from_secs(5);
 }
 
 /// How a request is treated.

@@ -178,6 +178,10 @@ impl Visitor for Counter {
 fn measure_exactly(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured, ImageError> {
     let plan = &image.plan;
     let channels = plan.ims.channels.len();
+    if plan.has_computed_levels() {
+        // Told here, and not by the tasks of the pass: it may take long.
+        image.derived_id();
+    }
     let level = thumbnail::level_for(plan);
     let projection = Arc::new(Mutex::new(Projection::new(plan, level)));
     let findings = Arc::new(Findings::default());

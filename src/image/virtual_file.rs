@@ -1,7 +1,7 @@
 //! Reads of byte ranges of one virtual file.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use crate::cache::{BrickKey, ImageId, Slot};
 use crate::ims::{ChunkIndex, build_skeleton};
@@ -34,7 +34,7 @@ pub struct VirtualFile {
     fleeting: Arc<AtomicBool>,
     /// The metadata region, once served: made again it might be another, and readers of one opening
     /// must see one.
-    metadata: OnceLock<Brick>,
+    metadata: Mutex<Option<Brick>>,
 }
 
 /// A part of a read that waits for a brick.
@@ -73,7 +73,7 @@ impl VirtualFile {
         let plan = ImagePlan::new(&source, engine.images())?;
         plan.ims.validate()?;
         let image = Arc::new(Image::new(root, source, plan));
-        Ok(Self { image, engine, fleeting: Arc::default(), metadata: OnceLock::new() })
+        Ok(Self { image, engine, fleeting: Arc::default(), metadata: Mutex::default() })
     }
 
     /// Size in bytes.
@@ -171,11 +171,13 @@ impl VirtualFile {
     }
 
     fn at_hand(&self, brick: Wanted) -> Option<Brick> {
-        if let (Wanted::Metadata, Some(known)) = (brick, self.metadata.get()) {
+        if let Wanted::Metadata = brick
+            && let Some(known) = &*self.lock_metadata()
+        {
             return Some(known.clone());
         }
         let found = self.engine.get_ready(self.known_slot(brick)?);
-        found.map(|found| self.settled(brick, found))
+        found.map(|found| self.settled(brick, found, false))
     }
 
     fn read_index_node(&self, level: usize, dataset: u64, node: u64, within: u64, out: &mut [u8]) {
@@ -216,10 +218,12 @@ impl VirtualFile {
         let again = self.clone();
         let done = move |result: Result<Brick, ImageError>| match result {
             Ok(found) => {
-                let found = again.settled(brick, found);
+                let found = again.settled(brick, found, unreadable);
                 let mut bytes = vec![0; out.len()];
                 match found.read_at(within, &mut bytes) {
                     Ok(()) => pending.part_done(out, Ok(bytes)),
+                    // Produced anew, it is in memory.
+                    Err(_) if unreadable => pending.part_done(out, Err(ImageError::Abandoned)),
                     // The cache failed between the look and the read: produce it anew.
                     Err(_) => again.request(Missing { brick, within, out }, pending, true),
                 }
@@ -271,8 +275,8 @@ impl VirtualFile {
     }
 
     /// Notes what is served: bytes that may be others at the next opening, and the metadata region,
-    /// of which the first one is the one for all readers of an opening.
-    fn settled(&self, part: Wanted, found: Brick) -> Brick {
+    /// of which the first one is the one for all readers of an opening, unless it was `lost`.
+    fn settled(&self, part: Wanted, found: Brick, lost: bool) -> Brick {
         let is_fleeting = matches!(found, Brick::Memory { lasting: false, .. });
         match part {
             Wanted::Voxels(brick) => {
@@ -284,12 +288,20 @@ impl VirtualFile {
                 self.note(is_fleeting || self.is_exact());
                 // A large region waits in memory only until it can be had from the disk.
                 let is_passing = matches!(found, Brick::Memory { lasting: true, .. });
-                if is_passing && !self.is_exact() && self.metadata.get().is_none() {
-                    return found;
+                let mut known = self.lock_metadata();
+                match &*known {
+                    Some(known) if !lost => known.clone(),
+                    _ => {
+                        *known = (!is_passing || self.is_exact()).then(|| found.clone());
+                        found
+                    }
                 }
-                self.metadata.get_or_init(|| found).clone()
             }
         }
+    }
+
+    fn lock_metadata(&self) -> MutexGuard<'_, Option<Brick>> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn produce_metadata(&self, engine: &Arc<Engine>) -> Result<Produced, ImageError> {

@@ -4,6 +4,7 @@
 //! multiscale groups are not entered. Nothing found is lost silently: what is not an image is in
 //! [`Store::skipped`] with its reason.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -220,7 +221,10 @@ impl Walk<'_> {
                     }
                     self.image(&folder, image);
                 }
-                self.labels(inside, depth);
+                // A label image has none of its own; a link to an image here would have them for ever.
+                if role == Role::Image {
+                    self.labels(inside, depth);
+                }
             }
             Ok(None) => self.group(inside, depth),
         }
@@ -278,15 +282,22 @@ impl Walk<'_> {
         let folder = join(self.store, &labels);
         let node = read_node(self.root, &folder, &mut self.found.fingerprint);
         let Ok(Some(ZarrNode::Group(attributes))) = node else { return };
+        let mut seen = BTreeSet::new();
         for name in ome::label_names(&attributes) {
-            let inside = labels.join(&name);
-            let path = join(self.store, &inside);
-            let is_below = inside.components().all(|part| matches!(part, Component::Normal(_)));
-            if !self.labels || depth >= DEPTH_LIMIT {
-                self.found.skipped.push(skip(&path, Unsupported::Label));
-            } else if !is_below {
+            let below: PathBuf = Path::new(&name).components().collect();
+            let is_below = below.components().all(|part| matches!(part, Component::Normal(_)));
+            let path = folder.join(&below);
+            if below.as_os_str().is_empty() || !seen.insert(below.clone()) {
+                continue;
+            }
+            if !is_below {
                 self.found.skipped.push(skip(&folder, Unsupported::PathEscapes(name)));
+            } else if !self.labels {
+                self.found.skipped.push(skip(&path, Unsupported::Label));
+            } else if depth >= DEPTH_LIMIT || self.nodes >= NODE_LIMIT {
+                self.found.skipped.push(skip(&path, Unsupported::TooDeep(NODE_LIMIT)));
             } else {
+                let inside = labels.join(&below);
                 let node = read_node(self.root, &path, &mut self.found.fingerprint);
                 self.node(&inside, node, depth + 1);
             }

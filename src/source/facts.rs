@@ -216,14 +216,18 @@ impl Sections {
     /// An object becomes a section; anything else stands with the provenance.
     fn add_attribute(&mut self, key: &str, value: &Value) {
         match value {
-            Value::Object(members) => self.add_members(key, "", members),
+            Value::Object(members) => self.add_members(cut(key, NAME_LIMIT_BYTES), "", members),
             other => self.add("OME-Zarr", key, &plain(other)),
         }
     }
 
     fn add_members(&mut self, section: &str, prefix: &str, members: &Map<String, Value>) {
         for (key, value) in members {
-            let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            if self.bytes > TOTAL_LIMIT_BYTES {
+                return;
+            }
+            let key = cut(key, NAME_LIMIT_BYTES);
+            let key = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
             match value {
                 Value::Object(members) => self.add_members(section, &key, members),
                 other => self.add(section, &key, &plain(other)),
@@ -232,7 +236,10 @@ impl Sections {
     }
 
     fn add(&mut self, section: &str, key: &str, value: &str) {
-        let clean = |name: &str| cut(&name.replace('\0', ""), NAME_LIMIT_BYTES).to_owned();
+        if self.bytes > TOTAL_LIMIT_BYTES {
+            return;
+        }
+        let clean = |name: &str| cut(name, NAME_LIMIT_BYTES).replace('\0', "");
         let (mut section, key) = (clean(section), clean(key));
         let is_channel =
             section.strip_prefix("Channel ").is_some_and(|number| number.parse::<u64>().is_ok());

@@ -3,9 +3,11 @@
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::cases::{Case, Picks, any_case, run};
+use super::cases::{Case, Picks, any_case, large_case, run};
 use super::eager::published;
 use super::opened::{Brick, OnDisk, Opened, assert_same, slice};
 use super::store::{Codec, Dtype, Format, StoreBuilder};
@@ -49,48 +51,72 @@ impl Damage {
 /// Invariant 7: exactly the reads that need a damaged chunk fail.
 #[test]
 fn a_damaged_chunk_fails_the_reads_that_need_it() {
-    run("damage", 40, any_case(), |Case { store, seed }| {
-        let on_disk = OnDisk::new(&store);
-        let mut picks = Picks::new(seed);
-        let image = on_disk.checked_image();
-        let files = on_disk.chunk_files();
-        if files.is_empty() {
-            return;
-        }
-        let path = &files[picks.index(files.len())];
-        let relative = path.strip_prefix(on_disk.path()).expect("below the store");
-        let place = Chunk::of_file(&store, &relative.to_string_lossy());
-        let healthy = fs::read(path).expect("a chunk file");
-        let damage = Damage::pick(&store, &mut picks);
-        damage.apply(path);
-        // A shard that still has its index has its first chunks as well.
-        let has_index = store.shard.is_some() && store.index_at_start;
-        let may_be_whole = has_index && matches!(damage, Damage::Cut);
+    run("damage", 40, any_case(), damaged_chunk);
+}
 
-        let opened = on_disk.open([None, Some(4 << 20)][picks.index(2)]);
-        let mut bricks = opened.bricks();
-        picks.shuffle(&mut bricks);
-        for brick in &bricks {
-            let read = opened.try_read(brick.address, brick.bytes);
-            match (place.needed_by(brick, &opened), read) {
-                (Need::Yes, Ok(_)) if !may_be_whole => {
-                    panic!("{damage:?} {relative:?} was read for {brick:?}")
-                }
-                (Need::Yes | Need::Perhaps, Err(_)) => {}
-                (Need::No, Err(error)) => panic!("{brick:?} needs no {relative:?}: {error}"),
-                (_, Ok(bytes)) => {
-                    assert_same(slice(&image, brick.address, brick.bytes), &bytes, brick.address);
-                }
+/// The same where many levels are built at once: what a pass gives up must not take others along.
+#[test]
+fn a_damaged_chunk_fails_no_other_brick_of_a_pass() {
+    run("damaged pass", 16, large_case(), |Case { mut store, seed }| {
+        store.coarsest_bytes = 2_000;
+        store.steps.clear();
+        damaged_chunk(Case { store, seed });
+    });
+}
+
+fn damaged_chunk(Case { store, seed }: Case) {
+    let on_disk = OnDisk::new(&store);
+    let mut picks = Picks::new(seed);
+    let image = on_disk.checked_image();
+    let files = on_disk.chunk_files();
+    if files.is_empty() {
+        return;
+    }
+    let path = &files[picks.index(files.len())];
+    let relative = path.strip_prefix(on_disk.path()).expect("below the store");
+    let place = Chunk::of_file(&store, &relative.to_string_lossy());
+    let healthy = fs::read(path).expect("a chunk file");
+    let damage = Damage::pick(&store, &mut picks);
+    damage.apply(path);
+    // A shard that still has its index has its first chunks as well.
+    let has_index = store.shard.is_some() && store.index_at_start;
+    let may_be_whole = has_index && matches!(damage, Damage::Cut);
+
+    let opened = on_disk.open([None, Some(4 << 20)][picks.index(2)]);
+    let mut bricks = opened.bricks();
+    picks.shuffle(&mut bricks);
+    let check = |brick: &Brick| {
+        let read = opened.try_read(brick.address, brick.bytes);
+        match (place.needed_by(brick, &opened), read) {
+            (Need::Yes, Ok(_)) if !may_be_whole => {
+                panic!("{damage:?} {} was read for {brick:?}", relative.display())
+            }
+            (Need::Yes | Need::Perhaps, Err(_)) => {}
+            (Need::No, Err(error)) => panic!("{brick:?} needs no {}: {error}", relative.display()),
+            (_, Ok(bytes)) => {
+                assert_same(slice(&image, brick.address, brick.bytes), &bytes, brick.address);
             }
         }
-        // Statistics leave out what cannot be read; the file can still be opened.
-        opened.read(0, opened.file.plan().layout.metadata_bytes());
-        fs::write(path, healthy).expect("an own file");
-        for brick in &bricks {
-            let expected = slice(&image, brick.address, brick.bytes);
-            assert_same(expected, &opened.read(brick.address, brick.bytes), brick.address);
+    };
+    // All at once: passes over the same bricks meet.
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(brick) = bricks.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    check(brick);
+                }
+            });
         }
     });
+    bricks.iter().for_each(check);
+    // Statistics leave out what cannot be read; the file can still be opened.
+    opened.read(0, opened.file.plan().layout.metadata_bytes());
+    fs::write(path, healthy).expect("an own file");
+    for brick in &bricks {
+        let expected = slice(&image, brick.address, brick.bytes);
+        assert_same(expected, &opened.read(brick.address, brick.bytes), brick.address);
+    }
 }
 
 /// An absent chunk reads as the fill value, and is not remembered as such: a microscope may be
