@@ -20,6 +20,7 @@ mod join;
 mod open;
 mod progress;
 mod queue;
+mod task;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,14 +32,14 @@ use crate::cache::Role;
 use crate::source::SourceError;
 
 use super::bricks::Image;
-use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Mode, Produced, Purpose, Whole};
+use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Produced, Purpose, Whole};
 use super::frame::{BrickFrame, BrickId};
-use super::statistics::Statistics;
 use super::{ImageError, guarded};
 use children::{Child, Children};
 use open::{Build, Done, Keeper, Output};
 use progress::Progress;
 use queue::{Lane, Waiting};
+use task::Task;
 
 pub(super) use queue::PassQueue;
 
@@ -552,75 +553,5 @@ impl Pass {
         for open in stack.into_iter().rev() {
             open.build.end(Err(error.clone()));
         }
-    }
-}
-
-/// A task on a worker. If it ends without having handed its brick on, because it panicked or never
-/// ran, the brick is delivered as an error.
-struct Task {
-    pass: Arc<Pass>,
-    brick: Option<(Child, Option<Arc<Build>>)>,
-}
-
-impl Task {
-    /// Reads a brick of the store.
-    fn read_stored(mut self) {
-        let pass = self.pass.clone();
-        let Some((child, parent)) = self.brick.take() else { return };
-        let slot = pass.image.slot(child.brick);
-        let deliverer = pass.clone();
-        let done: BrickDone =
-            Box::new(move |result| deliverer.deliver(child, parent.as_ref(), result));
-        let produce = |engine: &Arc<Engine>| pass.image.produce(engine, child.brick);
-        // What is kept under an identity that follows the chunks is made from chunks as they are
-        // now, and not from what was read before that identity was told.
-        let is_kept = pass.image.plan.has_computed_levels()
-            || pass.engine.images().statistics == Statistics::Exact;
-        let unreadable = is_kept && pass.image.derived_id().1;
-        let mode = Mode { unreadable, purpose: Purpose::Passing };
-        match pass.engine.lead(slot.key, done) {
-            Ok(ticket) => pass.engine.fill(slot, mode, produce, ticket),
-            // A reader is at it, perhaps since before.
-            Err(done) => done(
-                produce(&pass.engine)
-                    .map(|produced| pass.engine.take_in(slot, Purpose::Passing, produced)),
-            ),
-        }
-        pass.progress.advance();
-    }
-
-    /// Reads a computed brick from the cache, or builds it if it went meanwhile.
-    fn read_cached(mut self) {
-        let Some((child, _)) = self.brick else { return };
-        let found = self.pass.engine.get(self.pass.image.slot(child.brick));
-        // Read here: if the cache fails, the brick can still be built.
-        let whole = found.and_then(|found| found.whole().ok());
-        let found = whole.map(|Whole { bytes, lasting, is_zero }| Brick::Memory {
-            bytes,
-            lasting,
-            is_zero,
-        });
-        let Some((child, parent)) = self.brick.take() else { return };
-        match (found, parent) {
-            (None, Some(parent)) => {
-                // What `build` takes away is not this task.
-                lock(&self.pass.state).running += 1;
-                self.pass.build(child, parent);
-            }
-            (found, parent) => {
-                let result = found.ok_or(ImageError::Abandoned);
-                self.pass.deliver(child, parent.as_ref(), result);
-            }
-        }
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        if let Some((child, parent)) = self.brick.take() {
-            self.pass.deliver(child, parent.as_ref(), Err(ImageError::Abandoned));
-        }
-        lock(&self.pass.state).running -= 1;
-        self.pass.pump();
     }
 }
