@@ -531,8 +531,10 @@ impl Pass {
         let slot = self.image.slot(build.brick);
         let is_kept = match build.keeper {
             Keeper::Reader => true,
-            Keeper::Level if build.has_readers() => true,
-            Keeper::Level => build.brick.level >= self.finest_kept && !self.engine.contains(slot),
+            Keeper::Level => {
+                let is_wanted = build.brick.level >= self.finest_kept || build.has_readers();
+                is_wanted && !self.engine.contains(slot)
+            }
             Keeper::Other => false,
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };

@@ -341,7 +341,9 @@ impl Engine {
         match produce(self) {
             Ok(produced) => {
                 let purpose = match mode.purpose {
-                    Purpose::Passing if ticket.waiters() > 1 => Purpose::Reader,
+                    Purpose::Passing if ticket.waiters() > 1 && !self.contains(slot) => {
+                        Purpose::Reader
+                    }
                     purpose => purpose,
                 };
                 ticket.complete(Ok(self.take_in(slot, purpose, produced)));
