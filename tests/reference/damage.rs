@@ -221,26 +221,27 @@ impl Chunk {
         let levels = &opened.file.plan().levels;
         let base = opened.file.plan().base(brick.level);
         let mut needed = brick.voxels.clone();
+        // Bricks are made whole, also where a part of them is needed, or an odd plane is dropped.
+        let mut made = brick.voxels.clone();
         for level in (base + 1..=brick.level).rev() {
-            let halved = levels[level].halved(&levels[level - 1]);
-            for (needed, _) in needed.iter_mut().zip(halved).filter(|(_, halved)| *halved) {
-                *needed = needed.start * 2..needed.end * 2;
+            let above = &levels[level - 1];
+            let halved = levels[level].halved(above);
+            for axis in 0..3 {
+                let step = if halved[axis] { 2 } else { 1 };
+                let scaled = |range: &Range<u64>| range.start * step..range.end * step;
+                needed[axis] = scaled(&needed[axis]);
+                let Range { start, end } = scaled(&made[axis]);
+                let side = above.brick[axis];
+                made[axis] = start / side * side..end.next_multiple_of(side).min(above.size[axis]);
             }
         }
-        if self.is_in(base, brick.tc, needed.clone()) {
-            return Need::Yes;
+        if self.is_in(base, brick.tc, needed) {
+            Need::Yes
+        } else if self.is_in(base, brick.tc, made) {
+            Need::Perhaps
+        } else {
+            Need::No
         }
-        // Bricks of the store are read whole, also for what needs a part of them.
-        let is_read = |read: &Brick| {
-            read.level == base
-                && read.tc == brick.tc
-                && read.voxels.iter().zip(&needed).all(overlap)
-                && self.is_in(base, read.tc, read.voxels.clone())
-        };
-        if brick.is_computed && opened.bricks().iter().any(is_read) {
-            return Need::Perhaps;
-        }
-        Need::No
     }
 }
 
