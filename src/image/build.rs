@@ -282,18 +282,18 @@ impl Pass {
     }
 
     fn finish_if_done(self: &Arc<Self>) {
-        let done = {
+        let (done, failed) = {
             let mut state = lock(&self.state);
             let begun = state.ended || state.failed;
             if !begun || state.pending > 0 || state.running > 0 {
                 return;
             }
-            state.done.take()
+            (state.done.take(), state.failed)
         };
         if let Some(done) = done {
             done(Ok(()));
         }
-        if self.progress.end() && self.lane.is_some() {
+        if self.progress.end(failed) && self.lane.is_some() {
             self.engine.passes.advance(&self.engine, self.lane);
         }
     }

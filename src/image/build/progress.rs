@@ -40,14 +40,15 @@ impl Progress {
     }
 
     /// Tells the end of a pass that took long; whether this is the first call.
-    pub(super) fn end(&self) -> bool {
+    pub(super) fn end(&self, failed: bool) -> bool {
         if self.ended.fetch_add(1, Ordering::Relaxed) > 0 {
             return false;
         }
         let seconds = self.started.elapsed().as_secs();
         if self.started.elapsed() >= PROGRESS_INTERVAL {
             let read = self.read.load(Ordering::Relaxed);
-            tracing::info!(image = self.image, read, seconds, "{}: done", self.what);
+            let how = if failed { "stopped" } else { "done" };
+            tracing::info!(image = self.image, read, seconds, "{}: {how}", self.what);
         }
         true
     }
