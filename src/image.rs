@@ -26,7 +26,7 @@ mod time;
 pub mod virtual_file;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
@@ -110,4 +110,9 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageEr
         tracing::error!("a task panicked; its readers get an I/O error");
         Err(ImageError::Abandoned)
     })
+}
+
+/// Locks, also after a panic elsewhere: that is an error of the brick it happened to, see [`guarded`].
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,8 @@
 //! with an eager reference image, whole files with what libhdf5 reads. A failing run prints the
 //! seed that repeats it; counter-examples found so far are the tests named `regression_*`.
 
+#[path = "common/age.rs"]
+mod age;
 #[path = "reference/cases.rs"]
 mod cases;
 #[path = "reference/damage.rs"]
@@ -133,6 +135,7 @@ fn a_restart_produces_nothing_again() {
     run("restart", 16, any_case(), |Case { mut store, .. }| {
         store.left_out = 0;
         let on_disk = OnDisk::new(&store);
+        age::age(&on_disk.path());
         let cap = Some(everything(on_disk.open(None).file.size()));
         let first = on_disk.open(cap);
         let image = first.whole();

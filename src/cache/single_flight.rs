@@ -65,8 +65,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
             return Err(waiter);
         }
         waiting.insert(key.clone(), vec![waiter]);
-        let open = Some((key, Box::new(abandoned) as Box<_>));
-        Ok(Ticket { flights: Arc::clone(self), open })
+        Ok(self.ticket(key, abandoned))
     }
 
     /// Leaves a waiter for the result of `key`. The first one to come leads; `abandoned` makes the
@@ -83,8 +82,15 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
             return Role::Follower;
         }
         waiting.insert(key.clone(), vec![waiter]);
-        let open = Some((key, Box::new(abandoned) as Box<_>));
-        Role::Leader(Ticket { flights: Arc::clone(self), open })
+        Role::Leader(self.ticket(key, abandoned))
+    }
+
+    fn ticket(
+        self: &Arc<Self>,
+        key: K,
+        abandoned: impl FnOnce() -> V + Send + 'static,
+    ) -> Ticket<K, V> {
+        Ticket { flights: Arc::clone(self), open: Some((key, Box::new(abandoned))) }
     }
 }
 

@@ -78,11 +78,8 @@ impl Image {
     /// nothing changes within one.
     pub(super) fn derived_id(&self) -> (ImageId, bool) {
         *self.derived.get_or_init(|| {
-            let arrays = self.plan.levels.iter().filter_map(|level| match level.origin {
-                LevelOrigin::Stored(number) => Some(&self.source.levels[number].array),
-                LevelOrigin::Computed => None,
-            });
-            let states: Option<Vec<u128>> = arrays.map(|array| array.state()).collect();
+            let stored = (0..self.plan.levels.len()).filter_map(|level| self.stored(level));
+            let states: Option<Vec<u128>> = stored.map(|level| level.array.state()).collect();
             match states {
                 Some(states) => {
                     let described = format!("{}\0{states:?}", self.id);

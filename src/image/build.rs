@@ -24,7 +24,7 @@ mod task;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ use crate::source::SourceError;
 use super::bricks::Image;
 use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Produced, Purpose, Whole};
 use super::frame::{BrickFrame, BrickId};
-use super::{ImageError, guarded};
+use super::{ImageError, guarded, lock};
 use children::{Child, Children};
 use open::{Build, Done, Keeper, Output};
 use progress::Progress;
@@ -109,10 +109,6 @@ struct Root {
 struct Open {
     build: Arc<Build>,
     children: Children,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Requests a brick of a computed level.

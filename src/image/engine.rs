@@ -66,14 +66,7 @@ pub(crate) enum Brick {
     /// In the cache, and pinned there.
     Cached(PinnedBrick),
     /// In memory.
-    Memory {
-        /// The bytes.
-        bytes: Arc<Vec<u8>>,
-        /// They may be kept: no part of the source was absent.
-        lasting: bool,
-        /// All bytes are known to be zero, as where a store has no chunks.
-        is_zero: bool,
-    },
+    Memory(Whole),
 }
 
 impl Brick {
@@ -84,7 +77,7 @@ impl Brick {
     pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), CacheError> {
         match self {
             Self::Cached(brick) => brick.read_at(offset, out),
-            Self::Memory { bytes, .. } => {
+            Self::Memory(Whole { bytes, .. }) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 out.copy_from_slice(&bytes[start..start + out.len()]);
                 Ok(())
@@ -98,9 +91,7 @@ impl Brick {
     /// As for [`Brick::read_at`].
     pub(super) fn whole(&self) -> Result<Whole, CacheError> {
         match self {
-            Self::Memory { bytes, lasting, is_zero } => {
-                Ok(Whole { bytes: bytes.clone(), lasting: *lasting, is_zero: *is_zero })
-            }
+            Self::Memory(whole) => Ok(whole.clone()),
             Self::Cached(brick) => {
                 let mut bytes = vec![0; usize::try_from(brick.len()).unwrap_or(usize::MAX)];
                 brick.read_at(0, &mut bytes)?;
@@ -110,11 +101,13 @@ impl Brick {
     }
 }
 
-/// A brick in memory; the members are those of [`Brick::Memory`].
-#[derive(Debug)]
-pub(super) struct Whole {
+/// A brick in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Whole {
     pub(super) bytes: Arc<Vec<u8>>,
+    /// They may be kept: no part of the source was absent.
     pub(super) lasting: bool,
+    /// All bytes are known to be zero, as where a store has no chunks.
     pub(super) is_zero: bool,
 }
 
@@ -275,7 +268,8 @@ impl Engine {
         let found = kept.bricks.get(key)?;
         if found.expires.is_none_or(|expires| Instant::now() < expires) {
             let lasting = found.expires.is_none();
-            return Some(Brick::Memory { bytes: found.bytes.clone(), lasting, is_zero: false });
+            let whole = Whole { bytes: found.bytes.clone(), lasting, is_zero: false };
+            return Some(Brick::Memory(whole));
         }
         kept.remove(key);
         None
@@ -375,7 +369,7 @@ impl Engine {
                 self.keep(slot.key, &bytes, expires);
             }
         }
-        Brick::Memory { bytes, lasting, is_zero: produced.is_zero }
+        Brick::Memory(Whole { bytes, lasting, is_zero: produced.is_zero })
     }
 
     /// A fault of the cache costs speed, never the read.

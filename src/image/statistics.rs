@@ -11,13 +11,12 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use crate::ims::{ChannelHistograms, PixelMetadata};
 use crate::source::image::ImageSource;
 use crate::source::{SourceError, TargetType};
 
-use super::ImageError;
 use super::bricks::Image;
 use super::build::{Visitor, visit_all};
 use super::engine::{Engine, Keep};
@@ -25,6 +24,7 @@ use super::frame::{BrickFrame, BrickId};
 use super::histogram::Counts;
 use super::plan::ImagePlan;
 use super::thumbnail::{self, Projection};
+use super::{ImageError, lock};
 
 /// How the statistics of large images are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,10 +66,6 @@ const COUNTS_BYTES: u64 = 16 << 20;
 pub(super) struct Measured {
     pub(super) metadata: PixelMetadata,
     pub(super) keep: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads voxels and computes the pixel-dependent metadata.

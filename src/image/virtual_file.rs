@@ -9,7 +9,7 @@ use crate::source::SourceRoot;
 use crate::source::image::ImageSource;
 
 use super::bricks::Image;
-use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced, Purpose};
+use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced, Purpose, Whole};
 use super::frame::BrickId;
 use super::layout::Extent;
 use super::plan::ImagePlan;
@@ -234,14 +234,8 @@ impl VirtualFile {
         match brick {
             Wanted::Metadata => self.request_metadata(mode, Box::new(done)),
             Wanted::Voxels(brick) if self.image.stored(brick.level).is_some() => {
-                let file = self.clone();
-                let produce = move |engine: &Arc<Engine>| {
-                    let produced = file.image.produce(engine, brick);
-                    file.note(
-                        produced.as_ref().is_ok_and(|produced| produced.keep != Keep::OnDisk),
-                    );
-                    produced
-                };
+                let image = self.image.clone();
+                let produce = move |engine: &Arc<Engine>| image.produce(engine, brick);
                 self.engine.request(self.image.slot(brick), mode, produce, Box::new(done));
             }
             Wanted::Voxels(brick) => {
@@ -277,7 +271,7 @@ impl VirtualFile {
     /// Notes what is served: bytes that may be others at the next opening, and the metadata region,
     /// of which the first one is the one for all readers of an opening, unless it was `lost`.
     fn settled(&self, part: Wanted, found: Brick, lost: bool) -> Brick {
-        let is_fleeting = matches!(found, Brick::Memory { lasting: false, .. });
+        let is_fleeting = matches!(found, Brick::Memory(Whole { lasting: false, .. }));
         match part {
             Wanted::Voxels(brick) => {
                 // Only a chunk need change to give another computed brick.
@@ -287,7 +281,7 @@ impl VirtualFile {
             Wanted::Metadata => {
                 self.note(is_fleeting || self.is_exact());
                 // A large region waits in memory only until it can be had from the disk.
-                let is_passing = matches!(found, Brick::Memory { lasting: true, .. });
+                let is_passing = matches!(found, Brick::Memory(Whole { lasting: true, .. }));
                 let mut known = self.lock_metadata();
                 match &*known {
                     Some(known) if !lost => known.clone(),

@@ -10,6 +10,7 @@
     reason = "helpers of tests; each binary uses a part of them"
 )]
 
+pub mod age;
 pub mod check;
 pub mod corpus;
 pub mod ims;

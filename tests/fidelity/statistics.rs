@@ -11,6 +11,7 @@ use serde_json::json;
 use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
+use super::common::age::age;
 use super::common::ims::Ims;
 use super::common::mount::{Mount, can_mount, summary};
 use super::thumbnail::assert_thumbnail;
@@ -264,6 +265,7 @@ fn exact_statistics_are_kept_across_a_restart() {
     }
     let source = source();
     write_uint16(&source.path().join("a.zarr"), [9, 501, 603]);
+    age(source.path());
     let cache = tempfile::tempdir().expect("a temporary folder");
     let mut metadata = vec![0; metadata_bytes(source.path(), "a.zarr")];
     let mut look = || {

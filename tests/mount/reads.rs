@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
+use super::common::age::age;
 use super::common::ims::Ims;
 use super::common::mount::{Mount, can_mount, summary};
 use super::common::tiny::Tiny;
@@ -25,6 +26,7 @@ const IMAGE: Tiny = Tiny { shape: [50, 251, 133], chunk: [25, 128, 133], seed: 7
 fn source() -> TempDir {
     let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
     IMAGE.write(&source.path().join("a.zarr"));
+    age(source.path());
     source
 }
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
 
+use super::age::age;
 use super::cases::{Case, Picks, any_case, large_case, run};
 use super::eager::published;
 use super::opened::{Brick, OnDisk, Opened, assert_same, slice};
@@ -326,27 +326,6 @@ fn remove_files(folder: &Path) {
             fs::remove_file(path).expect("an own file");
         }
     }
-}
-
-/// Sets the times of everything new in a store back: as if it had been at rest for an hour.
-fn age(folder: &Path) {
-    let old = SystemTime::now() - Duration::from_hours(1);
-    let set_back = |path: &Path| {
-        let file = fs::File::open(path).expect("an own file");
-        let modified = file.metadata().and_then(|metadata| metadata.modified()).expect("a time");
-        if modified > old + Duration::from_mins(1) {
-            file.set_modified(old).expect("an own file");
-        }
-    };
-    for entry in fs::read_dir(folder).expect("a readable folder") {
-        let path = entry.expect("a readable folder").path();
-        if path.is_dir() {
-            age(&path);
-        } else {
-            set_back(&path);
-        }
-    }
-    set_back(folder);
 }
 
 /// Computed levels under one level of the store, one chunk of which is taken away.

@@ -1,7 +1,7 @@
 //! What the log says of a long pass.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::lock;
@@ -16,23 +16,23 @@ pub(super) struct Progress {
     total: u64,
     read: AtomicU64,
     started: Instant,
-    told: Mutex<Option<Instant>>,
-    ended: AtomicU64,
+    told: Mutex<Instant>,
+    ended: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new(what: &'static str, image: String, total: u64) -> Self {
         let started = Instant::now();
-        let told = Mutex::new(Some(started));
-        let counter = AtomicU64::default;
-        Self { what, image, total, read: counter(), started, told, ended: counter() }
+        let told = Mutex::new(started);
+        let read = AtomicU64::new(0);
+        Self { what, image, total, read, started, told, ended: AtomicBool::new(false) }
     }
 
     pub(super) fn advance(&self) {
         let read = self.read.fetch_add(1, Ordering::Relaxed) + 1;
         let mut told = lock(&self.told);
-        if told.is_some_and(|told| told.elapsed() >= PROGRESS_INTERVAL) {
-            *told = Some(Instant::now());
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            *told = Instant::now();
             let percent = read.min(self.total) * 100 / self.total.max(1);
             let (image, total) = (&self.image, self.total);
             tracing::info!(image, read, total, percent, "{}", self.what);
@@ -41,7 +41,7 @@ impl Progress {
 
     /// Tells the end of a pass that took long; whether this is the first call.
     pub(super) fn end(&self, failed: bool) -> bool {
-        if self.ended.fetch_add(1, Ordering::Relaxed) > 0 {
+        if self.ended.swap(true, Ordering::Relaxed) {
             return false;
         }
         let seconds = self.started.elapsed().as_secs();

@@ -46,6 +46,7 @@ impl std::fmt::Debug for Queue {
             .finish()
     }
 }
+
 impl PassQueue {
     /// Takes the duty for a brick from a pass that has not begun.
     pub(super) fn claim(&self, key: &BrickKey) -> Option<BrickTicket> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::image::ImageError;
-use crate::image::engine::{Brick, BrickDone, Engine, Mode, Purpose, Whole};
+use crate::image::engine::{Brick, BrickDone, Engine, Mode, Purpose};
 use crate::image::statistics::Statistics;
 
 use super::children::Child;
@@ -49,12 +49,7 @@ impl Task {
         let Some((child, _)) = self.brick else { return };
         let found = self.pass.engine.get(self.pass.image.slot(child.brick));
         // Read here: if the cache fails, the brick can still be built.
-        let whole = found.and_then(|found| found.whole().ok());
-        let found = whole.map(|Whole { bytes, lasting, is_zero }| Brick::Memory {
-            bytes,
-            lasting,
-            is_zero,
-        });
+        let found = found.and_then(|found| found.whole().ok()).map(Brick::Memory);
         let Some((child, parent)) = self.brick.take() else { return };
         match (found, parent) {
             (None, Some(parent)) => {
