@@ -11,23 +11,29 @@
 //!   not synced either: after a power failure the old one may be back, whole. Content that may
 //!   change therefore needs another [`ImageId`].
 //! * **Never more than the cap.** Bytes are charged before they are written and given back after
-//!   the punch that frees them. Charged are whole pages, and for each file the metadata the file
-//!   system counts against it.
+//!   the punch that frees them. Charged are whole pages, folders, the journal, and for each file the
+//!   metadata the file system counts against it: all that `du` counts. Where the disk has less room
+//!   left than it should have, the cache shrinks.
 //! * **A fault costs speed only.** A full or failing disk, or a directory that went away, is an
-//!   error of one call; the caller serves the bytes it has.
+//!   error of one call; the caller serves the bytes it has. [`SteadyCache`] is the cache for callers
+//!   that do not want to know.
 //!
-//! The layers, from the outside in: `brick` (what callers hold), `store` (the protocol), `index`
-//! (recency, pins, account), `journal` and `segment` (the files), `directory` (ownership),
-//! `recovery` (start). [`SingleFlight`] stands beside them.
+//! The layers, from the outside in: `steady` (a cache that comes and goes), `brick` (what callers
+//! hold), `store` (the protocol), `index` (pins, account) and `recency` (what goes first), `journal`
+//! and `segment` (the files), `directory` (ownership), `recovery` (start), [`disk`] (what is asked of
+//! the file system). [`SingleFlight`] stands beside them.
 
 mod brick;
 mod directory;
+pub mod disk;
 mod error;
 mod index;
 mod journal;
+mod recency;
 mod recovery;
 mod segment;
 mod single_flight;
+mod steady;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -41,6 +47,9 @@ use store::Store;
 pub use brick::{BrickWriter, PinnedBrick};
 pub use error::CacheError;
 pub use single_flight::{Role, SingleFlight, Ticket, Waiter};
+pub use steady::SteadyCache;
+
+use disk::Disk;
 
 /// Identity of an image's plan and source: bricks of different content must differ in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +94,37 @@ pub struct Slot {
     pub key: BrickKey,
     /// Upper bound of the brick's length in bytes, the same for all bricks of its image and space.
     pub slot_bytes: u64,
+    /// Every opening of its file reads it: no scan of other bricks may drive it out.
+    pub is_proven: bool,
+}
+
+/// How much of a disk a cache may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Most bytes on disk, all that `du` counts.
+    pub cap_bytes: u64,
+    /// What is left to others on the disk.
+    pub min_free: MinFree,
+}
+
+/// Room on a disk that a cache leaves free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinFree {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of the disk.
+    Percent(u8),
+}
+
+impl MinFree {
+    /// In bytes, for a disk of so many.
+    #[must_use]
+    pub fn of(self, total_bytes: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => total_bytes / 100 * u64::from(percent),
+        }
+    }
 }
 
 /// What the cache holds, and what happened since it was opened.
@@ -92,6 +132,8 @@ pub struct Slot {
 pub struct CacheStats {
     /// The cap.
     pub cap_bytes: u64,
+    /// What may be used now: the cap, or less where the disk is short of room.
+    pub limit_bytes: u64,
     /// Bytes charged against the cap.
     pub used_bytes: u64,
     /// The part of them that cannot be evicted now: pinned, being written or being released.
@@ -118,6 +160,24 @@ pub struct CacheStats {
     pub skipped_records: u64,
 }
 
+impl std::ops::AddAssign for CacheStats {
+    /// The limits are those of the left side.
+    fn add_assign(&mut self, other: Self) {
+        self.used_bytes += other.used_bytes;
+        self.held_bytes += other.held_bytes;
+        self.bricks += other.bricks;
+        self.segments += other.segments;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.stored += other.stored;
+        self.evicted += other.evicted;
+        self.rejected += other.rejected;
+        self.refused += other.refused;
+        self.write_errors += other.write_errors;
+        self.skipped_records += other.skipped_records;
+    }
+}
+
 /// The cache. All its methods may be called from any thread.
 #[derive(Debug)]
 pub struct BrickCache {
@@ -126,7 +186,7 @@ pub struct BrickCache {
 
 impl BrickCache {
     /// Opens the cache in `dir`, making it if need be, and takes up the bricks of earlier runs, as
-    /// far as they fit under `cap_bytes`. The directory stays owned until the cache and every pin
+    /// far as they fit under the limits. The directory stays owned until the cache and every pin
     /// and writer are dropped.
     ///
     /// # Errors
@@ -134,12 +194,12 @@ impl BrickCache {
     /// [`CacheError::InUse`] if somebody else owns the directory, [`CacheError::NoHolePunching`] if
     /// its file system cannot do the work, [`CacheError::Directory`] and [`CacheError::Journal`] if
     /// it cannot be read and written.
-    pub fn open(dir: &Path, cap_bytes: u64) -> Result<Arc<Self>, CacheError> {
-        let store = Arc::new(recovery::open(dir, cap_bytes)?);
+    pub fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<Arc<Self>, CacheError> {
+        let store = Arc::new(recovery::open(disk, dir, limits)?);
         Ok(Arc::new(Self { store }))
     }
 
-    /// Looks up a brick, makes it the most recently used one and pins it.
+    /// Looks up a brick, notes the use and pins it.
     ///
     /// The first use of a brick of an earlier run reads it whole and compares its checksum. A brick
     /// that fails is counted, forgotten, and not returned.
@@ -174,8 +234,9 @@ impl BrickCache {
         writer.finish()
     }
 
-    /// Reserves the bytes for a brick of `length` bytes, evicting least recently used bricks until
-    /// they fit. A brick that is there already, without a pin, is replaced: it goes at once.
+    /// Reserves the bytes for a brick of `length` bytes, evicting bricks until they fit: those on
+    /// trial before proven ones, least recently used first. A brick that is there already, without a
+    /// pin, is replaced: it goes at once.
     ///
     /// # Errors
     ///
@@ -192,6 +253,12 @@ impl BrickCache {
     /// written when they are finished. Costs a walk over all bricks of the cache.
     pub fn remove_image(&self, image: ImageId) {
         self.store.discard(|segment| segment.image == image);
+    }
+
+    /// Whether the directory was removed: what is stored from now on fails.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.store.is_gone()
     }
 
     /// What the cache holds and what happened.

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 
+use crate::cache::MinFree;
 use crate::image::{ImageOptions, Pyramid, Statistics};
 use crate::source::{Conversions, Int16, Uint32, micrometres};
 
@@ -44,6 +45,11 @@ pub struct Cli {
     /// space, whichever is less]
     #[arg(long, value_name = "SIZE", env = "ZARRIMS_CACHE_SIZE", help_heading = "Cache")]
     pub cache_size: Option<ByteSize>,
+
+    /// Room to leave free on the disk of the cache, such as 20GiB or 5%; the cache shrinks for it
+    #[arg(long, value_name = "SIZE", env = "ZARRIMS_MIN_FREE", default_value = "5%",
+          value_parser = parse_min_free, help_heading = "Cache")]
+    pub min_free: MinFree,
 
     /// Let all users of this machine see the mount, not only the one who made it
     #[arg(long, env = "ZARRIMS_ALLOW_OTHER", help_heading = "Mount")]
@@ -171,6 +177,16 @@ fn parse_unit(text: &str) -> Result<Unit, String> {
     micrometres(text)
         .map(Unit)
         .ok_or_else(|| "not a unit of length such as um, mm or nanometer".to_owned())
+}
+
+fn parse_min_free(text: &str) -> Result<MinFree, String> {
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.trim().parse() {
+            Ok(percent) if percent <= 100 => Ok(MinFree::Percent(percent)),
+            _ => Err("not a percentage from 0% to 100%".to_owned()),
+        },
+        None => text.parse::<ByteSize>().map(|size| MinFree::Bytes(size.as_u64())),
+    }
 }
 
 fn parse_umask(text: &str) -> Result<u16, String> {

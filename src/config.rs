@@ -10,9 +10,10 @@ use bytesize::ByteSize;
 use rustix::fs::{Access, statvfs};
 use thiserror::Error;
 
+use crate::cache::CacheLimits;
 use crate::cli::Cli;
 use crate::fs::TreeConfig;
-use crate::image::EngineConfig;
+use crate::image::{CacheConfig, EngineConfig};
 
 /// Cache size where the disk is large enough.
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
@@ -34,7 +35,9 @@ pub struct Config {
     pub allow_other: bool,
     /// Owner, group and mode of what is shown.
     pub tree: TreeConfig,
-    /// Cache, memory and threads.
+    /// The disk cache.
+    pub cache: CacheConfig,
+    /// Memory and threads, and the cache once more.
     pub engine: EngineConfig,
 }
 
@@ -99,18 +102,20 @@ impl Config {
             None => default_cache_dir().ok_or(ConfigError::NoCacheDir)?,
         };
         let cache_dir = check_cache_dir(&cache_dir, &source, &mountpoint)?;
-        let cache_bytes = match cli.cache_size {
+        let cap_bytes = match cli.cache_size {
             Some(size) => size.as_u64(),
             None => default_cache_bytes(&cache_dir)?,
         };
+        let limits = CacheLimits { cap_bytes, min_free: cli.min_free };
+        let cache = CacheConfig { dir: cache_dir, limits };
         Ok(Self {
             source,
             mountpoint,
             allow_other: cli.allow_other,
             tree: TreeConfig { uid: cli.uid, gid: cli.gid, umask: cli.umask, labels: cli.labels },
+            cache: cache.clone(),
             engine: EngineConfig {
-                cache_dir: Some(cache_dir),
-                cache_bytes,
+                cache: Some(cache),
                 memory_bytes: cli.memory.as_u64(),
                 threads: cli.threads.map_or_else(default_threads, usize::from),
                 images: cli.images(),

@@ -46,10 +46,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         return run_list(cli);
     }
     let config = Config::resolve(cli)?;
-    let engine = Engine::start(&config.engine).map_err(|error| {
-        let dir = config.engine.cache_dir.clone().unwrap_or_default();
-        anyhow::anyhow!("--cache-dir {}: {error}", dir.display())
-    })?;
+    let engine = Engine::start(&config.engine)
+        .map_err(|error| anyhow::anyhow!("--cache-dir {}: {error}", config.cache.dir.display()))?;
     let root = open_source(&config.source)?;
     let tree = Tree::new(root, engine.clone(), config.tree);
     let fs = Arc::new(FileSystem::new(tree));
@@ -72,8 +70,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     tracing::info!(
         source = %config.source.display(),
         mountpoint = %config.mountpoint.display(),
-        cache = %config.engine.cache_dir.as_deref().unwrap_or(Path::new("none")).display(),
-        cache_size = %ByteSize(config.engine.cache_bytes),
+        cache = %config.cache.dir.display(),
+        cache_size = %ByteSize(config.cache.limits.cap_bytes),
         memory = %ByteSize(config.engine.memory_bytes),
         threads = config.engine.threads,
         "mounted"
@@ -96,8 +94,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
 fn run_list(cli: &Cli) -> anyhow::Result<()> {
     let source = check_source(&cli.source)?;
     let engine = Engine::start(&EngineConfig {
-        cache_dir: None,
-        cache_bytes: 0,
+        cache: None,
         memory_bytes: cli.memory.as_u64(),
         threads: 1,
         images: cli.images(),

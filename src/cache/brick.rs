@@ -90,7 +90,7 @@ impl PinnedBrick {
         }
         file.read_exact_at(buf, place.offset + offset).map_err(|source| {
             pin.store.reject(&pin.key);
-            pin.store.segment_error(&place.segment, source)
+            Store::segment_error(&place.segment, source)
         })
     }
 }
@@ -103,6 +103,7 @@ pub struct BrickWriter {
     file: Arc<SegmentFile>,
     held: Held,
     length: u64,
+    is_proven: bool,
     written: u64,
     hasher: Xxh3,
     published: bool,
@@ -111,7 +112,7 @@ pub struct BrickWriter {
 impl BrickWriter {
     /// Claims a slot; see [`super::BrickCache::begin`].
     pub(super) fn begin(store: &Arc<Store>, slot: Slot, length: u64) -> Result<Self, CacheError> {
-        let Slot { key, slot_bytes } = slot;
+        let Slot { key, slot_bytes, is_proven } = slot;
         let size = slot_size(&key, slot_bytes)?;
         if !(1..=slot_bytes).contains(&length) {
             return Err(CacheError::BadLength { key, length, slot_bytes });
@@ -123,6 +124,7 @@ impl BrickWriter {
             file,
             held,
             length,
+            is_proven,
             written: 0,
             hasher: Xxh3::new(),
             published: false,
@@ -144,7 +146,7 @@ impl BrickWriter {
         let Place { segment, offset, .. } = self.held.place;
         self.file.write_all_at(data, offset + self.written).map_err(|source| {
             self.store.count_write_error();
-            self.store.segment_error(&segment, source)
+            Store::segment_error(&segment, source)
         })?;
         self.hasher.update(data);
         self.written = written;
@@ -163,7 +165,9 @@ impl BrickWriter {
         if written != length {
             return Err(CacheError::WrongLength { key, written, length });
         }
-        let stored = Stored { key, size: place.size, length, checksum: self.hasher.digest() };
+        let (size, is_proven) = (place.size, self.is_proven);
+        let checksum = self.hasher.digest();
+        let stored = Stored { key, size, length, checksum, is_proven };
         self.store.publish(&stored, &self.file)?;
         self.published = true;
         let pin = Pin { store: Arc::clone(&self.store), key };

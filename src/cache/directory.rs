@@ -6,117 +6,146 @@
 //! <dir>/zarrims-v1/images/<32 hex digits>/<space>-<segment>.bricks
 //! ```
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use std::sync::Arc;
 
 use super::CacheError;
-use super::segment::{PAGE_BYTES, options, punch_hole};
+use super::disk::{Disk, Folder, Lock, Opening};
+use super::segment::{IMAGES, PAGE_BYTES};
 
-/// Everything of this layout lives in here; a later layout takes another name.
+/// Everything of this layout lives in here; another layout takes another number.
 const PRIVATE: &str = "zarrims-v1";
+
+/// What the names of all layouts begin with.
+const LAYOUTS: &str = "zarrims-v";
+
+const LOCK: &str = "lock";
+
+/// The folder that the user named.
+const PARENT: &str = "..";
+
+/// Written at the start to see whether holes can be punched.
+const PROBE: &str = "probe";
+const PROBE_PAGES: u64 = 3;
 
 /// An owned cache directory. Dropping it gives up the ownership.
 #[derive(Debug)]
 pub(super) struct Directory {
-    root: PathBuf,
-    _lock: File,
+    path: PathBuf,
+    folder: Arc<dyn Folder>,
+    _lock: Box<dyn std::fmt::Debug + Send + Sync>,
 }
 
 impl Directory {
-    pub(super) fn open(dir: &Path) -> Result<Self, CacheError> {
-        let root = dir.join(PRIVATE);
-        make_private(&root).map_err(at(&root))?;
-        let path = root.join("lock");
-        let lock = options().create(true).open(&path).map_err(at(&path))?;
-        let lock = match take(lock).map_err(at(&path))? {
-            Ok(lock) => lock,
-            Err(pid) => {
-                return Err(CacheError::InUse { dir: dir.into(), pid });
-            }
-        };
-        let directory = Self { root, _lock: lock };
-        let images = directory.images();
-        make_private(&images).map_err(at(&images))?;
-        let path = directory.root.join("probe");
-        if !punches_holes(&path).map_err(at(&path))? {
+    pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, CacheError> {
+        let path = dir.join(PRIVATE);
+        let folder = disk.enter(&path).map_err(at(&path))?;
+        let lock = take(&*folder, Path::new(LOCK), dir, &path)?;
+        let directory = Self { path, folder, _lock: lock };
+        let fail = at(&directory.path);
+        match directory.folder.make_folder(Path::new(IMAGES)) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(fail(error)),
+            _ => {}
+        }
+        if !punches_holes(&*directory.folder).map_err(fail)? {
             return Err(CacheError::NoHolePunching { dir: dir.into() });
         }
+        directory.remove_other_layouts(dir)?;
         Ok(directory)
     }
 
-    pub(super) fn images(&self) -> PathBuf {
-        self.root.join("images")
+    pub(super) fn folder(&self) -> Arc<dyn Folder> {
+        Arc::clone(&self.folder)
     }
 
-    pub(super) fn journal(&self) -> PathBuf {
-        self.root.join("journal")
+    /// The path of something in the directory, for messages.
+    pub(super) fn path(&self, inside: &Path) -> PathBuf {
+        self.path.join(inside)
     }
 
-    /// Deletes every brick, for a journal that cannot be understood.
-    pub(super) fn clear(&self) -> Result<(), CacheError> {
-        let images = self.images();
-        fs::remove_dir_all(&images).and_then(|()| make_private(&images)).map_err(at(&images))
+    /// Bytes on disk of what is always there: the folders, the lock, and the probe at the start.
+    pub(super) fn fixed_bytes(&self) -> io::Result<u64> {
+        let folder = self.folder.disk_bytes(Path::new("."))?.max(PAGE_BYTES);
+        let parent = self.folder.disk_bytes(Path::new(PARENT))?.max(PAGE_BYTES);
+        Ok(parent + folder + (1 + PROBE_PAGES) * PAGE_BYTES)
+    }
+
+    /// Whether the directory was removed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.folder.is_gone()
+    }
+
+    /// What another version of this program has left behind counts against the disk, too, and is of
+    /// no use.
+    fn remove_other_layouts(&self, dir: &Path) -> Result<(), CacheError> {
+        let names = self.folder.list(Path::new(PARENT)).map_err(at(dir))?;
+        for (name, is_folder) in names {
+            let layout = name.to_str().and_then(|name| name.strip_prefix(LAYOUTS));
+            let is_layout = layout.is_some_and(|number| number.parse::<u32>().is_ok());
+            if !is_folder || !is_layout || name == PRIVATE {
+                continue;
+            }
+            let path = dir.join(&name);
+            let other = Path::new(PARENT).join(&name);
+            let _lock = take(&*self.folder, &other.join(LOCK), dir, &path)?;
+            remove_all(&*self.folder, &other).map_err(at(&path))?;
+            tracing::warn!(path = %path.display(), "cache of another format version, removed");
+        }
+        Ok(())
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+fn at(path: &Path) -> impl Fn(io::Error) -> CacheError {
     move |source| CacheError::Directory { path: path.into(), source }
 }
 
-/// Makes a directory with its parents, readable by nobody else even if it was there before.
-fn make_private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    if fs::symlink_metadata(path)?.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+/// Takes the lock of a layout, which is at `path`.
+fn take(
+    folder: &dyn Folder,
+    lock: &Path,
+    dir: &Path,
+    path: &Path,
+) -> Result<Box<dyn std::fmt::Debug + Send + Sync>, CacheError> {
+    match folder.lock(lock).map_err(at(path))? {
+        Lock::Taken(lock) => Ok(lock),
+        Lock::Held(pid) => Err(CacheError::InUse { dir: dir.into(), pid }),
     }
-    Ok(())
 }
 
-/// Takes the lock for as long as the file stays open, or tells who has it.
-fn take(mut lock: File) -> io::Result<Result<File, Option<u32>>> {
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            lock.set_len(0)?;
-            lock.rewind()?;
-            writeln!(lock, "{}", std::process::id())?;
-            Ok(Ok(lock))
+fn remove_all(folder: &dyn Folder, path: &Path) -> io::Result<()> {
+    for (name, is_folder) in folder.list(path)? {
+        let inside = path.join(name);
+        if is_folder {
+            remove_all(folder, &inside)?;
+        } else {
+            folder.remove_file(&inside)?;
         }
-        Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            lock.take(32).read_to_string(&mut text)?;
-            Ok(Err(text.trim().parse().ok()))
-        }
-        Err(errno) => Err(errno.into()),
     }
+    folder.remove_folder(path)
 }
 
 /// Writes three pages, punches the middle one and looks whether that freed bytes. Synced before
 /// each look, since some file systems count blocks late.
-fn punches_holes(path: &Path) -> io::Result<bool> {
+fn punches_holes(folder: &dyn Folder) -> io::Result<bool> {
+    let path = Path::new(PROBE);
     let probe = || {
-        let file = options().create(true).truncate(true).open(path)?;
+        let file = folder.open(path, Opening::Empty)?;
         let disk_bytes = || -> io::Result<u64> {
-            file.sync_data()?;
-            Ok(file.metadata()?.blocks() * 512)
+            file.sync()?;
+            Ok(file.state()?.disk_bytes)
         };
-        for page in 0..3 {
+        for page in 0..PROBE_PAGES {
             file.write_all_at(&[0xa5; 4096], page * PAGE_BYTES)?;
         }
         let before = disk_bytes()?;
-        match punch_hole(&file, PAGE_BYTES, PAGE_BYTES) {
+        match file.punch_hole(PAGE_BYTES, PAGE_BYTES) {
             Ok(()) => Ok(disk_bytes()?.checked_add(PAGE_BYTES).is_some_and(|sum| sum <= before)),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
-                _ => Err(error),
-            },
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(error),
         }
     };
     let found = probe();
-    drop(fs::remove_file(path));
+    drop(folder.remove_file(path));
     found
 }

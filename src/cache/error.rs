@@ -28,7 +28,7 @@ pub enum CacheError {
         dir: PathBuf,
     },
     /// The cache directory could not be prepared.
-    #[error("cache directory: {} could not be prepared", path.display())]
+    #[error("{} could not be prepared: {source}", path.display())]
     Directory {
         /// The file or directory concerned.
         path: PathBuf,
@@ -36,17 +36,15 @@ pub enum CacheError {
         source: io::Error,
     },
     /// The journal could not be read or written.
-    #[error("cache journal {} could not be read or written", path.display())]
+    #[error("cache journal could not be read or written: {source}")]
     Journal {
-        /// The journal file.
-        path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
     },
     /// A segment file could not be opened, read, written or punched.
-    #[error("cache segment {} failed", path.display())]
+    #[error("cache segment {} failed: {source}", path.display())]
     Segment {
-        /// The segment file.
+        /// The segment file, below the cache directory.
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
@@ -54,16 +52,16 @@ pub enum CacheError {
     /// A segment file was removed, truncated or extended by somebody else.
     #[error("cache segment {} was changed from outside", path.display())]
     SegmentDamaged {
-        /// The segment file.
+        /// The segment file, below the cache directory.
         path: PathBuf,
     },
     /// The brick does not fit, even after evicting everything that may go.
-    #[error("no room for {needed_bytes} bytes under the cache cap of {cap_bytes} bytes")]
+    #[error("no room for {needed_bytes} bytes under a limit of {limit_bytes} bytes")]
     NoRoom {
         /// Allocated bytes the brick needs, file system metadata included.
         needed_bytes: u64,
-        /// The cap.
-        cap_bytes: u64,
+        /// What may be used now: the cap, or less where the disk is short of room.
+        limit_bytes: u64,
     },
     /// The slot is being written or released, or holds a pinned brick.
     #[error("brick {key} is busy")]
@@ -121,6 +119,22 @@ pub enum CacheError {
         /// Length of the brick.
         length: u64,
     },
+}
+
+impl CacheError {
+    /// Whether the disk is to blame, so that the next brick will fare no better. All else is about
+    /// one brick.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Directory { .. }
+                | Self::NoHolePunching { .. }
+                | Self::Journal { .. }
+                | Self::Segment { .. }
+                | Self::SegmentDamaged { .. }
+        )
+    }
 }
 
 fn owner(pid: Option<u32>) -> String {

@@ -1,4 +1,4 @@
-//! What is on disk, in memory: recency, pins and the account of bytes. No I/O happens here.
+//! What is on disk, in memory: bricks, pins and the account of bytes. No I/O happens here.
 //!
 //! Every slot that has, or may have, bytes on disk is in exactly one of two maps: `ready` (a whole
 //! brick, which may be read, pinned and evicted) or `busy` (being written or given back; nobody
@@ -6,16 +6,16 @@
 //! the punch has succeeded, so `used` never falls short of what the files take.
 //!
 //! File systems also count their own metadata (ext4: extent blocks) against a file. Each segment is
-//! charged an estimate of that, raised to what was seen whenever its file is looked at.
+//! charged an estimate of that, raised to what was seen whenever its file is looked at. Charged as
+//! well are the folders and the lock, and the journal, for which each brick pays in advance.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
 
-use lru::LruCache;
-
-use super::journal::Stored;
+use super::journal::{self, Stored};
+use super::recency::Recency;
 use super::segment::{PAGE_BYTES, Place, SegmentKey, SlotSize, allocated_bytes};
-use super::{BrickKey, CacheStats};
+use super::{BrickKey, CacheStats, ImageId};
 
 /// A whole brick.
 #[derive(Debug)]
@@ -38,8 +38,9 @@ impl Entry {
         Self { verified: true, pins: 1, ..Self::recovered(stored) }
     }
 
-    pub(super) fn stored(&self, key: &BrickKey) -> Stored {
-        Stored { key: *key, size: self.size, length: self.length, checksum: self.checksum }
+    fn stored(&self, key: &BrickKey, is_proven: bool) -> Stored {
+        let Self { size, length, checksum, .. } = *self;
+        Stored { key: *key, size, length, checksum, is_proven }
     }
 }
 
@@ -59,12 +60,22 @@ enum Busy {
 pub(super) struct Held {
     pub(super) key: BrickKey,
     pub(super) place: Place,
+    /// What the brick takes in its file.
     pub(super) bytes: u64,
+}
+
+/// What is charged for a brick of so many bytes: its pages, and its records in the journal.
+fn charge_of(length: u64) -> u64 {
+    allocated_bytes(length) + journal::BYTES_PER_BRICK
 }
 
 impl Held {
     pub(super) fn new(key: BrickKey, size: SlotSize, length: u64) -> Self {
         Self { key, place: Place::of(&key, size), bytes: allocated_bytes(length) }
+    }
+
+    fn charge(&self) -> u64 {
+        self.bytes + journal::BYTES_PER_BRICK
     }
 }
 
@@ -97,22 +108,36 @@ pub(super) struct Segment {
     overhead: u64,
 }
 
-/// ext4 puts up to 340 extents into a block; half of that and some more is left for fragmentation.
-fn overhead_estimate(slots: u64) -> u64 {
-    (1 + slots / 64) * PAGE_BYTES
+/// ext4 puts up to 340 extents into a block, and leaves blocks half empty when it splits them. In the
+/// worst case each page is an extent.
+fn overhead_estimate(slots: u64, bytes: u64) -> u64 {
+    (1 + slots / 64 + bytes / (170 * PAGE_BYTES)) * PAGE_BYTES
+}
+
+/// Bytes of the folder of an image with so many segment files: a name takes less than 40 bytes.
+fn image_folder_bytes(segments: u64) -> u64 {
+    (1 + segments / 64) * PAGE_BYTES
 }
 
 #[derive(Debug)]
 pub(super) struct Index {
     cap: u64,
+    /// What may be used now: the cap, or less where the disk is short of room.
+    limit: u64,
     used: u64,
     /// Bytes of ready bricks without a pin.
     evictable: u64,
-    /// The part of `used` that is the file system's metadata.
+    /// The part of `used` that is the file system's metadata for segment files.
     overhead: u64,
-    ready: LruCache<BrickKey, Entry>,
+    /// The part that no brick pays for: folders, lock, and the least that the journal needs.
+    fixed: u64,
+    /// All slots that are charged.
+    slots: u64,
+    ready: Recency<BrickKey, Entry>,
     busy: HashMap<BrickKey, Busy>,
     segments: HashMap<SegmentKey, Segment>,
+    /// Number of segments by image.
+    images: HashMap<ImageId, u64>,
     /// Slots whose punch failed: still charged, still busy.
     stuck: Vec<Held>,
     pub(super) counters: Counters,
@@ -135,19 +160,43 @@ impl Index {
     pub(super) fn new(cap: u64) -> Self {
         Self {
             cap,
+            limit: cap,
             used: 0,
             evictable: 0,
             overhead: 0,
-            ready: LruCache::unbounded(),
+            fixed: 0,
+            slots: 0,
+            ready: Recency::new(cap),
             busy: HashMap::new(),
             segments: HashMap::new(),
+            images: HashMap::new(),
             stuck: Vec::new(),
             counters: Counters::default(),
         }
     }
 
-    pub(super) fn cap(&self) -> u64 {
-        self.cap
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// All slots that are charged, those in motion included.
+    pub(super) fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// From now on no more than so many bytes may be used, nor more than the cap.
+    pub(super) fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes.min(self.cap);
+    }
+
+    /// Charges so many bytes for what belongs to no brick.
+    pub(super) fn set_fixed(&mut self, bytes: u64) {
+        self.used = self.used - self.fixed + bytes;
+        self.fixed = bytes;
     }
 
     pub(super) fn bricks(&self) -> u64 {
@@ -171,8 +220,9 @@ impl Index {
         } = self.counters;
         CacheStats {
             cap_bytes: self.cap,
+            limit_bytes: self.limit,
             used_bytes: self.used,
-            held_bytes: self.used - self.evictable - self.overhead,
+            held_bytes: self.used - self.evictable - self.overhead - self.fixed,
             bricks: self.bricks(),
             segments: self.segments.len() as u64,
             hits,
@@ -186,20 +236,23 @@ impl Index {
         }
     }
 
-    /// Every brick the journal should know, least recently used first.
+    /// Every brick the journal should know, those that are to go first in front.
     pub(super) fn stored_bricks(&self) -> Vec<Stored> {
         let writing = self.busy.values().filter_map(|busy| match busy {
             Busy::Writing { stored, .. } => *stored,
             Busy::Doomed(_) | Busy::Releasing => None,
         });
-        let ready = self.ready.iter().rev().map(|(key, entry)| entry.stored(key));
+        let is_proven = |key: &BrickKey| self.ready.is_proven(key);
+        let ready = self.ready.iter().map(|(key, entry)| entry.stored(key, is_proven(key)));
         ready.chain(writing).collect()
     }
 
     // --- the account ---
 
     fn charge(&mut self, held: &Held) {
-        let segment = self.segments.entry(held.place.segment).or_insert_with(|| Segment {
+        let key = held.place.segment;
+        let is_new = !self.segments.contains_key(&key);
+        let segment = self.segments.entry(key).or_insert_with(|| Segment {
             size: held.place.size,
             slots: 0,
             bytes: 0,
@@ -207,22 +260,37 @@ impl Index {
         });
         segment.slots += 1;
         segment.bytes += held.bytes;
-        let raised = segment.overhead.max(overhead_estimate(segment.slots));
-        self.used += held.bytes + (raised - segment.overhead);
-        self.overhead += raised - segment.overhead;
-        segment.overhead = raised;
+        let overhead = segment.overhead.max(overhead_estimate(segment.slots, segment.bytes));
+        let mut raised = overhead - segment.overhead;
+        segment.overhead = overhead;
+        if is_new {
+            let segments = self.images.entry(key.image).or_insert(0);
+            let before = if *segments == 0 { 0 } else { image_folder_bytes(*segments) };
+            *segments += 1;
+            raised += image_folder_bytes(*segments) - before;
+        }
+        self.slots += 1;
+        self.overhead += raised;
+        self.used += held.charge() + raised;
     }
 
     /// What `charge` would add.
     fn cost(&self, held: &Held) -> u64 {
-        let (slots, overhead) = self
+        let key = held.place.segment;
+        let (slots, bytes, overhead) = self
             .segments
-            .get(&held.place.segment)
-            .map_or((0, 0), |segment| (segment.slots, segment.overhead));
-        held.bytes + overhead_estimate(slots + 1).saturating_sub(overhead)
+            .get(&key)
+            .map_or((0, 0, 0), |segment| (segment.slots, segment.bytes, segment.overhead));
+        let file = overhead_estimate(slots + 1, bytes + held.bytes).saturating_sub(overhead);
+        let folder = match self.images.get(&key.image) {
+            _ if self.segments.contains_key(&key) => 0,
+            Some(segments) => image_folder_bytes(segments + 1) - image_folder_bytes(*segments),
+            None => image_folder_bytes(1),
+        };
+        held.charge() + file + folder
     }
 
-    /// Bytes charged for a segment, metadata included.
+    /// Bytes charged for a segment file, metadata included.
     pub(super) fn charged(&self, segment: &SegmentKey) -> u64 {
         self.segments.get(segment).map_or(0, |segment| segment.bytes + segment.overhead)
     }
@@ -231,28 +299,29 @@ impl Index {
     pub(super) fn observe(&mut self, segment: &SegmentKey, disk_bytes: u64) {
         if let Some(segment) = self.segments.get_mut(segment) {
             let seen = disk_bytes.saturating_sub(segment.bytes);
-            let overhead = seen.max(overhead_estimate(segment.slots));
+            let overhead = seen.max(overhead_estimate(segment.slots, segment.bytes));
             self.used = self.used - segment.overhead + overhead;
             self.overhead = self.overhead - segment.overhead + overhead;
             segment.overhead = overhead;
         }
     }
 
-    /// Bytes beyond the cap.
+    /// Bytes beyond what may be used.
     pub(super) fn excess(&self) -> u64 {
-        self.used.saturating_sub(self.cap)
+        self.used.saturating_sub(self.limit)
     }
 
     // --- lookup and pins ---
 
-    /// Pins a ready brick and makes it the most recently used one.
+    /// Pins a ready brick and notes its use.
     pub(super) fn pin(&mut self, key: &BrickKey, size: SlotSize) -> Option<(Stored, bool)> {
-        let entry = self.ready.get_mut(key).filter(|entry| entry.size == size)?;
+        let is_proven = self.ready.is_proven(key);
+        let entry = self.ready.get(key).filter(|entry| entry.size == size)?;
         if entry.pins == 0 {
-            self.evictable -= allocated_bytes(entry.length);
+            self.evictable -= charge_of(entry.length);
         }
         entry.pins += 1;
-        Some((entry.stored(key), entry.verified))
+        Some((entry.stored(key, is_proven), entry.verified))
     }
 
     /// Whether a whole brick is there.
@@ -277,7 +346,7 @@ impl Index {
         if let Some(entry) = self.ready.peek_mut(key) {
             entry.pins -= 1;
             if entry.pins == 0 {
-                self.evictable += allocated_bytes(entry.length);
+                self.evictable += charge_of(entry.length);
             }
             return None;
         }
@@ -325,21 +394,19 @@ impl Index {
                 return Claim::Busy;
             }
         }
-        let replaced = self.ready.peek(&held.key).map(|entry| allocated_bytes(entry.length));
         let needed = self.cost(held);
         let wanted = self.used.saturating_add(needed);
         // What is left after evicting everything: slots in use, and the metadata of one file.
         let kept = self.used - self.evictable - self.overhead;
-        if kept.saturating_add(held.bytes + overhead_estimate(1)) > self.cap {
+        let least = held.charge() + overhead_estimate(1, held.bytes) + image_folder_bytes(1);
+        if kept.saturating_add(least) > self.limit {
             return Claim::NoRoom { needed };
         }
-        if replaced.is_some()
-            && let Some(old) = self.take(&held.key)
-        {
+        if let Some(old) = self.take(&held.key) {
             return Claim::Replace(old);
         }
-        if wanted > self.cap {
-            return Claim::Full { excess: wanted - self.cap };
+        if wanted > self.limit {
+            return Claim::Full { excess: wanted - self.limit };
         }
         self.charge(held);
         let segment = held.place.segment;
@@ -362,7 +429,8 @@ impl Index {
                 self.busy.insert(stored.key, Busy::Doomed(entry));
             }
             _ => {
-                self.ready.put(stored.key, entry);
+                let bytes = charge_of(stored.length);
+                self.ready.put(stored.key, entry, bytes, stored.is_proven);
             }
         }
     }
@@ -378,31 +446,23 @@ impl Index {
     fn take(&mut self, key: &BrickKey) -> Option<Held> {
         let entry = self.ready.pop(key)?;
         let held = Held::new(*key, entry.size, entry.length);
-        self.evictable -= held.bytes;
+        self.evictable -= held.charge();
         self.busy.insert(*key, Busy::Releasing);
         Some(held)
     }
 
-    /// Takes least recently used bricks of at least `bytes` together, as far as there are any.
-    /// Pinned ones are passed over, and count as just used.
+    /// Takes bricks of at least `bytes` together, those that are to go first, as far as there are any
+    /// without a pin.
     pub(super) fn take_victims(&mut self, bytes: u64) -> Vec<Held> {
-        let mut victims = Vec::new();
         let mut taken = 0;
-        for _ in 0..self.ready.len() {
-            if taken >= bytes || self.evictable == 0 {
-                break;
-            }
-            let Some((&key, entry)) = self.ready.peek_lru() else {
-                break;
-            };
-            if entry.pins > 0 {
-                self.ready.promote(&key);
-            } else if let Some(held) = self.take(&key) {
-                taken += held.bytes;
-                victims.push(held);
-            }
-        }
-        victims
+        let unpinned = self.ready.iter().filter(|(_, entry)| entry.pins == 0);
+        let victims = unpinned.take_while(|(_, entry)| {
+            let wanted = taken < bytes;
+            taken += charge_of(entry.length);
+            wanted
+        });
+        let victims: Vec<BrickKey> = victims.map(|(key, _)| *key).collect();
+        victims.iter().filter_map(|key| self.take(key)).collect()
     }
 
     /// Takes every brick of the segments that match; pinned ones, and ones being written, are
@@ -433,7 +493,8 @@ impl Index {
     /// The slot's bytes are free. True if it was the last slot of its segment.
     pub(super) fn released(&mut self, held: &Held) -> bool {
         self.busy.remove(&held.key);
-        self.used -= held.bytes;
+        self.used -= held.charge();
+        self.slots -= 1;
         let Some(segment) = self.segments.get_mut(&held.place.segment) else {
             return false;
         };
@@ -470,9 +531,18 @@ impl Index {
         if let hash_map::Entry::Occupied(entry) = self.segments.entry(*segment)
             && entry.get().slots == 0
         {
-            let overhead = entry.remove().overhead;
-            self.used -= overhead;
-            self.overhead -= overhead;
+            let mut freed = entry.remove().overhead;
+            if let hash_map::Entry::Occupied(mut segments) = self.images.entry(segment.image) {
+                let before = image_folder_bytes(*segments.get());
+                *segments.get_mut() -= 1;
+                let left = *segments.get();
+                freed += before - if left == 0 { 0 } else { image_folder_bytes(left) };
+                if left == 0 {
+                    segments.remove();
+                }
+            }
+            self.used -= freed;
+            self.overhead -= freed;
         }
     }
 
@@ -488,8 +558,8 @@ impl Index {
             self.forget_segment(&held.place.segment);
         }
         self.charge(&held);
-        self.evictable += held.bytes;
-        self.ready.put(stored.key, Entry::recovered(stored));
+        self.evictable += held.charge();
+        self.ready.put(stored.key, Entry::recovered(stored), held.charge(), stored.is_proven);
     }
 
     pub(super) fn forget(&mut self, key: &BrickKey) {
@@ -507,8 +577,8 @@ impl Index {
         self.close_segment(segment);
     }
 
-    /// Every slot in use.
-    pub(super) fn slots(&self) -> impl Iterator<Item = Held> + '_ {
+    /// The slot of every whole brick.
+    pub(super) fn held(&self) -> impl Iterator<Item = Held> + '_ {
         self.ready.iter().map(|(key, entry)| Held::new(*key, entry.size, entry.length))
     }
 }

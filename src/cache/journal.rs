@@ -5,7 +5,7 @@
 //! | header | bytes | record | bytes |
 //! |---|---|---|---|
 //! | magic `ZIMBRICK` | 0..8 | kind: 1 stored, 2 evicted | 0 |
-//! | format version | 8..12 | zero | 1 |
+//! | format version | 8..12 | 1 for a proven brick, else zero | 1 |
 //! | record length | 12..16 | space | 2..4 |
 //! | zero | 16..56 | zero | 4..8 |
 //! | xxh3-64 of 0..56 | 56..64 | image | 8..24 |
@@ -19,27 +19,39 @@
 //! a claim about a slot that the brick's checksum, verified at first use, refutes. The last record
 //! of a key counts; a damaged one is skipped and a torn tail is cut.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::segment::{SlotSize, options};
-use super::{BrickKey, CacheError, ImageId};
+use super::disk::{DiskFile, Folder, Opening};
+use super::segment::SlotSize;
+use super::{BrickKey, ImageId};
+
+/// The file, and the one that is to replace it.
+const JOURNAL: &str = "journal";
+const DRAFT: &str = "journal.new";
 
 const MAGIC: [u8; 8] = *b"ZIMBRICK";
 const VERSION: u32 = 1;
-const RECORD_BYTES: usize = 64;
+pub(super) const RECORD_BYTES: usize = 64;
 const CHECKED_BYTES: usize = 56;
 
 const STORED: u8 = 1;
 const EVICTED: u8 = 2;
 
-/// Records that may be dead before a rewrite while running is worth it. Few in tests, so that they
-/// see rewrites.
-const SLACK_RECORDS: u64 = if cfg!(test) { 64 } else { 1 << 16 };
+/// Bytes read or written at a time.
+const PIECE_BYTES: usize = RECORD_BYTES << 12;
+
+/// Records that may be dead before a rewrite while running is worth it.
+const SLACK_RECORDS: u64 = 512;
+
+/// Most bytes of the journal, its draft included, when there are no bricks.
+pub(super) const LEAST_BYTES: u64 = (SLACK_RECORDS + 4) * RECORD_BYTES as u64;
+
+/// What each brick adds to that: two records until the next rewrite, and one in the draft, and one more
+/// for those that come and go meanwhile.
+pub(super) const BYTES_PER_BRICK: u64 = 4 * RECORD_BYTES as u64;
 
 /// What the journal knows of a stored brick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +60,8 @@ pub(super) struct Stored {
     pub(super) size: SlotSize,
     pub(super) length: u64,
     pub(super) checksum: u64,
+    /// A scan does not drive it out; see the recency module.
+    pub(super) is_proven: bool,
 }
 
 /// One journal record.
@@ -63,6 +77,7 @@ impl Record {
         let key = match self {
             Self::Stored(stored) => {
                 bytes[0] = STORED;
+                bytes[1] = u8::from(stored.is_proven);
                 bytes[32..40].copy_from_slice(&stored.size.bytes().to_le_bytes());
                 bytes[40..48].copy_from_slice(&stored.length.to_le_bytes());
                 bytes[48..56].copy_from_slice(&stored.checksum.to_le_bytes());
@@ -100,6 +115,7 @@ impl Record {
                     size,
                     length,
                     checksum,
+                    is_proven: bytes[1] == 1,
                 }))
             }
             EVICTED => Some(Self::Evicted(key)),
@@ -147,90 +163,84 @@ pub(super) enum Found {
 /// overwritten by the next.
 #[derive(Debug)]
 pub(super) struct Journal {
-    path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     end: u64,
     records: u64,
-    /// So many records make it worth while to count the live ones.
-    check_at: u64,
 }
 
 impl Journal {
-    /// Reads the journal at `path`, giving every intact record to `visit` in order of writing, and
+    /// Reads the journal in a folder, giving every intact record to `visit` in order of writing, and
     /// opens it for appending. A missing or foreign one is replaced by an empty one.
     pub(super) fn open(
-        path: &Path,
+        folder: &dyn Folder,
         mut visit: impl FnMut(Record),
-    ) -> Result<(Self, Found), CacheError> {
-        let mut open = || {
-            let (journal, found) = Self::replay(path, &mut visit)?;
-            let journal = journal.map_or_else(|| Self::empty(path), Ok)?;
-            Ok((journal, found))
-        };
-        open().map_err(|source| CacheError::Journal { path: path.into(), source })
+    ) -> io::Result<(Self, Found)> {
+        let (journal, found) = Self::replay(folder, &mut visit)?;
+        let journal = journal.map_or_else(|| write_new(folder, std::iter::empty(), true), Ok)?;
+        Ok((journal, found))
     }
 
-    fn empty(path: &Path) -> io::Result<Self> {
-        let (file, end) = write_new(path, std::iter::empty(), true)?;
-        Ok(Self { path: path.into(), file, end, records: 0, check_at: SLACK_RECORDS })
-    }
-
-    fn replay(path: &Path, visit: &mut dyn FnMut(Record)) -> io::Result<(Option<Self>, Found)> {
-        let file = match options().open(path) {
+    fn replay(
+        folder: &dyn Folder,
+        visit: &mut dyn FnMut(Record),
+    ) -> io::Result<(Option<Self>, Found)> {
+        let file = match folder.open(Path::new(JOURNAL), Opening::Existing) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Ok((None, Found::Missing));
             }
             Err(error) => return Err(error),
         };
-        let mut reader = BufReader::with_capacity(1 << 20, &file);
-        let mut bytes = [0; RECORD_BYTES];
-        if !read_whole(&mut reader, &mut bytes)? || bytes != header() {
+        let length = file.state()?.length;
+        let whole = length / RECORD_BYTES as u64;
+        if whole == 0 {
             return Ok((None, Found::Foreign));
         }
-        let (mut records, mut skipped) = (0, 0);
-        while read_whole(&mut reader, &mut bytes)? {
-            records += 1;
-            match Record::decode(&bytes) {
-                Some(record) => visit(record),
-                None => skipped += 1,
+        let end = whole * RECORD_BYTES as u64;
+        let mut buffer = vec![0; PIECE_BYTES];
+        let (mut at, mut skipped) = (0, 0);
+        while at < end {
+            let piece = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let piece = &mut buffer[..piece];
+            file.read_exact_at(piece, at)?;
+            let (records, _) = piece.as_chunks::<RECORD_BYTES>();
+            for record in records {
+                if at == 0 {
+                    if *record != header() {
+                        return Ok((None, Found::Foreign));
+                    }
+                } else {
+                    match Record::decode(record) {
+                        Some(record) => visit(record),
+                        None => skipped += 1,
+                    }
+                }
+                at += RECORD_BYTES as u64;
             }
         }
-        drop(reader);
-        let end = (records + 1) * RECORD_BYTES as u64;
-        if file.metadata()?.len() > end {
+        if length > end {
             file.set_len(end)?;
         }
-        let journal = Self { path: path.into(), file, end, records, check_at: SLACK_RECORDS };
-        Ok((Some(journal), Found::Replayed { skipped }))
+        Ok((Some(Self { file, end, records: whole - 1 }), Found::Replayed { skipped }))
     }
 
     /// Appends records. On an error none of them counts.
-    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), CacheError> {
+    pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let bytes: Vec<u8> = records.iter().flat_map(Record::encode).collect();
-        self.file
-            .write_all_at(&bytes, self.end)
-            .map_err(|source| CacheError::Journal { path: self.path.clone(), source })?;
+        self.file.write_all_at(&bytes, self.end)?;
         self.end += bytes.len() as u64;
         self.records += records.len() as u64;
         Ok(())
     }
 
-    /// Whether a rewrite may pay; the caller counts live bricks only then.
-    pub(super) fn may_be_bloated(&self) -> bool {
-        self.records > self.check_at
+    /// Bytes that it will have with so many records more, and those of a rewrite with `live` records.
+    pub(super) fn bytes_with(&self, more: u64, live: u64) -> u64 {
+        self.end + (more + live + 1) * RECORD_BYTES as u64
     }
 
-    /// Whether dead records outnumber the live ones by enough for a rewrite while running. If not,
-    /// the question need not be asked again soon.
-    pub(super) fn is_bloated(&mut self, live: u64) -> bool {
-        self.check_at = live.saturating_mul(2).saturating_add(SLACK_RECORDS);
-        self.records > self.check_at
-    }
-
-    /// After a rewrite that failed: not to be tried again with every record.
-    pub(super) fn put_off_rewrite(&mut self) {
-        self.check_at = self.records.saturating_add(SLACK_RECORDS);
+    /// Whether dead records outnumber the live ones by enough for a rewrite while running.
+    pub(super) fn is_bloated(&self, live: u64) -> bool {
+        self.records > live.saturating_mul(2).saturating_add(SLACK_RECORDS)
     }
 
     /// Whether dead records outnumber the live ones.
@@ -238,66 +248,61 @@ impl Journal {
         self.records > live.saturating_mul(2)
     }
 
-    /// Replaces the journal by one that holds just these bricks, least recently used first. On an
-    /// error the old one stays in use.
+    /// Replaces the journal by one that holds just these bricks, those that are to go first in front.
+    /// On an error the old one stays in use.
     pub(super) fn rewrite(
         &mut self,
-        live: impl ExactSizeIterator<Item = Stored>,
+        folder: &dyn Folder,
+        live: impl Iterator<Item = Stored>,
         durable: bool,
-    ) -> Result<(), CacheError> {
-        let records = live.len() as u64;
-        let (file, end) = write_new(&self.path, live, durable)
-            .map_err(|source| CacheError::Journal { path: self.path.clone(), source })?;
-        (self.file, self.end, self.records) = (file, end, records);
+    ) -> io::Result<()> {
+        *self = write_new(folder, live, durable)?;
         Ok(())
     }
 
     /// Waits until the records are on disk.
-    pub(super) fn sync(&self) -> Result<(), CacheError> {
-        self.file
-            .sync_data()
-            .map_err(|source| CacheError::Journal { path: self.path.clone(), source })
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 }
 
-/// Writes a journal beside `path` and renames it into place.
+/// Writes a journal beside the one that is there, and renames it into place.
 fn write_new(
-    path: &Path,
+    folder: &dyn Folder,
     live: impl Iterator<Item = Stored>,
     durable: bool,
-) -> io::Result<(File, u64)> {
-    let draft = path.with_extension("new");
+) -> io::Result<Journal> {
+    let draft = Path::new(DRAFT);
     let write = || {
-        let mut file = options().create(true).truncate(true).open(&draft)?;
-        let mut writer = BufWriter::with_capacity(1 << 18, &mut file);
-        writer.write_all(&header())?;
-        let mut end = RECORD_BYTES as u64;
+        let file = folder.open(draft, Opening::Empty)?;
+        let mut end = 0;
+        let mut piece = header().to_vec();
         for stored in live {
-            writer.write_all(&Record::Stored(stored).encode())?;
-            end += RECORD_BYTES as u64;
+            piece.extend(Record::Stored(stored).encode());
+            if piece.len() >= PIECE_BYTES {
+                file.write_all_at(&piece, end)?;
+                end += piece.len() as u64;
+                piece.clear();
+            }
         }
-        writer.flush()?;
-        drop(writer);
+        file.write_all_at(&piece, end)?;
+        end += piece.len() as u64;
         if durable {
-            file.sync_data()?;
+            file.sync()?;
         }
-        fs::rename(&draft, path)?;
-        Ok((file, end))
+        folder.rename(draft, Path::new(JOURNAL))?;
+        let records = end / RECORD_BYTES as u64 - 1;
+        Ok(Journal { file, end, records })
     };
-    write().inspect_err(|_| drop(fs::remove_file(&draft)))
-}
-
-/// False at the end of the file, or at a last record that is not whole.
-fn read_whole(reader: &mut impl Read, bytes: &mut [u8; RECORD_BYTES]) -> io::Result<bool> {
-    match reader.read_exact(bytes) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
+    write().inspect_err(|_| drop(folder.remove_file(draft)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::super::disk::{Disk, LocalDisk};
     use super::*;
 
     fn stored(index: u64) -> Stored {
@@ -306,13 +311,20 @@ mod tests {
             size: SlotSize::new(70_000).unwrap(),
             length: 65_537,
             checksum: 0x0123_4567_89ab_cdef,
+            is_proven: index.is_multiple_of(2),
         }
     }
 
-    fn read(path: &Path) -> (Vec<Record>, Found) {
+    fn read(folder: &dyn Folder) -> (Vec<Record>, Found) {
         let mut records = Vec::new();
-        let (_, found) = Journal::open(path, |record| records.push(record)).unwrap();
+        let (_, found) = Journal::open(folder, |record| records.push(record)).unwrap();
         (records, found)
+    }
+
+    fn folder() -> (tempfile::TempDir, Arc<dyn Folder>) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = LocalDisk.enter(dir.path()).unwrap();
+        (dir, folder)
     }
 
     #[test]
@@ -329,9 +341,9 @@ mod tests {
 
     #[test]
     fn a_damaged_record_is_skipped_and_a_torn_tail_is_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        let (mut journal, found) = Journal::open(&path, |_| ()).unwrap();
+        let (dir, folder) = folder();
+        let path = dir.path().join(JOURNAL);
+        let (mut journal, found) = Journal::open(&*folder, |_| ()).unwrap();
         assert_eq!(found, Found::Missing);
         let all = [0, 1, 2, 3].map(|index| Record::Stored(stored(index)));
         journal.append(&all[..2]).unwrap();
@@ -342,30 +354,40 @@ mod tests {
         bytes[RECORD_BYTES * 2 + 30] ^= 1;
         bytes.truncate(RECORD_BYTES * 5 - 1);
         fs::write(&path, &bytes).unwrap();
-        let (records, found) = read(&path);
+        let (records, found) = read(&*folder);
         assert_eq!(records, [all[0], all[2]]);
         assert_eq!(found, Found::Replayed { skipped: 1 });
         assert_eq!(fs::metadata(&path).unwrap().len(), RECORD_BYTES as u64 * 4);
 
-        let (mut journal, _) = Journal::open(&path, |_| ()).unwrap();
+        let (mut journal, _) = Journal::open(&*folder, |_| ()).unwrap();
         journal.append(&[Record::Evicted(stored(0).key)]).unwrap();
-        assert_eq!(read(&path).0.last(), Some(&Record::Evicted(stored(0).key)));
-        journal.rewrite([stored(5), stored(6)].into_iter(), true).unwrap();
+        assert_eq!(read(&*folder).0.last(), Some(&Record::Evicted(stored(0).key)));
+        journal.rewrite(&*folder, [stored(5), stored(6)].into_iter(), true).unwrap();
         journal.append(&[all[1]]).unwrap();
-        assert_eq!(read(&path).0, [Record::Stored(stored(5)), Record::Stored(stored(6)), all[1]]);
+        let expected = [Record::Stored(stored(5)), Record::Stored(stored(6)), all[1]];
+        assert_eq!(read(&*folder).0, expected);
+    }
+
+    #[test]
+    fn a_long_journal_is_read_in_pieces() {
+        let (_dir, folder) = folder();
+        let (mut journal, _) = Journal::open(&*folder, |_| ()).unwrap();
+        let many = PIECE_BYTES as u64 / RECORD_BYTES as u64 * 2 + 7;
+        journal.rewrite(&*folder, (0..many).map(stored), false).unwrap();
+        let expected: Vec<Record> = (0..many).map(|index| Record::Stored(stored(index))).collect();
+        assert!(read(&*folder) == (expected, Found::Replayed { skipped: 0 }));
     }
 
     #[test]
     fn another_version_is_foreign() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
+        let (dir, folder) = folder();
         let mut other = header();
         other[8] = 2;
         seal(&mut other);
         for bytes in [&other[..], &header()[..63], b"", &[0; 640]] {
-            fs::write(&path, bytes).unwrap();
-            assert_eq!(read(&path), (vec![], Found::Foreign));
-            assert_eq!(read(&path), (vec![], Found::Replayed { skipped: 0 }));
+            fs::write(dir.path().join(JOURNAL), bytes).unwrap();
+            assert_eq!(read(&*folder), (vec![], Found::Foreign));
+            assert_eq!(read(&*folder), (vec![], Found::Replayed { skipped: 0 }));
         }
     }
 }

@@ -6,24 +6,26 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::directory::Directory;
+use super::disk::Disk;
 use super::index::Index;
 use super::journal::{Found, Journal, Record};
-use super::segment::{SegmentFiles, SegmentKey, SlotSize};
+use super::segment::{IMAGES, SegmentFiles, SegmentKey, SlotSize};
 use super::store::Store;
-use super::{CacheError, ImageId};
+use super::{CacheError, CacheLimits, ImageId};
 
-pub(super) fn open(dir: &Path, cap_bytes: u64) -> Result<Store, CacheError> {
-    let directory = Directory::open(dir)?;
-    let mut index = Index::new(cap_bytes);
-    let (mut journal, found) = Journal::open(&directory.journal(), |record| match record {
+pub(super) fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<Store, CacheError> {
+    let directory = Directory::open(disk, dir)?;
+    let folder = directory.folder();
+    let mut index = Index::new(limits.cap_bytes);
+    let replayed = Journal::open(&*folder, |record| match record {
         Record::Stored(stored) => index.recover(&stored),
         Record::Evicted(key) => index.forget(&key),
-    })?;
+    });
+    let (mut journal, found) = replayed.map_err(|source| CacheError::Journal { source })?;
     match found {
         Found::Missing | Found::Replayed { skipped: 0 } => {}
         Found::Replayed { skipped } => {
@@ -31,18 +33,22 @@ pub(super) fn open(dir: &Path, cap_bytes: u64) -> Result<Store, CacheError> {
             index.counters.skipped_records = skipped;
         }
         Found::Foreign => {
+            // Its bricks are known to nobody now, and the sweep removes them.
             tracing::warn!(dir = %dir.display(), "cache of another format version, starting empty");
-            directory.clear()?;
         }
     }
-    let files = SegmentFiles::new(directory.images());
-    let swept = sweep(&files, &mut index)
-        .map_err(|source| CacheError::Directory { path: directory.images(), source })?;
+    let images = directory.path(Path::new(IMAGES));
+    let at = |source| CacheError::Directory { path: images.clone(), source };
+    let files = SegmentFiles::new(folder);
+    let swept = sweep(&files, &mut index).map_err(at)?;
     // Bricks the sweep dropped must not come back at the next start, with other files there.
     if swept || journal.is_mostly_dead(index.bricks()) {
-        journal.rewrite(index.stored_bricks().into_iter(), true)?;
+        let live = index.stored_bricks().into_iter();
+        let rewritten = journal.rewrite(files.folder(), live, true);
+        rewritten.map_err(|source| CacheError::Journal { source })?;
     }
-    let store = Store::new(directory, files, journal, index);
+    let store = Store::new(directory, files, journal, index, limits.min_free);
+    store.measure().map_err(at)?;
     store.trim();
     Ok(store)
 }
@@ -53,20 +59,21 @@ pub(super) fn open(dir: &Path, cap_bytes: u64) -> Result<Store, CacheError> {
 fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
     let mut seen = HashSet::new();
     let mut suspects = HashMap::new();
-    for image in fs::read_dir(files.images())? {
-        let image = image?;
-        let Some(id) = image.file_name().to_str().and_then(ImageId::parse) else {
+    let folder = files.folder();
+    let images = Path::new(IMAGES);
+    for (image, is_folder) in folder.list(images)? {
+        let Some(id) = image.to_str().and_then(ImageId::parse) else {
             continue;
         };
-        if !image.file_type()?.is_dir() {
+        if !is_folder {
             continue;
         }
-        for file in fs::read_dir(image.path())? {
-            let file = file?;
-            let Some(key) = segment_key(id, &file.file_name()) else {
+        let inside = images.join(&image);
+        for (name, is_folder) in folder.list(&inside)? {
+            let Some(key) = segment_key(id, &name) else {
                 continue;
             };
-            if file.file_type()?.is_dir() {
+            if is_folder {
                 continue;
             }
             let size = index.segments().get(&key).map(|segment| segment.size);
@@ -76,16 +83,16 @@ fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
                     seen.insert(key);
                     suspects.insert(key, Vec::new());
                 }
-                Some(State::Damaged) | None => fs::remove_file(file.path())?,
+                Some(State::Damaged) | None => folder.remove_file(&inside.join(&name))?,
             }
         }
         // Fails, as it should, while anything is left in it.
-        drop(fs::remove_dir(image.path()));
+        drop(folder.remove_folder(&inside));
     }
     let lost: Vec<SegmentKey> =
         index.segments().keys().filter(|key| !seen.contains(key)).copied().collect();
     for key in &lost {
-        tracing::warn!(path = %files.path(key).display(), "cache segment lost");
+        tracing::warn!(path = %SegmentFiles::path(key).display(), "cache segment lost");
         index.forget_segment(key);
     }
     free_strays(files, index, suspects)?;
@@ -129,7 +136,7 @@ fn free_strays(
     index: &mut Index,
     mut suspects: HashMap<SegmentKey, Vec<(u64, u64)>>,
 ) -> io::Result<()> {
-    for held in index.slots() {
+    for held in index.held() {
         if let Some(slots) = suspects.get_mut(&held.place.segment) {
             slots.push((held.place.offset, held.place.offset + held.bytes));
         }

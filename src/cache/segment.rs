@@ -8,16 +8,14 @@
 //! A segment file gets its full apparent length when it is created. Another length later means that
 //! somebody else changed it, and no write ever extends it (XFS would preallocate past the end).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use lru::LruCache;
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
+use super::disk::{DiskFile, Folder, Opening};
 use super::{BrickKey, ImageId, lock};
 
 /// Unit of allocation: slots start on it, lengths are accounted in it.
@@ -105,18 +103,18 @@ impl Place {
 
 /// An open segment file.
 #[derive(Debug)]
-pub(super) struct SegmentFile(File);
+pub(super) struct SegmentFile(Box<dyn DiskFile>);
 
 impl SegmentFile {
     /// Still linked, and as long as it was made.
     pub(super) fn is_intact(&self, size: SlotSize) -> io::Result<bool> {
-        let meta = self.0.metadata()?;
-        Ok(meta.nlink() > 0 && meta.len() == size.file_bytes())
+        let state = self.0.state()?;
+        Ok(!state.is_removed && state.length == size.file_bytes())
     }
 
     /// Bytes on disk, the file system's own metadata for this file included where it counts it.
     pub(super) fn disk_bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.blocks().saturating_mul(512))
+        Ok(self.0.state()?.disk_bytes)
     }
 
     pub(super) fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -128,42 +126,45 @@ impl SegmentFile {
     }
 
     pub(super) fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        punch_hole(&self.0, offset, bytes)
+        self.0.punch_hole(offset, bytes)
     }
 }
 
-/// Gives the bytes of a range back to the file system; the range reads as zeros afterwards.
-pub(super) fn punch_hole(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    loop {
-        match fallocate(file, flags, offset, bytes) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => return Ok(other?),
-        }
-    }
+/// The answer to [`SegmentFiles::create`].
+pub(super) enum Created {
+    /// The file was there.
+    Known(Arc<SegmentFile>),
+    /// It was made, perhaps with its folder.
+    New(Arc<SegmentFile>),
+    /// It was made in place of one that somebody else removed, with bricks in it.
+    Lost,
 }
+
+/// The folder of all image folders.
+pub(super) const IMAGES: &str = "images";
 
 /// The segment files under one directory, a bounded number of them open.
 ///
 /// The table's lock also orders the creation and the deletion of files and image directories.
 #[derive(Debug)]
 pub(super) struct SegmentFiles {
-    images: PathBuf,
+    folder: Arc<dyn Folder>,
     open: Mutex<LruCache<SegmentKey, Arc<SegmentFile>>>,
 }
 
 impl SegmentFiles {
-    pub(super) fn new(images: PathBuf) -> Self {
+    pub(super) fn new(folder: Arc<dyn Folder>) -> Self {
         let bound = NonZeroUsize::new(OPEN_FILES).unwrap_or(NonZeroUsize::MIN);
-        Self { images, open: Mutex::new(LruCache::new(bound)) }
+        Self { folder, open: Mutex::new(LruCache::new(bound)) }
     }
 
-    pub(super) fn images(&self) -> &Path {
-        &self.images
+    pub(super) fn folder(&self) -> &dyn Folder {
+        &*self.folder
     }
 
-    pub(super) fn path(&self, key: &SegmentKey) -> PathBuf {
-        self.images.join(key.image.to_string()).join(key.file_name())
+    /// Path below the cache's folder.
+    pub(super) fn path(key: &SegmentKey) -> PathBuf {
+        image_folder(key.image).join(key.file_name())
     }
 
     /// A file that is expected to be there.
@@ -172,49 +173,62 @@ impl SegmentFiles {
         if let Some(file) = open.get(key) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(SegmentFile(options().open(self.path(key))?));
+        let file = self.folder.open(&Self::path(key), Opening::Existing)?;
+        let file = Arc::new(SegmentFile(file));
         open.put(*key, Arc::clone(&file));
         Ok(file)
     }
 
-    /// The file, made with its image directory if need be. The directory above is never made anew:
-    /// if it is gone, so is the lock that makes this process its owner.
+    /// The file, made with the folders above it if need be.
     ///
     /// If the file had to be made, `lost` tells whether bricks should have been in it. It is asked
-    /// before anybody else can put one there. With true the file is of no use, and None.
+    /// before anybody else can put one there. With true the file is of no use.
     pub(super) fn create(
         &self,
         key: &SegmentKey,
         size: SlotSize,
         lost: impl FnOnce() -> bool,
-    ) -> io::Result<Option<Arc<SegmentFile>>> {
+    ) -> io::Result<Created> {
         let mut open = lock(&self.open);
         if let Some(file) = open.get(key) {
-            return Ok(Some(Arc::clone(file)));
+            return Ok(Created::Known(Arc::clone(file)));
         }
-        match DirBuilder::new().mode(0o700).create(self.images.join(key.image.to_string())) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let path = self.path(key);
-        let (file, made) = match options().create_new(true).open(&path) {
+        self.make_image_folder(key.image)?;
+        let path = Self::path(key);
+        let (file, made) = match self.folder.open(&path, Opening::New) {
             Ok(file) => (file, true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                (options().open(&path)?, false)
+                (self.folder.open(&path, Opening::Existing)?, false)
             }
             Err(error) => return Err(error),
         };
         if made && let Err(error) = file.set_len(size.file_bytes()) {
             // An empty file left behind would look like one that was truncated.
-            drop(fs::remove_file(&path));
+            drop(self.folder.remove_file(&path));
             return Err(error);
         }
         if made && lost() {
-            return Ok(None);
+            return Ok(Created::Lost);
         }
         let file = Arc::new(SegmentFile(file));
         open.put(*key, Arc::clone(&file));
-        Ok(Some(file))
+        Ok(if made { Created::New(file) } else { Created::Known(file) })
+    }
+
+    fn make_image_folder(&self, image: ImageId) -> io::Result<()> {
+        let path = image_folder(image);
+        let made = match self.folder.make_folder(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Somebody has tidied up. If the cache's own folder is gone, this fails as well.
+                self.folder.make_folder(Path::new(IMAGES))?;
+                self.folder.make_folder(&path)
+            }
+            other => other,
+        };
+        match made {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Closes a file that can no longer be trusted.
@@ -234,22 +248,18 @@ impl SegmentFiles {
             return Ok(false);
         }
         open.pop(key);
-        match fs::remove_file(self.path(key)) {
+        match self.folder.remove_file(&Self::path(key)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         // Fails, as it should, while other segments are left.
-        drop(fs::remove_dir(self.images.join(key.image.to_string())));
+        drop(self.folder.remove_folder(&image_folder(key.image)));
         Ok(true)
     }
 }
 
-/// Read and write, never through a link, private to the owner.
-pub(super) fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    options
+fn image_folder(image: ImageId) -> PathBuf {
+    Path::new(IMAGES).join(image.to_string())
 }
 
 #[cfg(test)]

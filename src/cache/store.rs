@@ -5,19 +5,30 @@
 //! published (index); taken (index) -> eviction journaled (journal) -> punched (no lock) ->
 //! released (index). A slot is busy from the first step of either line to its last.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::directory::Directory;
 use super::index::{Claim, Held, Index};
-use super::journal::{Journal, Record, Stored};
-use super::segment::{Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
-use super::{BrickKey, CacheError, lock};
+use super::journal::{self, Journal, Record, Stored};
+use super::segment::{
+    Created, IMAGES, PAGE_BYTES, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize,
+};
+use super::{BrickKey, CacheError, MinFree, lock};
 
 /// Bytes read at a time to verify a brick.
 const VERIFY_BYTES: u64 = 1 << 20;
+
+/// How often the room on the disk is measured while bricks are stored.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Kept free for what grows without notice: the folder of the images, and, for each of the two
+/// journal files, an incomplete page and a block of extents.
+const GROWTH_BYTES: u64 = 12 * PAGE_BYTES;
 
 /// State shared by the cache, its pins and its writers.
 ///
@@ -32,8 +43,10 @@ pub(super) struct Store {
     journal: Mutex<Journal>,
     files: SegmentFiles,
     index: Mutex<Index>,
-    /// Holds the lock file.
-    _directory: Directory,
+    min_free: MinFree,
+    /// When the room on the disk was measured.
+    measured: Mutex<Instant>,
+    directory: Directory,
 }
 
 impl Store {
@@ -42,13 +55,50 @@ impl Store {
         files: SegmentFiles,
         journal: Journal,
         index: Index,
+        min_free: MinFree,
     ) -> Self {
         Self {
             evicting: Mutex::new(()),
             journal: Mutex::new(journal),
             files,
             index: Mutex::new(index),
-            _directory: directory,
+            min_free,
+            measured: Mutex::new(Instant::now()),
+            directory,
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.directory.is_gone()
+    }
+
+    /// Measures what belongs to no brick, and how much may be used now: what is used and free on the
+    /// disk together, but for what is left to others.
+    pub(super) fn measure(&self) -> io::Result<()> {
+        let folder = self.files.folder();
+        let fixed = self.directory.fixed_bytes()?
+            + folder.disk_bytes(Path::new(IMAGES))?.max(PAGE_BYTES)
+            + journal::LEAST_BYTES
+            + GROWTH_BYTES;
+        let space = folder.space()?;
+        let mut index = self.index();
+        index.set_fixed(fixed);
+        let all = index.used().saturating_add(space.free);
+        let limit = all.saturating_sub(self.min_free.of(space.total));
+        index.set_limit(limit);
+        Ok(())
+    }
+
+    fn measure_if_due(&self) {
+        {
+            let mut measured = lock(&self.measured);
+            if measured.elapsed() < MEASURE_INTERVAL {
+                return;
+            }
+            *measured = Instant::now();
+        }
+        if let Err(error) = self.measure() {
+            tracing::debug!(%error, "room on the cache disk not measured");
         }
     }
 
@@ -56,8 +106,8 @@ impl Store {
         lock(&self.index)
     }
 
-    pub(super) fn segment_error(&self, key: &SegmentKey, source: std::io::Error) -> CacheError {
-        CacheError::Segment { path: self.files.path(key), source }
+    pub(super) fn segment_error(key: &SegmentKey, source: io::Error) -> CacheError {
+        CacheError::Segment { path: SegmentFiles::path(key), source }
     }
 
     // --- reading ---
@@ -73,11 +123,11 @@ impl Store {
         let file = self
             .files
             .existing(&place.segment)
-            .map_err(|source| self.segment_error(&place.segment, source))?;
+            .map_err(|source| Self::segment_error(&place.segment, source))?;
         self.check_intact(&file, &place)?;
         if !verified {
             let checksum = checksum_of(&file, place.offset, stored.length)
-                .map_err(|source| self.segment_error(&place.segment, source))?;
+                .map_err(|source| Self::segment_error(&place.segment, source))?;
             if checksum != stored.checksum {
                 return Ok(None);
             }
@@ -92,14 +142,14 @@ impl Store {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.retire(&place.segment);
-                Err(CacheError::SegmentDamaged { path: self.files.path(&place.segment) })
+                Err(CacheError::SegmentDamaged { path: SegmentFiles::path(&place.segment) })
             }
-            Err(source) => Err(self.segment_error(&place.segment, source)),
+            Err(source) => Err(Self::segment_error(&place.segment, source)),
         }
     }
 
     fn retire(&self, segment: &SegmentKey) {
-        let path = self.files.path(segment);
+        let path = SegmentFiles::path(segment);
         tracing::warn!(path = %path.display(), "cache segment changed from outside, dropped");
         self.files.forget(segment);
         self.discard(|key| key == segment);
@@ -135,6 +185,7 @@ impl Store {
         let key = held.key;
         let mut evicting = None;
         let mut retried = false;
+        self.measure_if_due();
         loop {
             let mut index = self.index();
             let needed_bytes = match index.claim(held) {
@@ -168,7 +219,7 @@ impl Store {
             let stuck = if retried { Vec::new() } else { index.take_stuck() };
             if stuck.is_empty() {
                 index.counters.refused += 1;
-                return Err(CacheError::NoRoom { needed_bytes, cap_bytes: index.cap() });
+                return Err(CacheError::NoRoom { needed_bytes, limit_bytes: index.limit() });
             }
             drop(index);
             self.release(stuck, false);
@@ -181,10 +232,20 @@ impl Store {
         let file = self
             .files
             .create(&place.segment, place.size, lost)
-            .map_err(|source| self.segment_error(&place.segment, source))?;
-        let Some(file) = file else {
-            self.retire(&place.segment);
-            return Err(CacheError::SegmentDamaged { path: self.files.path(&place.segment) });
+            .map_err(|source| Self::segment_error(&place.segment, source))?;
+        let file = match file {
+            Created::Known(file) => file,
+            Created::New(file) => {
+                // Its folder has made the folder above longer.
+                self.measure().map_err(|source| Self::segment_error(&place.segment, source))?;
+                file
+            }
+            Created::Lost => {
+                self.retire(&place.segment);
+                return Err(CacheError::SegmentDamaged {
+                    path: SegmentFiles::path(&place.segment),
+                });
+            }
         };
         self.check_intact(&file, place)?;
         Ok(file)
@@ -221,7 +282,7 @@ impl Store {
 
     // --- releasing ---
 
-    /// Evicts until the cap holds: after a lower cap, or when the file system's own metadata turned
+    /// Evicts until the limit holds: after a lower cap, or when the file system's own metadata turned
     /// out larger than estimated.
     pub(super) fn trim(&self) {
         let _evicting = lock(&self.evicting);
@@ -280,6 +341,10 @@ impl Store {
         journaled: bool,
     ) {
         let segment = run[0].place.segment;
+        // What these slots pay for the journal goes with them: it is made shorter before, if need be,
+        // and nothing is appended in between.
+        let mut journal = lock(&self.journal);
+        self.fit(&mut journal, 0, run.len() as u64);
         let mut index = self.index();
         let unused = match punched {
             Ok(file) => {
@@ -292,7 +357,7 @@ impl Store {
                 unused
             }
             Err(error) => {
-                let path = self.files.path(&segment);
+                let path = SegmentFiles::path(&segment);
                 tracing::warn!(path = %path.display(), %error, "cached bytes not released");
                 for held in run {
                     index.stick(held);
@@ -302,12 +367,13 @@ impl Store {
             }
         };
         drop(index);
+        drop(journal);
         if unused {
             match self.files.delete_if(&segment, || self.index().is_unused(&segment)) {
                 Ok(true) => self.index().close_segment(&segment),
                 Ok(false) => {}
                 Err(error) => {
-                    let path = self.files.path(&segment);
+                    let path = SegmentFiles::path(&segment);
                     tracing::warn!(path = %path.display(), %error, "empty segment not deleted");
                 }
             }
@@ -318,20 +384,26 @@ impl Store {
 
     fn append(&self, records: &[Record]) -> Result<(), CacheError> {
         let mut journal = lock(&self.journal);
-        journal.append(records)?;
-        if journal.may_be_bloated() {
-            let index = self.index();
-            if journal.is_bloated(index.bricks()) {
-                let live = index.stored_bricks();
-                drop(index);
-                // Records that are appended meanwhile wait for the journal's lock.
-                if let Err(error) = journal.rewrite(live.into_iter(), false) {
-                    tracing::warn!(%error, "cache journal not shortened");
-                    journal.put_off_rewrite();
-                }
-            }
+        self.fit(&mut journal, records.len() as u64, 0);
+        journal.append(records).map_err(|source| CacheError::Journal { source })
+    }
+
+    /// Writes the journal anew if, with so many records more and after so many slots are released, it
+    /// may take more than its slots have paid for, or if it consists mostly of dead records.
+    fn fit(&self, journal: &mut Journal, more: u64, released: u64) {
+        let index = self.index();
+        let slots = index.slots() - released;
+        let paid = journal::LEAST_BYTES + slots * journal::BYTES_PER_BRICK;
+        if journal.bytes_with(more, slots) <= paid && !journal.is_bloated(slots) {
+            return;
         }
-        Ok(())
+        let live = index.stored_bricks();
+        drop(index);
+        // Records that are appended meanwhile wait for the journal's lock.
+        if let Err(error) = journal.rewrite(self.files.folder(), live.into_iter(), false) {
+            tracing::debug!(%error, "cache journal not shortened");
+            self.index().counters.write_errors += 1;
+        }
     }
 
     pub(super) fn sync(&self) {

@@ -11,13 +11,18 @@ use std::thread;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::disk::{Disk, LocalDisk};
 use super::*;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
+/// Charged for folders, lock and journal, whatever is in the cache.
+const FIXED: u64 = 19 * 4096 + journal::LEAST_BYTES;
+
 fn slot(image: u128, space: u16, index: u64, slot_bytes: u64) -> Slot {
-    Slot { key: BrickKey { image: ImageId(image), space, index }, slot_bytes }
+    let key = BrickKey { image: ImageId(image), space, index };
+    Slot { key, slot_bytes, is_proven: false }
 }
 
 /// Bytes that no other brick, and no other version of it, has at the same place.
@@ -51,8 +56,12 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn disk_bytes(dir: &Path) -> u64 {
-    files(dir).iter().map(|path| fs::metadata(path).unwrap().blocks() * 512).sum()
+/// What `du` says: files and folders, the named one included.
+fn disk_bytes(path: &Path) -> u64 {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let inside = if meta.is_dir() { Some(fs::read_dir(path).unwrap()) } else { None };
+    let inside = inside.into_iter().flatten().map(|entry| disk_bytes(&entry.unwrap().path()));
+    meta.blocks() * 512 + inside.sum::<u64>()
 }
 
 fn assert_within_cap(cache: &BrickCache, dir: &Path) {
@@ -73,9 +82,19 @@ fn has(cache: &BrickCache, slot: Slot, length: u64) -> bool {
     })
 }
 
-fn open(cap: u64) -> (TempDir, Arc<BrickCache>) {
+/// Opens the cache with room for so many bytes of bricks beside what is always charged.
+fn try_open(dir: &Path, room: u64) -> Result<Arc<BrickCache>, CacheError> {
+    let limits = CacheLimits { cap_bytes: room + FIXED, min_free: MinFree::Bytes(0) };
+    BrickCache::open(&LocalDisk, dir, limits)
+}
+
+fn reopen(dir: &Path, room: u64) -> Arc<BrickCache> {
+    try_open(dir, room).unwrap()
+}
+
+fn open(room: u64) -> (TempDir, Arc<BrickCache>) {
     let dir = tempfile::tempdir().unwrap();
-    let cache = BrickCache::open(dir.path(), cap).unwrap();
+    let cache = reopen(dir.path(), room);
     (dir, cache)
 }
 
@@ -89,7 +108,7 @@ fn a_brick_is_read_back_at_any_offset_also_after_a_restart() {
     assert!(cache.get(Slot { slot_bytes: 99_999, ..slots[0] }).is_none());
     cache.sync();
     drop(cache);
-    let cache = BrickCache::open(dir.path(), MIB).unwrap();
+    let cache = reopen(dir.path(), MIB);
     for slot in slots {
         assert!(has(&cache, slot, slot.slot_bytes));
     }
@@ -124,7 +143,7 @@ fn everything_is_private_to_the_owner() {
 fn a_directory_has_one_owner() {
     let (dir, cache) = open(MIB);
     let pinned = put(&cache, slot(1, 0, 0, 1), 1).unwrap();
-    let in_use = |dir: &Path| match BrickCache::open(dir, MIB) {
+    let in_use = |dir: &Path| match try_open(dir, MIB) {
         Err(CacheError::InUse { pid, .. }) => pid == Some(std::process::id()),
         other => other.map(|_| false).unwrap(),
     };
@@ -132,7 +151,7 @@ fn a_directory_has_one_owner() {
     drop(cache);
     assert!(in_use(dir.path()));
     drop(pinned);
-    BrickCache::open(dir.path(), MIB).unwrap();
+    reopen(dir.path(), MIB);
 }
 
 #[test]
@@ -192,7 +211,7 @@ fn an_unfinished_brick_leaves_nothing() {
     assert!(matches!(cache.begin(target, 1), Err(CacheError::Busy { .. })));
     assert!(matches!(writer.write(&vec![1; 50_001]), Err(CacheError::WrongLength { .. })));
     assert!(matches!(writer.finish(), Err(CacheError::WrongLength { .. })));
-    assert_eq!(cache.stats().used_bytes, 0);
+    assert_eq!(cache.stats().used_bytes, FIXED);
     assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
     put(&cache, target, 200_000).unwrap();
     assert!(has(&cache, target, 200_000));
@@ -238,7 +257,7 @@ fn a_removed_image_goes_when_its_last_reader_and_writer_are_done() {
     assert_eq!(files(dir.path()).len(), 1);
     assert_eq!(fs::read_dir(dir.path().join("zarrims-v1/images")).unwrap().count(), 1);
     drop(cache);
-    let cache = BrickCache::open(dir.path(), MIB).unwrap();
+    let cache = reopen(dir.path(), MIB);
     assert_eq!(cache.stats().bricks, 1);
 }
 
@@ -249,7 +268,7 @@ fn a_lower_cap_holds_from_the_start() {
         put(&cache, slot(1, 0, index, 64 * KIB), 64 * KIB).unwrap();
     }
     drop(cache);
-    let cache = BrickCache::open(dir.path(), 300 * KIB).unwrap();
+    let cache = reopen(dir.path(), 300 * KIB);
     assert_eq!(cache.stats().bricks, 4);
     assert!(has(&cache, slot(1, 0, 9, 64 * KIB), 64 * KIB));
     assert_within_cap(&cache, dir.path());
@@ -271,7 +290,7 @@ fn bytes_nobody_accounts_for_are_freed_at_the_start() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("3-5.bricks"), vec![1; 100_000]).unwrap();
     fs::write(images.join("unrelated"), b"kept").unwrap();
-    let cache = BrickCache::open(dir.path(), 4 * MIB).unwrap();
+    let cache = reopen(dir.path(), 4 * MIB);
     assert_within_cap(&cache, dir.path());
     assert!(!other.exists() && images.join("unrelated").exists());
     assert!(has(&cache, slot(1, 0, 1, 64 * KIB), 1000));
@@ -284,8 +303,8 @@ fn a_foreign_journal_means_an_empty_start() {
     put(&cache, slot(1, 0, 0, 64 * KIB), 1000).unwrap();
     drop(cache);
     fs::write(dir.path().join("zarrims-v1/journal"), b"something else").unwrap();
-    let cache = BrickCache::open(dir.path(), MIB).unwrap();
-    assert_eq!(cache.stats().used_bytes, 0);
+    let cache = reopen(dir.path(), MIB);
+    assert_eq!(cache.stats().used_bytes, FIXED);
     assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
     put(&cache, slot(1, 0, 0, 32 * KIB), 1000).unwrap();
 }
@@ -297,10 +316,10 @@ fn the_journal_stays_short_while_bricks_come_and_go() {
         put(&cache, slot(1, 0, index % 100, 8 * KIB), 8 * KIB).unwrap();
     }
     let journal = dir.path().join("zarrims-v1/journal");
-    assert!(fs::metadata(&journal).unwrap().len() < 64 * 200);
+    assert!(fs::metadata(&journal).unwrap().len() <= journal::LEAST_BYTES + 64 * 3 * 20);
     let bricks = cache.stats().bricks;
     drop(cache);
-    let cache = BrickCache::open(dir.path(), MIB).unwrap();
+    let cache = reopen(dir.path(), MIB);
     assert!(fs::metadata(&journal).unwrap().len() <= 64 * (2 * bricks + 1));
     assert_eq!(cache.stats().bricks, bricks);
     for index in 100 - bricks..100 {
@@ -358,7 +377,71 @@ fn a_directory_that_goes_away_is_an_error_of_each_call() {
     }
     drop(pinned);
     let stats = cache.stats();
-    assert_eq!((stats.bricks, stats.used_bytes), (0, 0), "{stats:?}");
+    assert_eq!((stats.bricks, stats.used_bytes), (0, FIXED), "{stats:?}");
+    assert!(cache.is_gone());
+}
+
+#[test]
+fn a_folder_of_images_that_goes_away_is_made_anew() {
+    let (dir, cache) = open(MIB);
+    put(&cache, slot(1, 0, 1, 4096), 4096).unwrap();
+    fs::remove_dir_all(dir.path().join("zarrims-v1/images")).unwrap();
+    assert!(cache.get(slot(1, 0, 1, 4096)).is_none());
+    put(&cache, slot(2, 0, 5, 4096), 4096).unwrap();
+    assert!(has(&cache, slot(2, 0, 5, 4096), 4096));
+    assert!(!cache.is_gone());
+    assert_within_cap(&cache, dir.path());
+}
+
+#[test]
+fn other_layouts_are_removed_and_their_owners_respected() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("zarrims-v0");
+    fs::create_dir_all(other.join("images/7")).unwrap();
+    fs::write(other.join("images/7/0-0.bricks"), vec![1; 100_000]).unwrap();
+    fs::write(dir.path().join("zarrims-vault"), b"kept").unwrap();
+    let owner = LocalDisk.enter(&other).unwrap().lock(Path::new("lock")).unwrap();
+    assert!(matches!(try_open(dir.path(), MIB), Err(CacheError::InUse { pid: Some(_), .. })));
+    drop(owner);
+    let cache = reopen(dir.path(), MIB);
+    assert!(!other.exists() && dir.path().join("zarrims-vault").exists());
+    put(&cache, slot(1, 0, 5, 4096), 4096).unwrap();
+    fs::remove_file(dir.path().join("zarrims-vault")).unwrap();
+    assert_within_cap(&cache, dir.path());
+}
+
+#[test]
+fn a_removed_lock_file_lets_nobody_else_in() {
+    let (dir, _cache) = open(MIB);
+    fs::remove_file(dir.path().join("zarrims-v1/lock")).unwrap();
+    assert!(matches!(try_open(dir.path(), MIB), Err(CacheError::InUse { .. })));
+}
+
+#[test]
+fn a_steady_cache_begins_anew_when_its_directory_was_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache");
+    let limits = CacheLimits { cap_bytes: MIB, min_free: MinFree::Bytes(0) };
+    let cache = SteadyCache::open(Arc::new(LocalDisk), &path, limits).unwrap();
+    let target = slot(1, 0, 0, 4096);
+    let bytes = content(&target.key, 0, 4096);
+    assert!(cache.put(target, &bytes));
+    let pinned = cache.get(target).unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    assert!(!cache.put(slot(2, 0, 0, 4096), &bytes));
+    // No time is asserted: it is tried until it works.
+    let mut tries = 0;
+    while !cache.put(target, &bytes) {
+        tries += 1;
+        assert!(tries < 100_000_000, "the cache never came back");
+        thread::yield_now();
+    }
+    assert_eq!(read(&cache.get(target).unwrap()), bytes);
+    assert_eq!(read(&pinned), bytes);
+    // What was pinned in the old directory does nothing to the new one.
+    drop(pinned);
+    assert_eq!(read(&cache.get(target).unwrap()), bytes);
+    assert_eq!((cache.stats().stored, cache.stats().bricks), (2, 1));
 }
 
 #[derive(Clone, Debug)]
@@ -404,7 +487,7 @@ proptest! {
     #[test]
     fn any_history_gives_right_bytes_or_none(steps in prop::collection::vec(any_step(), 1..120)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut cache = BrickCache::open(dir.path(), 300_000).unwrap();
+        let mut cache = reopen(dir.path(), 300_000);
         let mut model: HashMap<BrickKey, Vec<u8>> = HashMap::new();
         let mut pins: Vec<(PinnedBrick, Vec<u8>)> = Vec::new();
         for (version, step) in (0_u64..).zip(steps) {
@@ -448,9 +531,9 @@ proptest! {
                     pins.clear();
                     let before = cache.stats();
                     drop(cache);
-                    cache = BrickCache::open(dir.path(), cap).unwrap();
+                    cache = reopen(dir.path(), cap);
                     let after = cache.stats();
-                    prop_assert!(after.bricks == before.bricks || cap < before.used_bytes);
+                    prop_assert!(after.bricks == before.bricks || cap + FIXED < before.used_bytes);
                     prop_assert_eq!(after.skipped_records, 0);
                 }
             }
@@ -470,7 +553,7 @@ proptest! {
         damage in prop::collection::vec((0..4_u8, any::<u64>(), 1..=255_u8), 1..8),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let cache = BrickCache::open(dir.path(), MIB).unwrap();
+        let cache = reopen(dir.path(), MIB);
         let all: Vec<Slot> =
             (0..24_u64).map(|n| slot(u128::from(n % 3), 0, n, 9000)).collect();
         for slot in &all {
@@ -498,7 +581,7 @@ proptest! {
             }
         }
         for _ in 0..2 {
-            let cache = BrickCache::open(dir.path(), MIB).unwrap();
+            let cache = reopen(dir.path(), MIB);
             assert_within_cap(&cache, dir.path());
             for slot in &all {
                 if let Some(brick) = cache.get(*slot) {
@@ -589,7 +672,7 @@ fn many_threads_few_bytes() {
     assert_within_cap(&cache, dir.path());
     let bricks = stats.bricks;
     drop(cache);
-    let cache = BrickCache::open(dir.path(), 400 * KIB).unwrap();
+    let cache = reopen(dir.path(), 400 * KIB);
     assert_eq!(cache.stats().bricks, bricks);
     let here = (0..60).filter(|n| has(&cache, of(*n), length(&of(*n)))).count();
     assert_eq!(here as u64, bricks);

@@ -18,20 +18,31 @@ use super::{ImageError, guarded};
 /// Changes whenever equal stores would give other bytes than before; part of every image's identity.
 const FORMAT_VERSION: u32 = 2;
 
+/// The levels that together take at most this part of the cache are those that every opening reads.
+const PROVEN_SHARE: u64 = 32;
+
 /// One image: what its virtual file, and the passes over it, have in common.
 #[derive(Debug)]
 pub(super) struct Image {
     pub(super) source: Arc<ImageSource>,
     pub(super) plan: ImagePlan,
     pub(super) id: ImageId,
+    /// From this level on, bricks are kept in the cache whatever else is read.
+    proven_from: usize,
     /// Identity of what is made from many chunks; see [`Image::derived_id`].
     derived: OnceLock<(ImageId, bool)>,
 }
 
 impl Image {
-    pub(super) fn new(root: &SourceRoot, source: Arc<ImageSource>, plan: ImagePlan) -> Self {
+    pub(super) fn new(
+        root: &SourceRoot,
+        source: Arc<ImageSource>,
+        plan: ImagePlan,
+        cache_bytes: u64,
+    ) -> Self {
         let id = identity(root, &source, &plan);
-        Self { source, plan, id, derived: OnceLock::new() }
+        let proven_from = plan.finest_within(cache_bytes / PROVEN_SHARE);
+        Self { source, plan, id, proven_from, derived: OnceLock::new() }
     }
 
     /// The stored level behind a level, `None` where it is computed.
@@ -69,7 +80,8 @@ impl Image {
         // There are never 65000 levels: each halves an axis.
         let space = u16::try_from(level).unwrap_or(u16::MAX);
         let key = BrickKey { image, space, index: dataset * per_dataset + brick };
-        Slot { key, slot_bytes: bricks.full_brick_bytes() }
+        let is_proven = level >= self.proven_from;
+        Slot { key, slot_bytes: bricks.full_brick_bytes(), is_proven }
     }
 
     /// Identity of what is made from many chunks, such as computed levels, and whether it changes

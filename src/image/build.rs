@@ -147,22 +147,6 @@ fn bricks_under(image: &Image, brick: BrickId) -> u64 {
     bricks.fold(1, u64::saturating_mul)
 }
 
-/// The finest level that fits into so many bytes together with all coarser ones.
-fn finest_kept(image: &Image, room: u64) -> usize {
-    let datasets = image.plan.datasets();
-    let bytes = |level: usize| image.plan.layout.levels()[level].data_bytes() * datasets;
-    let mut taken = 0_u64;
-    let mut finest = image.plan.levels.len();
-    while finest > 0 {
-        taken = taken.saturating_add(bytes(finest - 1));
-        if taken > room {
-            break;
-        }
-        finest -= 1;
-    }
-    finest
-}
-
 /// Shows every brick of some datasets to a visitor, and calls `done` at the end. Damaged bricks are
 /// told to the visitor and do not stop the pass.
 pub(super) fn visit_all(
@@ -205,7 +189,7 @@ impl Pass {
     ) -> Arc<Self> {
         let what = if visitor.is_some() { "reading all voxels" } else { "computing levels" };
         let progress = Progress::new(what, image.source.folder().display().to_string(), total);
-        let finest_kept = finest_kept(&image, engine.cache_bytes() / KEPT_SHARE);
+        let finest_kept = image.plan.finest_within(engine.cache_bytes() / KEPT_SHARE);
         Arc::new(Self {
             image,
             engine: engine.clone(),

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
+use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
-    BrickCache, BrickKey, CacheError, CacheStats, PinnedBrick, Role, SingleFlight, Slot, Ticket,
+    BrickKey, CacheError, CacheLimits, CacheStats, PinnedBrick, Role, SingleFlight, Slot,
+    SteadyCache, Ticket,
 };
 
 use super::build::PassQueue;
@@ -29,16 +31,23 @@ const SLOW_THREADS: usize = 4;
 /// How an engine is set up.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Folder of the brick cache; `None` serves without one.
-    pub cache_dir: Option<PathBuf>,
-    /// Largest size of the brick cache in bytes.
-    pub cache_bytes: u64,
+    /// The brick cache; `None` serves without one.
+    pub cache: Option<CacheConfig>,
     /// Memory for decoding in bytes.
     pub memory_bytes: u64,
     /// Number of threads that produce bricks.
     pub threads: usize,
     /// How images become files.
     pub images: ImageOptions,
+}
+
+/// Where bricks are cached.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// How much of its disk the cache may take.
+    pub limits: CacheLimits,
 }
 
 /// Counters since the start.
@@ -170,7 +179,7 @@ pub(super) type BrickTicket = Ticket<BrickKey, FlightResult>;
 /// Shared by all images of a mount.
 #[derive(Debug)]
 pub struct Engine {
-    cache: Option<Arc<BrickCache>>,
+    cache: Option<SteadyCache>,
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     workers: Workers,
     metadata_workers: Workers,
@@ -184,7 +193,6 @@ pub struct Engine {
     passed: AtomicU64,
     filled_bytes: AtomicU64,
     failed: AtomicU64,
-    cache_fault: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -207,10 +215,19 @@ impl Engine {
     /// Opens the cache and starts the workers.
     ///
     /// # Errors
-    /// [`CacheError`] when the cache cannot be used, or the reason why threads cannot be started.
+    /// [`CacheError::InUse`] when somebody else has the cache, or the reason why threads cannot be
+    /// started.
     pub fn start(config: &EngineConfig) -> Result<Arc<Self>, EngineError> {
-        let cache = match &config.cache_dir {
-            Some(dir) => Some(BrickCache::open(dir, config.cache_bytes)?),
+        Self::start_on(Arc::new(LocalDisk), config)
+    }
+
+    /// As [`Engine::start`], with the cache on another disk than those of this machine.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`].
+    pub fn start_on(disk: Arc<dyn Disk>, config: &EngineConfig) -> Result<Arc<Self>, EngineError> {
+        let cache = match &config.cache {
+            Some(cache) => Some(SteadyCache::open(disk, &cache.dir, cache.limits)?),
             None => None,
         };
         Ok(Arc::new(Self {
@@ -231,14 +248,13 @@ impl Engine {
             passed: AtomicU64::new(0),
             filled_bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            cache_fault: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }))
     }
 
     /// Size of the brick cache, 0 without one.
     pub(super) fn cache_bytes(&self) -> u64 {
-        self.cache.as_ref().map_or(0, |cache| cache.stats().cap_bytes)
+        self.cache.as_ref().map_or(0, SteadyCache::cap_bytes)
     }
 
     /// How images become files.
@@ -358,7 +374,8 @@ impl Engine {
         } else {
             self.filled.fetch_add(1, Ordering::Relaxed);
             self.filled_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            let stored = lasting && self.store(slot, &bytes);
+            let stored =
+                lasting && self.cache.as_ref().is_some_and(|cache| cache.put(slot, &bytes));
             // What is not on disk is kept in memory for a while, or each of the kernel's small reads
             // would produce it anew.
             if purpose == Purpose::Metadata || !stored {
@@ -370,25 +387,6 @@ impl Engine {
             }
         }
         Brick::Memory(Whole { bytes, lasting, is_zero: produced.is_zero })
-    }
-
-    /// A fault of the cache costs speed, never the read.
-    fn store(&self, slot: Slot, bytes: &[u8]) -> bool {
-        let Some(cache) = &self.cache else { return false };
-        match cache.put(slot, bytes) {
-            Ok(_) => {
-                if self.cache_fault.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the cache takes bricks again");
-                }
-                true
-            }
-            Err(error) => {
-                if !self.cache_fault.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "cannot cache a brick; serving uncached until it works again");
-                }
-                false
-            }
-        }
     }
 
     fn keep(&self, key: BrickKey, bytes: &Arc<Vec<u8>>, expires: Option<Instant>) {

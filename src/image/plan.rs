@@ -185,6 +185,21 @@ impl ImagePlan {
     pub fn coarsest(&self) -> usize {
         self.levels.len() - 1
     }
+
+    /// The finest level that fits into so many bytes together with all coarser ones; the number of
+    /// levels where none does.
+    #[must_use]
+    pub fn finest_within(&self, bytes: u64) -> usize {
+        let mut left = bytes;
+        let mut finest = self.levels.len();
+        while finest > 0 {
+            let level = &self.layout.levels()[finest - 1];
+            let Some(rest) = left.checked_sub(level.data_bytes() * self.datasets()) else { break };
+            left = rest;
+            finest -= 1;
+        }
+        finest
+    }
 }
 
 /// The levels of the file, as many as there may be.

@@ -72,7 +72,7 @@ impl VirtualFile {
     ) -> Result<Self, ImageError> {
         let plan = ImagePlan::new(&source, engine.images())?;
         plan.ims.validate()?;
-        let image = Arc::new(Image::new(root, source, plan));
+        let image = Arc::new(Image::new(root, source, plan, engine.cache_bytes()));
         Ok(Self { image, engine, fleeting: Arc::default(), metadata: Mutex::default() })
     }
 
@@ -205,7 +205,7 @@ impl VirtualFile {
 
     fn metadata_slot(&self, image: ImageId, space: u16) -> Slot {
         let slot_bytes = self.plan().layout.metadata_bytes();
-        Slot { key: BrickKey { image, space, index: 0 }, slot_bytes }
+        Slot { key: BrickKey { image, space, index: 0 }, slot_bytes, is_proven: true }
     }
 
     /// Whether the metadata region depends on all voxels.

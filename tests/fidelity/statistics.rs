@@ -246,8 +246,7 @@ fn exact_statistics_equal_those_of_whole_arrays() {
 fn metadata_bytes(source: &Path, store: &str) -> usize {
     let root = Arc::new(SourceRoot::open(source).expect("a folder"));
     let config = EngineConfig {
-        cache_dir: None,
-        cache_bytes: 0,
+        cache: None,
         memory_bytes: 64 << 20,
         threads: 1,
         images: ImageOptions::default(),

@@ -34,8 +34,7 @@ fn source() -> TempDir {
 fn bricks(source: &Path) -> u64 {
     let root = Arc::new(SourceRoot::open(source).expect("a folder"));
     let config = EngineConfig {
-        cache_dir: None,
-        cache_bytes: 0,
+        cache: None,
         memory_bytes: 64 << 20,
         threads: 1,
         images: ImageOptions::default(),

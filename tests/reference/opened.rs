@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use zarrims::image::{Engine, EngineConfig, ImageError, ImageOptions, LevelOrigin, VirtualFile};
+use zarrims::image::{
+    CacheConfig, Engine, EngineConfig, ImageError, ImageOptions, LevelOrigin, VirtualFile,
+};
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::{Folder, inspect, open_image};
 use zarrims::source::image::ImageSource;
@@ -86,8 +88,10 @@ impl OnDisk {
     pub(crate) fn open_with(&self, cap: Option<u64>, images: ImageOptions) -> Opened {
         let images = ImageOptions { coarsest_bytes: self.store.coarsest_bytes, ..images };
         let config = EngineConfig {
-            cache_dir: cap.map(|_| self.elsewhere("cache")),
-            cache_bytes: cap.unwrap_or(0),
+            cache: cap.map(|cap_bytes| CacheConfig {
+                dir: self.elsewhere("cache"),
+                limits: CacheLimits { cap_bytes, min_free: MinFree::Bytes(0) },
+            }),
             memory_bytes: 256 << 20,
             threads: 2,
             images,

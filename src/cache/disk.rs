@@ -1,0 +1,313 @@
+//! The disk under the cache: the few things the cache asks of a file system.
+//!
+//! A trait, so that tests can put a disk there that fills up, fails, or loses power. [`LocalDisk`] is
+//! the real one. It works relative to a descriptor of the folder it entered: if that folder is
+//! removed or replaced, calls fail, and nothing is ever done to what took its place.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Where cache folders can be.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Enters a folder, which is made with its parents if need be. Nobody but its owner may enter it
+    /// afterwards, even if it was there before.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn enter(&self, path: &Path) -> io::Result<Arc<dyn Folder>>;
+}
+
+/// A folder of the cache. Paths are relative to it.
+pub trait Folder: fmt::Debug + Send + Sync {
+    /// Opens a file for reading and writing, never through a link.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn open(&self, path: &Path, how: Opening) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes a folder in one that is there.
+    ///
+    /// # Errors
+    /// The operating system's reason; `AlreadyExists` if there is one.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, in no particular order, and whether each is a folder.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn list(&self, path: &Path) -> io::Result<Vec<(OsString, bool)>>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder that is empty.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Gives a file or folder another name, in place of what has that name.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Bytes on disk of a file or folder itself.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn disk_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// How much room the disk has.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn space(&self) -> io::Result<Space>;
+
+    /// Takes a lock, for as long as the answer lives, by means of a file that holds the owner's
+    /// process id; or tells who has it.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
+
+    /// Whether the folder was removed.
+    fn is_gone(&self) -> bool;
+}
+
+/// An open file of the cache.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Fills `out` from `offset` on.
+    ///
+    /// # Errors
+    /// The operating system's reason; `UnexpectedEof` beyond the end.
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `data` from `offset` on.
+    ///
+    /// # Errors
+    /// The operating system's reason. Any part of `data` may be written then.
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Gives the bytes of a range back to the file system; it reads as zeros afterwards.
+    ///
+    /// # Errors
+    /// The operating system's reason; `Unsupported` where that cannot be done.
+    fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<()>;
+
+    /// Sets the length.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+
+    /// Waits until what was written is on disk.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn sync(&self) -> io::Result<()>;
+
+    /// The state of the file.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn state(&self) -> io::Result<FileState>;
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// It must be there.
+    Existing,
+    /// It must not be there.
+    New,
+    /// It is made if need be, and is empty then.
+    Empty,
+}
+
+/// What is known of an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileState {
+    /// Length in bytes.
+    pub length: u64,
+    /// Bytes on disk, the file system's own metadata included where it counts it.
+    pub disk_bytes: u64,
+    /// It has no name any more.
+    pub is_removed: bool,
+}
+
+/// Room on a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What may still be written.
+    pub free: u64,
+    /// All there is.
+    pub total: u64,
+}
+
+/// The answer to [`Folder::lock`].
+#[derive(Debug)]
+pub enum Lock {
+    /// Held until this is dropped.
+    Taken(Box<dyn fmt::Debug + Send + Sync>),
+    /// Somebody else has it: the process, if it has written its id yet.
+    Held(Option<u32>),
+}
+
+/// The file systems of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LocalDisk;
+
+#[derive(Debug)]
+struct LocalFolder(OwnedFd);
+
+#[derive(Debug)]
+struct LocalFile(File);
+
+impl Disk for LocalDisk {
+    fn enter(&self, path: &Path) -> io::Result<Arc<dyn Folder>> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        if fs::symlink_metadata(path)?.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Arc::new(LocalFolder(rustix::fs::open(path, flags, Mode::empty())?)))
+    }
+}
+
+impl LocalFolder {
+    fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(File::from(rustix::fs::openat(&self.0, path, flags, mode)?))
+    }
+}
+
+impl Folder for LocalFolder {
+    fn open(&self, path: &Path, how: Opening) -> io::Result<Box<dyn DiskFile>> {
+        let flags = match how {
+            Opening::Existing => OFlags::empty(),
+            Opening::New => OFlags::CREATE | OFlags::EXCL,
+            Opening::Empty => OFlags::CREATE | OFlags::TRUNC,
+        };
+        Ok(Box::new(LocalFile(self.open_file(path, flags)?)))
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(&self.0, path, Mode::RWXU)?)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(OsString, bool)>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder = rustix::fs::openat(&self.0, path, flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&folder)? {
+            let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let stat = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            names.push((name, FileType::from_raw_mode(stat.st_mode) == FileType::Directory));
+        }
+        Ok(names)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, path, AtFlags::empty())?)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, path, AtFlags::REMOVEDIR)?)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+    }
+
+    fn disk_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statat(&self.0, path, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let stat = rustix::fs::fstatvfs(&self.0)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        let mut file = self.open_file(path, OFlags::CREATE)?;
+        // The folder, too: who deletes the file must not let a second owner in.
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let taken = rustix::fs::flock(&self.0, exclusive);
+        match taken.and_then(|()| rustix::fs::flock(&file, exclusive)) {
+            Ok(()) => {
+                file.set_len(0)?;
+                file.rewind()?;
+                writeln!(file, "{}", std::process::id())?;
+                Ok(Lock::Taken(Box::new(file)))
+            }
+            Err(Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                file.take(32).read_to_string(&mut text)?;
+                Ok(Lock::Held(text.trim().parse().ok()))
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        // A folder that is there has its name and its own dot.
+        rustix::fs::fstat(&self.0).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+}
+
+impl DiskFile for LocalFile {
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        loop {
+            match rustix::fs::fallocate(&self.0, flags, offset, bytes) {
+                Err(Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn state(&self) -> io::Result<FileState> {
+        let meta = self.0.metadata()?;
+        Ok(FileState {
+            length: meta.len(),
+            disk_bytes: meta.blocks().saturating_mul(512),
+            is_removed: meta.nlink() == 0,
+        })
+    }
+}
