@@ -7,7 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 
 use crate::cache::MinFree;
-use crate::image::{ImageOptions, Pyramid, Statistics};
+use crate::fs::Revalidate;
+use crate::image::{ImageOptions, OnError, Pyramid, Statistics};
 use crate::source::{Conversions, Int16, Uint32, micrometres};
 
 /// Show Zarr stores as Imaris files, without converting anything.
@@ -104,6 +105,22 @@ pub struct Cli {
     #[arg(long, env = "ZARRIMS_LABELS", help_heading = "Images")]
     pub labels: bool,
 
+    /// What readers get for voxels of a damaged chunk: an I/O error, or the fill value of the array
+    #[arg(long, value_name = "WHAT", env = "ZARRIMS_ON_ERROR", default_value = "error",
+          value_parser = one_of(&[("error", OnError::Error), ("fill", OnError::Fill)]),
+          help_heading = "Images")]
+    pub on_error: OnError,
+
+    /// When chunk files that were rewritten, added or deleted are noticed; changed metadata always is
+    #[arg(long, value_name = "WHEN", env = "ZARRIMS_REVALIDATE", default_value = "open",
+          value_parser = one_of(&[("open", Revalidate::Open), ("never", Revalidate::Never)]),
+          help_heading = "Source")]
+    pub revalidate: Revalidate,
+
+    /// Follow symbolic links that lead out of SOURCE, and absolute ones
+    #[arg(long, env = "ZARRIMS_FOLLOW_LINKS", help_heading = "Source")]
+    pub follow_links: bool,
+
     /// Threads that read and decode stores [default: 4 per processor, at least 8]
     #[arg(long, value_name = "N", env = "ZARRIMS_THREADS",
           value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Resources")]
@@ -141,6 +158,7 @@ impl Cli {
         ImageOptions {
             pyramid: self.pyramid,
             statistics: self.statistics,
+            on_error: self.on_error,
             conversions: Conversions { int16: self.int16, uint32: self.uint32 },
             default_unit_um: self.default_unit.0,
             ..ImageOptions::default()

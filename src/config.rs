@@ -33,6 +33,8 @@ pub struct Config {
     pub mountpoint: PathBuf,
     /// Let other users in.
     pub allow_other: bool,
+    /// Links may lead out of the source folder.
+    pub follow_links: bool,
     /// Owner, group and mode of what is shown.
     pub tree: TreeConfig,
     /// The disk cache.
@@ -112,7 +114,14 @@ impl Config {
             source,
             mountpoint,
             allow_other: cli.allow_other,
-            tree: TreeConfig { uid: cli.uid, gid: cli.gid, umask: cli.umask, labels: cli.labels },
+            tree: TreeConfig {
+                uid: cli.uid,
+                gid: cli.gid,
+                umask: cli.umask,
+                labels: cli.labels,
+                revalidate: cli.revalidate,
+            },
+            follow_links: cli.follow_links,
             cache: cache.clone(),
             engine: EngineConfig {
                 cache: Some(cache),

@@ -48,7 +48,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = Config::resolve(cli)?;
     let engine = Engine::start(&config.engine)
         .map_err(|error| anyhow::anyhow!("--cache-dir {}: {error}", config.cache.dir.display()))?;
-    let root = open_source(&config.source)?;
+    let root = open_source(&config.source, config.follow_links)?;
     let tree = Tree::new(root, engine.clone(), config.tree);
     let fs = Arc::new(FileSystem::new(tree));
 
@@ -100,7 +100,7 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
         images: cli.images(),
     })?;
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
-    let tree = Tree::new(open_source(&source)?, engine, config);
+    let tree = Tree::new(open_source(&source, cli.follow_links)?, engine, config);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = list::list(&tree, cli.json, &mut out).and_then(|()| io::Write::flush(&mut out));
     match written {
@@ -110,8 +110,9 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     }
 }
 
-fn open_source(path: &Path) -> anyhow::Result<Arc<SourceRoot>> {
-    let root = SourceRoot::open(path).with_context(|| format!("SOURCE {}", path.display()))?;
+fn open_source(path: &Path, follow_links: bool) -> anyhow::Result<Arc<SourceRoot>> {
+    let root = SourceRoot::open(path, follow_links)
+        .with_context(|| format!("SOURCE {}", path.display()))?;
     anyhow::ensure!(
         !discover::is_image(&root, Path::new("")),
         "SOURCE {}: is a Zarr store itself; give the folder that holds it",
@@ -207,6 +208,7 @@ fn log_summary(stats: &EngineStats) {
         filled_bytes = %ByteSize(stats.filled_bytes),
         passed = stats.passed,
         failed = stats.failed,
+        damaged = stats.damaged,
         cache_hits = cache.hits,
         cache_misses = cache.misses,
         cache_used = %ByteSize(cache.used_bytes),

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::image::{ImageError, VirtualFile};
 use crate::source::SourceError;
 
-pub use tree::{Attributes, DirectoryEntry, Ino, NodeKind, Tree, TreeConfig};
+pub use tree::{Attributes, DirectoryEntry, Ino, NodeKind, Revalidate, Tree, TreeConfig};
 
 /// Why a file system operation fails.
 #[derive(Debug, Error)]

@@ -5,12 +5,13 @@
 //! the voxels of one brick of a stored level, [`build`] those of computed levels with the arithmetic
 //! of [`reduce`], [`statistics`] the histograms and colour ranges and [`thumbnail`] the thumbnail, and
 //! [`virtual_file`] answers reads of byte ranges from all of these through the cache. [`bricks`] says
-//! where each brick of an image is kept, [`frame`] where voxels lie in it. [`engine`] holds what all
+//! where each brick of an image is kept, [`damage`] tells of those that cannot be had, [`frame`] where voxels lie in it. [`engine`] holds what all
 //! images share: the cache, the workers, the memory budget.
 
 mod bricks;
 mod build;
 mod chunking;
+mod damage;
 pub mod engine;
 mod fill;
 mod frame;
@@ -49,6 +50,8 @@ pub struct ImageOptions {
     pub conversions: Conversions,
     /// Unit of lengths that a store states without one, in micrometres.
     pub default_unit_um: f64,
+    /// What readers get for a chunk that cannot be had.
+    pub on_error: OnError,
     /// Computed levels end with the first one that has at most so many bytes.
     pub coarsest_bytes: u64,
 }
@@ -60,10 +63,21 @@ impl Default for ImageOptions {
             statistics: Statistics::default(),
             conversions: Conversions::default(),
             default_unit_um: 1.0,
+            on_error: OnError::default(),
             // `ImarisWriter` `GetOptimalImagePyramid`: 1 Mi bytes.
             coarsest_bytes: 1 << 20,
         }
     }
+}
+
+/// What readers get for voxels of a chunk that exists and cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// An I/O error.
+    #[default]
+    Error,
+    /// The fill value.
+    Fill,
 }
 
 /// Why a byte range of a virtual file cannot be had. Cloned to every reader that waits for it.

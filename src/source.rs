@@ -26,6 +26,7 @@ mod metadata;
 mod ome;
 mod ome_xml;
 pub mod root;
+mod snapshot;
 mod units;
 
 use std::io;
@@ -36,6 +37,7 @@ use thiserror::Error;
 pub use array::{UnitBytes, ZarrArray};
 pub use convert::{Conversions, Int16, Pixels, SourceType, TargetType, Uint32, copy_row};
 pub use root::{FileStamp, Fingerprint, SourceRoot};
+pub use snapshot::ChunkState;
 pub use units::micrometres;
 
 /// What can go wrong between a store on disk and its decoded voxels.
@@ -87,10 +89,11 @@ pub enum SourceError {
         #[source]
         reason: codec::DecodeError,
     },
-    /// The array's metadata changed or vanished after the image was planned.
+    /// The array's metadata changed or vanished after the image was planned, or a chunk after it was
+    /// opened.
     #[error("{}: changed since the image was opened", path.display())]
     Changed {
-        /// Path of the metadata file below the source folder.
+        /// Path of the file below the source folder.
         path: PathBuf,
     },
 }

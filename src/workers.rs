@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::Duration;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -11,23 +12,47 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A fixed number of threads that run tasks in the order they were given.
+/// Time a task waits in the queue before more threads are started.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Most threads of one group, however many of them hang.
+const MOST_THREADS: usize = 256;
+
+/// Time without a task after which a thread beyond the first ones ends.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// Time that running tasks are given to end.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// Threads that run tasks in the order they were given.
+///
+/// If tasks hang, because a file system does not answer, and others wait for a thread, more threads are
+/// started: who needs none of what hangs is held up for half a second at most.
 #[derive(Debug)]
 pub(crate) struct Workers {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-#[derive(Default)]
 struct Shared {
+    name: &'static str,
+    /// Threads that are always there.
+    threads: usize,
     queue: Mutex<Queue>,
+    /// There is a task, or the end has come.
     wake: Condvar,
+    /// A thread has ended, or the end has come.
+    ended: Condvar,
+    /// For the thread that watches: there is a task and no thread without one, or the end has come.
+    busy: Condvar,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let queue = lock(&self.queue);
         f.debug_struct("Shared")
-            .field("queued", &lock(&self.queue).tasks.len())
+            .field("name", &self.name)
+            .field("threads", &queue.threads)
+            .field("queued", &queue.tasks.len())
             .finish_non_exhaustive()
     }
 }
@@ -36,6 +61,10 @@ impl std::fmt::Debug for Shared {
 struct Queue {
     tasks: VecDeque<Task>,
     stopped: bool,
+    threads: usize,
+    idle: usize,
+    /// Tasks begun so far.
+    begun: u64,
 }
 
 impl Workers {
@@ -43,15 +72,21 @@ impl Workers {
     ///
     /// # Errors
     /// The operating system's reason when a thread cannot be started.
-    pub(crate) fn start(name: &str, threads: usize) -> io::Result<Self> {
-        let workers = Self { shared: Arc::default(), threads: Mutex::default() };
-        for number in 0..threads.max(1) {
-            let shared = workers.shared.clone();
-            let thread = thread::Builder::new()
-                .name(format!("{name}-{number}"))
-                .spawn(move || shared.run())?;
-            lock(&workers.threads).push(thread);
+    pub(crate) fn start(name: &'static str, threads: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            name,
+            threads: threads.max(1),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            ended: Condvar::new(),
+            busy: Condvar::new(),
+        });
+        let workers = Self { shared };
+        for _ in 0..workers.shared.threads {
+            workers.shared.add_thread()?;
         }
+        let shared = workers.shared.clone();
+        thread::Builder::new().name(format!("{name}-watch")).spawn(move || shared.watch())?;
         Ok(workers)
     }
 
@@ -62,10 +97,14 @@ impl Workers {
         if !queue.stopped {
             queue.tasks.push_back(Box::new(task));
             self.shared.wake.notify_one();
+            if queue.tasks.len() > queue.idle {
+                self.shared.busy.notify_one();
+            }
         }
     }
 
-    /// Drops what is queued, lets running tasks end, and joins the threads.
+    /// Drops what is queued and waits for running tasks, but not for long: one that hangs in a file
+    /// system ends when that answers, or with the process.
     pub(crate) fn stop(&self) {
         let dropped = {
             let mut queue = lock(&self.shared.queue);
@@ -75,12 +114,17 @@ impl Workers {
         // Outside the lock: dropping a task may answer readers.
         drop(dropped);
         self.shared.wake.notify_all();
-        let own = thread::current().id();
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // The last owner may be a worker itself.
-            if thread.thread().id() != own && thread.join().is_err() {
-                tracing::error!("a worker ended by a panic");
-            }
+        self.shared.busy.notify_all();
+        self.shared.ended.notify_all();
+        // The last owner may be a worker itself.
+        let own = usize::from(thread::current().name() == Some(self.shared.name));
+        let queue = lock(&self.shared.queue);
+        let waited =
+            self.shared.ended.wait_timeout_while(queue, STOP_TIME, |queue| queue.threads > own);
+        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if queue.threads > own {
+            let (name, tasks) = (self.shared.name, queue.threads - own);
+            tracing::warn!(name, tasks, "tasks still under way are left behind");
         }
     }
 }
@@ -92,6 +136,19 @@ impl Drop for Workers {
 }
 
 impl Shared {
+    fn add_thread(self: &Arc<Self>) -> io::Result<()> {
+        lock(&self.queue).threads += 1;
+        let shared = self.clone();
+        let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || {
+            shared.run();
+            shared.ended.notify_all();
+        });
+        if started.is_err() {
+            lock(&self.queue).threads -= 1;
+        }
+        started.map(drop)
+    }
+
     fn run(&self) {
         while let Some(task) = self.next() {
             // A fault in one task costs its reader an error, not the daemon a worker.
@@ -101,16 +158,56 @@ impl Shared {
         }
     }
 
+    /// The next task; without one, this thread is no longer counted.
     fn next(&self) -> Option<Task> {
         let mut queue = lock(&self.queue);
         loop {
             if queue.stopped {
-                return None;
+                break;
             }
             if let Some(task) = queue.tasks.pop_front() {
+                queue.begun += 1;
                 return Some(task);
             }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle += 1;
+            let waited = self.wake.wait_timeout(queue, IDLE_TIME);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            queue.idle -= 1;
+            if timeout.timed_out() && queue.tasks.is_empty() && queue.threads > self.threads {
+                break;
+            }
+        }
+        queue.threads -= 1;
+        None
+    }
+
+    /// Starts threads while tasks wait and none is begun.
+    fn watch(self: &Arc<Self>) {
+        loop {
+            let queue = lock(&self.queue);
+            let has_none = |queue: &mut Queue| !queue.stopped && queue.tasks.is_empty();
+            let waited = self.busy.wait_while(queue, has_none);
+            let queue = waited.unwrap_or_else(PoisonError::into_inner);
+            if queue.stopped {
+                return;
+            }
+            let begun = queue.begun;
+            let waited = self.ended.wait_timeout_while(queue, PATIENCE, |queue| !queue.stopped);
+            let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let stuck = queue.begun == begun && !queue.tasks.is_empty() && !queue.stopped;
+            let more = queue.tasks.len().min(MOST_THREADS.saturating_sub(queue.threads));
+            drop(queue);
+            if !stuck {
+                continue;
+            }
+            tracing::debug!(name = self.name, more, "all threads hang; starting more");
+            for _ in 0..more {
+                if let Err(error) = self.add_thread() {
+                    tracing::debug!(%error, "no more threads");
+                    break;
+                }
+            }
         }
     }
 }
@@ -180,6 +277,28 @@ mod tests {
         workers.spawn(|| panic!("on purpose"));
         workers.spawn(move || done.send(7).expect("receiver lives"));
         assert_eq!(finished.recv(), Ok(7));
+    }
+
+    #[test]
+    fn tasks_that_hang_hold_up_no_others() {
+        let workers = Workers::start("test", 2).expect("threads");
+        let (gates, mut opened) = (Arc::new((Mutex::new(false), Condvar::new())), Vec::new());
+        for _ in 0..20 {
+            let (gate, (done, finished)) = (gates.clone(), mpsc::channel());
+            workers.spawn(move || {
+                let open = gate.1.wait_while(lock(&gate.0), |open| !*open);
+                drop(open);
+                done.send(()).expect("receiver lives");
+            });
+            opened.push(finished);
+        }
+        let (done, finished) = mpsc::channel();
+        workers.spawn(move || done.send(7).expect("receiver lives"));
+        assert_eq!(finished.recv(), Ok(7));
+        assert!(opened.iter().all(|finished| finished.try_recv().is_err()));
+        *lock(&gates.0) = true;
+        gates.1.notify_all();
+        assert!(opened.iter().all(|finished| finished.recv().is_ok()));
     }
 
     #[test]

@@ -424,14 +424,11 @@ impl Index {
     /// The brick is in the journal: hands it out, with one pin.
     pub(super) fn publish(&mut self, stored: &Stored) {
         let entry = Entry::written(stored);
-        match self.busy.remove(&stored.key) {
-            Some(Busy::Writing { doomed: true, .. }) => {
-                self.busy.insert(stored.key, Busy::Doomed(entry));
-            }
-            _ => {
-                let bytes = charge_of(stored.length);
-                self.ready.put(stored.key, entry, bytes, stored.is_proven);
-            }
+        if let Some(Busy::Writing { doomed: true, .. }) = self.busy.remove(&stored.key) {
+            self.busy.insert(stored.key, Busy::Doomed(entry));
+        } else {
+            let bytes = charge_of(stored.length);
+            self.ready.put(stored.key, entry, bytes, stored.is_proven);
         }
     }
 

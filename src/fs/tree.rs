@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,7 +25,7 @@ use crate::image::{Engine, VirtualFile};
 use crate::source::discover::{self, Folder};
 use crate::source::image::Role;
 use crate::source::root::{DirEntry, EntryKind, join};
-use crate::source::{Fingerprint, SourceRoot};
+use crate::source::{ChunkState, Fingerprint, SourceRoot};
 
 use super::FsError;
 use super::naming::{self, Candidate};
@@ -104,6 +104,18 @@ pub struct TreeConfig {
     pub umask: u16,
     /// Label images are shown, too.
     pub labels: bool,
+    /// When chunk files are looked at.
+    pub revalidate: Revalidate,
+}
+
+/// When chunk files that were rewritten, added or deleted are noticed; metadata always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Revalidate {
+    /// When a file is opened.
+    #[default]
+    Open,
+    /// Never.
+    Never,
 }
 
 /// One image of a store, as far as listing it needs.
@@ -125,10 +137,12 @@ pub struct FileSpec {
     pub shape: [u64; 5],
     /// Number of published levels.
     pub levels: usize,
-    /// Identity of the image in this state.
+    /// Identity of the image in this state of its metadata.
     pub id: ImageId,
     /// Time of the newest metadata file.
     pub modified: SystemTime,
+    /// The inode that stands for the newest state of the chunks, if it is not the first one.
+    newest: Arc<Mutex<Option<Ino>>>,
 }
 
 /// A path that is not shown, and why.
@@ -173,8 +187,30 @@ enum Content {
     Mirror { source: PathBuf, listing: Mutex<Option<Listing>> },
     /// A folder made of the images of one store.
     StoreFolder { names: Mutex<BTreeMap<OsString, Ino>> },
-    /// An image.
-    File { spec: Box<FileSpec>, open: Mutex<Weak<VirtualFile>>, fleeting: Arc<AtomicBool> },
+    /// An image in one state.
+    File(FileNode),
+}
+
+#[derive(Debug)]
+struct FileNode {
+    spec: FileSpec,
+    /// Locked while the file is being opened, which may take a while.
+    chunks: Mutex<Chunks>,
+    /// The virtual file, while it is open. Never locked for long.
+    open: Mutex<Weak<VirtualFile>>,
+    /// Bytes were served that the source may complete any time.
+    fleeting: Arc<AtomicBool>,
+}
+
+/// The state of the chunks that an inode stands for.
+#[derive(Debug, Clone, Copy, Default)]
+enum Chunks {
+    /// The one at the first opening, which is to come.
+    #[default]
+    AtFirst,
+    /// It cannot be told, or is not asked for.
+    Any,
+    Known(ChunkState),
 }
 
 /// The state of a mirrored folder.
@@ -203,6 +239,10 @@ pub struct Tree {
     engine: Arc<Engine>,
     config: TreeConfig,
     nodes: Mutex<HashMap<Ino, Arc<Node>>>,
+    /// Files that are not listed any more, and were still open then.
+    lingering: Mutex<Vec<Ino>>,
+    /// States of files so far, to tell their inodes apart.
+    states: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -213,7 +253,9 @@ impl Tree {
     /// A tree over a source folder; nothing is read yet.
     #[must_use]
     pub fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> Self {
-        let tree = Self { root, engine, config, nodes: Mutex::default() };
+        let nodes = Mutex::default();
+        let lingering = Mutex::default();
+        let tree = Self { root, engine, config, nodes, lingering, states: AtomicU64::new(0) };
         let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
         let node = Node {
             attributes: Mutex::new(attributes),
@@ -256,7 +298,7 @@ impl Tree {
             return self.attributes(node.parent);
         }
         match &node.content {
-            Content::File { .. } => Err(FsError::NotADirectory),
+            Content::File(_) => Err(FsError::NotADirectory),
             Content::StoreFolder { names } => {
                 let ino = lock(names).get(name).copied().ok_or(FsError::NotFound)?;
                 self.attributes(ino)
@@ -284,7 +326,7 @@ impl Tree {
     pub fn entries(&self, ino: Ino) -> Result<Vec<DirectoryEntry>, FsError> {
         let node = self.node(ino)?;
         let names: Vec<(OsString, Ino)> = match &node.content {
-            Content::File { .. } => return Err(FsError::NotADirectory),
+            Content::File(_) => return Err(FsError::NotADirectory),
             Content::StoreFolder { names } => {
                 lock(names).iter().map(|(name, ino)| (name.clone(), *ino)).collect()
             }
@@ -311,34 +353,84 @@ impl Tree {
         Ok(entries)
     }
 
-    /// Opens the image behind a file, and tells whether the kernel may keep the pages it has: not
-    /// if any of them stand for chunks that were absent.
+    /// Opens the image behind a file, and tells whether the kernel may keep the pages it has: only if
+    /// nothing has changed since the last opening, nor may have, as where pages stand for absent
+    /// chunks of an image that does not follow its chunks.
+    ///
+    /// An inode stands for one state of the metadata and of the chunks, so that openings of different
+    /// states never share pages: if the chunks have changed, the file gets another inode, and this
+    /// one is stale.
     ///
     /// # Errors
     /// [`FsError::IsADirectory`]; [`FsError::Stale`] when the store is not as it was listed.
     pub fn open(&self, ino: Ino) -> Result<(Arc<VirtualFile>, bool), FsError> {
         let node = self.node(ino)?;
-        let Content::File { spec, open, fleeting } = &node.content else {
+        let Content::File(FileNode { spec, chunks, open, fleeting }) = &node.content else {
             return Err(FsError::IsADirectory);
         };
-        let mut open = lock(open);
-        let keep_pages = !fleeting.load(Ordering::Relaxed);
-        if let Some(file) = open.upgrade() {
-            return Ok((file, keep_pages));
+        let mut chunks = lock(chunks);
+        let may_keep = !matches!(*chunks, Chunks::AtFirst) && !fleeting.load(Ordering::Relaxed);
+        let has_changed = |now: Option<ChunkState>| match (*chunks, now) {
+            (Chunks::Known(known), Some(now)) => !known.is_same(&now),
+            (Chunks::Known(_), None) => true,
+            (Chunks::AtFirst | Chunks::Any, _) => false,
+        };
+        let looks = match *chunks {
+            Chunks::AtFirst => self.config.revalidate == Revalidate::Open,
+            Chunks::Any => false,
+            Chunks::Known(_) => true,
+        };
+        let shared = lock(open).upgrade();
+        if let Some(file) = shared {
+            if looks && has_changed(file.source().chunk_state()) {
+                return Err(self.renew(&node, spec));
+            }
+            return Ok((file, may_keep));
         }
         let image = discover::open_image(&self.root, &spec.store, &spec.image, spec.multiscale)
             .map_err(|error| {
                 tracing::warn!(store = %spec.store.display(), %error, "cannot open image");
                 FsError::Stale
             })?;
-        let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone())?;
+        let now = if looks { image.keep_to_chunks() } else { None };
+        if has_changed(now) {
+            return Err(self.renew(&node, spec));
+        }
+        let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone(), now)?;
         if file.id() != spec.id {
             return Err(FsError::Stale);
         }
         file.share_fleeting(fleeting);
         let file = Arc::new(file);
-        *open = Arc::downgrade(&file);
-        Ok((file, keep_pages))
+        *lock(open) = Arc::downgrade(&file);
+        *chunks = now.map_or(Chunks::Any, Chunks::Known);
+        Ok((file, may_keep))
+    }
+
+    /// Gives a file whose chunks have changed another inode.
+    fn renew(&self, node: &Node, spec: &FileSpec) -> FsError {
+        tracing::info!(path = %node.path.display(), "chunks have changed since the last opening");
+        let state = self.states.fetch_add(1, Ordering::Relaxed);
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unique = spec.id.0 ^ (time.as_nanos() << 16) ^ u128::from(state);
+        let (old, new) = (node.ino(), Ino::derive(b'f', &node.path, unique));
+        *lock(&spec.newest) = Some(new);
+        self.know_file(node.parent, node.path.clone(), spec);
+        if let Ok(parent) = self.node(node.parent) {
+            match &parent.content {
+                Content::StoreFolder { names } => {
+                    lock(names).values_mut().filter(|ino| **ino == old).for_each(|ino| *ino = new);
+                }
+                Content::Mirror { listing, .. } => {
+                    let mut listing = lock(listing);
+                    let names = listing.iter_mut().flat_map(|listing| listing.names.values_mut());
+                    names.filter(|child| child.ino == old).for_each(|child| child.ino = new);
+                }
+                Content::File(_) => {}
+            }
+        }
+        lock(&self.lingering).push(old);
+        FsError::Stale
     }
 
     /// Walks everything: each image with its path below the mount point, each skipped path.
@@ -367,7 +459,7 @@ impl Tree {
             for entry in entries.into_iter().skip(2) {
                 let Ok(child) = self.node(entry.attributes.ino) else { continue };
                 match &child.content {
-                    Content::File { spec, .. } => image(&child.path, spec),
+                    Content::File(file) => image(&child.path, &file.spec),
                     _ => folders.push(entry.attributes.ino),
                 }
             }
@@ -484,7 +576,8 @@ impl Tree {
                         let path = image.folder();
                         tracing::info!(path = %path.display(), "{}", one_line(&image.notes));
                     }
-                    match VirtualFile::new(&self.root, image.clone(), self.engine.clone()) {
+                    let (image, engine) = (image.clone(), self.engine.clone());
+                    match VirtualFile::new(&self.root, image.clone(), engine, None) {
                         Ok(file) => files.push(FileSpec {
                             store: image.store.clone(),
                             image: image.image.clone(),
@@ -499,6 +592,7 @@ impl Tree {
                                 .fingerprint
                                 .modified()
                                 .unwrap_or(SystemTime::UNIX_EPOCH),
+                            newest: Arc::default(),
                         }),
                         Err(error) => {
                             skip(&image.folder(), &error.to_string());
@@ -607,7 +701,8 @@ impl Tree {
     }
 
     fn know_file(&self, parent: Ino, path: PathBuf, spec: &FileSpec) -> Ino {
-        let ino = Ino::derive(b'f', &path, spec.id.0);
+        let newest = *lock(&spec.newest);
+        let ino = newest.unwrap_or_else(|| Ino::derive(b'f', &path, spec.id.0));
         let (mode, uid, gid) = self.root.owner(&spec.store).unwrap_or((0o555, 0, 0));
         let attributes = Attributes {
             ino,
@@ -618,11 +713,12 @@ impl Tree {
             uid: self.config.uid.unwrap_or(uid),
             gid: self.config.gid.unwrap_or(gid),
         };
-        let content = Content::File {
-            spec: Box::new(spec.clone()),
+        let content = Content::File(FileNode {
+            spec: spec.clone(),
+            chunks: Mutex::default(),
             open: Mutex::default(),
             fleeting: Arc::default(),
-        };
+        });
         self.know(ino, Node { attributes: Mutex::new(attributes), parent, path, content });
         ino
     }
@@ -651,7 +747,7 @@ impl Tree {
         if let Some(known) = nodes.get(&ino) {
             let same = match (&known.content, &node.content) {
                 (Content::Mirror { source: a, .. }, Content::Mirror { source: b, .. }) => a == b,
-                (Content::File { .. }, Content::File { .. }) => true,
+                (Content::File(_), Content::File(_)) => true,
                 _ => false,
             };
             if same {
@@ -665,10 +761,16 @@ impl Tree {
     /// Drops nodes that are no longer listed, and all below them.
     fn forget(&self, children: impl Iterator<Item = Child>) {
         let mut pending: Vec<Ino> = children.map(|child| child.ino).collect();
+        pending.append(&mut lock(&self.lingering));
         while let Some(ino) = pending.pop() {
             let Some(node) = lock(&self.nodes).remove(&ino) else { continue };
             match &node.content {
-                Content::File { .. } => {}
+                Content::File(file) if file.is_open() => {
+                    // Who has it open may ask for its attributes.
+                    lock(&self.nodes).insert(ino, node);
+                    lock(&self.lingering).push(ino);
+                }
+                Content::File(_) => {}
                 Content::StoreFolder { names } => pending.extend(lock(names).values()),
                 Content::Mirror { listing, .. } => {
                     let listing = lock(listing).take();
@@ -690,6 +792,12 @@ impl Checked {
     /// Whether the next check is not due yet.
     fn is_recent(&self) -> bool {
         self.at.elapsed() < CHECK_INTERVAL.max(self.cost * CHECK_DUTY)
+    }
+}
+
+impl FileNode {
+    fn is_open(&self) -> bool {
+        lock(&self.open).strong_count() > 0
     }
 }
 

@@ -1,19 +1,19 @@
 //! The bricks of one image: where each is kept, and who produces it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cache::{BrickKey, ImageId, Slot};
-use crate::source::SourceRoot;
 use crate::source::image::{ImageSource, LevelSource};
+use crate::source::{ChunkState, SourceError, SourceRoot};
 
 use super::engine::{Engine, Produced};
 use super::fill::BrickJob;
 use super::frame::BrickId;
 use super::plan::ImagePlan;
 use super::pyramid::LevelOrigin;
-use super::{ImageError, guarded};
+use super::{ImageError, OnError, guarded};
 
 /// Changes whenever equal stores would give other bytes than before; part of every image's identity.
 const FORMAT_VERSION: u32 = 2;
@@ -26,11 +26,16 @@ const PROVEN_SHARE: u64 = 32;
 pub(super) struct Image {
     pub(super) source: Arc<ImageSource>,
     pub(super) plan: ImagePlan,
+    /// Identity of the plan and of the metadata it was made from.
     pub(super) id: ImageId,
+    /// Identity of the bytes, under which they are cached. If the image follows its chunks, it depends
+    /// on the state of every chunk file when the image was opened; else it is that of the plan.
+    pub(super) content: ImageId,
+    /// The chunks are given as they were when the image was opened, or not at all. Then absent ones
+    /// are absent for good.
+    pub(super) follows_chunks: bool,
     /// From this level on, bricks are kept in the cache whatever else is read.
     proven_from: usize,
-    /// Identity of what is made from many chunks; see [`Image::derived_id`].
-    derived: OnceLock<(ImageId, bool)>,
 }
 
 impl Image {
@@ -38,11 +43,19 @@ impl Image {
         root: &SourceRoot,
         source: Arc<ImageSource>,
         plan: ImagePlan,
+        chunks: Option<ChunkState>,
         cache_bytes: u64,
     ) -> Self {
         let id = identity(root, &source, &plan);
+        let content = match chunks {
+            Some(state) => {
+                let described = format!("{id}\0{:x}", state.identity());
+                ImageId(xxh3_128(described.as_bytes()))
+            }
+            None => id,
+        };
         let proven_from = plan.finest_within(cache_bytes / PROVEN_SHARE);
-        Self { source, plan, id, proven_from, derived: OnceLock::new() }
+        Self { source, plan, id, content, follows_chunks: chunks.is_some(), proven_from }
     }
 
     /// The stored level behind a level, `None` where it is computed.
@@ -53,53 +66,15 @@ impl Image {
         }
     }
 
-    /// Where a brick is kept. For a brick of a computed level, the folders of the chunks are looked
-    /// through once.
-    pub(super) fn slot(&self, brick: BrickId) -> Slot {
-        let image = if self.stored(brick.level).is_some() { self.id } else { self.derived_id().0 };
-        self.slot_of(image, brick)
-    }
-
-    /// As [`Image::slot`], where it can be told at once.
-    pub(super) fn known_slot(&self, brick: BrickId) -> Option<Slot> {
-        let image = match self.stored(brick.level) {
-            Some(_) => self.id,
-            None => self.known_derived_id()?,
-        };
-        Some(self.slot_of(image, brick))
-    }
-
-    /// The identity of [`Image::derived_id`], once it was told.
-    pub(super) fn known_derived_id(&self) -> Option<ImageId> {
-        self.derived.get().map(|(id, _)| *id)
-    }
-
-    fn slot_of(&self, image: ImageId, BrickId { level, dataset, brick }: BrickId) -> Slot {
+    /// Where a brick is kept.
+    pub(super) fn slot(&self, BrickId { level, dataset, brick }: BrickId) -> Slot {
         let bricks = &self.plan.layout.levels()[level].bricks;
         let per_dataset: u64 = bricks.bricks().iter().product();
         // There are never 65000 levels: each halves an axis.
         let space = u16::try_from(level).unwrap_or(u16::MAX);
-        let key = BrickKey { image, space, index: dataset * per_dataset + brick };
+        let key = BrickKey { image: self.content, space, index: dataset * per_dataset + brick };
         let is_proven = level >= self.proven_from;
         Slot { key, slot_bytes: bricks.full_brick_bytes(), is_proven }
-    }
-
-    /// Identity of what is made from many chunks, such as computed levels, and whether it changes
-    /// with every chunk file. If so, what was made may be kept although chunks were absent: once
-    /// they come, it is made again at the next opening. It is told once for each opening, so that
-    /// nothing changes within one.
-    pub(super) fn derived_id(&self) -> (ImageId, bool) {
-        *self.derived.get_or_init(|| {
-            let stored = (0..self.plan.levels.len()).filter_map(|level| self.stored(level));
-            let states: Option<Vec<u128>> = stored.map(|level| level.array.state()).collect();
-            match states {
-                Some(states) => {
-                    let described = format!("{}\0{states:?}", self.id);
-                    (ImageId(xxh3_128(described.as_bytes())), true)
-                }
-                None => (self.id, false),
-            }
-        })
     }
 
     /// Produces a brick of a stored level.
@@ -112,12 +87,19 @@ impl Image {
     pub(super) fn produce(&self, engine: &Engine, brick: BrickId) -> Result<Produced, ImageError> {
         let source = self.stored(brick.level).expect("computed levels are built by passes");
         let job = BrickJob::new(&self.plan, source, brick);
-        let produced = guarded(|| engine.with_memory(job.memory_bytes(), || job.produce()));
-        if let Err(error) = &produced {
-            let store = self.source.folder();
-            tracing::error!(store = %store.display(), ?brick, %error, "cannot produce voxels");
-        }
-        produced
+        let on_error = engine.images().on_error;
+        let instead = |error: SourceError| {
+            let is_fill =
+                on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
+            let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
+            engine.damage.report(&self.source.folder(), &source.path, &error, gets);
+            if is_fill { Ok(()) } else { Err(error) }
+        };
+        guarded(|| {
+            job.await_source();
+            let produce = || job.produce(self.follows_chunks, &instead);
+            engine.with_memory(job.memory_bytes(), produce)
+        })
     }
 }
 

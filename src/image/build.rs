@@ -29,9 +29,9 @@ use std::thread;
 use std::time::Instant;
 
 use crate::cache::Role;
-use crate::source::SourceError;
 
 use super::bricks::Image;
+use super::damage::is_damage;
 use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Produced, Purpose, Whole};
 use super::frame::{BrickFrame, BrickId};
 use super::{ImageError, guarded, lock};
@@ -114,7 +114,6 @@ struct Open {
 /// Requests a brick of a computed level.
 pub(super) fn request(image: &Arc<Image>, engine: &Arc<Engine>, brick: BrickId, done: BrickDone) {
     let (image, owner) = (image.clone(), engine.clone());
-    let is_told = image.known_derived_id().is_some();
     let task = move || {
         let engine = owner;
         let slot = image.slot(brick);
@@ -129,8 +128,8 @@ pub(super) fn request(image: &Arc<Image>, engine: &Arc<Engine>, brick: BrickId, 
         engine.passes.enter(&engine, done, waiting, slot.key);
         engine.passes.advance(&engine, None);
     };
-    // Away from the caller; telling where the brick is kept may look through folders.
-    if is_told { engine.spawn(task) } else { engine.spawn_slow(task) }
+    // Away from the caller: a checksum may have to be compared.
+    engine.spawn(task);
 }
 
 /// Number of bricks of the store that a brick of a computed level is made from.
@@ -421,8 +420,7 @@ impl Pass {
     }
 
     fn deliver_error(&self, child: Child, parent: Option<&Arc<Build>>, error: ImageError) {
-        let is_damage = matches!(&error, ImageError::Source(source)
-            if matches!(**source, SourceError::Chunk { .. } | SourceError::Io { .. }));
+        let is_damage = is_damage(&error);
         match (&self.visitor, parent) {
             (Some(visitor), _) if is_damage => visitor.miss(child.brick),
             (None, Some(parent)) if is_damage => self.skip_rest_of(parent),
@@ -502,8 +500,7 @@ impl Pass {
         {
             visitor.visit(build.brick, &build.frame, &bytes);
         }
-        let (_, follows_source) = self.image.derived_id();
-        let keep = if incomplete && !follows_source {
+        let keep = if incomplete {
             Keep::InMemory(Keep::FLEETING_TIME.max(build.started.elapsed() * FLEETING_DUTY))
         } else {
             Keep::OnDisk

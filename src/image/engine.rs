@@ -16,6 +16,7 @@ use crate::cache::{
 };
 
 use super::build::PassQueue;
+use super::damage::DamageLog;
 use super::{ImageError, ImageOptions};
 use crate::workers::{MemoryBudget, Workers};
 
@@ -24,9 +25,6 @@ const KEPT_SHARE: u64 = 4;
 
 /// Threads that make metadata regions. They wait for the threads that produce bricks.
 const METADATA_THREADS: usize = 32;
-
-/// Threads that look through the folders of arrays.
-const SLOW_THREADS: usize = 4;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -61,6 +59,8 @@ pub struct EngineStats {
     pub filled_bytes: u64,
     /// Requests that ended in an error.
     pub failed: u64,
+    /// Times that a chunk was needed and could not be had.
+    pub damaged: u64,
     /// Productions under way.
     pub in_flight: usize,
     /// Largest memory reserved at once for decoding, in bytes.
@@ -183,10 +183,10 @@ pub struct Engine {
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     workers: Workers,
     metadata_workers: Workers,
-    slow_workers: Workers,
     /// Passes over whole images that wait for their turn.
     pub(super) passes: PassQueue,
     images: ImageOptions,
+    pub(super) damage: DamageLog,
     memory: MemoryBudget,
     kept: Mutex<Kept>,
     filled: AtomicU64,
@@ -235,9 +235,9 @@ impl Engine {
             flights: SingleFlight::new(),
             workers: Workers::start("fill", config.threads)?,
             metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
-            slow_workers: Workers::start("slow", SLOW_THREADS)?,
             passes: PassQueue::default(),
             images: config.images,
+            damage: DamageLog::new(),
             memory: MemoryBudget::new(config.memory_bytes),
             kept: Mutex::new(Kept {
                 bricks: LruCache::unbounded(),
@@ -326,11 +326,6 @@ impl Engine {
     /// Runs a task on a thread that produces bricks. It must not wait for another task.
     pub(super) fn spawn(&self, task: impl FnOnce() + Send + 'static) {
         self.workers.spawn(task);
-    }
-
-    /// Runs a task that may take long and reads no voxels.
-    pub(super) fn spawn_slow(&self, task: impl FnOnce() + Send + 'static) {
-        self.slow_workers.spawn(task);
     }
 
     /// Produces a brick here and now.
@@ -430,9 +425,10 @@ impl Engine {
             passed: self.passed.load(Ordering::Relaxed),
             filled_bytes: self.filled_bytes.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            damaged: self.damage.count(),
             in_flight: self.flights.in_flight(),
             memory_peak_bytes: self.memory.peak(),
-            cache: self.cache.as_ref().map(|cache| cache.stats()),
+            cache: self.cache.as_ref().map(SteadyCache::stats),
         }
     }
 
@@ -440,7 +436,6 @@ impl Engine {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.passes.clear();
-        self.slow_workers.stop();
         self.workers.stop();
         self.metadata_workers.stop();
         if let Some(cache) = &self.cache {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::source::image::LevelSource;
-use crate::source::{Pixels, TargetType, UnitBytes, copy_row};
+use crate::source::{Pixels, SourceError, TargetType, UnitBytes, copy_row};
 
 use super::ImageError;
 use super::engine::{Keep, Produced};
@@ -20,6 +20,9 @@ pub(super) struct BrickJob<'a> {
     channel: u64,
     frame: BrickFrame,
 }
+
+/// What takes the place of a unit that cannot be had: the fill value, or nothing.
+pub(super) type Instead<'a> = &'a dyn Fn(SourceError) -> Result<(), SourceError>;
 
 /// A decoded read unit and where it lies.
 struct Unit {
@@ -39,34 +42,65 @@ impl<'a> BrickJob<'a> {
         self.source.array.unit_bytes().saturating_mul(2).saturating_add(self.frame.bytes())
     }
 
-    /// Decodes the units and writes the chunks in file order. The result is kept for a short time only
-    /// where a unit was absent: it may be written any time, by a microscope that is still at work.
+    /// Waits until the files of all units answer: a file system that hangs is better waited for before
+    /// memory is reserved.
+    pub(super) fn await_source(&self) {
+        for (position, _) in self.units() {
+            self.source.array.await_unit(&position);
+        }
+    }
+
+    /// Decodes the units and writes the chunks in file order. Where a unit is absent, the result is
+    /// true for as long as the image only if that `follows_chunks`; else it is kept for a short time,
+    /// since the unit may be written any time, by a microscope that is still at work. `instead` is
+    /// asked for each unit that cannot be had.
     ///
     /// # Errors
-    /// [`ImageError::Source`] when a unit cannot be decoded.
-    pub(super) fn produce(&self) -> Result<Produced, ImageError> {
+    /// [`ImageError::Source`] with the answer of `instead`.
+    pub(super) fn produce(
+        &self,
+        follows_chunks: bool,
+        instead: Instead<'_>,
+    ) -> Result<Produced, ImageError> {
         let bytes = self.frame.bytes();
         let mut out = vec![0; usize::try_from(bytes).map_err(|_| ImageError::TooLarge)?];
-        let shape = self.source.unit_shape();
-        let voxels = &self.frame.voxels;
-        let units: [Range<u64>; 3] = std::array::from_fn(|axis| {
-            voxels[axis].start / shape[axis + 2]..voxels[axis].end.div_ceil(shape[axis + 2])
-        });
-        let mut complete = true;
+        let mut lasts = true;
         let mut is_zero = true;
-        for uz in units[0].clone() {
-            for uy in units[1].clone() {
-                for ux in units[2].clone() {
-                    let at = [self.time / shape[0], self.channel / shape[1], uz, uy, ux];
-                    let bytes = self.source.array.read_unit(&self.source.unit_position(at))?;
-                    complete &= matches!(bytes, UnitBytes::Stored(_));
-                    let origin = [uz * shape[2], uy * shape[3], ux * shape[4]];
-                    is_zero &= !self.scatter(&Unit { bytes, origin }, &mut out);
+        for (position, origin) in self.units() {
+            let bytes = match self.source.array.read_unit(&position) {
+                Ok(UnitBytes::Fill) => {
+                    lasts &= follows_chunks;
+                    UnitBytes::Fill
                 }
-            }
+                Ok(stored) => stored,
+                Err(error) => {
+                    instead(error)?;
+                    // It may be only for now.
+                    lasts = false;
+                    UnitBytes::Fill
+                }
+            };
+            is_zero &= !self.scatter(&Unit { bytes, origin }, &mut out);
         }
-        let keep = if complete { Keep::OnDisk } else { Keep::FLEETING };
+        let keep = if lasts { Keep::OnDisk } else { Keep::FLEETING };
         Ok(Produced { bytes: out, keep, is_zero })
+    }
+
+    /// The position of each unit in its array, and its first voxel, order (z, y, x).
+    fn units(&self) -> impl Iterator<Item = (Vec<u64>, [u64; 3])> {
+        let [unit_t, unit_c, unit @ ..] = self.source.unit_shape();
+        let [zs, ys, xs]: [Range<u64>; 3] = std::array::from_fn(|axis| {
+            let voxels = &self.frame.voxels[axis];
+            voxels.start / unit[axis]..voxels.end.div_ceil(unit[axis])
+        });
+        let [t, c] = [self.time / unit_t, self.channel / unit_c];
+        let rows = zs.flat_map(move |z| ys.clone().map(move |y| (z, y)));
+        let all = rows.flat_map(move |(z, y)| xs.clone().map(move |x| [z, y, x]));
+        all.map(move |at| {
+            let [z, y, x] = at;
+            let origin = std::array::from_fn(|axis| at[axis] * unit[axis]);
+            (self.source.unit_position([t, c, z, y, x]), origin)
+        })
     }
 
     /// Copies the part of a unit that lies in the brick into the brick's chunks; whether anything was

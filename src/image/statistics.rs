@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::ims::{ChannelHistograms, PixelMetadata};
+use crate::source::TargetType;
 use crate::source::image::ImageSource;
-use crate::source::{SourceError, TargetType};
 
 use super::bricks::Image;
 use super::build::{Visitor, visit_all};
+use super::damage::is_damage;
 use super::engine::{Engine, Keep};
 use super::frame::{BrickFrame, BrickId};
 use super::histogram::Counts;
@@ -174,10 +175,6 @@ impl Visitor for Counter {
 fn measure_exactly(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured, ImageError> {
     let plan = &image.plan;
     let channels = plan.ims.channels.len();
-    if plan.has_computed_levels() {
-        // Told here, and not by the tasks of the pass: it may take long.
-        image.derived_id();
-    }
     let level = thumbnail::level_for(plan);
     let projection = Arc::new(Mutex::new(Projection::new(plan, level)));
     let findings = Arc::new(Findings::default());
@@ -207,9 +204,7 @@ fn measure_exactly(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured,
         metadata.thumbnail = Some(lock(&projection).render(plan, &metadata.color_ranges));
     }
     let incomplete = findings.incomplete.load(Ordering::Relaxed);
-    // Asked for, it is kept under the identity that changes when chunks come.
-    let follows_source = engine.images().statistics == Statistics::Exact && image.derived_id().1;
-    Ok(Measured { metadata, keep: !damaged && (follows_source || !incomplete) })
+    Ok(Measured { metadata, keep: !damaged && !incomplete })
 }
 
 /// Counts some datasets: by dataset, then by level.
@@ -271,7 +266,7 @@ impl<'a> Sampler<'a> {
         let stored = || (0..plan.levels.len()).filter(|&level| image.stored(level).is_some());
         let within = stored().find(|&level| plan.levels[level].voxels() <= share(LEVEL_BUDGET));
         // Level 0 is always stored.
-        let level = within.or(stored().last()).unwrap_or(0);
+        let level = within.or(stored().next_back()).unwrap_or(0);
         let bricks: u64 = plan.layout.levels()[level].bricks.bricks().iter().product();
         let chosen = if within.is_some() {
             (0..bricks).collect()
@@ -405,13 +400,10 @@ impl<'a> Sampler<'a> {
                     self.keep &= produced.keep == Keep::OnDisk;
                     BrickFrame::new(&self.image.plan, brick).each_row(&produced.bytes, visit);
                 }
-                Err(ImageError::Source(error)) => match &*error {
-                    SourceError::Chunk { .. } | SourceError::Io { .. } => {
-                        self.damaged = true;
-                        self.keep = false;
-                    }
-                    _ => return Err(ImageError::Source(error)),
-                },
+                Err(error) if is_damage(&error) => {
+                    self.damaged = true;
+                    self.keep = false;
+                }
                 Err(other) => return Err(other),
             }
         }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use crate::cache::{BrickKey, ImageId, Slot};
 use crate::ims::{ChunkIndex, build_skeleton};
-use crate::source::SourceRoot;
 use crate::source::image::ImageSource;
+use crate::source::{ChunkState, SourceRoot};
 
 use super::bricks::Image;
 use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced, Purpose, Whole};
@@ -61,7 +61,8 @@ struct PendingRead {
 }
 
 impl VirtualFile {
-    /// The virtual file of an image; nothing is read.
+    /// The virtual file of an image; nothing is read. `chunks` is the state of the chunk files that
+    /// the image keeps to, where it does.
     ///
     /// # Errors
     /// [`ImageError`] when no file can be made of it.
@@ -69,10 +70,11 @@ impl VirtualFile {
         root: &SourceRoot,
         source: Arc<ImageSource>,
         engine: Arc<Engine>,
+        chunks: Option<ChunkState>,
     ) -> Result<Self, ImageError> {
         let plan = ImagePlan::new(&source, engine.images())?;
         plan.ims.validate()?;
-        let image = Arc::new(Image::new(root, source, plan, engine.cache_bytes()));
+        let image = Arc::new(Image::new(root, source, plan, chunks, engine.cache_bytes()));
         Ok(Self { image, engine, fleeting: Arc::default(), metadata: Mutex::default() })
     }
 
@@ -176,7 +178,7 @@ impl VirtualFile {
         {
             return Some(known.clone());
         }
-        let found = self.engine.get_ready(self.known_slot(brick)?);
+        let found = self.engine.get_ready(self.slot(brick));
         found.map(|found| self.settled(brick, found, false))
     }
 
@@ -191,21 +193,15 @@ impl VirtualFile {
         out.copy_from_slice(&bytes[within..within + out.len()]);
     }
 
-    /// Where a part is kept, if that can be told without looking at the source.
-    fn known_slot(&self, part: Wanted) -> Option<Slot> {
-        match part {
-            Wanted::Metadata if self.is_exact() => {
-                let id = self.image.known_derived_id()?;
-                Some(self.metadata_slot(id, EXACT_METADATA_SPACE))
-            }
-            Wanted::Metadata => Some(self.metadata_slot(self.image.id, METADATA_SPACE)),
-            Wanted::Voxels(brick) => self.image.known_slot(brick),
-        }
-    }
-
-    fn metadata_slot(&self, image: ImageId, space: u16) -> Slot {
-        let slot_bytes = self.plan().layout.metadata_bytes();
-        Slot { key: BrickKey { image, space, index: 0 }, slot_bytes, is_proven: true }
+    /// Where a part is kept.
+    fn slot(&self, part: Wanted) -> Slot {
+        let space = match part {
+            Wanted::Voxels(brick) => return self.image.slot(brick),
+            Wanted::Metadata if self.is_exact() => EXACT_METADATA_SPACE,
+            Wanted::Metadata => METADATA_SPACE,
+        };
+        let key = BrickKey { image: self.image.content, space, index: 0 };
+        Slot { key, slot_bytes: self.plan().layout.metadata_bytes(), is_proven: true }
     }
 
     /// Whether the metadata region depends on all voxels.
@@ -248,17 +244,7 @@ impl VirtualFile {
         let mode = Mode { purpose: Purpose::Metadata, ..mode };
         let file = self.clone();
         let produce = move |engine: &Arc<Engine>| file.produce_metadata(engine);
-        if self.is_exact() {
-            // Away from the caller: telling where it is kept looks through folders.
-            let file = self.clone();
-            self.engine.spawn_slow(move || {
-                let slot = file.metadata_slot(file.image.derived_id().0, EXACT_METADATA_SPACE);
-                file.engine.request(slot, mode, produce, done);
-            });
-        } else {
-            let slot = self.metadata_slot(self.image.id, METADATA_SPACE);
-            self.engine.request(slot, mode, produce, done);
-        }
+        self.engine.request(self.slot(Wanted::Metadata), mode, produce, done);
     }
 
     /// Remembers that bytes were served which the source may complete any time.
@@ -275,11 +261,12 @@ impl VirtualFile {
         match part {
             Wanted::Voxels(brick) => {
                 // Only a chunk need change to give another computed brick.
-                self.note(is_fleeting || self.image.stored(brick.level).is_none());
+                let is_computed = self.image.stored(brick.level).is_none();
+                self.note(is_fleeting || (is_computed && !self.image.follows_chunks));
                 found
             }
             Wanted::Metadata => {
-                self.note(is_fleeting || self.is_exact());
+                self.note(is_fleeting || (self.is_exact() && !self.image.follows_chunks));
                 // A large region waits in memory only until it can be had from the disk.
                 let is_passing = matches!(found, Brick::Memory(Whole { lasting: true, .. }));
                 let mut known = self.lock_metadata();

@@ -1,21 +1,21 @@
 //! One Zarr array, opened through `zarrs` behind the fences of this layer.
 
-use std::fs::File;
 use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lru::LruCache;
 use zarrs::array::Array;
 use zarrs::metadata::ArrayMetadata;
 use zarrs::plugin::ExtensionName;
+use zarrs::storage::StoreKey;
 
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::convert::SourceType;
 use super::metadata::ArrayNode;
-use super::root::{FileStamp, SourceRoot};
+use super::root::{ChunkFile, FileStamp, SourceRoot};
+use super::snapshot::{LookBudget, Snapshot};
 use super::{SourceError, Unsupported};
 
 /// Memory for decoded shard indices of one array; the largest known index is 4 MiB.
@@ -51,6 +51,7 @@ pub struct ZarrArray {
     indices: Mutex<LruCache<IndexKey, Arc<Vec<u64>>>>,
     remember: bool,
     last: Mutex<Option<LastUnit>>,
+    snapshot: OnceLock<Snapshot>,
 }
 
 /// Which shard index: the file, the state it was in, and the place within it.
@@ -142,6 +143,7 @@ impl ZarrArray {
             indices: Mutex::new(LruCache::unbounded()),
             remember: false,
             last: Mutex::default(),
+            snapshot: OnceLock::new(),
         })
     }
 
@@ -175,10 +177,14 @@ impl ZarrArray {
         self.zarr_format
     }
 
-    /// A hash of the state of all files of the array; see [`SourceRoot::tree_state`].
-    #[must_use]
-    pub fn state(&self) -> Option<u128> {
-        self.root.tree_state(&self.folder)
+    /// Looks at all files of the array as they are now.
+    pub(super) fn look(&self, budget: &mut LookBudget) -> Option<Snapshot> {
+        Snapshot::take(&self.root, &self.folder, budget)
+    }
+
+    /// From now on, chunks are given as they were then, or not at all. The first snapshot counts.
+    pub(super) fn keep_to(&self, snapshot: Snapshot) {
+        self.snapshot.get_or_init(|| snapshot);
     }
 
     /// Path of the array below the source folder.
@@ -197,8 +203,54 @@ impl ZarrArray {
     ///
     /// # Errors
     /// [`SourceError::Chunk`] when the chunk exists but is damaged, [`SourceError::Io`] when it
-    /// cannot be opened, [`SourceError::Changed`] when it is absent because the array is.
+    /// cannot be opened, [`SourceError::Changed`] when the array is not as it was when the image was
+    /// planned, or the chunk not as it was when the image was opened.
     pub fn read_unit(&self, position: &[u64]) -> Result<UnitBytes, SourceError> {
+        let (key, within) = self.place(position);
+        let path = self.folder.join(key.as_str());
+        let opened = self.open_chunk(&path)?;
+        let stamp = opened.as_ref().map(|(_, stamp)| stamp);
+        let Some((file, stamp)) = (match self.view(key.as_str(), stamp) {
+            View::Same => opened,
+            View::WasAbsent => None,
+            View::Changed => return Err(SourceError::Changed { path }),
+        }) else {
+            return Ok(UnitBytes::Fill);
+        };
+        if let Some(bytes) = self.last_unit(position, stamp) {
+            return Ok(UnitBytes::Stored(bytes));
+        }
+        let blob = ChunkBlob { file, len: stamp.size };
+        let indices = ArrayIndices { array: self, file: key.as_str(), stamp };
+        let decoded = self.codec.read_unit(&blob, 0, &within, &indices);
+        // Rewritten while it was read?
+        if blob.file.stamp().ok() != Some(stamp) {
+            return Err(SourceError::Changed { path });
+        }
+        // Decoded as the metadata said when the image was planned: is that still so?
+        self.check_unchanged()?;
+        match decoded {
+            Ok(Some(bytes)) => {
+                let bytes = Arc::new(bytes);
+                self.keep_unit(position, stamp, &bytes);
+                Ok(UnitBytes::Stored(bytes))
+            }
+            Ok(None) => Ok(UnitBytes::Fill),
+            Err(reason) => Err(SourceError::Chunk { path, reason }),
+        }
+    }
+
+    /// Waits until the file of a read unit answers, or does not; what is wrong with it is told by
+    /// [`ZarrArray::read_unit`].
+    pub fn await_unit(&self, position: &[u64]) {
+        let path = self.folder.join(self.place(position).0.as_str());
+        if let Ok(file) = self.root.chunk_files().open(&path) {
+            let _ = file.read_exact_at(&mut [0], 0);
+        }
+    }
+
+    /// The key of the chunk that holds a unit, and the position of the unit in it.
+    fn place(&self, position: &[u64]) -> (StoreKey, Vec<u64>) {
         let mut chunk = Vec::with_capacity(position.len());
         let mut within = Vec::with_capacity(position.len());
         for ((&at, &unit), &extent) in position.iter().zip(&self.unit_shape).zip(&self.chunk_shape)
@@ -207,34 +259,29 @@ impl ZarrArray {
             chunk.push(at / units);
             within.push(at % units);
         }
-        let key = self.array.chunk_key(&chunk);
-        let path = self.folder.join(key.as_str());
-        let Some((file, stamp)) = self.open_chunk(&path)? else { return Ok(UnitBytes::Fill) };
-        if let Some(bytes) = self.last_unit(position, stamp) {
-            return Ok(UnitBytes::Stored(bytes));
-        }
-        let blob = ChunkFile { file, len: stamp.size };
-        let indices = ArrayIndices { array: self, file: key.as_str(), stamp };
-        match self.codec.read_unit(&blob, 0, &within, &indices) {
-            Ok(Some(bytes)) => {
-                let bytes = Arc::new(bytes);
-                // Decoded as the metadata said when the image was planned: is that still so?
-                self.check_unchanged()?;
-                self.keep_unit(position, stamp, &bytes);
-                Ok(UnitBytes::Stored(bytes))
-            }
-            Ok(None) => self.check_unchanged().map(|()| UnitBytes::Fill),
-            Err(reason) => {
-                self.check_unchanged()?;
-                Err(SourceError::Chunk { path, reason })
-            }
+        (self.array.chunk_key(&chunk), within)
+    }
+
+    /// What has become of a chunk since the image was opened.
+    fn view(&self, key: &str, stamp: Option<&FileStamp>) -> View {
+        let Some(snapshot) = self.snapshot.get() else { return View::Same };
+        match stamp {
+            Some(stamp) if !snapshot.is_before(stamp) => View::Same,
+            // It is another one now, or gone.
+            _ if snapshot.had(Path::new(key)) => View::Changed,
+            _ => View::WasAbsent,
         }
     }
 
     /// Opens a chunk; `None` when it is absent and the array is there. A store that was deleted or
     /// unplugged has no chunks either: that is not "empty".
-    fn open_chunk(&self, path: &Path) -> Result<Option<(File, FileStamp)>, SourceError> {
-        let open = || match self.root.open_file(path) {
+    fn open_chunk(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
+        let opened = || {
+            let file = self.root.chunk_files().open(path)?;
+            let stamp = file.stamp()?;
+            io::Result::Ok((file, stamp))
+        };
+        let open = || match opened() {
             Ok(opened) => Ok(Some(opened)),
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
@@ -297,13 +344,25 @@ fn one_line(error: &impl std::fmt::Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// An open chunk, and the state it is in.
+type OpenChunk = (Box<dyn ChunkFile>, FileStamp);
+
+/// A chunk compared with what it was when the image was opened.
+enum View {
+    Same,
+    /// It has come since.
+    WasAbsent,
+    /// It was rewritten or deleted since.
+    Changed,
+}
+
 /// A chunk file of known length.
-struct ChunkFile {
-    file: File,
+struct ChunkBlob {
+    file: Box<dyn ChunkFile>,
     len: u64,
 }
 
-impl Blob for ChunkFile {
+impl Blob for ChunkBlob {
     fn len(&self) -> u64 {
         self.len
     }

@@ -14,6 +14,7 @@ use super::metadata::{ArrayNode, ZarrNode, read_node};
 use super::ome::{Axis, Multiscale, Transform};
 use super::ome_xml::XmlImage;
 use super::root::{Fingerprint, SourceRoot, join};
+use super::snapshot::{ChunkState, LookBudget, Snapshot};
 use super::{SourceError, Unsupported};
 
 /// What an image is for.
@@ -166,6 +167,30 @@ impl ImageSource {
     #[must_use]
     pub fn source_type(&self) -> SourceType {
         self.levels[0].array.source_type()
+    }
+
+    /// Looks at the chunk files of all levels as they are now, and keeps to what was found: from then
+    /// on, chunks are given as they were, or not at all. `None` where there are too many to look at, or
+    /// some cannot be looked at.
+    #[must_use]
+    pub fn keep_to_chunks(&self) -> Option<ChunkState> {
+        let snapshots = self.look()?;
+        let state = ChunkState::of(snapshots.iter());
+        for (level, snapshot) in self.levels.iter().zip(snapshots) {
+            level.array.keep_to(snapshot);
+        }
+        Some(state)
+    }
+
+    /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] tells it.
+    #[must_use]
+    pub fn chunk_state(&self) -> Option<ChunkState> {
+        Some(ChunkState::of(self.look()?.iter()))
+    }
+
+    fn look(&self) -> Option<Vec<Snapshot>> {
+        let mut budget = LookBudget::new();
+        self.levels.iter().map(|level| level.array.look(&mut budget)).collect()
     }
 
     /// An array without OME metadata: one level, 1 um voxels.

@@ -7,17 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::SourceError;
 
@@ -27,20 +28,61 @@ const METADATA_LIMIT_BYTES: u64 = 64 << 20;
 /// `openat2` asks for another try when a rename happened while it resolved the path.
 const OPEN_ATTEMPTS: usize = 16;
 
-/// Most entries looked at by [`SourceRoot::tree_state`]: a second on a local disk.
-const TREE_LIMIT: usize = 200_000;
-
-/// Longest time it may take: slow file systems have large arrays, too.
-const TREE_TIME: Duration = Duration::from_secs(10);
-
-/// Age from which the time of a change tells it from later ones.
-const SETTLED: Duration = Duration::from_secs(2);
-
 /// The folder that holds the stores, opened once.
 #[derive(Debug)]
 pub struct SourceRoot {
-    dir: OwnedFd,
+    folder: Arc<Beneath>,
+    chunk_files: Arc<dyn ChunkFiles>,
     path: PathBuf,
+}
+
+/// Opens what lies below a folder.
+#[derive(Debug)]
+struct Beneath {
+    dir: OwnedFd,
+    /// Links may lead out of the folder.
+    follow_links: bool,
+}
+
+/// Where the files of chunks are opened: a trait, so that tests can put a source there that is slow or
+/// fails.
+pub trait ChunkFiles: fmt::Debug + Send + Sync {
+    /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// As for [`SourceRoot::open_file`].
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ChunkFile>>;
+}
+
+/// An open file of a chunk.
+pub trait ChunkFile: fmt::Debug + Send + Sync {
+    /// The state it is in now.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn stamp(&self) -> io::Result<FileStamp>;
+
+    /// Fills `out` from `offset` on.
+    ///
+    /// # Errors
+    /// The operating system's reason; `UnexpectedEof` beyond the end.
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl ChunkFile for File {
+    fn stamp(&self) -> io::Result<FileStamp> {
+        Ok(FileStamp::of(&rustix::fs::fstat(self)?))
+    }
+
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, out, offset)
+    }
+}
+
+impl ChunkFiles for Beneath {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ChunkFile>> {
+        Ok(Box::new(self.open_file(path)?.0))
+    }
 }
 
 /// What identifies the state of one file: enough to notice a rewrite, a replacement, a growth.
@@ -60,7 +102,7 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
             ino: stat.st_ino,
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -159,15 +201,63 @@ pub enum EntryKind {
     Other,
 }
 
+impl Beneath {
+    fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // `openat2` refuses flags that have no meaning for `O_PATH`.
+        let flags = if flags.contains(OFlags::PATH) {
+            flags | OFlags::CLOEXEC
+        } else {
+            flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK
+        };
+        let mut resolve = ResolveFlags::NO_MAGICLINKS;
+        if !self.follow_links {
+            resolve |= ResolveFlags::BENEATH;
+        }
+        let mut attempt = 0;
+        loop {
+            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<(File, FileStamp)> {
+        let fd = self.open(path, OFlags::RDONLY)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((File::from(fd), FileStamp::of(&stat))),
+            FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+}
+
 impl SourceRoot {
-    /// Opens the folder.
+    /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
     ///
     /// # Errors
     /// The operating system's reason, when it is not a folder that can be read.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { dir, path: path.to_path_buf() })
+        let folder = Arc::new(Beneath { dir, follow_links });
+        Ok(Self { chunk_files: folder.clone(), folder, path: path.to_path_buf() })
+    }
+
+    /// Puts something between the arrays and the files of their chunks.
+    #[must_use]
+    pub fn with_chunk_files(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn ChunkFiles>) -> Arc<dyn ChunkFiles>,
+    ) -> Self {
+        self.chunk_files = wrap(self.chunk_files);
+        self
+    }
+
+    pub(super) fn chunk_files(&self) -> &dyn ChunkFiles {
+        &*self.chunk_files
     }
 
     /// The path it was opened by.
@@ -179,25 +269,11 @@ impl SourceRoot {
     /// The descriptor of the folder, for `statfs`.
     #[must_use]
     pub fn as_fd(&self) -> impl AsFd + '_ {
-        &self.dir
+        &self.folder.dir
     }
 
-    fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        // `openat2` refuses flags that have no meaning for `O_PATH`.
-        let flags = if flags.contains(OFlags::PATH) {
-            flags | OFlags::CLOEXEC
-        } else {
-            flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK
-        };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let mut attempt = 0;
-        loop {
-            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
-                other => return other,
-            }
-        }
+    pub(super) fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        self.folder.open(path, flags)
     }
 
     /// Opens a regular file for reading, with its state.
@@ -206,13 +282,7 @@ impl SourceRoot {
     /// `NotFound` when there is no such name; any other error when there is one and it is not a
     /// regular file below the source folder that may be read.
     pub fn open_file(&self, path: &Path) -> io::Result<(File, FileStamp)> {
-        let fd = self.open_beneath(path, OFlags::RDONLY)?;
-        let stat = rustix::fs::fstat(&fd)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok((File::from(fd), FileStamp::of(&stat))),
-            FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        }
+        self.folder.open_file(path)
     }
 
     /// Whether a path that was not found leads through a link below `folder`: its content then exists
@@ -274,53 +344,9 @@ impl SourceRoot {
             });
         }
         let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX)];
-        file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
+        FileExt::read_exact_at(&file, &mut bytes, 0)
+            .map_err(|error| SourceError::io(path, error))?;
         Ok(Some((bytes, stamp)))
-    }
-
-    /// A hash of the state of everything in a folder: it changes when a file comes, goes or is
-    /// rewritten. `None` where that cannot be told: more than [`TREE_LIMIT`] entries or more than
-    /// [`TREE_TIME`] to look at them, one that cannot be looked at, or one so young that its next change could bear the same time.
-    #[must_use]
-    pub fn tree_state(&self, folder: &Path) -> Option<u128> {
-        let started = Instant::now();
-        let settled = SystemTime::now().checked_sub(SETTLED)?;
-        let mut sum = 0_u128;
-        let mut add = |path: &Path, stamp: FileStamp| {
-            let state = (stamp.ino, stamp.size, stamp.mtime_s, stamp.mtime_ns, stamp.ctime_ns);
-            let described = format!("{}\0{state:?}", path.display());
-            // A sum, because folders are read in no particular order.
-            sum = sum.wrapping_add(xxh3_128(described.as_bytes()));
-            stamp.modified() < settled
-        };
-        let mut folders = vec![folder.to_path_buf()];
-        let mut entries = 0;
-        while let Some(folder) = folders.pop() {
-            let fd = self.open_beneath(&folder, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
-            if !add(&folder, FileStamp::of(&rustix::fs::fstat(&fd).ok()?)) {
-                return None;
-            }
-            for entry in Dir::read_from(&fd).ok()? {
-                let entry = entry.ok()?;
-                let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
-                if name == "." || name == ".." {
-                    continue;
-                }
-                entries += 1;
-                if entries > TREE_LIMIT || started.elapsed() > TREE_TIME {
-                    return None;
-                }
-                let path = folder.join(&name);
-                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-                match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Directory => folders.push(path),
-                    FileType::RegularFile if add(&path, FileStamp::of(&stat)) => {}
-                    // What a link points at may change unseen.
-                    _ => return None,
-                }
-            }
-        }
-        Some(sum)
     }
 
     /// The entries of a folder, sorted by name.

@@ -10,12 +10,12 @@
     reason = "helpers of tests; each binary uses a part of them"
 )]
 
-pub mod age;
 pub mod check;
 pub mod corpus;
 pub mod ims;
 pub mod level;
 pub mod mount;
+pub mod rest;
 pub mod tiny;
 
 use std::ffi::OsStr;

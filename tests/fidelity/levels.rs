@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::common::age::age;
 use super::common::mount::{Mount, can_mount, summary};
+use super::common::rest::rest;
 use super::common::tiny::{group_json, write_json};
 use super::common::{files, list_json};
 use super::store::{Dtype, Step, StoreBuilder};
@@ -170,7 +170,7 @@ fn a_pyramid_is_resumed_after_a_restart() {
     }
     let source = source();
     write_large(&source.path().join("a.zarr"));
-    age(source.path());
+    rest(source.path());
     let kept = tempfile::tempdir().expect("a temporary folder");
     let expected = coarsest_of_large();
     // Reads the coarsest level and tells how many bricks passed through.

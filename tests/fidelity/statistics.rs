@@ -11,9 +11,9 @@ use serde_json::json;
 use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
-use super::common::age::age;
 use super::common::ims::Ims;
 use super::common::mount::{Mount, can_mount, summary};
+use super::common::rest::rest;
 use super::thumbnail::assert_thumbnail;
 use super::{Shown, assert_close, ome, source, write_array, write_group};
 
@@ -244,7 +244,7 @@ fn exact_statistics_equal_those_of_whole_arrays() {
 
 /// How many bytes of metadata a virtual file begins with, from its plan.
 fn metadata_bytes(source: &Path, store: &str) -> usize {
-    let root = Arc::new(SourceRoot::open(source).expect("a folder"));
+    let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
     let config = EngineConfig {
         cache: None,
         memory_bytes: 64 << 20,
@@ -253,7 +253,7 @@ fn metadata_bytes(source: &Path, store: &str) -> usize {
     };
     let engine = Engine::start(&config).expect("an engine");
     let image = discover::open_image(&root, Path::new(store), "", 0).expect("an image");
-    let file = VirtualFile::new(&root, Arc::new(image), engine).expect("a plan");
+    let file = VirtualFile::new(&root, Arc::new(image), engine, None).expect("a plan");
     usize::try_from(file.plan().layout.metadata_bytes()).expect("64 bits")
 }
 
@@ -264,7 +264,7 @@ fn exact_statistics_are_kept_across_a_restart() {
     }
     let source = source();
     write_uint16(&source.path().join("a.zarr"), [9, 501, 603]);
-    age(source.path());
+    rest(source.path());
     let cache = tempfile::tempdir().expect("a temporary folder");
     let mut metadata = vec![0; metadata_bytes(source.path(), "a.zarr")];
     let mut look = || {

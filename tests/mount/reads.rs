@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
-use super::common::age::age;
 use super::common::ims::Ims;
 use super::common::mount::{Mount, can_mount, summary};
+use super::common::rest::rest;
 use super::common::tiny::Tiny;
 
 const READERS: usize = 200;
@@ -26,13 +26,13 @@ const IMAGE: Tiny = Tiny { shape: [50, 251, 133], chunk: [25, 128, 133], seed: 7
 fn source() -> TempDir {
     let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
     IMAGE.write(&source.path().join("a.zarr"));
-    age(source.path());
+    rest(source.path());
     source
 }
 
 /// How many bricks the virtual file has, from its plan.
 fn bricks(source: &Path) -> u64 {
-    let root = Arc::new(SourceRoot::open(source).expect("a folder"));
+    let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
     let config = EngineConfig {
         cache: None,
         memory_bytes: 64 << 20,
@@ -41,7 +41,7 @@ fn bricks(source: &Path) -> u64 {
     };
     let engine = Engine::start(&config).expect("an engine");
     let image = discover::open_image(&root, Path::new("a.zarr"), "", 0).expect("an image");
-    let file = VirtualFile::new(&root, Arc::new(image), engine).expect("a plan");
+    let file = VirtualFile::new(&root, Arc::new(image), engine, None).expect("a plan");
     let levels = file.plan().layout.levels();
     levels.iter().map(|level| level.bricks.bricks().iter().product::<u64>()).sum()
 }

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::age::age;
+use zarrims::image::ImageError;
+use zarrims::source::SourceError;
+
 use super::cases::{Case, Picks, any_case, large_case, run};
 use super::eager::published;
 use super::opened::{Brick, OnDisk, Opened, assert_same, slice};
+use super::rest::rest;
 use super::store::{Codec, Dtype, Format, StoreBuilder};
 
 /// What happens to the file of a chunk.
@@ -112,7 +115,9 @@ fn damaged_chunk(Case { store, seed }: Case) {
     bricks.iter().for_each(check);
     // Statistics leave out what cannot be read; the file can still be opened.
     opened.read(0, opened.file.plan().layout.metadata_bytes());
+    drop(opened);
     fs::write(path, healthy).expect("an own file");
+    let opened = on_disk.open(Some(4 << 20));
     for brick in &bricks {
         let expected = slice(&image, brick.address, brick.bytes);
         assert_same(expected, &opened.read(brick.address, brick.bytes), brick.address);
@@ -339,7 +344,7 @@ fn sparse_pyramid() -> (OnDisk, Vec<u8>, std::path::PathBuf, Vec<u8>) {
     let path = on_disk.chunk_files().swap_remove(0);
     let bytes = fs::read(&path).expect("a chunk file");
     fs::remove_file(&path).expect("an own file");
-    age(&on_disk.path());
+    rest(&on_disk.path());
     (on_disk, healthy, path, bytes)
 }
 
@@ -362,7 +367,7 @@ fn computed_levels_of_sparse_stores_are_kept_and_follow_their_chunks() {
     drop(again);
 
     fs::write(&path, bytes).expect("an own file");
-    age(&on_disk.path());
+    rest(&on_disk.path());
     let late = on_disk.open(Some(64 << 20));
     let size = late.file.size();
     let metadata_bytes = late.file.plan().layout.metadata_bytes();
@@ -372,23 +377,75 @@ fn computed_levels_of_sparse_stores_are_kept_and_follow_their_chunks() {
     assert_ne!(read_computed(&late), sparse);
 }
 
-/// What was read of a chunk before it came is remembered for some seconds. No computed level that is
-/// kept may be made from that.
+/// An opening keeps to the state it began with: a chunk that comes later is absent to the end, in the
+/// store's own levels and in computed ones. The next opening has it everywhere.
 #[test]
-fn regression_remembered_absence_is_not_built_into_levels() {
+fn an_opening_keeps_to_what_was_there() {
     let (on_disk, healthy, path, bytes) = sparse_pyramid();
+    let sparse = on_disk.open(None).whole();
     let opened = on_disk.open(Some(64 << 20));
-    let (stored, computed): (Vec<Brick>, Vec<Brick>) =
-        opened.bricks().into_iter().partition(|brick| !brick.is_computed);
-    // The fill value is now remembered for all bricks of the store.
-    for brick in &stored {
-        opened.read(brick.address, brick.bytes);
-    }
+    let bricks = opened.bricks();
+    opened.read(bricks[0].address, bricks[0].bytes);
     fs::write(&path, bytes).expect("an own file");
-    age(&on_disk.path());
-    for brick in &computed {
-        let got = opened.read(brick.address, brick.bytes);
-        assert_same(slice(&healthy, brick.address, brick.bytes), &got, brick.address);
+    assert_same(&sparse, &opened.whole(), 0);
+    drop(opened);
+    rest(&on_disk.path());
+    assert_same(&healthy, &on_disk.open(Some(64 << 20)).whole(), 0);
+}
+
+/// A chunk that was there when the file was opened and is rewritten or deleted: what was produced is
+/// still served, all else is an error, and the next opening has the new state. Nowhere are there
+/// bytes of two states.
+#[test]
+fn regression_rewritten_and_deleted_chunks_are_noticed() {
+    for [deleted, known_before] in [[false; 2], [true, false], [false, true], [true; 2]] {
+        let (on_disk, healthy, path, bytes) = sparse_pyramid();
+        fs::write(&path, &bytes).expect("an own file");
+        rest(&on_disk.path());
+        let opened = on_disk.open(Some(64 << 20));
+        let bricks = opened.bricks();
+        // The chunk lies in the first brick.
+        let stored = bricks.iter().filter(|brick| !brick.is_computed);
+        let known = if known_before { &bricks[0] } else { stored.last().expect("a brick") };
+        opened.read(known.address, known.bytes);
+        if deleted {
+            fs::remove_file(&path).expect("an own file");
+        } else {
+            // In place, and with the time it had.
+            let modified = fs::metadata(&path).and_then(|meta| meta.modified()).expect("a time");
+            fs::write(&path, vec![7; bytes.len()]).expect("an own file");
+            let file = fs::File::options().write(true).open(&path).expect("an own file");
+            file.set_modified(modified).expect("an own file");
+        }
+        let mut failed = 0;
+        for brick in &bricks {
+            match opened.try_read(brick.address, brick.bytes) {
+                Ok(got) => {
+                    let expected = slice(&healthy, brick.address, brick.bytes);
+                    assert_same(expected, &got, brick.address);
+                }
+                Err(ImageError::Source(error)) => {
+                    assert!(matches!(*error, SourceError::Changed { .. }), "{error}");
+                    failed += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(failed == 0, known_before);
+        opened.read(known.address, known.bytes);
+        drop(opened);
+        rest(&on_disk.path());
+        let fresh = on_disk.open(None);
+        let again = on_disk.open(Some(64 << 20));
+        for brick in &bricks {
+            let expected = fresh.try_read(brick.address, brick.bytes);
+            let got = again.try_read(brick.address, brick.bytes);
+            match (expected, got) {
+                (Ok(expected), Ok(got)) => assert_same(&expected, &got, brick.address),
+                (Err(_), Err(_)) => assert!(!deleted, "an absent chunk is no error"),
+                (expected, got) => panic!("{:?} and {:?}", expected.is_ok(), got.is_ok()),
+            }
+        }
     }
 }
 
@@ -397,14 +454,14 @@ fn regression_remembered_absence_is_not_built_into_levels() {
 fn rewritten_chunks_give_other_levels() {
     let (on_disk, healthy, path, bytes) = sparse_pyramid();
     fs::write(&path, &bytes).expect("an own file");
-    age(&on_disk.path());
+    rest(&on_disk.path());
     let first = on_disk.open(Some(64 << 20));
     first.whole();
     drop(first);
     // Its neighbour's voxels: other numbers of the same kind.
     let other = on_disk.chunk_files().swap_remove(1);
     fs::copy(&other, &path).expect("an own file");
-    age(&on_disk.path());
+    rest(&on_disk.path());
     let second = on_disk.open(Some(64 << 20));
     let changed = second.bricks().into_iter().filter(|brick| brick.is_computed).any(|brick| {
         let got = second.read(brick.address, brick.bytes);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use zarrims::cache::{CacheLimits, MinFree};
 use zarrims::image::{
     CacheConfig, Engine, EngineConfig, ImageError, ImageOptions, LevelOrigin, VirtualFile,
 };
@@ -52,7 +53,7 @@ impl OnDisk {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let source = folder.path().join("source");
         store.write(&source.join(STORE));
-        let root = Arc::new(SourceRoot::open(&source).expect("just made"));
+        let root = Arc::new(SourceRoot::open(&source, false).expect("just made"));
         Self { store: store.clone(), root, folder }
     }
 
@@ -97,7 +98,10 @@ impl OnDisk {
             images,
         };
         let engine = Engine::start(&config).expect("an engine");
-        let file = VirtualFile::new(&self.root, Arc::new(self.image()), engine.clone());
+        let image = self.image();
+        let chunks = image.keep_to_chunks();
+        assert!(chunks.is_some(), "a store small enough to look at");
+        let file = VirtualFile::new(&self.root, Arc::new(image), engine.clone(), chunks);
         Opened { file: Arc::new(file.expect("a plan")), engine }
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::image::ImageError;
 use crate::image::engine::{Brick, BrickDone, Engine, Mode, Purpose};
-use crate::image::statistics::Statistics;
 
 use super::children::Child;
 use super::open::Build;
@@ -27,12 +26,7 @@ impl Task {
         let done: BrickDone =
             Box::new(move |result| deliverer.deliver(child, parent.as_ref(), result));
         let produce = |engine: &Arc<Engine>| pass.image.produce(engine, child.brick);
-        // What is kept under an identity that follows the chunks is made from chunks as they are
-        // now, and not from what was read before that identity was told.
-        let is_kept = pass.image.plan.has_computed_levels()
-            || pass.engine.images().statistics == Statistics::Exact;
-        let unreadable = is_kept && pass.image.derived_id().1;
-        let mode = Mode { unreadable, purpose: Purpose::Passing };
+        let mode = Mode { purpose: Purpose::Passing, ..Mode::default() };
         match pass.engine.lead(slot.key, done) {
             Ok(ticket) => pass.engine.fill(slot, mode, produce, ticket),
             // A reader is at it, perhaps since before.
