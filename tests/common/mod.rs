@@ -13,9 +13,12 @@
 pub mod age;
 pub mod check;
 pub mod corpus;
+pub mod disk;
 pub mod ims;
 pub mod level;
+pub mod library;
 pub mod mount;
+pub mod picks;
 pub mod tiny;
 
 use std::ffi::OsStr;
