@@ -26,25 +26,31 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// Looks at the disk without which the scan shows nothing.
 const LEAST_SAMPLES: u64 = 50;
 
-/// Sides (z, y, x) of an image of 16-bit voxels, and of its chunks.
+/// Sides (t, z, y, x) of an image of 16-bit voxels, and of its chunks.
 #[derive(Clone, Copy)]
 struct Shape {
-    image: [u64; 3],
-    chunk: [u64; 3],
+    image: [u64; 4],
+    chunk: [u64; 4],
 }
 
-/// Twenty times the cap, and one layer of chunks more.
-const LARGE: Shape = Shape { image: [336, 1024, 2048], chunk: [16, 256, 256] };
+/// Twenty times the cap. A chunk of this shape is a brick of 256 KiB; the journal alone grows by more
+/// than one of them while all are read.
+const LARGE: Shape = Shape { image: [1, 320, 1024, 2048], chunk: [1, 32, 64, 64] };
 
-/// A megabyte.
-const SMALL: Shape = Shape { image: [8, 256, 256], chunk: [8, 128, 128] };
+/// Half a megabyte in many bricks.
+const SMALL: Shape = Shape { image: [32, 4, 32, 64], chunk: [1, 4, 32, 64] };
 
-/// Number of small images; with their levels three times the cap.
-const IMAGES: usize = 150;
+/// Number of small images; with their metadata twice the cap.
+const IMAGES: usize = 200;
 
 impl Shape {
     fn bytes(&self) -> u64 {
         self.image.iter().product::<u64>() * 2
+    }
+
+    /// Chunks along each axis.
+    fn chunks(&self) -> [u64; 4] {
+        std::array::from_fn(|axis| self.image[axis].div_ceil(self.chunk[axis]))
     }
 
     /// Bytes of a chunk that are not all alike.
@@ -58,7 +64,7 @@ impl Shape {
     /// A store of which every chunk is another name of one file.
     fn write(&self, store: &Path, one: &Path) {
         let array = store.join("0");
-        let axes = ["z", "y", "x"].map(|name| json!({"name": name, "type": "space"}));
+        let axes = ["t", "z", "y", "x"].map(|name| json!({"name": name}));
         write_json(
             &array.join("zarr.json"),
             &json!({
@@ -68,15 +74,12 @@ impl Shape {
                 "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
                 "fill_value": 0, "attributes": {}}),
         );
-        let [depth, height, width]: [u64; 3] =
-            std::array::from_fn(|axis| self.image[axis].div_ceil(self.chunk[axis]));
-        for z in 0..depth {
-            for y in 0..height {
-                for x in 0..width {
-                    let name = array.join(format!("c.{z}.{y}.{x}"));
-                    fs::hard_link(one, name).expect("a link");
-                }
-            }
+        let [times, depth, height, width] = self.chunks();
+        for number in 0..times * depth * height * width {
+            let (x, rest) = (number % width, number / width);
+            let (y, rest) = (rest % height, rest / height);
+            let (z, t) = (rest % depth, rest / depth);
+            fs::hard_link(one, array.join(format!("c.{t}.{z}.{y}.{x}"))).expect("a link");
         }
         let multiscale = json!({"axes": axes, "datasets": [{"path": "0"}]});
         let ome = json!({"ome": {"version": "0.5", "multiscales": [multiscale]}});
@@ -147,6 +150,7 @@ impl Drop for Over<'_> {
     }
 }
 
+#[track_caller]
 fn assert_within_cap(bytes: u64, what: &str) {
     assert!(bytes <= CAP, "{what}: {bytes} bytes, {} over the cap", bytes - CAP.min(bytes));
 }
@@ -183,7 +187,7 @@ fn a_scan_of_twenty_times_the_cap_never_exceeds_it() {
     let (status, stderr) = mount.stop();
     assert!(status.success(), "{status}: {stderr:#?}");
     let evicted = summary(&stderr, "evicted");
-    let chunks = LARGE.bytes() / (LARGE.chunk.iter().product::<u64>() * 2);
+    let chunks: u64 = LARGE.chunks().iter().product();
     assert!(evicted > chunks / 2, "only {evicted} evicted of {chunks} chunks");
     assert!(level > CAP / 2, "the level is elsewhere: {level} bytes in the file watched");
     assert!(samples >= LEAST_SAMPLES, "only {samples} samples");

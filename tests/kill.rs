@@ -75,8 +75,9 @@ impl Bench {
         let (source, cache, mountpoint) = (own("source"), own("cache"), own("mount"));
         write_stores(&source);
         let library = Library::of(&source, ImageOptions::default());
-        let image = |name: &'static str| {
-            Image { name, bytes: library.bytes(&name.replace(".ims", ".zarr")) }
+        let image = |name: &'static str| Image {
+            name,
+            bytes: library.bytes(&name.replace(".ims", ".zarr")),
         };
         let images = ["levels.ims", "series.ims", "sharded.ims"].map(image).into();
         Self { source, cache, mountpoint, images, _folder: folder }
