@@ -2,20 +2,19 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use common::disk::{disk_bytes, disk_bytes_of, du};
+use common::linked::Linked;
 use common::mount::{Mount, can_mount, summary};
 use common::picks::Picks;
-use common::tiny::{group_json, write_json};
 
 /// The least that the program takes.
 const CAP: u64 = 64 << 20;
@@ -26,66 +25,15 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// Looks at the disk without which the scan shows nothing.
 const LEAST_SAMPLES: u64 = 50;
 
-/// Sides (t, z, y, x) of an image of 16-bit voxels, and of its chunks.
-#[derive(Clone, Copy)]
-struct Shape {
-    image: [u64; 4],
-    chunk: [u64; 4],
-}
-
 /// Twenty times the cap. A chunk of this shape is a brick of 256 KiB; the journal alone grows by more
 /// than one of them while all are read.
-const LARGE: Shape = Shape { image: [1, 320, 1024, 2048], chunk: [1, 32, 64, 64] };
+const LARGE: Linked = Linked { image: [1, 320, 1024, 2048], chunk: [1, 32, 64, 64] };
 
 /// Half a megabyte in many bricks.
-const SMALL: Shape = Shape { image: [32, 4, 32, 64], chunk: [1, 4, 32, 64] };
+const SMALL: Linked = Linked { image: [32, 4, 32, 64], chunk: [1, 4, 32, 64] };
 
 /// Number of small images; with their metadata twice the cap.
 const IMAGES: usize = 200;
-
-impl Shape {
-    fn bytes(&self) -> u64 {
-        self.image.iter().product::<u64>() * 2
-    }
-
-    /// Chunks along each axis.
-    fn chunks(&self) -> [u64; 4] {
-        std::array::from_fn(|axis| self.image[axis].div_ceil(self.chunk[axis]))
-    }
-
-    /// Bytes of a chunk that are not all alike.
-    fn write_chunk(&self, path: &Path) {
-        let voxels = self.chunk.iter().product::<u64>();
-        let voxel = |at: u64| u16::try_from(at % 60_000 + 1).expect("below 2^16");
-        let bytes: Vec<u8> = (0..voxels).flat_map(|at| voxel(at).to_le_bytes()).collect();
-        fs::write(path, bytes).expect("a chunk");
-    }
-
-    /// A store of which every chunk is another name of one file.
-    fn write(&self, store: &Path, one: &Path) {
-        let array = store.join("0");
-        let axes = ["t", "z", "y", "x"].map(|name| json!({"name": name}));
-        write_json(
-            &array.join("zarr.json"),
-            &json!({
-                "zarr_format": 3, "node_type": "array", "shape": self.image, "data_type": "uint16",
-                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.chunk}},
-                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-                "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-                "fill_value": 0, "attributes": {}}),
-        );
-        let [times, depth, height, width] = self.chunks();
-        for number in 0..times * depth * height * width {
-            let (x, rest) = (number % width, number / width);
-            let (y, rest) = (rest % height, rest / height);
-            let (z, t) = (rest % depth, rest / depth);
-            fs::hard_link(one, array.join(format!("c.{t}.{z}.{y}.{x}"))).expect("a link");
-        }
-        let multiscale = json!({"axes": axes, "datasets": [{"path": "0"}]});
-        let ome = json!({"ome": {"version": "0.5", "multiscales": [multiscale]}});
-        write_json(&store.join("zarr.json"), &group_json(&ome));
-    }
-}
 
 /// Whether a path is the file that holds the bricks of the finest level.
 fn holds_the_level(path: &Path) -> bool {
@@ -163,9 +111,9 @@ fn a_scan_of_twenty_times_the_cap_never_exceeds_it() {
     }
     let folder = TempDir::with_prefix("zarrims-cap-").expect("a temporary folder");
     let source = folder.path().join("source");
-    let one = folder.path().join("chunk");
-    LARGE.write_chunk(&one);
-    LARGE.write(&source.join("large.zarr"), &one);
+    let chunks = folder.path().join("chunks");
+    LARGE.write_chunks(&chunks);
+    LARGE.write(&source.join("large.zarr"), &chunks);
     assert!(LARGE.bytes() >= 20 * CAP);
     let args = ["--cache-size", &CAP.to_string(), "--pyramid", "source"];
     let mount = Mount::of(&source).args(args).start();
@@ -203,11 +151,11 @@ fn many_small_images_stay_under_the_cap() {
     let folder = TempDir::with_prefix("zarrims-cap-").expect("a temporary folder");
     let source = folder.path().join("source");
     let cache = folder.path().join("cache");
-    let one = folder.path().join("chunk");
-    SMALL.write_chunk(&one);
+    let chunks = folder.path().join("chunks");
+    SMALL.write_chunks(&chunks);
     let mut names: Vec<String> = (0..IMAGES).map(|number| format!("image{number}")).collect();
     for name in &names {
-        SMALL.write(&source.join(name).with_extension("zarr"), &one);
+        SMALL.write(&source.join(name).with_extension("zarr"), &chunks);
     }
     common::age::age(&source);
     let mut picks = Picks::of_test("cap");

@@ -6,6 +6,8 @@ mod common;
 mod busy;
 #[path = "load/gate.rs"]
 mod gate;
+#[path = "load/handles.rs"]
+mod handles;
 #[path = "load/stalled.rs"]
 mod stalled;
 #[path = "common/store.rs"]

@@ -17,6 +17,7 @@ pub mod disk;
 pub mod ims;
 pub mod level;
 pub mod library;
+pub mod linked;
 pub mod mount;
 pub mod picks;
 pub mod tiny;
