@@ -12,7 +12,7 @@ pub struct Library {
     engine: Arc<Engine>,
 }
 
-/// The bytes of one brick of the finest level.
+/// The bytes of one brick.
 #[derive(Debug, Clone, Copy)]
 pub struct BrickBytes {
     pub offset: u64,
@@ -57,12 +57,12 @@ impl Drop for Library {
     }
 }
 
-/// Where the brick of the finest level lies that holds a voxel (z, y, x) of the first channel.
-pub fn brick_at(file: &VirtualFile, voxel: [u64; 3]) -> BrickBytes {
+/// Where the brick of a level lies that holds a voxel (z, y, x) of the first channel.
+pub fn brick_at(file: &VirtualFile, level: usize, voxel: [u64; 3]) -> BrickBytes {
     let plan = file.plan();
-    let chunk = plan.levels[0].chunk;
+    let chunk = plan.levels[level].chunk;
     let layout = &plan.layout;
-    let bricks = &layout.levels()[0].bricks;
+    let bricks = &layout.levels()[level].bricks;
     let wanted: [u64; 3] = std::array::from_fn(|axis| voxel[axis] / chunk[axis]);
     let count = bricks.bricks().iter().product();
     let holds = |brick: &u64| {
@@ -70,5 +70,5 @@ pub fn brick_at(file: &VirtualFile, voxel: [u64; 3]) -> BrickBytes {
     };
     let brick = (0..count).find(holds).expect("a voxel of the image");
     let first = bricks.brick_box(brick).each_ref().map(|range| range.start);
-    BrickBytes { offset: layout.chunk_address(0, 0, first), len: bricks.brick_bytes(brick) }
+    BrickBytes { offset: layout.chunk_address(level, 0, first), len: bricks.brick_bytes(brick) }
 }

@@ -11,8 +11,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, LockOwner, MountOption,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, Request, Session,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, KernelConfig,
+    LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, Request,
+    Session,
 };
 use tempfile::TempDir;
 
@@ -20,6 +21,9 @@ use crate::common::mount::{is_mounted, unmount};
 
 /// The kernel may keep names for so long; nothing in the folder changes.
 const TTL: Duration = Duration::from_secs(1);
+
+/// Requests under way at a time: more than are ever held up.
+const MAX_BACKGROUND: u16 = 10_000;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,6 +182,12 @@ fn read(path: &Path, offset: u64, size: u32) -> io::Result<Vec<u8>> {
 }
 
 impl Filesystem for Through {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Reads that are held up must not be what the kernel waits for before it sends others.
+        let most = config.set_max_background(MAX_BACKGROUND);
+        most.map(|_| ()).map_err(|most| io::Error::other(format!("at most {most} requests")))
+    }
+
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let path = self.path(parent).join(name);
         match self.attributes(&path) {
