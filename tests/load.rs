@@ -8,6 +8,8 @@ mod busy;
 mod gate;
 #[path = "load/handles.rs"]
 mod handles;
+#[path = "load/passes.rs"]
+mod passes;
 #[path = "load/stalled.rs"]
 mod stalled;
 #[path = "common/store.rs"]
