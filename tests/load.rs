@@ -18,4 +18,4 @@ mod store;
 use std::time::Duration;
 
 /// More than anything in these tests takes on a busy machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
