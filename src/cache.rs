@@ -23,6 +23,8 @@
 mod brick;
 mod directory;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod index;
 mod journal;
 mod recovery;
