@@ -62,6 +62,9 @@ thread_local! {
     static STORES: OnceCell<(Scratch, Arc<SourceRoot>)> = const { OnceCell::new() };
 }
 
+/// Planning takes time with each time point and channel, and learns nothing from them.
+const POINTS_BITS: u8 = 6;
+
 const TYPES: [&str; 8] = ["|u1", "<u2", "<i2", "<u4", "<f4", "|i1", ">f8", "<u8"];
 
 fn plans(input: &mut Numbers) {
@@ -84,8 +87,13 @@ fn plans(input: &mut Numbers) {
         });
         let mut datasets = Vec::new();
         for level in 0..=input.below(4) {
-            let lengths: Vec<(u64, u64)> =
-                (0..dimensions).map(|_| (input.length(62), input.length(24))).collect();
+            let lengths: Vec<(u64, u64)> = (0..dimensions)
+                .map(|axis| {
+                    let is_time_or_channel = axis + 3 < dimensions;
+                    let bits = if is_time_or_channel { POINTS_BITS } else { 62 };
+                    (input.length(bits), input.length(24))
+                })
+                .collect();
             let (shape, chunks): (Vec<u64>, Vec<u64>) = lengths.into_iter().unzip();
             let array = json!({"zarr_format": 2, "shape": shape, "chunks": chunks, "dtype": dtype,
                 "compressor": null, "fill_value": 0, "order": "C", "filters": null});
