@@ -211,11 +211,15 @@ fn records(input: &mut Numbers) -> Vec<Block> {
                 let is_right = what & 16 != 0 && length <= READ_BYTES;
                 put(&mut block, SIZE, size);
                 put(&mut block, LENGTH, length);
-                put(&mut block, CHECKSUM, if is_right {
-                    xxh3_64(&vec![0; usize::try_from(length).expect("checked")])
-                } else {
-                    input.number()
-                });
+                put(
+                    &mut block,
+                    CHECKSUM,
+                    if is_right {
+                        xxh3_64(&vec![0; usize::try_from(length).expect("checked")])
+                    } else {
+                        input.number()
+                    },
+                );
             }
             sealed(block)
         })

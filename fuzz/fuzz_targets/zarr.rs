@@ -66,7 +66,8 @@ fn store_name(is_v3: bool, dimensions: usize) -> String {
 /// have is a link to `chunk`.
 fn make_stores() -> (Scratch, Arc<SourceRoot>) {
     let scratch = Scratch::new("zarr");
-    for (is_v3, dimensions) in [false, true].into_iter().flat_map(|v| DIMENSIONS.map(move |d| (v, d)))
+    for (is_v3, dimensions) in
+        [false, true].into_iter().flat_map(|v| DIMENSIONS.map(move |d| (v, d)))
     {
         let store = scratch.path().join(store_name(is_v3, dimensions));
         for (prefix, separator) in [("", "."), ("", "/"), ("c.", "."), ("c/", "/")] {
