@@ -23,7 +23,8 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --quiet --locked cargo-fuzz
 fi
 
-# Nothing here is unsafe, so nothing needs a sanitizer, which only the nightly compiler has.
+# Sanitizers need the nightly compiler. What they would add is in the C libraries below: the rest is safe
+# Rust, but for the calls of HDF5.
 build=(--sanitizer none --release --debug-assertions --codegen-units 16)
 cargo fetch --quiet --locked --manifest-path fuzz/Cargo.toml
 cargo fuzz build "${build[@]}"
