@@ -82,7 +82,7 @@ fn plans(input: &mut Numbers) {
     STORES.with(|stores| {
         let (scratch, root) = stores.get_or_init(|| {
             let scratch = Scratch::new("extents");
-            let root = Arc::new(SourceRoot::open(scratch.path()).expect("source folder"));
+            let root = Arc::new(SourceRoot::open(scratch.path(), false).expect("source folder"));
             (scratch, root)
         });
         let mut datasets = Vec::new();

@@ -14,7 +14,8 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 use zarrims::cache::fuzzing::copy_journal;
-use zarrims::cache::{BrickCache, BrickKey, ImageId, Slot};
+use zarrims::cache::disk::LocalDisk;
+use zarrims::cache::{BrickCache, BrickKey, CacheLimits, ImageId, MinFree, Slot};
 use zarrims_fuzz::{Numbers, Scratch};
 
 /// A header or a record.
@@ -56,11 +57,13 @@ fuzz_target!(|data: &[u8]| {
 
 /// What the program reads from a file, compared with what the format says, told here again.
 fn replay(scratch: &Scratch, bytes: &[u8]) -> Vec<Block> {
-    let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
-    scratch.write("from", bytes);
-    drop(fs::remove_file(&to));
+    let [from, to] = ["from", "to"].map(|name| scratch.path().join(name));
+    fs::create_dir_all(&from).and_then(|()| fs::create_dir_all(&to)).expect("folders");
+    let [journal, copy] = [&from, &to].map(|folder| folder.join("journal"));
+    fs::write(&journal, bytes).expect("journal");
+    drop(fs::remove_file(&copy));
     let skipped = copy_journal(&from, &to).expect("the disk works");
-    let copy = fs::read(&to).expect("the copy");
+    let copy = fs::read(&copy).expect("the copy");
     let (blocks, rest) = bytes.as_chunks::<64>();
     let (copied, torn) = copy.as_chunks::<64>();
     assert!(torn.is_empty() && copied[0] == header());
@@ -72,7 +75,7 @@ fn replay(scratch: &Scratch, bytes: &[u8]) -> Vec<Block> {
     let expected: Vec<Block> = blocks[1..].iter().filter_map(understood).collect();
     assert_eq!(copied[1..], expected);
     assert_eq!(skipped, (blocks.len() - copied.len()) as u64);
-    let kept = fs::metadata(&from).expect("the journal").len();
+    let kept = fs::metadata(&journal).expect("the journal").len();
     assert_eq!(kept, (bytes.len() - rest.len()) as u64, "the torn tail is cut, and no more");
     expected
 }
@@ -100,7 +103,8 @@ fn start(scratch: &Path, journal: &[u8], records: &[Block]) {
         File::create(file).and_then(|file| file.set_len(slots * stride)).expect("sparse file");
     }
     let cap_bytes = 1 << (20 + journal.len() % 30);
-    let cache = BrickCache::open(&dir, cap_bytes).expect("the disk works");
+    let limits = CacheLimits { cap_bytes, min_free: MinFree::Bytes(0) };
+    let cache = BrickCache::open(&LocalDisk, &dir, limits).expect("the disk works");
     let stats = cache.stats();
     assert!(stats.used_bytes <= cap_bytes && stats.bricks <= bricks.len() as u64);
     for &(key, record) in &bricks {
@@ -108,7 +112,7 @@ fn start(scratch: &Path, journal: &[u8], records: &[Block]) {
         if length > READ_BYTES {
             continue;
         }
-        let slot = Slot { key, slot_bytes: u64_at(record, SIZE) };
+        let slot = Slot { key, slot_bytes: u64_at(record, SIZE), is_proven: false };
         let zeros = vec![0; usize::try_from(length).expect("checked")];
         if let Some(brick) = cache.get(slot) {
             assert_eq!(brick.len(), length);
@@ -117,7 +121,7 @@ fn start(scratch: &Path, journal: &[u8], records: &[Block]) {
     }
     let left = cache.stats().bricks;
     drop(cache);
-    let again = BrickCache::open(&dir, cap_bytes).expect("the disk works");
+    let again = BrickCache::open(&LocalDisk, &dir, limits).expect("the disk works");
     assert_eq!(again.stats().bricks, left);
 }
 
@@ -133,6 +137,7 @@ const STORED: u8 = 1;
 const EVICTED: u8 = 2;
 
 // Offsets in a record.
+const PROVEN: usize = 1;
 const SPACE: usize = 2;
 const IMAGE: usize = 8;
 const INDEX: usize = 24;
@@ -172,27 +177,19 @@ fn key_of(block: &Block) -> BrickKey {
     }
 }
 
-/// The record that the program writes for this one; `None` where there is no such record. Bytes
-/// without a meaning do not count.
+/// A record that the program can have written; `None` for any other.
 fn understood(block: &Block) -> Option<Block> {
-    if sealed(*block) != *block {
-        return None;
-    }
-    let mut plain = *block;
-    plain[1] = 0;
-    plain[4..IMAGE].fill(0);
-    match block[0] {
+    let is_zero = |range: std::ops::Range<usize>| block[range].iter().all(|byte| *byte == 0);
+    let is_known = match block[0] {
         STORED => {
             let size = u64_at(block, SIZE);
             let fits = (1..=SEGMENT_BYTES).contains(&size);
-            (fits && (1..=size).contains(&u64_at(block, LENGTH))).then(|| sealed(plain))
+            fits && (1..=size).contains(&u64_at(block, LENGTH)) && block[PROVEN] <= 1
         }
-        EVICTED => {
-            plain[SIZE..SEAL].fill(0);
-            Some(sealed(plain))
-        }
-        _ => None,
-    }
+        EVICTED => block[PROVEN] == 0 && is_zero(SIZE..SEAL),
+        _ => false,
+    };
+    (is_known && is_zero(4..IMAGE) && sealed(*block) == *block).then_some(*block)
 }
 
 /// Records as the program writes them. Few images, spaces and indices, so that keys come again.
@@ -202,6 +199,7 @@ fn records(input: &mut Numbers) -> Vec<Block> {
             let mut block = [0; 64];
             let what = input.byte();
             block[0] = if what & 3 == 0 { EVICTED } else { STORED };
+            block[PROVEN] = u8::from(block[0] == STORED) & (what >> 5);
             block[SPACE] = what >> 2 & 1;
             block[IMAGE] = what >> 3 & 1;
             put(&mut block, INDEX, input.number());

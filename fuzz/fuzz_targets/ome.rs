@@ -79,7 +79,7 @@ fn make_stores() -> (Scratch, Arc<SourceRoot>) {
             }
         }
     }
-    let root = Arc::new(SourceRoot::open(scratch.path()).expect("source folder"));
+    let root = Arc::new(SourceRoot::open(scratch.path(), false).expect("source folder"));
     (scratch, root)
 }
 

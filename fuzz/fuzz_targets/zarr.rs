@@ -79,7 +79,7 @@ fn make_stores() -> (Scratch, Arc<SourceRoot>) {
             drop(symlink(format!("{up}chunk"), link));
         }
     }
-    let root = Arc::new(SourceRoot::open(scratch.path()).expect("source folder"));
+    let root = Arc::new(SourceRoot::open(scratch.path(), false).expect("source folder"));
     (scratch, root)
 }
 

@@ -367,7 +367,7 @@ mod tests {
         let array = r#"{"zarr_format": 2, "shape": [1, 576460752303423488], "chunks": [1, 64],
             "dtype": "|u1", "compressor": null, "fill_value": 0, "order": "C", "filters": null}"#;
         std::fs::write(dir.path().join(".zarray"), array).unwrap();
-        let root = std::sync::Arc::new(SourceRoot::open(dir.path()).unwrap());
+        let root = std::sync::Arc::new(SourceRoot::open(dir.path(), false).unwrap());
         let source = open_image(&root, Path::new(""), "", 0).unwrap();
         let refused = ImagePlan::new(&source, &ImageOptions::default());
         assert!(matches!(refused, Err(ImageError::TooLarge)));

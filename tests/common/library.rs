@@ -21,12 +21,7 @@ pub struct BrickBytes {
 
 impl Library {
     pub fn of(source: &Path, images: ImageOptions) -> Self {
-        let config = EngineConfig {
-            cache: None,
-            memory_bytes: 128 << 20,
-            threads: 2,
-            images,
-        };
+        let config = EngineConfig { cache: None, memory_bytes: 128 << 20, threads: 2, images };
         let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
         Self { root, engine: Engine::start(&config).expect("an engine") }
     }
