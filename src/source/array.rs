@@ -265,10 +265,11 @@ impl ZarrArray {
     /// What has become of a chunk since the image was opened.
     fn view(&self, key: &str, stamp: Option<&FileStamp>) -> View {
         let Some(snapshot) = self.snapshot.get() else { return View::Same };
+        let key = Path::new(key);
         match stamp {
-            Some(stamp) if !snapshot.is_before(stamp) => View::Same,
+            Some(stamp) if snapshot.had_in_state(key, stamp) => View::Same,
             // It is another one now, or gone.
-            _ if snapshot.had(Path::new(key)) => View::Changed,
+            _ if snapshot.had(key) => View::Changed,
             _ => View::WasAbsent,
         }
     }

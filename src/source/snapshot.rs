@@ -5,10 +5,12 @@
 //! anything has changed since the last one. Within the opening, the snapshot tells for each chunk
 //! whether it is still what it was then, so that a reader never sees two states of a store.
 //!
-//! Only the time of the look and four bytes for each file are kept: a file that has changed since
-//! bears a later change time (`st_ctime`, which programs cannot set back), and whether it was there
-//! is told by its name. Times are as fine as the clock of the file system, some milliseconds or whole
-//! seconds; so a state that came about just before the look is not taken for the same as any other.
+//! Eight bytes for each file are kept: a hash of its name and one of the state it was in, of which the
+//! change time (`st_ctime`, which programs cannot set back) is a part. That a change time is earlier
+//! than the look proves nothing: it is that of a clock that ticks every few milliseconds only, and a
+//! folder that is moved there brings files along that have not changed for long. Where times are as
+//! coarse as the clock, some milliseconds or whole seconds, a file may change twice within one; so a
+//! state that came about just before the look is not taken for the same as any other.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -37,9 +39,9 @@ const SETTLED_COARSE_NS: i64 = 2_100_000_000;
 pub(super) struct Snapshot {
     /// When it was begun, in nanoseconds since the epoch.
     taken_ns: i64,
-    /// Hashes of the names of all files, sorted. Two names with one hash may turn an absent chunk into
-    /// an error, never one chunk into another.
-    files: Vec<u32>,
+    /// Hashes of the names of all files, each above one of the file's state, sorted. Two names with one
+    /// hash may turn an absent chunk into an error.
+    files: Vec<u64>,
     hash: u128,
     /// Time after the look at which the newest change is told from later ones, if it was not then.
     settles_after_ns: i64,
@@ -115,9 +117,22 @@ fn since_epoch_ns(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
-fn hash_of_name(path_in_array: &Path) -> u32 {
-    let bytes = xxh3_64(path_in_array.as_os_str().as_bytes()).to_le_bytes();
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+/// The upper half of a hash.
+const UPPER: u64 = 0xFFFF_FFFF_0000_0000;
+
+/// What is kept of the name of a file.
+fn hash_of_name(path_in_array: &Path) -> u64 {
+    xxh3_64(path_in_array.as_os_str().as_bytes()) & UPPER
+}
+
+/// What is kept of the state of a file.
+fn hash_of_state(stamp: &FileStamp) -> u64 {
+    xxh3_64(described(stamp).as_bytes()) & !UPPER
+}
+
+fn described(stamp: &FileStamp) -> String {
+    let FileStamp { ino, size, mtime_s, mtime_ns, ctime_ns } = stamp;
+    format!("\0{ino} {size} {mtime_s} {mtime_ns} {ctime_ns}")
 }
 
 impl Snapshot {
@@ -149,7 +164,7 @@ impl Snapshot {
                     }
                     _ => return None,
                 };
-                snapshot.add(path.strip_prefix(array).ok()?, stamp);
+                snapshot.add(path.strip_prefix(array).ok()?, &stamp);
             }
         }
         snapshot.files.sort_unstable();
@@ -157,27 +172,29 @@ impl Snapshot {
         Some(snapshot)
     }
 
-    fn add(&mut self, path_in_array: &Path, stamp: FileStamp) {
-        let FileStamp { ino, size, mtime_s, mtime_ns, ctime_ns } = stamp;
-        let state = format!("\0{ino} {size} {mtime_s} {mtime_ns} {ctime_ns}");
-        let mut described = path_in_array.as_os_str().as_bytes().to_vec();
-        described.extend(state.as_bytes());
+    fn add(&mut self, path_in_array: &Path, stamp: &FileStamp) {
+        let ctime_ns = stamp.ctime_ns;
+        let mut named = path_in_array.as_os_str().as_bytes().to_vec();
+        named.extend(described(stamp).as_bytes());
         // A sum, because folders are read in no particular order.
-        self.hash = self.hash.wrapping_add(xxh3_128(&described));
+        self.hash = self.hash.wrapping_add(xxh3_128(&named));
         let is_coarse = ctime_ns % 1_000_000_000 == 0;
         let settled_ns = if is_coarse { SETTLED_COARSE_NS } else { SETTLED_NS };
         let settles_after_ns = ctime_ns.saturating_add(settled_ns).saturating_sub(self.taken_ns);
         self.settles_after_ns = self.settles_after_ns.max(settles_after_ns);
-        self.files.push(hash_of_name(path_in_array));
+        self.files.push(hash_of_name(path_in_array) | hash_of_state(stamp));
     }
 
     /// Whether there was a file of this name, relative to the array.
     pub(super) fn had(&self, path_in_array: &Path) -> bool {
-        self.files.binary_search(&hash_of_name(path_in_array)).is_ok()
+        let name = hash_of_name(path_in_array);
+        let first = self.files.partition_point(|file| *file < name);
+        self.files.get(first).is_some_and(|file| file & UPPER == name)
     }
 
-    /// Whether a file in this state has changed since.
-    pub(super) fn is_before(&self, stamp: &FileStamp) -> bool {
-        stamp.ctime_ns > self.taken_ns
+    /// Whether a file was there in this state.
+    pub(super) fn had_in_state(&self, path_in_array: &Path, stamp: &FileStamp) -> bool {
+        let file = hash_of_name(path_in_array) | hash_of_state(stamp);
+        self.files.binary_search(&file).is_ok()
     }
 }

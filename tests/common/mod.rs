@@ -19,6 +19,7 @@ pub mod library;
 pub mod linked;
 pub mod mount;
 pub mod picks;
+pub mod planes;
 pub mod rest;
 pub mod tiny;
 
