@@ -181,6 +181,9 @@ pub enum Unsupported {
     /// A symbolic link that cannot be followed.
     #[error("symbolic link is broken, circular, or leads out of the source folder")]
     Link,
+    /// More images in one group than any real store has.
+    #[error("{0} more entries of \"multiscales\" are not looked at")]
+    TooManyImages(usize),
     /// More nested groups or nodes than any real store has.
     #[error("more than {0} nested folders or nodes")]
     TooDeep(usize),

@@ -222,6 +222,10 @@ impl Walk<'_> {
                     }
                     self.image(&folder, image);
                 }
+                let left_out = ome::multiscales_left_out(&attributes);
+                if left_out > 0 {
+                    self.found.skipped.push(skip(&folder, Unsupported::TooManyImages(left_out)));
+                }
                 // A label image has none of its own; a link to an image here would have them for ever.
                 if role == Role::Image {
                     self.labels(inside, depth);

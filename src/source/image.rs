@@ -11,7 +11,7 @@ use super::convert::SourceType;
 use super::facts;
 use super::geometry::Geometry;
 use super::metadata::{ArrayNode, ZarrNode, read_node};
-use super::ome::{Axis, Multiscale, Transform};
+use super::ome::{Axis, LEVELS_LIMIT, Multiscale, Transform};
 use super::ome_xml::XmlImage;
 use super::root::{Fingerprint, SourceRoot, join};
 use super::snapshot::{ChunkState, LookBudget, Snapshot};
@@ -298,6 +298,12 @@ impl ImageSource {
             let reason = Unsupported::NoLevel(format!("{names} datasets listed"));
             return Err(SourceError::unsupported(group, reason));
         };
+        if multiscale.left_out > 0 {
+            notes.push(format!(
+                "{} levels beyond the first {LEVELS_LIMIT} left out",
+                multiscale.left_out
+            ));
+        }
         if transform.simplified {
             notes.push("rotation or shear of the image is not applied".to_owned());
         }

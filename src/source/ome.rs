@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 
 use super::json::{finite, text};
 
+/// Entries of `multiscales` that are looked at; real groups have one, or a few.
+const MULTISCALES_LIMIT: usize = 256;
+
+/// Levels of an image that are looked at: each halves some axis, and lengths have 64 bits.
+pub(crate) const LEVELS_LIMIT: usize = 64;
+
 /// One entry of `multiscales`.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Multiscale {
@@ -16,6 +22,8 @@ pub(crate) struct Multiscale {
     pub(crate) axes: Option<Vec<Axis>>,
     /// Finest first, as listed.
     pub(crate) datasets: Vec<Dataset>,
+    /// Datasets beyond [`LEVELS_LIMIT`].
+    pub(crate) left_out: usize,
     pub(crate) channels: Vec<Channel>,
 }
 
@@ -65,14 +73,24 @@ fn ome_attributes(attributes: &Map<String, Value>) -> &Map<String, Value> {
     }
 }
 
-/// All usable entries of `multiscales`; empty when the group holds no image.
+fn multiscale_entries(
+    attributes: &Map<String, Value>,
+) -> impl Iterator<Item = &Map<String, Value>> {
+    let entries = ome_attributes(attributes).get("multiscales").and_then(Value::as_array);
+    entries.into_iter().flatten().filter_map(Value::as_object)
+}
+
+/// How many entries of `multiscales` there are beyond those that [`multiscales`] gives.
+pub(crate) fn multiscales_left_out(attributes: &Map<String, Value>) -> usize {
+    multiscale_entries(attributes).skip(MULTISCALES_LIMIT).count()
+}
+
+/// The usable entries of `multiscales`, as many as any real group has; empty when the group holds no
+/// image.
 pub(crate) fn multiscales(attributes: &Map<String, Value>) -> Vec<Multiscale> {
-    let ome = ome_attributes(attributes);
-    let entries = ome.get("multiscales").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let group_channels = omero_channels(ome.get("omero"));
-    entries
-        .iter()
-        .filter_map(Value::as_object)
+    let group_channels = omero_channels(ome_attributes(attributes).get("omero"));
+    multiscale_entries(attributes)
+        .take(MULTISCALES_LIMIT)
         .map(|entry| {
             let mut multiscale = parse_multiscale(entry);
             if multiscale.channels.is_empty() {
@@ -116,7 +134,8 @@ fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
         .collect();
     let mut datasets = Vec::new();
     let mut system = None;
-    for dataset in entry.get("datasets").and_then(Value::as_array).into_iter().flatten() {
+    let listed = entry.get("datasets").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for dataset in &listed[..listed.len().min(LEVELS_LIMIT)] {
         let Some(path) = dataset.get("path").and_then(text) else { continue };
         let own = transforms(dataset.get("coordinateTransformations"));
         if system.is_none() {
@@ -140,6 +159,7 @@ fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
         name: entry.get("name").and_then(text).filter(|name| !name.is_empty()),
         axes,
         datasets,
+        left_out: listed.len().saturating_sub(LEVELS_LIMIT),
         channels: omero_channels(nested),
     }
 }
