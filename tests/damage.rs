@@ -37,7 +37,9 @@ impl Damaged {
         let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
         let store = source.path().join("deep/a.zarr");
         planes.write(&store);
-        damaged.iter().for_each(|&time| cut(&chunk(&store, time)));
+        for &time in damaged {
+            cut(&chunk(&store, time));
+        }
         let places = planes.places(source.path(), "deep/a.zarr");
         rest(source.path());
         let mount = start(Mount::of(source.path())).start();

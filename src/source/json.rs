@@ -3,9 +3,25 @@
 //! `json.dumps` of Python writes bare `NaN`, `Infinity` and `-Infinity`, which are not JSON and which
 //! `serde_json` refuses, and with them the whole file. They are turned into strings before parsing:
 //! Zarr spells a non-finite fill value that way, and everywhere else a string where a number belongs
-//! is "not usable", which is what they are. Depth is bounded by `serde_json` (128 levels).
+//! is "not usable", which is what they are. Depth is bounded by `serde_json` (128 levels), and so is the
+//! memory that a document takes, which may be a hundred times its length.
 
-use serde_json::Value;
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Most memory of a parsed document. That of an image is a few kilobytes; descriptions of each plane of
+/// a long recording may be some tens of megabytes.
+const MEMORY_LIMIT_BYTES: usize = 96 << 20;
+
+/// What a value takes within a list or an object, and what an object takes beside its members.
+const VALUE_BYTES: usize = 80;
+const OBJECT_BYTES: usize = 256;
+
+/// A member of a document that repeats those of everything below it, and is not needed.
+const REPETITION: &str = "consolidated_metadata";
 
 /// Parses JSON that may hold bare `NaN`, `Infinity` and `-Infinity`.
 ///
@@ -13,12 +29,112 @@ use serde_json::Value;
 /// The parser's error, for the text after the repair.
 pub(crate) fn parse_lenient(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match serde_json::from_slice(bytes) {
+    match parse_bounded(bytes, MEMORY_LIMIT_BYTES) {
         Ok(value) => Ok(value),
         Err(first) => {
             let repaired = quote_non_finite(bytes);
-            if repaired == bytes { Err(first) } else { serde_json::from_slice(&repaired) }
+            if repaired == bytes {
+                Err(first)
+            } else {
+                parse_bounded(&repaired, MEMORY_LIMIT_BYTES)
+            }
         }
+    }
+}
+
+fn parse_bounded(bytes: &[u8], limit: usize) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let left = Cell::new(limit);
+    let value = Bounded { left: &left, is_root: true }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// Makes a value, for as long as the memory for it lasts.
+#[derive(Clone, Copy)]
+struct Bounded<'a> {
+    left: &'a Cell<usize>,
+    is_root: bool,
+}
+
+impl Bounded<'_> {
+    fn take<E: Error>(self, bytes: usize) -> Result<(), E> {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.ok_or_else(|| E::custom("more values than any real metadata has"))?);
+        Ok(())
+    }
+
+    fn text<E: Error>(self, text: String) -> Result<Value, E> {
+        self.take(text.len())?;
+        Ok(Value::String(text))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.take(VALUE_BYTES)?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.text(value.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        self.text(value)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element_seed(Self { is_root: false, ..self })? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+        self.take(OBJECT_BYTES)?;
+        let mut members = Map::new();
+        while let Some(name) = object.next_key::<String>()? {
+            if self.is_root && name == REPETITION {
+                object.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            self.take(name.len())?;
+            let value = object.next_value_seed(Self { is_root: false, ..self })?;
+            members.insert(name, value);
+        }
+        Ok(Value::Object(members))
     }
 }
 
@@ -75,6 +191,30 @@ mod tests {
         let expected = serde_json::json!(
             {"a": "NaN", "b": ["-Infinity", "Infinity"], "c": "NaN \" NaN"});
         assert_eq!(value.expect("repaired"), expected);
+    }
+
+    #[test]
+    fn values_are_those_of_the_library_but_for_repetitions() {
+        let text = br#" {"a": [1, -2, 2.5, 1e300, 18446744073709551615, true, null, "x\n"], "a": {"b": []},
+            "consolidated_metadata": {"c": [[]]}, "d": {"consolidated_metadata": 3}} "#;
+        let mut expected: Value = serde_json::from_slice(text).expect("JSON");
+        expected.as_object_mut().expect("an object").remove(REPETITION);
+        assert_eq!(parse_lenient(text).expect("JSON"), expected);
+        assert!(parse_lenient(b"{} {}").is_err());
+    }
+
+    #[test]
+    fn a_document_is_refused_before_it_takes_too_much_memory() {
+        let many = |value: &str| format!("[{}0]", format!("{value},").repeat(10_000));
+        for value in ["0", "{}", "[]", "\"\"", "{\"a\":{\"a\":0}}"] {
+            assert!(parse_bounded(many(value).as_bytes(), 700_000).is_err(), "{value}");
+            assert!(parse_bounded(many(value).as_bytes(), 8_000_000).is_ok(), "{value}");
+        }
+        let long = format!("\"{}\"", "x".repeat(10_000));
+        assert!(parse_bounded(long.as_bytes(), 10_000).is_err());
+        assert!(parse_bounded(long.as_bytes(), 10_100).is_ok());
+        let skipped = format!("{{\"{REPETITION}\": {}}}", many("{}"));
+        assert!(parse_bounded(skipped.as_bytes(), 1000).is_ok());
     }
 
     #[test]

@@ -13,7 +13,9 @@ const PLANES: Planes = Planes { times: 8 };
 /// All planes in one version but for some.
 fn versions(all: u16, others: &[(usize, u16)]) -> Vec<Result<u16, Errno>> {
     let mut versions = vec![Ok(all); usize::from(PLANES.times)];
-    others.iter().for_each(|&(time, version)| versions[time] = Ok(version));
+    for &(time, version) in others {
+        versions[time] = Ok(version);
+    }
     versions
 }
 
@@ -96,9 +98,9 @@ fn a_chunk_that_is_older_than_the_opening_and_was_moved_there_is_not_seen_in_it(
 #[test]
 fn an_added_chunk_is_absent_for_who_had_the_file_open_and_there_for_the_next() {
     let remove = |store: &std::path::Path| {
-        [4, 6].iter().for_each(|time| {
-            fs::remove_file(super::chunk(store, *time)).expect("a chunk");
-        });
+        for time in [4, 6] {
+            fs::remove_file(super::chunk(store, time)).expect("a chunk");
+        }
     };
     let Some(scene) = Scene::with(PLANES, remove, |starter| starter) else { return };
     let first = scene.open();

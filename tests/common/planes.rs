@@ -14,10 +14,10 @@ use super::library::Library;
 use super::tiny::{group_json, write_json};
 
 /// Side of a plane; a plane of 16-bit voxels takes two pages.
-const SIDE: u64 = 64;
+const SIDE: usize = 64;
 
 /// Bytes of a plane, and of its chunk.
-pub const PLANE_BYTES: usize = (SIDE * SIDE * 2) as usize;
+pub const PLANE_BYTES: usize = SIDE * SIDE * 2;
 
 /// The highest version. What is above it in a voxel tells the time points apart, but for those 16 apart.
 const MOST: u16 = 0x0FFF;

@@ -15,13 +15,14 @@ use super::common::tiny::{group_json, write_json};
 use super::{PLANES, Source};
 
 /// Stores that cannot be shown, and must be told of.
-pub(crate) const SKIPPED: [&str; 8] = [
+pub(crate) const SKIPPED: [&str; 9] = [
     "shape62.zarr",
     "chunk40.zarr",
     "deep.zarr",
     "deepattrs.zarr",
     "large.zarr",
     "axes.zarr",
+    "values.zarr",
     "fifo.zarr",
     "socket.zarr",
 ];
@@ -94,6 +95,12 @@ pub(crate) fn write(source: &Source) {
     fs::create_dir(source.at("large.zarr")).expect("a folder");
     let large = File::create(source.at("large.zarr/zarr.json")).expect("a document");
     large.set_len(70 << 20).expect("a sparse file");
+    // Nothing in it is long, deep, or unheard of.
+    fs::create_dir(source.at("values.zarr")).expect("a folder");
+    let values = r#"{"a":0},"#.repeat(40 * MANY);
+    let text =
+        format!(r#"{{"zarr_format":3,"node_type":"group","attributes":{{"b":[{values}0]}}}}"#);
+    fs::write(source.at("values.zarr/zarr.json"), text).expect("a document");
     lists(source);
     not_files(source);
 }
