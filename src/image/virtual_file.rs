@@ -124,7 +124,7 @@ impl VirtualFile {
             done: Mutex::new(Some(done)),
         });
         for part in missing {
-            self.request(part, pending.clone(), false);
+            self.request(part, pending.clone(), 0);
         }
     }
 
@@ -209,8 +209,10 @@ impl VirtualFile {
         self.engine.images().statistics == Statistics::Exact
     }
 
-    fn request(self: &Arc<Self>, part: Missing, pending: Arc<PendingRead>, unreadable: bool) {
+    /// Requests a part. `lost` tells how often it was there and could not be read.
+    fn request(self: &Arc<Self>, part: Missing, pending: Arc<PendingRead>, lost: u32) {
         let Missing { brick, within, out } = part;
+        let unreadable = lost > 0;
         let again = self.clone();
         let done = move |result: Result<Brick, ImageError>| match result {
             Ok(found) => {
@@ -218,10 +220,12 @@ impl VirtualFile {
                 let mut bytes = vec![0; out.len()];
                 match found.read_at(within, &mut bytes) {
                     Ok(()) => pending.part_done(out, Ok(bytes)),
-                    // Produced anew, it is in memory.
-                    Err(_) if unreadable => pending.part_done(out, Err(ImageError::Abandoned)),
+                    // Produced anew, it is in memory; somebody else's may be in the cache again.
+                    Err(_) if lost >= MOST_LOST => {
+                        pending.part_done(out, Err(ImageError::Abandoned));
+                    }
                     // The cache failed between the look and the read: produce it anew.
-                    Err(_) => again.request(Missing { brick, within, out }, pending, true),
+                    Err(_) => again.request(Missing { brick, within, out }, pending, lost + 1),
                 }
             }
             Err(error) => pending.part_done(out, Err(error)),
@@ -308,6 +312,9 @@ impl VirtualFile {
         result
     }
 }
+
+/// Times that the cache may lose a brick while it is read.
+const MOST_LOST: u32 = 16;
 
 /// Size of an index node as an array length.
 const NODE_BYTES: usize = 3136;
