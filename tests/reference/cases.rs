@@ -59,6 +59,7 @@ fn seed_bytes(seed: u64) -> [u8; 32] {
 }
 
 /// Numbers for shuffles and picks, by xorshift: a case must be repeatable from its seed alone.
+#[derive(Debug)]
 pub(crate) struct Picks(u64);
 
 impl Picks {

@@ -1,0 +1,235 @@
+//! A disk under the cache that is full, fails, cannot be written, cannot punch, or went away.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tracing::subscriber::with_default;
+use zarrims::cache::{
+    BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache,
+};
+
+use super::cases::Picks;
+use super::mem_disk::MemDisk;
+use super::opened::{Opened, assert_same};
+use super::rig::{FIXED, Rig, cache_stats, poll, read_bricks, tiles};
+use super::state::{DiskFaults, HEALTHY};
+
+const KIB: u64 = 1024;
+
+/// Room for about half of the bricks of [`tiles`].
+const HALF: u64 = FIXED + 800 * KIB;
+
+const FAILING: DiskFaults = DiskFaults { eio: 1000, ..HEALTHY };
+const UNRELIABLE: DiskFaults = DiskFaults { eio: 300, ..HEALTHY };
+const READ_ONLY: DiskFaults = DiskFaults { read_only: true, ..HEALTHY };
+
+/// Reads until a brick is stored that was not there.
+fn await_caching(opened: &Opened, image: &[u8], picks: &mut Picks) {
+    let before = cache_stats(opened).stored;
+    poll("a brick to be stored", || {
+        read_bricks(opened, image, picks, 1);
+        (cache_stats(opened).stored > before).then_some(())
+    });
+}
+
+/// Whatever ails the disk, every read has the right bytes; and what is read is cached again when it is
+/// well.
+#[test]
+fn a_full_or_failing_or_read_only_cache_disk_makes_no_read_fail() {
+    let rig = Rig::new(&tiles(), 3, HALF);
+    let image = rig.expected();
+    let mut picks = Picks::new(4);
+    let opened = rig.open();
+    for faults in [FAILING, UNRELIABLE, READ_ONLY, HEALTHY] {
+        read_bricks(&opened, &image, &mut picks, 40);
+        // A healthy disk may still be full.
+        let capacity = if faults == HEALTHY { rig.disk.used() } else { HEALTHY.capacity };
+        rig.disk.set_faults(DiskFaults { capacity, ..faults });
+        let before = cache_stats(&opened);
+        assert_same(&image, &opened.whole(), 0);
+        read_bricks(&opened, &image, &mut picks, 60);
+        let after = cache_stats(&opened);
+        assert!(after.write_errors > before.write_errors, "{faults:?}: {before:?}, {after:?}");
+        rig.disk.set_faults(HEALTHY);
+        await_caching(&opened, &image, &mut picks);
+    }
+    rig.disk.assert_cap_held();
+}
+
+/// A cache that begins on such a disk is there once the disk is well.
+#[test]
+fn a_cache_disk_that_fails_at_the_start_is_used_once_it_works() {
+    for faults in [FAILING, READ_ONLY, DiskFaults { capacity: 0, ..HEALTHY }] {
+        let rig = Rig::new(&tiles(), 5, HALF);
+        let image = rig.expected();
+        rig.disk.set_faults(faults);
+        let opened = rig.open();
+        read_bricks(&opened, &image, &mut Picks::new(6), 5);
+        assert_eq!(cache_stats(&opened).stored, 0, "{faults:?}");
+        rig.disk.set_faults(HEALTHY);
+        await_caching(&opened, &image, &mut Picks::new(7));
+        assert_same(&image, &opened.whole(), 0);
+        rig.disk.assert_cap_held();
+    }
+}
+
+#[test]
+fn a_disk_without_hole_punching_is_served_uncached() {
+    let without = DiskFaults { no_punch: true, ..HEALTHY };
+    let rig = Rig::new(&tiles(), 8, HALF);
+    let image = rig.expected();
+    rig.disk.set_faults(without);
+    let opened = rig.open();
+    assert_same(&image, &opened.whole(), 0);
+    read_bricks(&opened, &image, &mut Picks::new(9), 40);
+    let CacheStats { stored, bricks, .. } = cache_stats(&opened);
+    assert_eq!((stored, bricks), (0, 0), "bricks on a disk that cannot give them back");
+    drop(opened);
+
+    // Where it ceases to work, what is there stays, and the cap holds.
+    let rig = Rig::new(&tiles(), 10, HALF);
+    let opened = rig.open();
+    read_bricks(&opened, &image, &mut Picks::new(11), 20);
+    rig.disk.set_faults(without);
+    read_bricks(&opened, &image, &mut Picks::new(12), 120);
+    assert_same(&image, &opened.whole(), 0);
+    rig.disk.assert_cap_held();
+}
+
+#[test]
+fn a_removed_cache_directory_is_made_anew() {
+    let rig = Rig::new(&tiles(), 13, HALF);
+    let image = rig.expected();
+    let mut picks = Picks::new(14);
+    let opened = rig.open();
+    for _ in 0..3 {
+        read_bricks(&opened, &image, &mut picks, 40);
+        assert!(rig.disk.used() > 0);
+        rig.disk.remove_cache();
+        assert_same(&image, &opened.whole(), 0);
+        read_bricks(&opened, &image, &mut picks, 20);
+        await_caching(&opened, &image, &mut picks);
+        assert!(rig.disk.length("zarrims-v1/journal") > 0, "no new cache");
+    }
+    rig.disk.assert_cap_held();
+    drop(opened);
+    assert_same(&image, &rig.open().whole(), 0);
+}
+
+/// Not after the fact: at each of some ten thousand operations, while readers on several threads make
+/// the cache evict, the journal is rewritten, and the disk fails now and then.
+#[test]
+fn the_cap_holds_at_every_operation() {
+    for (seed, eio, cap) in [(15, 0, HALF), (16, 0, FIXED + 40 * KIB), (17, 30, HALF)] {
+        let rig = Rig::new(&tiles(), seed, cap);
+        let image = rig.expected();
+        let opened = rig.open();
+        rig.disk.set_faults(DiskFaults { eio, ..HEALTHY });
+        thread::scope(|scope| {
+            for reader in 0..3 {
+                let (opened, image) = (&opened, &image);
+                scope.spawn(move || {
+                    read_bricks(opened, image, &mut Picks::new(seed * 10 + reader), 250);
+                });
+            }
+        });
+        rig.disk.assert_cap_held();
+        let counts = rig.disk.counts();
+        assert!(counts.changes > 1000, "{counts:?}");
+        // The account is not just careful.
+        assert!(counts.peak_bytes > (cap - FIXED) / 2, "{counts:?} of {cap}");
+    }
+}
+
+#[test]
+fn min_free_shrinks_the_cache() {
+    let mut rig = Rig::new(&tiles(), 18, 8 << 20);
+    let capacity = 16 << 20;
+    rig.limits.min_free = MinFree::Bytes(4 << 20);
+    rig.disk.set_faults(DiskFaults { capacity, ..HEALTHY });
+    let image = rig.expected();
+    let mut picks = Picks::new(19);
+    let opened = rig.open();
+    assert_same(&image, &opened.whole(), 0);
+    read_bricks(&opened, &image, &mut picks, 100);
+    let full = cache_stats(&opened).used_bytes;
+    assert!(full > FIXED + 400 * KIB, "{full}");
+
+    // Others take what was left, and half of what the cache has.
+    let others = capacity - (4 << 20) - full / 2;
+    rig.disk.set_faults(DiskFaults { capacity, others, ..HEALTHY });
+    let mut index = 0;
+    poll("the cache to shrink", || {
+        // Bricks are measured when they are stored: these are new to the cache.
+        let other = Rig::new(&tiles(), 20, 0);
+        drop(other);
+        index += 1;
+        read_bricks(&opened, &image, &mut picks, 3);
+        (cache_stats(&opened).used_bytes <= full / 2 + 16 * KIB).then_some(())
+    });
+    assert!(rig.disk.used() <= full / 2 + 16 * KIB, "{}", rig.disk.used());
+    read_bricks(&opened, &image, &mut picks, 40);
+
+    rig.disk.set_faults(DiskFaults { capacity, ..HEALTHY });
+    poll("the cache to grow", || {
+        read_bricks(&opened, &image, &mut picks, 3);
+        (cache_stats(&opened).used_bytes > full * 3 / 4).then_some(())
+    });
+    rig.disk.assert_cap_held();
+}
+
+/// Lines of a log.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn count(&self, what: &str) -> usize {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains(what)).count()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One line when it begins and one when it is over, however many bricks there are.
+#[test]
+fn a_fault_of_the_cache_disk_is_told_once() {
+    let lines = Lines::default();
+    let sink = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || sink.clone()).finish();
+    let slot = |index| {
+        let key = BrickKey { image: ImageId(1), space: 0, index };
+        Slot { key, slot_bytes: 8 * KIB, is_proven: false }
+    };
+    let disk = MemDisk::new(21);
+    let limits = CacheLimits { cap_bytes: 1 << 20, min_free: MinFree::Bytes(0) };
+    with_default(log, || {
+        let cache = SteadyCache::open(Arc::new(disk.clone()), &MemDisk::cache(), limits);
+        let cache = cache.expect("a healthy disk");
+        assert!(cache.put(slot(0), &[1; 5000]));
+        disk.set_faults(READ_ONLY);
+        for index in 1..100 {
+            assert!(!cache.put(slot(index), &[1; 5000]));
+        }
+        assert_eq!(lines.count("cannot cache bricks"), 1);
+        disk.set_faults(HEALTHY);
+        let mut index = 100;
+        poll("a brick to be stored", || {
+            index += 1;
+            cache.put(slot(index), &[1; 5000]).then_some(())
+        });
+        assert!(cache.put(slot(1000), &[1; 5000]));
+    });
+    assert_eq!(lines.count("cannot cache bricks"), 1);
+    assert_eq!(lines.count("the cache takes bricks again"), 1);
+}
