@@ -8,6 +8,8 @@
 #[allow(dead_code, reason = "shared with `tests/reference.rs`, which uses all of it")]
 #[path = "reference/cases.rs"]
 mod cases;
+#[path = "faults/disk_faults.rs"]
+mod disk_faults;
 #[allow(dead_code, reason = "as above")]
 #[path = "reference/eager.rs"]
 mod eager;
@@ -25,17 +27,19 @@ mod names;
 mod opened;
 #[path = "faults/pages.rs"]
 mod pages;
+#[path = "faults/random.rs"]
+mod random;
 #[path = "common/rest.rs"]
 mod rest;
+#[path = "faults/restarts.rs"]
+mod restarts;
 #[path = "faults/rig.rs"]
 mod rig;
+#[path = "faults/source_faults.rs"]
+mod source_faults;
 #[path = "faults/state.rs"]
 mod state;
 #[path = "common/store.rs"]
 mod store;
-#[path = "faults/restarts.rs"]
-mod restarts;
-#[path = "faults/source_faults.rs"]
-mod source_faults;
-#[path = "faults/disk_faults.rs"]
-mod disk_faults;
+#[path = "faults/world.rs"]
+mod world;

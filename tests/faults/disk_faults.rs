@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use tracing::Dispatch;
 use tracing::subscriber::with_default;
 use zarrims::cache::{
     BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache,
@@ -12,13 +13,13 @@ use zarrims::cache::{
 use super::cases::Picks;
 use super::mem_disk::MemDisk;
 use super::opened::{Opened, assert_same};
-use super::rig::{FIXED, Rig, cache_stats, poll, read_bricks, tiles};
+use super::rig::{FIXED, Rig, cache_stats, poll, read_bricks, series};
 use super::state::{DiskFaults, HEALTHY};
 
 const KIB: u64 = 1024;
 
-/// Room for about half of the bricks of [`tiles`].
-const HALF: u64 = FIXED + 800 * KIB;
+/// Room for about half of the bricks of [`series`].
+const HALF: u64 = FIXED + 300 * KIB;
 
 const FAILING: DiskFaults = DiskFaults { eio: 1000, ..HEALTHY };
 const UNRELIABLE: DiskFaults = DiskFaults { eio: 300, ..HEALTHY };
@@ -37,7 +38,7 @@ fn await_caching(opened: &Opened, image: &[u8], picks: &mut Picks) {
 /// well.
 #[test]
 fn a_full_or_failing_or_read_only_cache_disk_makes_no_read_fail() {
-    let rig = Rig::new(&tiles(), 3, HALF);
+    let rig = Rig::new(&series(), 3, HALF);
     let image = rig.expected();
     let mut picks = Picks::new(4);
     let opened = rig.open();
@@ -61,7 +62,7 @@ fn a_full_or_failing_or_read_only_cache_disk_makes_no_read_fail() {
 #[test]
 fn a_cache_disk_that_fails_at_the_start_is_used_once_it_works() {
     for faults in [FAILING, READ_ONLY, DiskFaults { capacity: 0, ..HEALTHY }] {
-        let rig = Rig::new(&tiles(), 5, HALF);
+        let rig = Rig::new(&series(), 5, HALF);
         let image = rig.expected();
         rig.disk.set_faults(faults);
         let opened = rig.open();
@@ -77,7 +78,7 @@ fn a_cache_disk_that_fails_at_the_start_is_used_once_it_works() {
 #[test]
 fn a_disk_without_hole_punching_is_served_uncached() {
     let without = DiskFaults { no_punch: true, ..HEALTHY };
-    let rig = Rig::new(&tiles(), 8, HALF);
+    let rig = Rig::new(&series(), 8, HALF);
     let image = rig.expected();
     rig.disk.set_faults(without);
     let opened = rig.open();
@@ -88,7 +89,7 @@ fn a_disk_without_hole_punching_is_served_uncached() {
     drop(opened);
 
     // Where it ceases to work, what is there stays, and the cap holds.
-    let rig = Rig::new(&tiles(), 10, HALF);
+    let rig = Rig::new(&series(), 10, HALF);
     let opened = rig.open();
     read_bricks(&opened, &image, &mut Picks::new(11), 20);
     rig.disk.set_faults(without);
@@ -99,7 +100,7 @@ fn a_disk_without_hole_punching_is_served_uncached() {
 
 #[test]
 fn a_removed_cache_directory_is_made_anew() {
-    let rig = Rig::new(&tiles(), 13, HALF);
+    let rig = Rig::new(&series(), 13, HALF);
     let image = rig.expected();
     let mut picks = Picks::new(14);
     let opened = rig.open();
@@ -122,7 +123,7 @@ fn a_removed_cache_directory_is_made_anew() {
 #[test]
 fn the_cap_holds_at_every_operation() {
     for (seed, eio, cap) in [(15, 0, HALF), (16, 0, FIXED + 40 * KIB), (17, 30, HALF)] {
-        let rig = Rig::new(&tiles(), seed, cap);
+        let rig = Rig::new(&series(), seed, cap);
         let image = rig.expected();
         let opened = rig.open();
         rig.disk.set_faults(DiskFaults { eio, ..HEALTHY });
@@ -130,7 +131,7 @@ fn the_cap_holds_at_every_operation() {
             for reader in 0..3 {
                 let (opened, image) = (&opened, &image);
                 scope.spawn(move || {
-                    read_bricks(opened, image, &mut Picks::new(seed * 10 + reader), 250);
+                    read_bricks(opened, image, &mut Picks::new(seed * 10 + reader), 500);
                 });
             }
         });
@@ -138,44 +139,41 @@ fn the_cap_holds_at_every_operation() {
         let counts = rig.disk.counts();
         assert!(counts.changes > 1000, "{counts:?}");
         // The account is not just careful.
-        assert!(counts.peak_bytes > (cap - FIXED) / 2, "{counts:?} of {cap}");
+        assert!(counts.peak_bytes > (cap - FIXED) * 3 / 4, "{counts:?} of {cap}");
     }
 }
 
 #[test]
 fn min_free_shrinks_the_cache() {
-    let mut rig = Rig::new(&tiles(), 18, 8 << 20);
-    let capacity = 16 << 20;
-    rig.limits.min_free = MinFree::Bytes(4 << 20);
+    let mut rig = Rig::new(&series(), 18, HALF);
+    let (capacity, min_free) = (16 << 20, 4 << 20);
+    rig.limits.min_free = MinFree::Bytes(min_free);
     rig.disk.set_faults(DiskFaults { capacity, ..HEALTHY });
     let image = rig.expected();
     let mut picks = Picks::new(19);
     let opened = rig.open();
-    assert_same(&image, &opened.whole(), 0);
     read_bricks(&opened, &image, &mut picks, 100);
     let full = cache_stats(&opened).used_bytes;
-    assert!(full > FIXED + 400 * KIB, "{full}");
+    assert!(full > FIXED + 200 * KIB, "{full}");
 
-    // Others take what was left, and half of what the cache has.
-    let others = capacity - (4 << 20) - full / 2;
+    // Others take what was left, and 200 KiB of what the cache has.
+    let others = capacity - min_free - rig.disk.used() + 200 * KIB;
     rig.disk.set_faults(DiskFaults { capacity, others, ..HEALTHY });
-    let mut index = 0;
+    let most = full - 200 * KIB + 32 * KIB;
     poll("the cache to shrink", || {
-        // Bricks are measured when they are stored: these are new to the cache.
-        let other = Rig::new(&tiles(), 20, 0);
-        drop(other);
-        index += 1;
         read_bricks(&opened, &image, &mut picks, 3);
-        (cache_stats(&opened).used_bytes <= full / 2 + 16 * KIB).then_some(())
+        (cache_stats(&opened).used_bytes <= most).then_some(())
     });
-    assert!(rig.disk.used() <= full / 2 + 16 * KIB, "{}", rig.disk.used());
     read_bricks(&opened, &image, &mut picks, 40);
+    assert!(cache_stats(&opened).used_bytes <= most);
+    assert!(rig.disk.used() <= most, "{}", rig.disk.used());
 
     rig.disk.set_faults(DiskFaults { capacity, ..HEALTHY });
     poll("the cache to grow", || {
         read_bricks(&opened, &image, &mut picks, 3);
-        (cache_stats(&opened).used_bytes > full * 3 / 4).then_some(())
+        (cache_stats(&opened).used_bytes > full - 64 * KIB).then_some(())
     });
+    assert_same(&image, &opened.whole(), 0);
     rig.disk.assert_cap_held();
 }
 
@@ -206,6 +204,8 @@ impl Write for Lines {
 fn a_fault_of_the_cache_disk_is_told_once() {
     let lines = Lines::default();
     let sink = lines.clone();
+    // With a single one, `tracing` asks the thread that comes first, which may be another test's.
+    let _second = Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || sink.clone()).finish();
     let slot = |index| {
         let key = BrickKey { image: ImageId(1), space: 0, index };

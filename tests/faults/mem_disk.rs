@@ -103,16 +103,18 @@ impl MemDisk {
     /// Some bytes at rest change.
     pub(crate) fn rot(&self, picks: &mut Picks, bytes: u64) {
         let mut state = self.state();
-        let files: Vec<u64> = state
+        // Large files have more of them.
+        let pages: Vec<u64> = state
             .names
             .nodes()
             .filter_map(|(_, node)| match node {
                 Node::File(number) => Some(number),
                 Node::Folder(_) => None,
             })
+            .flat_map(|number| (0..state.inodes[&number].file.allocated() / PAGE).map(move |_| number))
             .collect();
         for _ in 0..bytes {
-            if let Some(number) = files.get(picks.index(files.len().max(1))) {
+            if let Some(number) = pages.get(picks.index(pages.len().max(1))) {
                 state.change(*number, |file| file.rot(picks));
             }
         }

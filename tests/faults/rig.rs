@@ -116,11 +116,11 @@ pub(crate) fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A store of many small bricks: one level of 16 or so, and computed ones.
-pub(crate) fn tiles() -> StoreBuilder {
-    let mut store = StoreBuilder::new(Dtype::U8, "zyx", &[4, 512, 480]);
-    store.unit = vec![4, 64, 64];
-    store.coarsest_bytes = 20_000;
+/// A store of many small bricks: 24 of 16 KiB, and as many of 4 KiB that are computed from them.
+pub(crate) fn series() -> StoreBuilder {
+    let mut store = StoreBuilder::new(Dtype::U8, "tzyx", &[24, 2, 64, 64]);
+    store.unit = vec![1, 2, 64, 64];
+    store.coarsest_bytes = 4_000;
     store
 }
 

@@ -1,54 +1,85 @@
 //! Chunks that fail, do not answer, or bring a worker down.
 
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
+
+use zarrims::image::ImageError;
 
 use super::cases::Picks;
 use super::faulty_chunks::ChunkFaults;
 use super::opened::{Brick, assert_same, slice};
-use super::rig::{FIXED, Rig, read_bricks, tiles};
+use super::rig::{FIXED, Rig, read_bricks, series};
+
+/// Long enough for any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_panic_costs_one_error() {
-    let rig = Rig::new(&tiles(), 50, FIXED + (400 << 10));
+    let rig = Rig::new(&series(), 50, FIXED + (200 << 10));
     let image = rig.expected();
-    let opened = rig.open();
-    let bricks = opened.bricks();
+    let bricks = rig.open().bricks();
     // A brick of the store, and one that is made from others.
     for brick in [&bricks[3], bricks.last().expect("bricks")] {
+        rig.disk.remove_cache();
+        let opened = rig.open();
         rig.chunks.panic_in(1);
-        opened.try_read(brick.address, brick.bytes).expect_err("a panic");
+        let answer = opened.try_read(brick.address, brick.bytes);
+        assert!(matches!(answer, Err(ImageError::Abandoned)), "no panic");
         for Brick { address, bytes, .. } in &bricks {
             assert_same(slice(&image, *address, *bytes), &opened.read(*address, *bytes), *address);
         }
+        assert_same(&image, &opened.whole(), 0);
     }
-    assert_same(&image, &opened.whole(), 0);
+    assert_eq!(rig.chunks.failed(), 2);
 }
 
 /// More chunks hang than there are threads, and their bricks would take more memory than there is.
 #[test]
 fn a_stalled_chunk_holds_up_only_its_readers() {
-    const STALLED: usize = 6;
-    let mut rig = Rig::new(&tiles(), 51, 16 << 20);
-    rig.threads = 2;
-    rig.memory_bytes = 64 << 10;
+    const STALLED: usize = 8;
+    let rig = Rig::new(&series(), 51, 16 << 20);
     let image = rig.expected();
     let opened = rig.open();
+    // One chunk each, in the same order.
     let bricks: Vec<Brick> = opened.bricks().into_iter().filter(|b| !b.is_computed).collect();
-    let chunks = rig.chunk_paths();
-    let metadata_bytes = opened.file.plan().layout.metadata_bytes();
-    opened.read(0, metadata_bytes);
-    assert!(bricks.len() > 2 * STALLED);
-    assert!(bricks[0].bytes * STALLED as u64 > rig.memory_bytes);
-    println!("{} bricks {} chunks", bricks.len(), chunks.len());
-    rig.chunks.close_gate(&chunks[..8]);
+    let mut chunks = rig.chunk_paths();
+    chunks.sort_by_key(|path| time_point(path));
+    assert_eq!(chunks.len(), bricks.len());
+    assert!(bricks[0].bytes * STALLED as u64 > rig.memory_bytes && STALLED > rig.threads);
+    rig.chunks.close_gate(&chunks[..STALLED]);
+    let (sender, answers) = mpsc::channel();
+    for brick in &bricks[..STALLED] {
+        let (sender, address) = (sender.clone(), brick.address);
+        let answer = move |result| sender.send((address, result)).expect("the test waits");
+        let len = usize::try_from(brick.bytes).expect("small");
+        opened.file.read(brick.address, len, Box::new(answer));
+    }
+    rig.chunks.await_stalled(STALLED);
+    for Brick { address, bytes, .. } in &bricks[STALLED..] {
+        assert_same(slice(&image, *address, *bytes), &opened.read(*address, *bytes), *address);
+    }
+    assert!(answers.try_recv().is_err(), "an answer before the gate was opened");
     rig.chunks.open_gate();
+    for _ in 0..STALLED {
+        let (address, answer) = answers.recv_timeout(PATIENCE).expect("an answer");
+        let got = answer.expect("right bytes, if late");
+        assert_same(slice(&image, address, got.len() as u64), &got, address);
+        assert_eq!(got.len() as u64, bricks[0].bytes);
+    }
+    assert_same(&image, &opened.whole(), 0);
+}
+
+/// The number in a chunk's path, `image.zarr/0/c/<t>/0/0/0`.
+fn time_point(path: &Path) -> u64 {
+    let part = path.iter().nth(3).expect("a time point").to_str().expect("digits");
+    part.parse().expect("digits")
 }
 
 /// A source that fails now and then gives errors, never wrong bytes, and nothing of it stays.
 #[test]
 fn a_failing_source_is_an_error_and_leaves_no_trace() {
-    let rig = Rig::new(&tiles(), 52, FIXED + (800 << 10));
+    let rig = Rig::new(&series(), 52, FIXED + (300 << 10));
     let image = rig.expected();
     let opened = rig.open();
     opened.read(0, opened.file.plan().layout.metadata_bytes());
@@ -73,11 +104,4 @@ fn a_failing_source_is_an_error_and_leaves_no_trace() {
     }
     assert!(failed > 0 && rig.chunks.failed() >= failed);
     assert_same(&image, &opened.whole(), 0);
-}
-
-/// Long enough for any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn _later() -> (mpsc::Sender<()>, Duration) {
-    (mpsc::channel().0, PATIENCE)
 }
