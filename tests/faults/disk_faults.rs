@@ -6,9 +6,7 @@ use std::thread;
 
 use tracing::Dispatch;
 use tracing::subscriber::with_default;
-use zarrims::cache::{
-    BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache,
-};
+use zarrims::cache::{BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache};
 
 use super::cases::Picks;
 use super::mem_disk::MemDisk;
@@ -56,6 +54,28 @@ fn a_full_or_failing_or_read_only_cache_disk_makes_no_read_fail() {
         await_caching(&opened, &image, &mut picks);
     }
     rig.disk.assert_cap_held();
+}
+
+/// A disk that takes bricks and does not give them back: what is stored is lost at once, while others
+/// wait for it.
+#[test]
+fn a_cache_disk_that_cannot_be_read_makes_no_read_fail() {
+    for read_eio in [300, 700, 1000] {
+        let rig = Rig::new(&series(), 22, HALF);
+        let image = rig.expected();
+        let opened = rig.open();
+        rig.disk.set_faults(DiskFaults { read_eio, ..HEALTHY });
+        thread::scope(|scope| {
+            for reader in 0..6 {
+                let (opened, image) = (&opened, &image);
+                let mut picks = Picks::new(read_eio * 10 + reader);
+                scope.spawn(move || read_bricks(opened, image, &mut picks, 300));
+            }
+        });
+        assert!(cache_stats(&opened).rejected > 0);
+        assert_same(&image, &opened.whole(), 0);
+        rig.disk.assert_cap_held();
+    }
 }
 
 /// A cache that begins on such a disk is there once the disk is well.

@@ -16,7 +16,7 @@ use zarrims::cache::disk::{Disk, DiskFile, FileState, Folder, Lock, Opening, Spa
 use super::cases::Picks;
 use super::names::{Node, resolve};
 use super::pages::PAGE;
-use super::state::{Asked, CACHE, Counts, DiskFaults, State, error};
+use super::state::{Asked, CACHE, Counts, DiskFaults, HEALTHY, State, error};
 
 /// See the module. Clones are the same disk.
 #[derive(Clone)]
@@ -46,12 +46,13 @@ impl MemDisk {
         self.state().faults = faults;
     }
 
-    pub(crate) fn faults(&self) -> DiskFaults {
-        self.state().faults
+    pub(crate) fn is_healthy(&self) -> bool {
+        let state = self.state();
+        state.faults == HEALTHY && !state.crashed
     }
 
     pub(crate) fn set_cap(&self, bytes: u64) {
-        self.state().cap = bytes;
+        self.state().set_cap(bytes);
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -111,7 +112,9 @@ impl MemDisk {
                 Node::File(number) => Some(number),
                 Node::Folder(_) => None,
             })
-            .flat_map(|number| (0..state.inodes[&number].file.allocated() / PAGE).map(move |_| number))
+            .flat_map(|number| {
+                (0..state.inodes[&number].file.allocated() / PAGE).map(move |_| number)
+            })
             .collect();
         for _ in 0..bytes {
             if let Some(number) = pages.get(picks.index(pages.len().max(1))) {
@@ -140,7 +143,7 @@ fn operate<T>(
 impl Disk for MemDisk {
     fn enter(&self, path: &Path) -> io::Result<Arc<dyn Folder>> {
         let epoch = self.state().epoch;
-        self.state().opening = true;
+        self.state().opens();
         let missing = |state: &State| state.names.get(path).is_none();
         if missing(&self.state()) {
             operate(self, epoch, Asked::Change, path, |state| {

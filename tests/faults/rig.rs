@@ -21,7 +21,7 @@ use super::store::{Dtype, StoreBuilder};
 pub(crate) const FIXED: u64 = 128 << 10;
 
 /// Time for what takes a second at most on a machine that does nothing else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// See the module.
 pub(crate) struct Rig {

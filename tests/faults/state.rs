@@ -19,6 +19,8 @@ const MOST_PENDING: usize = 4096;
 pub(crate) struct DiskFaults {
     /// So many operations of a thousand fail with an I/O error, writes perhaps half way.
     pub(crate) eio: u64,
+    /// The same for reads of what can be written well.
+    pub(crate) read_eio: u64,
     pub(crate) read_only: bool,
     pub(crate) no_punch: bool,
     /// Bytes of the whole disk, and what others take of them.
@@ -27,8 +29,14 @@ pub(crate) struct DiskFaults {
 }
 
 /// A disk that works, with room for everything.
-pub(crate) const HEALTHY: DiskFaults =
-    DiskFaults { eio: 0, read_only: false, no_punch: false, capacity: 1 << 40, others: 0 };
+pub(crate) const HEALTHY: DiskFaults = DiskFaults {
+    eio: 0,
+    read_eio: 0,
+    read_only: false,
+    no_punch: false,
+    capacity: 1 << 40,
+    others: 0,
+};
 
 /// What is asked of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +90,11 @@ pub(crate) struct State {
     /// Bytes with a name below the cache's folder, and all bytes.
     pub(crate) used: u64,
     pub(crate) all: u64,
-    pub(crate) cap: u64,
+    cap: u64,
     /// The cache is taking stock: what was left may be more than the cap.
-    pub(crate) opening: bool,
+    opening: bool,
+    /// There may be more than the cap before: the power failed, or the cap is lower.
+    may_exceed: bool,
     /// There was more than the cap at the end of that, as after a loss of power on a failing disk.
     pardoned: bool,
     pub(crate) violations: Vec<String>,
@@ -111,6 +121,7 @@ impl State {
             all: 0,
             cap: u64::MAX,
             opening: false,
+            may_exceed: false,
             pardoned: false,
             violations: Vec::new(),
         }
@@ -142,7 +153,12 @@ impl State {
             }
         }
         let faults = self.faults;
-        let fails = asked != Asked::Look && self.picks.below(1000) < faults.eio;
+        let rate = match asked {
+            Asked::Look => 0,
+            Asked::Read => faults.eio.max(faults.read_eio),
+            _ => faults.eio,
+        };
+        let fails = self.picks.below(1000) < rate;
         let code = if is_change && faults.read_only {
             Some(libc::EROFS)
         } else if asked == Asked::Punch && faults.no_punch {
@@ -174,10 +190,21 @@ impl State {
         }
     }
 
+    pub(crate) fn set_cap(&mut self, bytes: u64) {
+        self.may_exceed |= bytes < self.cap && bytes < self.used;
+        self.cap = bytes;
+    }
+
+    /// The cache begins to take stock.
+    pub(crate) fn opens(&mut self) {
+        self.opening |= self.may_exceed;
+    }
+
     /// The cache has taken stock.
     pub(crate) fn opened(&mut self) {
         if self.opening {
             self.opening = false;
+            self.may_exceed = false;
             self.pardoned = self.used > self.cap;
         }
     }
@@ -322,6 +349,7 @@ impl State {
 
     pub(crate) fn lose_power(&mut self, picks: &mut Picks) {
         let kept = [0, 10, 50, 90, 99][picks.index(5)];
+        self.may_exceed = true;
         self.kill();
         self.names.lose_power(picks, kept);
         for inode in self.inodes.values_mut() {

@@ -22,6 +22,8 @@ pub(crate) struct World {
     picks: Picks,
     image: Vec<u8>,
     opened: Option<Opened>,
+    /// Earlier openings by the same engine.
+    earlier: Vec<Opened>,
     bricks: Vec<Brick>,
     /// The metadata region: statistics leave out what cannot be read, so that after a fault of the
     /// source they are others until the engine is started anew.
@@ -52,6 +54,7 @@ impl World {
             rig,
             image,
             opened: None,
+            earlier: Vec::new(),
             bricks: Vec::new(),
             metadata: 0..0,
             metadata_may_differ: false,
@@ -193,8 +196,17 @@ impl World {
 
     // --- starts and ends ---
 
+    fn end(&mut self) {
+        self.opened = None;
+        self.earlier.clear();
+    }
+
     fn start(&mut self) {
         let opened = self.rig.open();
+        if self.rig.disk.is_healthy() {
+            let (used, cap) = (self.rig.disk.used(), self.rig.limits.cap_bytes);
+            assert!(used <= cap, "{used} bytes after the start, the cap is {cap}");
+        }
         self.bricks = opened.bricks();
         self.metadata = 0..opened.file.plan().layout.metadata_bytes();
         self.metadata_may_differ = self.source_fails;
@@ -220,7 +232,7 @@ impl World {
 
     fn restart(&mut self) {
         self.tell("restart");
-        self.opened = None;
+        self.end();
         // A machine that has stopped does not restart cleanly.
         if self.rig.disk.has_crashed() {
             self.rig.disk.lose_power(self.picks.below(u64::MAX));
@@ -232,7 +244,7 @@ impl World {
     fn kill(&mut self) {
         self.tell("kill");
         self.rig.disk.kill();
-        self.opened = None;
+        self.end();
         self.between();
         self.start();
     }
@@ -241,7 +253,7 @@ impl World {
         let seed = self.picks.below(u64::MAX);
         self.tell(format!("lose power, {seed}"));
         self.rig.disk.lose_power(seed);
-        self.opened = None;
+        self.end();
         self.between();
         self.start();
     }
@@ -250,16 +262,18 @@ impl World {
     fn reopen(&mut self) {
         self.tell("reopen");
         let engine = self.opened.as_ref().expect("open").engine.clone();
-        // Whose end would stop the engine.
         let before = self.opened.replace(self.rig.open_on(engine));
-        std::mem::forget(before);
+        // Its end would stop the engine.
+        self.earlier.extend(before);
     }
 
     // --- faults ---
 
     fn change_disk(&mut self) {
         let used = self.rig.disk.used();
-        let faults = match self.picks.below(12) {
+        let faults = match self.picks.below(14) {
+            12 => DiskFaults { read_eio: 500, ..HEALTHY },
+            13 => DiskFaults { read_eio: 1000, ..HEALTHY },
             0 => DiskFaults { eio: 1000, ..HEALTHY },
             1 => DiskFaults { eio: 200, ..HEALTHY },
             2 => DiskFaults { eio: 20, ..HEALTHY },
