@@ -4,14 +4,17 @@ CARGO ?= cargo
 # For `make demo` on your own data: make demo SOURCE=/data/zarr MOUNT=/mnt/ims
 SOURCE ?=
 MOUNT ?=
+# How long `make fuzz` feeds each target.
+FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test conformance check bench build setup clean
+.PHONY: help demo test conformance fuzz check bench build setup clean
 
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
 	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
 	@echo "make test                        run all tests"
 	@echo "make conformance                 read virtual files with the readers of other people"
+	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to whatever reads files"
 	@echo "make check                       format and lints"
 	@echo "make bench                       measure, and print the tables of doc/PERFORMANCE.md"
 	@echo "make build                       target/release/zarrims-mount"
@@ -29,10 +32,15 @@ demo: setup
 test: setup
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory fuzz
 
 # Sets up its own Python packages, and Java and h5dump where they are missing.
 conformance: build
 	@tests/conformance/run.sh target/release/zarrims-mount
+
+# Sets up cargo-fuzz where it is missing.
+fuzz: setup
+	@scripts/fuzz.sh "$(FUZZ_SECONDS)"
 
 check: setup
 	$(CARGO) fmt --check

@@ -27,6 +27,8 @@ mod brick;
 mod directory;
 pub mod disk;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod index;
 mod journal;
 mod recency;

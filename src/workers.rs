@@ -22,7 +22,7 @@ const MOST_THREADS: usize = 256;
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// Time that running tasks are given to end.
-const STOP_TIME: Duration = Duration::from_secs(5);
+const STOP_TIME: Duration = Duration::from_secs(3);
 
 /// Threads that run tasks in the order they were given.
 ///

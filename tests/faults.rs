@@ -27,6 +27,8 @@ mod names;
 mod opened;
 #[path = "faults/pages.rs"]
 mod pages;
+#[path = "common/picks.rs"]
+mod picks;
 #[path = "faults/random.rs"]
 mod random;
 #[path = "common/rest.rs"]

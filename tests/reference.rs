@@ -16,6 +16,8 @@ mod hdf5;
 mod libhdf5;
 #[path = "reference/opened.rs"]
 mod opened;
+#[path = "common/picks.rs"]
+mod picks;
 #[path = "reference/regressions.rs"]
 mod regressions;
 #[path = "common/rest.rs"]

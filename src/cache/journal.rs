@@ -105,22 +105,21 @@ impl Record {
             space: u16::from_le_bytes(field(bytes, 2)),
             index: u64::from_le_bytes(field(bytes, 24)),
         };
-        match bytes[0] {
+        let record = match bytes[0] {
             STORED => {
                 let size = SlotSize::new(u64::from_le_bytes(field(bytes, 32)))?;
                 let length = u64::from_le_bytes(field(bytes, 40));
                 let checksum = u64::from_le_bytes(field(bytes, 48));
-                (1..=size.bytes()).contains(&length).then_some(Self::Stored(Stored {
-                    key,
-                    size,
-                    length,
-                    checksum,
-                    is_proven: bytes[1] == 1,
-                }))
+                if !(1..=size.bytes()).contains(&length) {
+                    return None;
+                }
+                Self::Stored(Stored { key, size, length, checksum, is_proven: bytes[1] == 1 })
             }
-            EVICTED => Some(Self::Evicted(key)),
-            _ => None,
-        }
+            EVICTED => Self::Evicted(key),
+            _ => return None,
+        };
+        // Nothing else may stand in it.
+        (record.encode() == *bytes).then_some(record)
     }
 }
 

@@ -38,7 +38,7 @@ use super::{ImageError, guarded, lock};
 use children::{Child, Children};
 use open::{Build, Done, Keeper, Output};
 use progress::Progress;
-use queue::{Lane, Waiting};
+use queue::{Headway, Lane, Waiting};
 use task::Task;
 
 pub(super) use queue::PassQueue;
@@ -80,8 +80,8 @@ struct Pass {
     /// The finest level whose bricks are kept although nobody asked for them.
     finest_kept: usize,
     progress: Progress,
-    /// Under which limit it runs; `None` for those that show everything.
-    lane: Option<Lane>,
+    /// Counted among those that run, but for passes that show everything.
+    headway: Option<Arc<Headway>>,
 }
 
 struct State {
@@ -184,7 +184,7 @@ impl Pass {
         visitor: Option<Arc<dyn Visitor>>,
         roots: Box<dyn Iterator<Item = Root> + Send>,
         total: u64,
-        lane: Option<Lane>,
+        headway: Option<Arc<Headway>>,
     ) -> Arc<Self> {
         let what = if visitor.is_some() { "reading all voxels" } else { "computing levels" };
         let progress = Progress::new(what, image.source.folder().display().to_string(), total);
@@ -205,7 +205,7 @@ impl Pass {
             limit: thread::available_parallelism().map_or(2, |cores| cores.get() * 2),
             finest_kept,
             progress,
-            lane,
+            headway,
         })
     }
 
@@ -214,17 +214,17 @@ impl Pass {
         engine: &Arc<Engine>,
         brick: BrickId,
         ticket: BrickTicket,
-        lane: Lane,
+        headway: Arc<Headway>,
     ) {
         // Another pass may have made it between the look and the lead.
         if let Some(found) = engine.get(image.slot(brick)) {
             ticket.complete(Ok(found));
-            engine.passes.advance(engine, Some(lane));
+            engine.passes.advance(engine, Some(&headway));
             return;
         }
         let total = bricks_under(&image, brick);
         let roots = Box::new(std::iter::once(Root { brick, ticket: Some(ticket) }));
-        Self::new(image, engine, None, roots, total, Some(lane)).pump();
+        Self::new(image, engine, None, roots, total, Some(headway)).pump();
     }
 
     /// Begins children until enough are under way.
@@ -272,8 +272,10 @@ impl Pass {
         if let Some(done) = done {
             done(Ok(()));
         }
-        if self.progress.end(failed) && self.lane.is_some() {
-            self.engine.passes.advance(&self.engine, self.lane);
+        if self.progress.end(failed)
+            && let Some(headway) = &self.headway
+        {
+            self.engine.passes.advance(&self.engine, Some(headway));
         }
     }
 

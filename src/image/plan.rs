@@ -102,7 +102,8 @@ impl ImagePlan {
             let chunk_bytes = chunking.chunk.iter().product::<u64>() * voxel_bytes;
             let bricks = BrickGrid::new(level.grid(), chunking.brick_chunks, chunk_bytes);
             let chunk_bytes = u32::try_from(chunk_bytes).map_err(|_| ImageError::TooLarge)?;
-            grids.push((bricks, ChunkIndex::new(level.grid(), chunking.chunk, chunk_bytes)));
+            let index = ChunkIndex::checked(level.grid(), chunking.chunk, chunk_bytes);
+            grids.push((bricks, index.ok_or(ImageError::TooLarge)?));
             let brick =
                 std::array::from_fn(|axis| chunking.chunk[axis] * chunking.brick_chunks[axis]);
             planned.push(PlannedLevel { origin, size, chunk: chunking.chunk, brick });
@@ -346,13 +347,30 @@ fn shorten(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::source::SourceRoot;
+    use crate::source::discover::open_image;
 
     #[test]
     fn palette_colours_are_distinct() {
         let colours: std::collections::HashSet<_> = (0..24).map(|c| palette(c, 24)).collect();
         assert_eq!(colours.len(), 24);
         assert_eq!(palette(0, 1), [255; 3]);
+    }
+
+    /// Found by the fuzz target `extents`: a plane as thin has more chunks than an index can have.
+    #[test]
+    fn plan_thin_plane() {
+        let dir = tempfile::tempdir().unwrap();
+        let array = r#"{"zarr_format": 2, "shape": [1, 576460752303423488], "chunks": [1, 64],
+            "dtype": "|u1", "compressor": null, "fill_value": 0, "order": "C", "filters": null}"#;
+        std::fs::write(dir.path().join(".zarray"), array).unwrap();
+        let root = std::sync::Arc::new(SourceRoot::open(dir.path(), false).unwrap());
+        let source = open_image(&root, Path::new(""), "", 0).unwrap();
+        let refused = ImagePlan::new(&source, &ImageOptions::default());
+        assert!(matches!(refused, Err(ImageError::TooLarge)));
     }
 
     #[test]

@@ -61,25 +61,26 @@ impl ChunkIndex {
     /// Bytes of a node: header, 64 children and the 65 keys around them.
     pub const NODE_BYTES: u64 = 3136;
 
-    /// The index over `grid` chunks of shape `chunk` (voxels) and `chunk_bytes` bytes each.
+    /// The index over `grid` chunks of shape `chunk` (voxels) and `chunk_bytes` bytes each; `None` if
+    /// a side is zero, the grid has more than 2^48 chunks, or an offset in voxels exceeds 64 bits.
+    #[must_use]
+    pub fn checked(grid: [u64; 3], chunk: [u64; 3], chunk_bytes: u32) -> Option<Self> {
+        let chunks = grid.into_iter().try_fold(1_u64, u64::checked_mul)?;
+        let extents = grid.iter().zip(&chunk).map(|(&count, &side)| count.checked_mul(side));
+        let fits = (1..=MAX_CHUNKS).contains(&chunks)
+            && extents.into_iter().all(|extent| extent.is_some_and(|voxels| voxels > 0));
+        fits.then_some(Self { grid, chunk, chunk_bytes })
+    }
+
+    /// The index of a grid that is known to have one.
     ///
     /// # Panics
     ///
-    /// If a side is zero, the grid has more than 2^48 chunks, or an offset in voxels exceeds 64
-    /// bits; [`ImsFile::validate`](super::ImsFile::validate) refuses such levels.
+    /// Where [`Self::checked`] gives none.
     #[must_use]
     pub fn new(grid: [u64; 3], chunk: [u64; 3], chunk_bytes: u32) -> Self {
-        let chunks = grid.into_iter().try_fold(1_u64, u64::checked_mul);
-        assert!(
-            chunks.is_some_and(|count| (1..=MAX_CHUNKS).contains(&count)),
-            "a grid has 1 to 2^48 chunks, not {grid:?}"
-        );
-        let extents = grid.iter().zip(&chunk).map(|(&count, &side)| count.checked_mul(side));
-        assert!(
-            extents.into_iter().all(|extent| extent.is_some_and(|voxels| voxels > 0)),
-            "offsets of {grid:?} chunks of {chunk:?} voxels fit 64 bits and are not zero"
-        );
-        Self { grid, chunk, chunk_bytes }
+        Self::checked(grid, chunk, chunk_bytes)
+            .unwrap_or_else(|| panic!("no index has {grid:?} chunks of {chunk:?} voxels"))
     }
 
     /// Number of chunks.
@@ -283,6 +284,21 @@ mod tests {
         assert_eq!(u64_at(&leaf, 8), u64::MAX);
         assert_eq!(u64_at(&leaf, 16), u64::MAX);
         assert_eq!(key_at(&leaf, 1), [4, 0, 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_indexed_has_no_index() {
+        let most = [1 << 16, 1 << 16, 1 << 16];
+        assert!(ChunkIndex::checked(most, [1, 1, 1], 1).is_some());
+        for (grid, chunk) in [
+            ([1, 1, MAX_CHUNKS + 1], [1, 1, 1]),
+            ([1 << 32, 1 << 32, 1], [1, 1, 1]),
+            ([0, 1, 1], [1, 1, 1]),
+            ([1, 1, 1], [1, 0, 1]),
+            ([1, 1, 1 << 40], [1, 1, 1 << 24]),
+        ] {
+            assert_eq!(ChunkIndex::checked(grid, chunk, 1), None, "{grid:?} {chunk:?}");
+        }
     }
 
     #[test]

@@ -174,8 +174,14 @@ impl ImageSource {
     /// some cannot be looked at.
     #[must_use]
     pub fn keep_to_chunks(&self) -> Option<ChunkState> {
-        let snapshots = self.look()?;
-        let state = ChunkState::of(snapshots.iter());
+        let mut snapshots = self.look()?;
+        let mut state = ChunkState::of(snapshots.iter());
+        if let Some(time) = state.settles_soon() {
+            // The store was written just now. A moment later its state is one that is found again.
+            std::thread::sleep(time);
+            snapshots = self.look()?;
+            state = ChunkState::of(snapshots.iter());
+        }
         for (level, snapshot) in self.levels.iter().zip(snapshots) {
             level.array.keep_to(snapshot);
         }

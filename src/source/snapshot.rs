@@ -41,7 +41,8 @@ pub(super) struct Snapshot {
     /// an error, never one chunk into another.
     files: Vec<u32>,
     hash: u128,
-    is_settled: bool,
+    /// Time after the look at which the newest change is told from later ones, if it was not then.
+    settles_after_ns: i64,
 }
 
 /// How much may still be looked at.
@@ -66,24 +67,34 @@ impl LookBudget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkState {
     hash: u128,
-    is_settled: bool,
+    settles_after_ns: i64,
 }
 
 impl ChunkState {
     pub(super) fn of<'a>(snapshots: impl Iterator<Item = &'a Snapshot>) -> Self {
         let mut all = Vec::new();
-        let mut is_settled = true;
+        let mut settles_after_ns = 0;
         for snapshot in snapshots {
             all.extend(snapshot.hash.to_le_bytes());
-            is_settled &= snapshot.is_settled;
+            settles_after_ns = settles_after_ns.max(snapshot.settles_after_ns);
         }
-        Self { hash: xxh3_128(&all), is_settled }
+        Self { hash: xxh3_128(&all), settles_after_ns }
+    }
+
+    /// How long to wait for a state that is settled, where that is not long.
+    pub(super) fn settles_soon(&self) -> Option<Duration> {
+        let is_soon = (1..=SETTLED_NS).contains(&self.settles_after_ns);
+        is_soon.then(|| Duration::from_nanos(self.settles_after_ns.unsigned_abs()))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settles_after_ns <= 0
     }
 
     /// Whether nothing has changed between the two.
     #[must_use]
     pub fn is_same(&self, later: &Self) -> bool {
-        self.hash == later.hash && self.is_settled
+        self.hash == later.hash && self.is_settled()
     }
 
     /// A number that no other state of the image has. A state that is not settled has another one
@@ -91,7 +102,7 @@ impl ChunkState {
     #[must_use]
     pub fn identity(&self) -> u128 {
         static ASKED: AtomicU64 = AtomicU64::new(0);
-        if self.is_settled {
+        if self.is_settled() {
             return self.hash;
         }
         let asked = ASKED.fetch_add(1, Ordering::Relaxed);
@@ -114,7 +125,7 @@ impl Snapshot {
     /// cannot be looked at.
     pub(super) fn take(root: &SourceRoot, array: &Path, budget: &mut LookBudget) -> Option<Self> {
         let taken_ns = since_epoch_ns(SystemTime::now())?;
-        let mut snapshot = Self { taken_ns, files: Vec::new(), hash: 0, is_settled: true };
+        let mut snapshot = Self { taken_ns, files: Vec::new(), hash: 0, settles_after_ns: 0 };
         let mut folders = vec![array.to_path_buf()];
         while let Some(folder) = folders.pop() {
             let fd = root.open_beneath(&folder, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
@@ -155,7 +166,8 @@ impl Snapshot {
         self.hash = self.hash.wrapping_add(xxh3_128(&described));
         let is_coarse = ctime_ns % 1_000_000_000 == 0;
         let settled_ns = if is_coarse { SETTLED_COARSE_NS } else { SETTLED_NS };
-        self.is_settled &= self.taken_ns.saturating_sub(ctime_ns) > settled_ns;
+        let settles_after_ns = ctime_ns.saturating_add(settled_ns).saturating_sub(self.taken_ns);
+        self.settles_after_ns = self.settles_after_ns.max(settles_after_ns);
         self.files.push(hash_of_name(path_in_array));
     }
 

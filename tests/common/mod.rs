@@ -12,9 +12,13 @@
 
 pub mod check;
 pub mod corpus;
+pub mod disk;
 pub mod ims;
 pub mod level;
+pub mod library;
+pub mod linked;
 pub mod mount;
+pub mod picks;
 pub mod rest;
 pub mod tiny;
 

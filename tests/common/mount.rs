@@ -259,7 +259,13 @@ impl Mount {
     /// Waits for the end without asking for it.
     #[track_caller]
     pub fn wait(self) -> (ExitStatus, Vec<String>) {
-        assert!(self.ends_within(STOP_LIMIT), "still running: {:#?}", self.stderr());
+        self.wait_for(STOP_LIMIT)
+    }
+
+    /// As [`Mount::wait`], with a limit that is promised to users.
+    #[track_caller]
+    pub fn wait_for(self, limit: Duration) -> (ExitStatus, Vec<String>) {
+        assert!(self.ends_within(limit), "still running: {:#?}", self.stderr());
         let state = self.shared.lock();
         assert!(!state.out_of_time, "killed by the test: {:#?}", state.stderr);
         (state.status.expect("it has ended"), state.stderr.clone())

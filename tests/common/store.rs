@@ -5,7 +5,7 @@
 //! place. Voxels beyond the edge of an array, which chunks store in full, are junk that no reader
 //! may ever see.
 
-#![allow(dead_code, reason = "every test crate that includes this uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test crate that includes this uses a part")]
 
 use std::fs;
 use std::path::Path;

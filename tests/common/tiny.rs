@@ -79,6 +79,14 @@ impl Tiny {
         write_json(&folder.join("zarr.json"), &self.array_json());
     }
 
+    /// Paths of the chunks below the array.
+    pub fn chunk_paths(&self) -> Vec<String> {
+        let [z, y, x]: [usize; 3] =
+            std::array::from_fn(|axis| self.shape[axis].div_ceil(self.chunk[axis]));
+        let path = |i: usize| format!("c/{}/{}/{}", i / (y * x), i / x % y, i % x);
+        (0..z * y * x).map(path).collect()
+    }
+
     /// The stored bytes of a chunk; positions outside of the array are zero.
     fn chunk_bytes(&self, at: [usize; 3]) -> Vec<u8> {
         let [nz, ny, nx] = self.chunk;

@@ -8,9 +8,9 @@ use tracing::Dispatch;
 use tracing::subscriber::with_default;
 use zarrims::cache::{BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache};
 
-use super::cases::Picks;
 use super::mem_disk::MemDisk;
 use super::opened::{Opened, assert_same};
+use super::picks::Picks;
 use super::rig::{FIXED, Rig, cache_stats, poll, read_bricks, series};
 use super::state::{DiskFaults, HEALTHY};
 

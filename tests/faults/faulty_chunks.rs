@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use zarrims::source::FileStamp;
 use zarrims::source::root::{ChunkFile, ChunkFiles};
 
-use super::cases::Picks;
+use super::picks::Picks;
 
 /// What goes wrong: so many operations of a thousand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

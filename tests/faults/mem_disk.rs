@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zarrims::cache::disk::{Disk, DiskFile, FileState, Folder, Lock, Opening, Space};
 
-use super::cases::Picks;
 use super::names::{Node, resolve};
 use super::pages::PAGE;
+use super::picks::Picks;
 use super::state::{Asked, CACHE, Counts, DiskFaults, HEALTHY, State, error};
 
 /// See the module. Clones are the same disk.

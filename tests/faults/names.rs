@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::cases::Picks;
+use super::picks::Picks;
 
 /// What a name stands for, by inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cases::Picks;
+use super::picks::Picks;
 
 /// Unit of allocation and of writing back.
 pub(crate) const PAGE: u64 = 4096;

@@ -2,9 +2,9 @@
 
 use zarrims::cache::{BrickCache, BrickKey, CacheLimits, ImageId, MinFree, Slot};
 
-use super::cases::Picks;
 use super::mem_disk::MemDisk;
 use super::opened::assert_same;
+use super::picks::Picks;
 use super::rig::{FIXED, Rig, cache_stats, read_bricks, series};
 
 const KIB: u64 = 1024;

@@ -10,10 +10,10 @@ use zarrims::image::{CacheConfig, Engine, EngineConfig, ImageOptions, VirtualFil
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::open_image;
 
-use super::cases::Picks;
 use super::faulty_chunks::Chunks;
 use super::mem_disk::MemDisk;
 use super::opened::{Brick, OnDisk, Opened, assert_same, slice};
+use super::picks::Picks;
 use super::rest::rest;
 use super::store::{Dtype, StoreBuilder};
 

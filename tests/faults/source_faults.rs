@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use zarrims::image::ImageError;
 
-use super::cases::Picks;
 use super::faulty_chunks::ChunkFaults;
 use super::opened::{Brick, assert_same, slice};
+use super::picks::Picks;
 use super::rig::{FIXED, Rig, read_bricks, series};
 
 /// Long enough for any machine.

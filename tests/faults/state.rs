@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cases::Picks;
 use super::names::{Names, Node};
 use super::pages::{MemFile, PAGE};
+use super::picks::Picks;
 
 /// The cache's folder, below which bytes are counted.
 pub(crate) const CACHE: &str = "/cache";

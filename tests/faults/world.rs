@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::thread;
 
-use super::cases::{Case, Picks};
+use super::cases::Case;
 use super::faulty_chunks::ChunkFaults;
 use super::opened::{Brick, Opened, assert_same, slice};
+use super::picks::Picks;
 use super::rest::rest;
 use super::rig::{FIXED, Rig};
 use super::state::{DiskFaults, HEALTHY};

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRng, TestRunner};
 
+pub(crate) use super::picks::Picks;
 use super::store::{Codec, DTYPES, Dtype, Fill, Format, Order, Step, StoreBuilder};
 
 /// Most files a store under test has per level.
@@ -56,35 +57,6 @@ fn seed_bytes(seed: u64) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes
-}
-
-/// Numbers for shuffles and picks, by xorshift: a case must be repeatable from its seed alone.
-#[derive(Debug)]
-pub(crate) struct Picks(u64);
-
-impl Picks {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// A number below `end`, which is not zero.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % end
-    }
-
-    /// The same for an index.
-    pub(crate) fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).expect("below a length")
-    }
-
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for end in (2..=items.len()).rev() {
-            items.swap(end - 1, self.index(end));
-        }
-    }
 }
 
 /// Every kind of store, nearly all of them small: one Imaris chunk per level.

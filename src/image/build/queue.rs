@@ -1,6 +1,11 @@
 //! Passes that wait for their turn.
+//!
+//! Each pass holds some bricks in memory, so few run at a time. One that makes no headway, because the
+//! source does not answer, is not counted: it must not hold up passes over other stores.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::cache::{BrickKey, Role};
 use crate::image::bricks::Image;
@@ -9,8 +14,17 @@ use crate::image::frame::BrickId;
 
 use super::{Pass, lock};
 
-/// Large passes under way at a time, and others: each holds some bricks in memory.
+/// Large passes under way at a time, and others.
 const PASSES: [usize; 2] = [2, 16];
+
+/// The same, with those that make no headway.
+const MOST_PASSES: [usize; 2] = [32, 256];
+
+/// A pass that has read nothing for so long makes no headway.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often passes that wait are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Passes that wait for their turn.
 #[derive(Debug, Default)]
@@ -18,9 +32,10 @@ pub(in crate::image) struct PassQueue(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
-    /// Large passes, and others.
-    running: [usize; 2],
+    running: Vec<Arc<Headway>>,
     waiting: Vec<Waiting>,
+    /// A thread looks at those that wait.
+    is_watched: bool,
 }
 
 pub(super) struct Waiting {
@@ -29,6 +44,35 @@ pub(super) struct Waiting {
     pub(super) brick: BrickId,
     pub(super) ticket: BrickTicket,
     pub(super) lane: Lane,
+}
+
+/// When a pass has last read anything.
+pub(super) struct Headway {
+    lane: Lane,
+    last: Mutex<Instant>,
+}
+
+impl Headway {
+    fn new(lane: Lane) -> Arc<Self> {
+        Arc::new(Self { lane, last: Mutex::new(Instant::now()) })
+    }
+
+    /// Something was read.
+    pub(super) fn make(&self) {
+        *lock(&self.last) = Instant::now();
+    }
+
+    fn is_made(&self) -> bool {
+        lock(&self.last).elapsed() < PATIENCE
+    }
+}
+
+impl Queue {
+    fn has_room(&self, lane: Lane) -> bool {
+        let running = || self.running.iter().filter(|headway| headway.lane == lane);
+        let made = running().filter(|headway| headway.is_made()).count();
+        made < PASSES[lane as usize] && running().count() < MOST_PASSES[lane as usize]
+    }
 }
 
 /// Which limit a pass is under.
@@ -41,9 +85,9 @@ pub(super) enum Lane {
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue")
-            .field("running", &self.running)
+            .field("running", &self.running.len())
             .field("waiting", &self.waiting.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,27 +105,36 @@ impl PassQueue {
         drop(waiting);
     }
 
-    /// Starts what may start, after the end of a pass in `finished`.
-    pub(super) fn advance(&self, engine: &Arc<Engine>, finished: Option<Lane>) {
+    /// Starts what may start, after the end of a pass if there was one.
+    pub(super) fn advance(&self, engine: &Arc<Engine>, finished: Option<&Arc<Headway>>) {
         let mut started = Vec::new();
         {
             let mut queue = lock(&self.0);
-            if let Some(lane) = finished {
-                queue.running[lane as usize] -= 1;
+            if let Some(finished) = finished {
+                queue.running.retain(|headway| !Arc::ptr_eq(headway, finished));
             }
-            let may_start = |queue: &Queue| {
-                let free = |lane: Lane| queue.running[lane as usize] < PASSES[lane as usize];
-                queue.waiting.iter().position(|waiting| free(waiting.lane))
-            };
+            let may_start =
+                |queue: &Queue| queue.waiting.iter().position(|next| queue.has_room(next.lane));
             while let Some(at) = may_start(&queue) {
-                let waiting = queue.waiting.remove(at);
-                queue.running[waiting.lane as usize] += 1;
-                started.push(waiting);
+                let next = queue.waiting.remove(at);
+                let headway = Headway::new(next.lane);
+                queue.running.push(headway.clone());
+                started.push((next, headway));
+            }
+            if !queue.waiting.is_empty() && !queue.is_watched {
+                queue.is_watched = watch(Arc::downgrade(engine));
             }
         }
-        for Waiting { image, brick, ticket, lane, .. } in started {
-            Pass::start_root(image, engine, brick, ticket, lane);
+        for (Waiting { image, brick, ticket, .. }, headway) in started {
+            Pass::start_root(image, engine, brick, ticket, headway);
         }
+    }
+
+    /// Whether there is still something to watch.
+    fn is_waited_for(&self) -> bool {
+        let mut queue = lock(&self.0);
+        queue.is_watched = !queue.waiting.is_empty();
+        queue.is_watched
     }
 
     /// Puts a brick in the queue, unless somebody has it under way. Locked over both steps: who finds
@@ -98,4 +151,23 @@ impl PassQueue {
             queue.waiting.push(waiting(ticket));
         }
     }
+}
+
+/// Starts a thread that starts passes when others stop making headway; it ends when none waits.
+fn watch(engine: Weak<Engine>) -> bool {
+    let task = move || {
+        loop {
+            thread::sleep(WATCH_INTERVAL);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.passes.advance(&engine, None);
+            if !engine.passes.is_waited_for() {
+                return;
+            }
+        }
+    };
+    let started = thread::Builder::new().name("pass-watch".to_owned()).spawn(task);
+    if let Err(error) = &started {
+        tracing::warn!(%error, "passes that hang may hold up others");
+    }
+    started.is_ok()
 }

@@ -61,6 +61,9 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
+        if let Some(headway) = &self.pass.headway {
+            headway.make();
+        }
         if let Some((child, parent)) = self.brick.take() {
             self.pass.deliver(child, parent.as_ref(), Err(ImageError::Abandoned));
         }

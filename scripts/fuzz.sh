@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# fuzz.sh [SECONDS] [TARGET...]    feeds each fuzz target so long (default 60, all targets)
+#
+# Sets up what it needs. The last lines say how much each target was fed; the status is 0 if nothing
+# was found. What was found is kept in fuzz/artifacts/TARGET.
+#
+# FUZZ_SEED=N    the same choices as in an earlier run, as far as time allows
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+cd "$(dirname "$0")/.."
+seconds=${1:-60}
+shift || true
+targets=("$@")
+if [ "${#targets[@]}" -eq 0 ]; then
+    targets=(ome zarr journal extents)
+fi
+
+say() { echo "fuzz: $*" >&2; }
+
+if ! cargo fuzz --version >/dev/null 2>&1; then
+    say "installing cargo-fuzz"
+    cargo install --quiet --locked cargo-fuzz
+fi
+
+# Sanitizers need the nightly compiler. What they would add is in the C libraries below: the rest is safe
+# Rust, but for the calls of HDF5.
+build=(--sanitizer none --release --debug-assertions --codegen-units 16)
+cargo fetch --quiet --locked --manifest-path fuzz/Cargo.toml
+cargo fuzz build "${build[@]}"
+
+# Each input becomes a few small files: in memory, where there is room.
+work=
+for place in /dev/shm "${TMPDIR:-/tmp}"; do
+    work=$(mktemp -d "$place/zarrims-fuzz.XXXXXX" 2>/dev/null) && break
+done
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+mkdir "$work/tmp"
+
+status=0
+summary=()
+for target in "${targets[@]}"; do
+    # 0 would be a seed that is not told.
+    seed=${FUZZ_SEED:-$((1 + RANDOM * 32768 + RANDOM))}
+    echo "fuzz: $target for $seconds s with -seed=$seed"
+    mkdir "$work/corpus"
+    cp "fuzz/corpus/$target"/* "$work/corpus/"
+    options=(-seed="$seed" -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=1024
+        -print_final_stats=1)
+    if [ -e "fuzz/$target.dict" ]; then
+        options+=(-dict="fuzz/$target.dict")
+    fi
+    verdict=ok
+    if ! TMPDIR=$work/tmp cargo fuzz run "${build[@]}" "$target" "$work/corpus" -- "${options[@]}" \
+        >"$work/log" 2>&1; then
+        status=1
+        tail -n 60 "$work/log"
+        found=$(sed -n 's/.*Test unit written to //p' "$work/log" | tail -n 1)
+        verdict="FAILED: ${found:-no input was kept}"
+    fi
+    executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log")
+    summary+=("fuzz: $target: ${executions:-?} executions, seed $seed: $verdict")
+    rm -rf "$work/corpus" "$work/tmp"/*
+done
+printf '%s\n' "${summary[@]}"
+exit "$status"
