@@ -142,11 +142,11 @@ fn a_removed_cache_directory_is_made_anew() {
 /// the cache evict, the journal is rewritten, and the disk fails now and then.
 #[test]
 fn the_cap_holds_at_every_operation() {
-    for (seed, eio, cap) in [(15, 0, HALF), (16, 0, FIXED + 40 * KIB), (17, 30, HALF)] {
+    for (seed, read_eio, cap) in [(15, 0, HALF), (16, 0, FIXED + 40 * KIB), (17, 300, HALF)] {
         let rig = Rig::new(&series(), seed, cap);
         let image = rig.expected();
         let opened = rig.open();
-        rig.disk.set_faults(DiskFaults { eio, ..HEALTHY });
+        rig.disk.set_faults(DiskFaults { read_eio, ..HEALTHY });
         thread::scope(|scope| {
             for reader in 0..3 {
                 let (opened, image) = (&opened, &image);

@@ -24,6 +24,8 @@ struct State {
     faults: ChunkFaults,
     /// The next so many reads panic.
     panics_left: u64,
+    /// The next read of this chunk panics.
+    panics_at: Option<PathBuf>,
     failed: u64,
     /// Chunks that do not answer while the gate is closed.
     stalled: Vec<PathBuf>,
@@ -44,6 +46,7 @@ impl Chunks {
             picks: Picks::new(seed),
             faults: ChunkFaults::default(),
             panics_left: 0,
+            panics_at: None,
             failed: 0,
             stalled: Vec::new(),
             waiting: 0,
@@ -67,6 +70,11 @@ impl Chunks {
     /// The next reads, so many of them, panic.
     pub(crate) fn panic_in(&self, reads: u64) {
         self.lock().panics_left = reads;
+    }
+
+    /// The next read of this chunk panics.
+    pub(crate) fn panic_at(&self, chunk: &Path) {
+        self.lock().panics_at = Some(chunk.to_path_buf());
     }
 
     /// Operations that failed so far.
@@ -105,12 +113,17 @@ impl Chunks {
         let roll = state.picks.below(1000);
         let panics_now = is_read && state.panics_left > 0;
         state.panics_left -= u64::from(panics_now);
+        let panics_here = is_read && state.panics_at.as_deref() == Some(path);
+        if panics_here {
+            state.panics_at = None;
+        }
         let fault = match roll {
             roll if roll < eio => Some(io::Error::from_raw_os_error(libc::EIO)),
             roll if is_read && roll < eio + eof => Some(io::ErrorKind::UnexpectedEof.into()),
             _ => None,
         };
-        let panics_now = panics_now || (is_read && fault.is_none() && roll < eio + eof + panics);
+        let panics_now =
+            panics_now || panics_here || (is_read && fault.is_none() && roll < eio + eof + panics);
         state.failed += u64::from(fault.is_some() || panics_now);
         drop(state);
         assert!(!panics_now, "on purpose, at {}", path.display());

@@ -9,7 +9,7 @@ use zarrims::image::ImageError;
 use super::faulty_chunks::ChunkFaults;
 use super::opened::{Brick, assert_same, slice};
 use super::picks::Picks;
-use super::rig::{FIXED, Rig, read_bricks, series};
+use super::rig::{FIXED, Rig, poll, read_bricks, series};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -25,13 +25,43 @@ fn a_panic_costs_one_error() {
         let opened = rig.open();
         rig.chunks.panic_in(1);
         let answer = opened.try_read(brick.address, brick.bytes);
-        assert!(matches!(answer, Err(ImageError::Abandoned)), "no panic");
+        assert!(matches!(answer, Err(ImageError::Fault)), "no panic");
         for Brick { address, bytes, .. } in &bricks {
             assert_same(slice(&image, *address, *bytes), &opened.read(*address, *bytes), *address);
         }
         assert_same(&image, &opened.whole(), 0);
     }
     assert_eq!(rig.chunks.failed(), 2);
+}
+
+/// A pass over the whole image holds bricks that others wait for: they need not the one whose chunk
+/// brought a worker down.
+#[test]
+fn regression_a_panic_in_a_pass_is_no_error_of_its_other_bricks() {
+    let rig = Rig::new(&series(), 54, 16 << 20);
+    let image = rig.expected();
+    let opened = rig.open();
+    let mut chunks = rig.chunk_paths();
+    chunks.sort_by_key(|path| time_point(path));
+    rig.chunks.close_gate(&chunks[..1]);
+    rig.chunks.panic_at(&chunks[1]);
+    // The pass that counts the voxels.
+    let (sender, metadata) = mpsc::channel();
+    let answer = move |result| sender.send(result).expect("the test waits");
+    opened.file.read(0, 100, Box::new(answer));
+    rig.chunks.await_stalled(1);
+    // Made from the first chunk alone.
+    let bricks = opened.bricks();
+    let brick = bricks.iter().find(|brick| brick.is_computed).expect("a computed brick");
+    let (sender, answers) = mpsc::channel();
+    let answer = move |result| sender.send(result).expect("the test waits");
+    let len = usize::try_from(brick.bytes).expect("small");
+    opened.file.read(brick.address, len, Box::new(answer));
+    poll("the panic", || (rig.chunks.failed() > 0).then_some(()));
+    rig.chunks.open_gate();
+    let got = answers.recv_timeout(PATIENCE).expect("an answer").expect("right bytes");
+    assert_same(slice(&image, brick.address, brick.bytes), &got, brick.address);
+    metadata.recv_timeout(PATIENCE).expect("an answer").expect("metadata without that brick");
 }
 
 /// More chunks hang than there are threads, and their bricks would take more memory than there is.

@@ -6,12 +6,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::thread;
 
-use super::cases::Case;
+use super::cases::{Case, Picks};
 use super::faulty_chunks::ChunkFaults;
 use super::opened::{Brick, Opened, assert_same, slice};
-use super::picks::Picks;
 use super::rest::rest;
-use super::rig::{FIXED, Rig};
+use super::rig::{FIXED, Rig, poll};
 use super::state::{DiskFaults, HEALTHY};
 
 /// Operations so far that are told when one goes wrong.
@@ -309,6 +308,9 @@ impl World {
 
     fn heal_source(&mut self) {
         self.rig.chunks.set_faults(ChunkFaults::default());
+        // Who joins those who began during the fault shares their error.
+        let engine = &self.opened.as_ref().expect("open").engine;
+        poll("those under way", || (engine.stats().in_flight == 0).then_some(()));
         self.source_fails = false;
     }
 
