@@ -15,6 +15,8 @@ mod disk_faults;
 mod eager;
 #[path = "faults/faulty_chunks.rs"]
 mod faulty_chunks;
+#[path = "faults/handle.rs"]
+mod handle;
 #[allow(dead_code, reason = "as above")]
 #[path = "reference/hdf5.rs"]
 mod hdf5;

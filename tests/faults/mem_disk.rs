@@ -11,8 +11,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use zarrims::cache::disk::{Disk, DiskFile, FileState, Folder, Lock, Opening, Space};
+use zarrims::cache::disk::{Disk, DiskFile, Folder, Lock, Opening, Space};
 
+use super::handle::MemHandle;
 use super::names::{Node, resolve};
 use super::pages::PAGE;
 use super::picks::Picks;
@@ -38,7 +39,7 @@ impl MemDisk {
         CACHE.into()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,7 +126,7 @@ impl MemDisk {
 }
 
 /// Does one operation, and looks whether the cap still holds.
-fn operate<T>(
+pub(crate) fn operate<T>(
     disk: &MemDisk,
     epoch: u64,
     asked: Asked,
@@ -319,95 +320,6 @@ impl Drop for Held {
         let mut state = self.disk.state();
         if state.epoch == self.epoch {
             state.locks.remove(&self.folder);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct MemHandle {
-    disk: MemDisk,
-    number: u64,
-    epoch: u64,
-    path: PathBuf,
-}
-
-impl MemHandle {
-    fn operate<T>(
-        &self,
-        asked: Asked,
-        act: impl FnOnce(&mut State) -> io::Result<T>,
-    ) -> io::Result<T> {
-        operate(&self.disk, self.epoch, asked, &self.path, act)
-    }
-}
-
-impl DiskFile for MemHandle {
-    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        self.operate(Asked::Read, |state| {
-            state.counts.read_bytes += out.len() as u64;
-            let whole = state.inodes[&self.number].file.read(out, offset);
-            if whole { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-        })
-    }
-
-    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
-        let was_dead = state.crashed || state.epoch != self.epoch;
-        let allowed = state.begin(Asked::Write, self.epoch);
-        let before = state.used;
-        let room = state.room();
-        let done = match allowed {
-            Ok(()) if state.change(self.number, |file| file.write(data, offset, room)) => Ok(()),
-            Ok(()) => Err(error(libc::ENOSPC)),
-            Err(error) => {
-                // Fails or stops half way.
-                if !was_dead && error.raw_os_error() == Some(libc::EIO) {
-                    let part = state.picks.index(data.len() + 1);
-                    state.change(self.number, |file| file.write(&data[..part], offset, room));
-                }
-                Err(error)
-            }
-        };
-        state.end(before, &|| format!("Write {}", self.path.display()));
-        done
-    }
-
-    fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        self.operate(Asked::Punch, |state| {
-            state.change(self.number, |file| file.punch(offset, bytes));
-            Ok(())
-        })
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.operate(Asked::Change, |state| {
-            state.change(self.number, |file| file.set_len(bytes));
-            Ok(())
-        })
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.operate(Asked::Sync, |state| {
-            state.counts.syncs += 1;
-            state.change(self.number, super::pages::MemFile::sync);
-            Ok(())
-        })
-    }
-
-    fn state(&self) -> io::Result<FileState> {
-        self.operate(Asked::Look, |state| {
-            let inode = &state.inodes[&self.number];
-            let (length, disk_bytes) = (inode.file.len(), inode.file.allocated());
-            Ok(FileState { length, disk_bytes, is_removed: inode.links == 0 })
-        })
-    }
-}
-
-impl Drop for MemHandle {
-    fn drop(&mut self) {
-        let mut state = self.disk.state();
-        if state.epoch == self.epoch {
-            state.close(self.number);
         }
     }
 }

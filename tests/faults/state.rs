@@ -72,6 +72,19 @@ pub(crate) struct Inode {
     pub(crate) handles: u32,
 }
 
+/// How the cap is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// There is never more.
+    Strict,
+    /// What is left may be more, since the power failed, or the cap was lowered.
+    Loose,
+    /// The cache takes stock of what is left.
+    Opening,
+    /// There was more at the end of that, as on a failing disk: it may only become less.
+    Pardoned,
+}
+
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) names: Names,
@@ -91,12 +104,7 @@ pub(crate) struct State {
     pub(crate) used: u64,
     pub(crate) all: u64,
     cap: u64,
-    /// The cache is taking stock: what was left may be more than the cap.
-    opening: bool,
-    /// There may be more than the cap before: the power failed, or the cap is lower.
-    may_exceed: bool,
-    /// There was more than the cap at the end of that, as after a loss of power on a failing disk.
-    pardoned: bool,
+    watch: Watch,
     pub(crate) violations: Vec<String>,
 }
 
@@ -120,9 +128,7 @@ impl State {
             used: 0,
             all: 0,
             cap: u64::MAX,
-            opening: false,
-            may_exceed: false,
-            pardoned: false,
+            watch: Watch::Strict,
             violations: Vec::new(),
         }
     }
@@ -177,10 +183,10 @@ impl State {
 
     /// Takes note of what an operation did to the account.
     pub(crate) fn end(&mut self, before: u64, what: &dyn Fn() -> String) {
-        if self.used <= self.cap {
-            self.pardoned = false;
+        if self.watch == Watch::Pardoned && self.used <= self.cap {
+            self.watch = Watch::Strict;
         }
-        if self.opening || self.pardoned {
+        if matches!(self.watch, Watch::Opening | Watch::Pardoned) {
             return;
         }
         self.counts.peak_bytes = self.counts.peak_bytes.max(self.used);
@@ -191,21 +197,23 @@ impl State {
     }
 
     pub(crate) fn set_cap(&mut self, bytes: u64) {
-        self.may_exceed |= bytes < self.cap && bytes < self.used;
+        if bytes < self.cap && bytes < self.used {
+            self.watch = Watch::Loose;
+        }
         self.cap = bytes;
     }
 
     /// The cache begins to take stock.
     pub(crate) fn opens(&mut self) {
-        self.opening |= self.may_exceed;
+        if self.watch == Watch::Loose {
+            self.watch = Watch::Opening;
+        }
     }
 
     /// The cache has taken stock.
     pub(crate) fn opened(&mut self) {
-        if self.opening {
-            self.opening = false;
-            self.may_exceed = false;
-            self.pardoned = self.used > self.cap;
+        if self.watch == Watch::Opening {
+            self.watch = if self.used > self.cap { Watch::Pardoned } else { Watch::Strict };
         }
     }
 
@@ -349,7 +357,7 @@ impl State {
 
     pub(crate) fn lose_power(&mut self, picks: &mut Picks) {
         let kept = [0, 10, 50, 90, 99][picks.index(5)];
-        self.may_exceed = true;
+        self.watch = Watch::Loose;
         self.kill();
         self.names.lose_power(picks, kept);
         for inode in self.inodes.values_mut() {
