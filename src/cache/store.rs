@@ -100,6 +100,9 @@ impl Store {
         if let Err(error) = self.measure() {
             tracing::debug!(%error, "room on the cache disk not measured");
         }
+        // Not only for want of room: as long as they are stuck, their bricks cannot be stored.
+        let stuck = self.index().take_stuck();
+        self.release(stuck, false);
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
