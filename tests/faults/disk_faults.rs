@@ -6,7 +6,9 @@ use std::thread;
 
 use tracing::Dispatch;
 use tracing::subscriber::with_default;
-use zarrims::cache::{BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache};
+use zarrims::cache::{
+    BrickCache, BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache,
+};
 
 use super::mem_disk::MemDisk;
 use super::opened::{Opened, assert_same};
@@ -227,29 +229,88 @@ fn a_fault_of_the_cache_disk_is_told_once() {
     // With a single one, `tracing` asks the thread that comes first, which may be another test's.
     let _second = Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || sink.clone()).finish();
-    let slot = |index| {
-        let key = BrickKey { image: ImageId(1), space: 0, index };
-        Slot { key, slot_bytes: 8 * KIB, is_proven: false }
-    };
     let disk = MemDisk::new(21);
     let limits = CacheLimits { cap_bytes: 1 << 20, min_free: MinFree::Bytes(0) };
     with_default(log, || {
         let cache = SteadyCache::open(Arc::new(disk.clone()), &MemDisk::cache(), limits);
         let cache = cache.expect("a healthy disk");
-        assert!(cache.put(slot(0), &[1; 5000]));
+        assert!(cache.put(small_slot(0), &[1; 5000]));
         disk.set_faults(READ_ONLY);
         for index in 1..100 {
-            assert!(!cache.put(slot(index), &[1; 5000]));
+            assert!(!cache.put(small_slot(index), &[1; 5000]));
         }
         assert_eq!(lines.count("cannot cache bricks"), 1);
         disk.set_faults(HEALTHY);
         let mut index = 100;
         poll("a brick to be stored", || {
             index += 1;
-            cache.put(slot(index), &[1; 5000]).then_some(())
+            cache.put(small_slot(index), &[1; 5000]).then_some(())
         });
-        assert!(cache.put(slot(1000), &[1; 5000]));
+        assert!(cache.put(small_slot(1000), &[1; 5000]));
     });
     assert_eq!(lines.count("cannot cache bricks"), 1);
     assert_eq!(lines.count("the cache takes bricks again"), 1);
+}
+
+fn small_slot(index: u64) -> Slot {
+    let key = BrickKey { image: ImageId(1), space: 0, index };
+    Slot { key, slot_bytes: 8 * KIB, is_proven: false }
+}
+
+/// A brick that is in use cannot be stored, which says nothing of the disk: the next one is tried.
+#[test]
+fn regression_a_busy_brick_does_not_put_off_the_next_try() {
+    let disk = MemDisk::new(23);
+    let limits = CacheLimits { cap_bytes: 1 << 20, min_free: MinFree::Bytes(0) };
+    let cache = SteadyCache::open(Arc::new(disk.clone()), &MemDisk::cache(), limits);
+    let cache = cache.expect("a healthy disk");
+    assert!(cache.put(small_slot(0), &[1; 5000]));
+    let pinned = cache.get(small_slot(0)).expect("just stored");
+    disk.set_faults(READ_ONLY);
+    assert!(!cache.put(small_slot(1), &[1; 5000]));
+    disk.set_faults(HEALTHY);
+    poll("a brick to be stored", || {
+        assert!(!cache.put(small_slot(0), &[1; 5000]), "stored while in use");
+        cache.put(small_slot(1), &[1; 5000]).then_some(())
+    });
+    assert_eq!(pinned.len(), 5000);
+}
+
+/// Slots that could not be punched are punched once that works, and their bricks can be stored again,
+/// although others can be evicted all the time.
+#[test]
+fn regression_stuck_slots_are_released_while_others_are_evicted() {
+    let disk = MemDisk::new(24);
+    let limits = CacheLimits { cap_bytes: FIXED + 300 * KIB, min_free: MinFree::Bytes(0) };
+    let cache = BrickCache::open(&disk, &MemDisk::cache(), limits).expect("a healthy disk");
+    let put = |index| cache.put(small_slot(index), &[1; 5000]).is_ok();
+    assert!(put(0));
+    disk.set_faults(DiskFaults { no_punch: true, ..HEALTHY });
+    cache.remove_image(ImageId(1));
+    disk.set_faults(HEALTHY);
+    let mut next = 1;
+    poll("the slot to be released", || {
+        next += 1;
+        assert!(put(next), "room for other bricks");
+        put(0).then_some(())
+    });
+}
+
+/// Bricks of a page or less: the journal is a part of the account that can be seen.
+#[test]
+fn the_cap_holds_with_many_small_bricks() {
+    let disk = MemDisk::new(25);
+    let limits = CacheLimits { cap_bytes: 4 << 20, min_free: MinFree::Bytes(0) };
+    disk.set_cap(limits.cap_bytes);
+    let cache = BrickCache::open(&disk, &MemDisk::cache(), limits).expect("a healthy disk");
+    let mut picks = Picks::new(26);
+    for _ in 0..6000 {
+        let slot = Slot { slot_bytes: 4096, ..small_slot(picks.below(3000)) };
+        if cache.get(slot).is_none() {
+            cache.put(slot, &[7; 4096]).expect("room");
+        }
+        disk.assert_cap_held();
+    }
+    assert!(disk.length("zarrims-v1/journal") > 64 * KIB);
+    assert!(disk.counts().peak_bytes > (4 << 20) - FIXED - 512 * KIB, "{:?}", disk.counts());
 }

@@ -100,6 +100,7 @@ fn crash_points_of_a_cache() {
         }
         disk.lose_power(picks.below(u64::MAX));
         let cache = open(&disk).expect("a healthy disk");
+        assert!(disk.used() <= cache.stats().used_bytes, "{} {:?}", disk.used(), cache.stats());
         found += compare(&cache, &contents);
         workload(&cache, &contents);
         compare(&cache, &contents);
