@@ -197,7 +197,8 @@ impl State {
     }
 
     pub(crate) fn set_cap(&mut self, bytes: u64) {
-        if bytes < self.cap && bytes < self.used {
+        // What is there may leave less room than the start needs.
+        if bytes < self.cap {
             self.watch = Watch::Loose;
         }
         self.cap = bytes;
