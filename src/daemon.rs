@@ -63,9 +63,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     .context("cannot start threads")?;
     let mount = Mount::new(adapter, &config.mountpoint, config.allow_other)
         .map_err(|error| explain_mount_error(&error, &config))?;
-    // The kernel has shaken hands; one round trip shows that requests are answered.
-    std::fs::metadata(&config.mountpoint)
-        .with_context(|| format!("MOUNTPOINT {}: no answer", config.mountpoint.display()))?;
+    // The kernel has shaken hands, and requests are answered. This process never asks its own mount for
+    // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
     notify_service_manager("READY=1")?;
     tracing::info!(
         source = %config.source.display(),

@@ -157,7 +157,7 @@ fn many_small_images_stay_under_the_cap() {
     for name in &names {
         SMALL.write(&source.join(name).with_extension("zarr"), &chunks);
     }
-    common::age::age(&source);
+    common::rest::rest(&source);
     let mut picks = Picks::of_test("cap");
     let mut most = (0, String::new());
     for run in 0..2 {

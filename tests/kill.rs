@@ -20,11 +20,11 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use zarrims::image::ImageOptions;
 
-use common::age::age;
 use common::disk::disk_bytes;
 use common::library::Library;
 use common::mount::{Mount, can_mount, is_mounted, summary, unmount};
 use common::picks::Picks;
+use common::rest::rest;
 use common::{command, eventually};
 use store::{Codec, Dtype, Format, Step, StoreBuilder};
 
@@ -119,7 +119,7 @@ fn write_stores(source: &Path) {
     levels.big_endian = true;
     levels.steps = vec![vec![Step::Keep, Step::FloorHalf, Step::FloorHalf]];
     levels.write(&source.join("levels.zarr"));
-    age(source);
+    rest(source);
 }
 
 /// Compares bytes that start at `offset`; says where they begin to differ, and for how long.

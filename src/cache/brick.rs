@@ -42,6 +42,7 @@ impl PinnedBrick {
     /// Looks a brick up; see [`super::BrickCache::get`].
     pub(super) fn open(store: &Arc<Store>, slot: Slot) -> Option<Self> {
         let size = SlotSize::new(slot.slot_bytes)?;
+        tracing::trace!(brick = %slot.key, bytes = slot.slot_bytes, proven = slot.is_proven, "lookup");
         let found = store.index().pin(&slot.key, size);
         let Some((stored, verified)) = found else {
             store.index().counters.misses += 1;

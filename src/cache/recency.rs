@@ -191,4 +191,80 @@ mod tests {
         recency.pop(&2);
         assert_eq!(recency.iter().map(|(key, ())| *key).collect::<Vec<_>>(), [1, 3, 0]);
     }
+
+    /// Hits and lookups, of all bricks and of those that every opening reads.
+    #[derive(Debug, Default, PartialEq)]
+    struct Rates {
+        all: [u64; 2],
+        openings: [u64; 2],
+    }
+
+    impl Rates {
+        fn count(&mut self, is_hit: bool, is_proven: bool) {
+            let counted = u64::from(is_proven);
+            let hit = u64::from(is_hit);
+            self.all = [self.all[0] + hit, self.all[1] + 1];
+            self.openings = [self.openings[0] + hit * counted, self.openings[1] + counted];
+        }
+    }
+
+    /// Visits the lookups of the trace that `benches/traces/record.py` has recorded: brick, bytes, and
+    /// whether every opening reads it.
+    fn each_lookup(visit: &mut dyn FnMut([u64; 3], u64, bool)) {
+        for line in include_str!("../../benches/traces/mixed.txt").lines() {
+            let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+            let [image, level, first, count, bytes, is_proven] = numbers[..] else {
+                panic!("{line}")
+            };
+            for brick in first..first + count {
+                visit([image, level, brick], bytes, is_proven == 1);
+            }
+        }
+    }
+
+    fn segmented(cap: u64) -> Rates {
+        let (mut recency, mut used, mut rates) = (Recency::new(cap), 0, Rates::default());
+        each_lookup(&mut |key, bytes, is_proven| {
+            let is_hit = recency.get(&key).is_some();
+            rates.count(is_hit, is_proven);
+            if !is_hit {
+                while used + bytes > cap {
+                    let key = *recency.iter().next().unwrap().0;
+                    used -= recency.pop(&key).unwrap();
+                }
+                recency.put(key, bytes, bytes, is_proven);
+                used += bytes;
+            }
+        });
+        rates
+    }
+
+    fn plain(cap: u64) -> Rates {
+        let (mut lru, mut used, mut rates) = (LruCache::unbounded(), 0, Rates::default());
+        each_lookup(&mut |key, bytes, is_proven| {
+            let is_hit = lru.get(&key).is_some();
+            rates.count(is_hit, is_proven);
+            if !is_hit {
+                while used + bytes > cap {
+                    used -= lru.pop_lru().unwrap().1;
+                }
+                lru.put(key, bytes);
+                used += bytes;
+            }
+        });
+        rates
+    }
+
+    /// The figures of `doc/DESIGN.md`, section 7.
+    #[test]
+    fn a_mixed_day_hits_more_often_and_opens_from_the_cache() {
+        let first_times = segmented(u64::MAX);
+        for cap in [256, 512, 1024, 2048, 4096].map(|mib: u64| mib << 20) {
+            let (segmented, plain) = (segmented(cap), plain(cap));
+            println!("{} MiB: segmented {segmented:?}, plain {plain:?}", cap >> 20);
+            assert!(segmented.all[0] >= plain.all[0], "{cap} bytes");
+            // Nothing that every opening reads was looked up twice in the source.
+            assert_eq!(segmented.openings, first_times.openings, "{cap} bytes");
+        }
+    }
 }

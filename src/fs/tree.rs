@@ -486,7 +486,7 @@ impl Tree {
         }
         let started = Instant::now();
         let previous = listing.take();
-        let entries = match self.root.list(source) {
+        let entries = match self.root.list(source, is_notable) {
             Ok(entries) => entries,
             Err(error) => {
                 self.forget(previous.into_iter().flat_map(|old| old.names.into_values()));
@@ -824,6 +824,15 @@ impl Inspected {
             *lock(&self.checked) = Checked::since(started);
         }
         current
+    }
+}
+
+/// Whether an entry of a folder is shown, or is worth a line why not.
+fn is_notable(entry: &DirEntry) -> bool {
+    match entry.kind {
+        EntryKind::File => discover::skipped_file(Path::new(&entry.name)).is_some(),
+        EntryKind::Other => false,
+        EntryKind::Directory | EntryKind::LinkedDirectory | EntryKind::BadLink => true,
     }
 }
 

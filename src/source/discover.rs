@@ -5,6 +5,7 @@
 //! [`Store::skipped`] with its reason.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::facts::SeriesXml;
 use super::image::{About, ImageSource, Place, Role};
 use super::metadata::{METADATA_FILES, ZarrNode, read_node};
 use super::ome;
-use super::root::{EntryKind, Fingerprint, SourceRoot, join};
+use super::root::{DirEntry, Fingerprint, SourceRoot, join};
 use super::{SourceError, Unsupported};
 
 /// Nested groups entered within a store.
@@ -91,7 +92,7 @@ pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Fo
         }
         walk.found.fingerprint.record_stamp(folder, plain);
         // Some writers leave out the group metadata at the root.
-        root.list(folder)?;
+        root.each_entry(folder, &mut |_| ControlFlow::Break(()))?;
         walk.group(Path::new(""), 0);
         if walk.found.images.is_empty() && walk.found.skipped.is_empty() {
             walk.found.skipped.push(skip(folder, Unsupported::NoMetadata));
@@ -255,7 +256,7 @@ impl Walk<'_> {
             self.found.skipped.push(skip(&folder, Unsupported::TooDeep(limit)));
             return;
         }
-        let entries = match self.root.list(&folder) {
+        let entries = match self.root.list(&folder, DirEntry::is_folder) {
             Ok(entries) => entries,
             Err(error) => {
                 self.found.skipped.push((folder, error));
@@ -263,16 +264,14 @@ impl Walk<'_> {
             }
         };
         for entry in entries {
-            if matches!(entry.kind, EntryKind::Directory | EntryKind::LinkedDirectory) {
-                let inside = inside.join(&entry.name);
-                let path = join(self.store, &inside);
-                if entry.name.to_str().is_none() {
-                    self.found.skipped.push(skip(&path, Unsupported::Name));
-                    continue;
-                }
-                let node = read_node(self.root, &path, &mut self.found.fingerprint);
-                self.node(&inside, node, depth + 1);
+            let inside = inside.join(&entry.name);
+            let path = join(self.store, &inside);
+            if entry.name.to_str().is_none() {
+                self.found.skipped.push(skip(&path, Unsupported::Name));
+                continue;
             }
+            let node = read_node(self.root, &path, &mut self.found.fingerprint);
+            self.node(&inside, node, depth + 1);
         }
     }
 

@@ -4,6 +4,7 @@
 //! writers put into files in spite of them: fill values of the wrong type, `zstd` without `checksum`,
 //! a missing `dimension_separator`.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -182,20 +183,18 @@ impl ArrayNode {
     /// folder with a number for a name and no file like `0.0.0`.
     fn has_nested_chunks(&self, root: &SourceRoot) -> bool {
         let Some(folder) = self.file.parent() else { return false };
-        let Ok(entries) = root.list(folder) else { return false };
         let numeric = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let mut nested = false;
-        for entry in entries {
-            let Some(name) = entry.name.to_str() else { continue };
+        let (mut nested, mut flat) = (false, false);
+        let seen = root.each_entry(folder, &mut |entry| {
+            let name = entry.name.to_str().unwrap_or_default();
             match entry.kind {
-                EntryKind::File if name.contains('.') && name.split('.').all(numeric) => {
-                    return false;
-                }
-                EntryKind::Directory if numeric(name) => nested = true,
+                EntryKind::File => flat |= name.contains('.') && name.split('.').all(numeric),
+                EntryKind::Directory => nested |= numeric(name),
                 _ => {}
             }
-        }
-        nested
+            if flat { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        seen.is_ok() && nested && !flat
     }
 
     /// Dimension names, where the array states them: v3 `dimension_names`, or the `_ARRAY_DIMENSIONS`

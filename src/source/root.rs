@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
@@ -234,6 +235,14 @@ impl Beneath {
     }
 }
 
+impl DirEntry {
+    /// Whether it is a folder, or stands for one.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        matches!(self.kind, EntryKind::Directory | EntryKind::LinkedDirectory)
+    }
+}
+
 impl SourceRoot {
     /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
     ///
@@ -349,14 +358,38 @@ impl SourceRoot {
         Ok(Some((bytes, stamp)))
     }
 
-    /// The entries of a folder, sorted by name.
+    /// The entries of a folder that are wanted, sorted by name. The others are not held in memory:
+    /// there may be a million of them.
     ///
     /// # Errors
     /// [`SourceError::Io`] when the folder cannot be read.
-    pub fn list(&self, path: &Path) -> Result<Vec<DirEntry>, SourceError> {
+    pub fn list(
+        &self,
+        path: &Path,
+        is_wanted: impl Fn(&DirEntry) -> bool,
+    ) -> Result<Vec<DirEntry>, SourceError> {
+        let mut entries = Vec::new();
+        self.each_entry(path, &mut |entry| {
+            if is_wanted(&entry) {
+                entries.push(entry);
+            }
+            ControlFlow::Continue(())
+        })?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Visits the entries of a folder, in no particular order, until it is told to stop.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`] when the folder cannot be read.
+    pub fn each_entry(
+        &self,
+        path: &Path,
+        visit: &mut dyn FnMut(DirEntry) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
         let fail = |errno: Errno| SourceError::io(path, errno.into());
         let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
-        let mut entries = Vec::new();
         for entry in Dir::read_from(&fd).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
@@ -374,10 +407,11 @@ impl SourceRoot {
                 FileType::Symlink => self.link_kind(path, &path.join(&name)),
                 _ => EntryKind::Other,
             };
-            entries.push(DirEntry { name, kind });
+            if visit(DirEntry { name, kind }).is_break() {
+                break;
+            }
         }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        Ok(())
     }
 
     /// Follows a link; a link to the folder it stands in, or to one above, is a circle.

@@ -10,10 +10,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use zarrims::image::ImageOptions;
 
-use crate::common::age::age;
 use crate::common::library::Library;
 use crate::common::mount::{Mount, can_mount, summary};
 use crate::common::picks::Picks;
+use crate::common::rest::rest;
 use crate::common::skipped;
 use crate::store::{Codec, Dtype, Format, Step, StoreBuilder};
 
@@ -51,7 +51,7 @@ fn write_stores(source: &Path) {
         }
         store.write(&source.join(format!("store{number}.zarr")));
     }
-    age(source);
+    rest(source);
 }
 
 /// Lets this process open many files; tells whether it may.

@@ -7,9 +7,9 @@ use tempfile::TempDir;
 use zarrims::image::ImageOptions;
 
 use crate::SOON;
-use crate::common::age::age;
 use crate::common::library::{BrickBytes, Library, brick_at};
 use crate::common::mount::{Mount, can_mount};
+use crate::common::rest::rest;
 use crate::common::tiny::Tiny;
 use crate::gate::{GatedFolder, OpenAtEnd};
 use crate::stalled::{WORKERS, read_exactly, without_hanging};
@@ -34,7 +34,7 @@ fn many_stalled_passes_hold_up_no_other() {
     for number in 0..=STALLED {
         IMAGE.write(&folder.path().join(name(number, "zarr")));
     }
-    age(folder.path());
+    rest(folder.path());
     let source = GatedFolder::over(folder.path());
     let library = Library::of(source.path(), ImageOptions::default());
     let truth: Vec<(BrickBytes, Vec<u8>)> = (0..=STALLED)

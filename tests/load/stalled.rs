@@ -15,9 +15,9 @@ use tempfile::TempDir;
 use zarrims::image::ImageOptions;
 
 use crate::SOON;
-use crate::common::age::age;
 use crate::common::library::{BrickBytes, Library, brick_at};
 use crate::common::mount::{Mount, can_mount, summary};
+use crate::common::rest::rest;
 use crate::common::tiny::Tiny;
 use crate::gate::{GatedFolder, OpenAtEnd};
 
@@ -68,7 +68,7 @@ impl Stalling {
         for number in 0..STALLED_IMAGES {
             Tiny::default().write(&folder.path().join(small(number)).with_extension("zarr"));
         }
-        age(folder.path());
+        rest(folder.path());
         let source = GatedFolder::over(folder.path());
         // Through the gate as well: the path is a part of a file's identity.
         let library = Library::of(source.path(), ImageOptions::default());

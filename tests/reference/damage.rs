@@ -405,8 +405,8 @@ fn regression_rewritten_and_deleted_chunks_are_noticed() {
         let opened = on_disk.open(Some(64 << 20));
         let bricks = opened.bricks();
         // The chunk lies in the first brick.
-        let stored = bricks.iter().filter(|brick| !brick.is_computed);
-        let known = if known_before { &bricks[0] } else { stored.last().expect("a brick") };
+        let last = bricks.iter().rfind(|brick| !brick.is_computed).expect("a brick");
+        let known = if known_before { &bricks[0] } else { last };
         opened.read(known.address, known.bytes);
         if deleted {
             fs::remove_file(&path).expect("an own file");
