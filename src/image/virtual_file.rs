@@ -224,7 +224,7 @@ impl VirtualFile {
                 match found.read_at(within, &mut bytes) {
                     Ok(()) => pending.part_done(out, Ok(bytes)),
                     Err(_) if lost == MOST_LOST => {
-                        pending.part_done(out, Err(ImageError::Abandoned))
+                        pending.part_done(out, Err(ImageError::Abandoned));
                     }
                     // The cache failed between the look and the read. Produced anew, it is in memory,
                     // unless another reader has done so and stored it before this one asked.
