@@ -48,6 +48,12 @@ impl Fault {
         Self { next_try: Instant::now() + FIRST_RETRY, pause: FIRST_RETRY }
     }
 
+    /// The try said nothing of the disk: the next brick is another one.
+    fn try_at_once(&mut self) {
+        self.pause = (self.pause / 2).max(FIRST_RETRY);
+        self.next_try = Instant::now();
+    }
+
     fn put_off(&mut self) {
         self.pause = (self.pause * 2).min(LONGEST_RETRY);
         self.next_try = Instant::now() + self.pause;
@@ -128,6 +134,9 @@ impl SteadyCache {
                     self.fails(&error, &cache);
                 } else {
                     tracing::debug!(%error, "brick not cached");
+                    if let Some(known) = &mut *lock(&self.fault) {
+                        known.try_at_once();
+                    }
                 }
                 false
             }

@@ -107,6 +107,9 @@ impl Store {
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, "room on the cache disk not measured"),
         }
+        // Not only for want of room: as long as they are stuck, their bricks cannot be stored.
+        let stuck = self.index().take_stuck();
+        self.release_if_possible(stuck, false);
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
@@ -224,7 +227,7 @@ impl Store {
                     let stuck = index.take_stuck();
                     if !stuck.is_empty() {
                         drop(index);
-                        self.release(stuck, true)?;
+                        self.release(stuck, false)?;
                         continue;
                     }
                     needed

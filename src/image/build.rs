@@ -482,7 +482,7 @@ impl Pass {
     /// All children of a brick are there.
     fn close(&self, build: &Build) {
         let result = guarded(|| self.complete(build));
-        if let Err(ImageError::Source(_)) = &result
+        if let Err(ImageError::Source(_) | ImageError::Fault) = &result
             && let Some(visitor) = &self.visitor
         {
             visitor.miss(build.brick);

@@ -22,6 +22,9 @@ const METADATA_SPACE: u16 = u16::MAX;
 /// The cache space of the metadata region with exact statistics.
 const EXACT_METADATA_SPACE: u16 = u16::MAX - 1;
 
+/// Times that a part of one read may be found in the cache and not be readable there.
+const MOST_LOST: u32 = 16;
+
 /// Receives the bytes of a read, possibly on another thread.
 pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>, ImageError>) + Send>;
 
@@ -220,11 +223,11 @@ impl VirtualFile {
                 let mut bytes = vec![0; out.len()];
                 match found.read_at(within, &mut bytes) {
                     Ok(()) => pending.part_done(out, Ok(bytes)),
-                    // Produced anew, it is in memory; somebody else's may be in the cache again.
-                    Err(_) if lost >= MOST_LOST => {
+                    Err(_) if lost == MOST_LOST => {
                         pending.part_done(out, Err(ImageError::Abandoned));
                     }
-                    // The cache failed between the look and the read: produce it anew.
+                    // The cache failed between the look and the read. Produced anew, it is in memory,
+                    // unless another reader has done so and stored it before this one asked.
                     Err(_) => again.request(Missing { brick, within, out }, pending, lost + 1),
                 }
             }
@@ -312,9 +315,6 @@ impl VirtualFile {
         result
     }
 }
-
-/// Times that the cache may lose a brick while it is read.
-const MOST_LOST: u32 = 16;
 
 /// Size of an index node as an array length.
 const NODE_BYTES: usize = 3136;
