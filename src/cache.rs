@@ -269,6 +269,13 @@ impl BrickCache {
         self.store.index().stats()
     }
 
+    /// Brings the segment files written since the last call to the disk. Bricks of a file that the disk
+    /// did not take are forgotten: once the system drops its pages, they would read as something
+    /// else, and their checksums are not compared again in this run.
+    pub fn write_back(&self) {
+        self.store.write_back();
+    }
+
     /// Waits until the journal is on disk. For a clean end, so that a power failure soon after
     /// costs no more bricks than the data the system has not written back.
     pub fn sync(&self) {

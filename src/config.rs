@@ -199,11 +199,24 @@ fn check_cache_dir(path: &Path, source: &Path, mountpoint: &Path) -> Result<Path
     }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(path).map_err(|error| fail(&plain(&error)))?;
-    let canonical = fs::canonicalize(path).map_err(|error| fail(&plain(&error)))?;
-    rustix::fs::access(&canonical, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|errno| fail(&plain(&errno.into())))?;
-    Ok(canonical)
+    let made = builder.create(path).and_then(|()| {
+        let canonical = fs::canonicalize(path)?;
+        rustix::fs::access(&canonical, Access::WRITE_OK | Access::EXEC_OK)?;
+        Ok(canonical)
+    });
+    match made {
+        Ok(canonical) => Ok(canonical),
+        // The disk may come to its senses; until then the daemon does without.
+        Err(error) if is_trouble_of_the_disk(&error) => Ok(planned),
+        Err(error) => Err(fail(&plain(&error))),
+    }
+}
+
+/// Whether a folder cannot be used for now, and it is not the command line that is wrong.
+fn is_trouble_of_the_disk(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::ROFS | Errno::NOSPC | Errno::DQUOT | Errno::IO))
 }
 
 /// The canonical path that `path` will have once its missing folders are made.
@@ -242,7 +255,8 @@ fn default_cache_dir() -> Option<PathBuf> {
 }
 
 fn default_cache_bytes(dir: &Path) -> Result<u64, ConfigError> {
-    let disk = statvfs(dir).map_err(|errno| ConfigError::CacheDir {
+    let there = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
+    let disk = statvfs(there).map_err(|errno| ConfigError::CacheDir {
         path: dir.to_path_buf(),
         reason: plain(&errno.into()),
     })?;

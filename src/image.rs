@@ -101,8 +101,11 @@ pub enum ImageError {
         /// Most that are made.
         limit: u64,
     },
-    /// The worker that produced the bytes ended without an answer.
+    /// A fault of this program, in the production of these bytes alone.
     #[error("internal fault while producing the bytes")]
+    Fault,
+    /// The bytes were given up: those who produced them ended without an answer.
+    #[error("given up before the bytes were produced")]
     Abandoned,
 }
 
@@ -122,7 +125,7 @@ impl From<ImsError> for ImageError {
 fn guarded<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         tracing::error!("a task panicked; its readers get an I/O error");
-        Err(ImageError::Abandoned)
+        Err(ImageError::Fault)
     })
 }
 

@@ -37,7 +37,7 @@ use thiserror::Error;
 pub use array::{UnitBytes, ZarrArray};
 pub use convert::{Conversions, Int16, Pixels, SourceType, TargetType, Uint32, copy_row};
 pub use root::{FileStamp, Fingerprint, SourceRoot};
-pub use snapshot::ChunkState;
+pub use snapshot::{ChunkState, Unfollowed};
 pub use units::micrometres;
 
 /// What can go wrong between a store on disk and its decoded voxels.

@@ -1,10 +1,10 @@
 //! The threads that produce bytes, and the memory they may use.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -12,11 +12,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Time a task waits in the queue before more threads are started.
+/// A task that has run so long may hang; its thread is replaced if others wait for one.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Most threads of one group, however many of them hang.
-const MOST_THREADS: usize = 256;
+const MOST_THREADS: usize = 1024;
+
+/// Memory that has been in use so long is with a task that hangs, and no longer counted.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Time without a task after which a thread beyond the first ones ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -26,8 +29,8 @@ const STOP_TIME: Duration = Duration::from_secs(3);
 
 /// Threads that run tasks in the order they were given.
 ///
-/// If tasks hang, because a file system does not answer, and others wait for a thread, more threads are
-/// started: who needs none of what hangs is held up for half a second at most.
+/// If tasks hang, because a file system does not answer, and others wait for a thread, the threads that
+/// hang are replaced: who needs none of what hangs is held up for about a second at most.
 #[derive(Debug)]
 pub(crate) struct Workers {
     shared: Arc<Shared>,
@@ -63,8 +66,20 @@ struct Queue {
     stopped: bool,
     threads: usize,
     idle: usize,
-    /// Tasks begun so far.
+    /// When each task that runs was begun, by its number.
+    running: HashMap<u64, Instant>,
     begun: u64,
+}
+
+impl Queue {
+    /// Threads to start so that as many as usual do not hang.
+    fn missing(&self, usual: usize) -> usize {
+        if self.tasks.is_empty() || self.stopped {
+            return 0;
+        }
+        let hang = self.running.values().filter(|begun| begun.elapsed() >= PATIENCE).count();
+        (usual + hang).saturating_sub(self.threads).min(MOST_THREADS.saturating_sub(self.threads))
+    }
 }
 
 impl Workers {
@@ -150,16 +165,17 @@ impl Shared {
     }
 
     fn run(&self) {
-        while let Some(task) = self.next() {
+        while let Some((number, task)) = self.next() {
             // A fault in one task costs its reader an error, not the daemon a worker.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)).is_err() {
                 tracing::error!("a task panicked; its readers get an I/O error");
             }
+            lock(&self.queue).running.remove(&number);
         }
     }
 
     /// The next task; without one, this thread is no longer counted.
-    fn next(&self) -> Option<Task> {
+    fn next(&self) -> Option<(u64, Task)> {
         let mut queue = lock(&self.queue);
         loop {
             if queue.stopped {
@@ -167,7 +183,9 @@ impl Shared {
             }
             if let Some(task) = queue.tasks.pop_front() {
                 queue.begun += 1;
-                return Some(task);
+                let number = queue.begun;
+                queue.running.insert(number, Instant::now());
+                return Some((number, task));
             }
             queue.idle += 1;
             let waited = self.wake.wait_timeout(queue, IDLE_TIME);
@@ -182,7 +200,7 @@ impl Shared {
         None
     }
 
-    /// Starts threads while tasks wait and none is begun.
+    /// Starts threads while tasks wait and others hang.
     fn watch(self: &Arc<Self>) {
         loop {
             let queue = lock(&self.queue);
@@ -192,17 +210,12 @@ impl Shared {
             if queue.stopped {
                 return;
             }
-            let begun = queue.begun;
             let waited = self.ended.wait_timeout_while(queue, PATIENCE, |queue| !queue.stopped);
             let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let stuck = queue.begun == begun && !queue.tasks.is_empty() && !queue.stopped;
-            let more = queue.tasks.len().min(MOST_THREADS.saturating_sub(queue.threads));
+            let missing = queue.missing(self.threads);
             drop(queue);
-            if !stuck {
-                continue;
-            }
-            tracing::debug!(name = self.name, more, "all threads hang; starting more");
-            for _ in 0..more {
+            for _ in 0..missing {
+                tracing::debug!(name = self.name, "a task hangs; starting another thread");
                 if let Err(error) = self.add_thread() {
                     tracing::debug!(%error, "no more threads");
                     break;
@@ -213,7 +226,8 @@ impl Shared {
 }
 
 /// Bytes that may be in use at once. A request larger than the whole budget waits until nothing
-/// else is in use and then runs alone: late is better than never.
+/// else is in use and then runs alone: late is better than never. Bytes in the hands of a task that
+/// hangs are not waited for.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     limit: u64,
@@ -223,15 +237,26 @@ pub(crate) struct MemoryBudget {
 
 #[derive(Debug, Default)]
 struct MemoryState {
+    /// When and how many bytes were taken, by number.
+    taken: HashMap<u64, (Instant, u64)>,
+    number: u64,
     used: u64,
     peak: u64,
+}
+
+impl MemoryState {
+    /// Bytes in use, but for those of tasks that hang.
+    fn counted(&self) -> u64 {
+        let lately = self.taken.values().filter(|(at, _)| at.elapsed() < MEMORY_PATIENCE);
+        lately.map(|(_, bytes)| bytes).sum()
+    }
 }
 
 /// Bytes in use until dropped.
 #[derive(Debug)]
 pub(crate) struct Reserved<'a> {
     budget: &'a MemoryBudget,
-    bytes: u64,
+    number: u64,
 }
 
 impl MemoryBudget {
@@ -242,12 +267,17 @@ impl MemoryBudget {
     /// Waits until `bytes` are free and takes them.
     pub(crate) fn reserve(&self, bytes: u64) -> Reserved<'_> {
         let mut state = lock(&self.state);
-        while state.used > 0 && state.used.saturating_add(bytes) > self.limit {
-            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let is_free = |used: u64| used == 0 || used.saturating_add(bytes) <= self.limit;
+        while !is_free(state.used) && !is_free(state.counted()) {
+            let waited = self.freed.wait_timeout(state, PATIENCE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.used = state.used.saturating_add(bytes);
         state.peak = state.peak.max(state.used);
-        Reserved { budget: self, bytes }
+        state.number += 1;
+        let number = state.number;
+        state.taken.insert(number, (Instant::now(), bytes));
+        Reserved { budget: self, number }
     }
 
     /// Largest use so far.
@@ -259,7 +289,9 @@ impl MemoryBudget {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.budget.state);
-        state.used = state.used.saturating_sub(self.bytes);
+        if let Some((_, bytes)) = state.taken.remove(&self.number) {
+            state.used -= bytes;
+        }
         self.budget.freed.notify_all();
     }
 }

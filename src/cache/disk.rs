@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
@@ -84,7 +84,7 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// The operating system's reason.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
 
-    /// Whether the folder was removed.
+    /// Whether the folder is not at its path any more: removed, moved, or hidden by a mount.
     fn is_gone(&self) -> bool;
 }
 
@@ -172,7 +172,10 @@ pub enum Lock {
 pub struct LocalDisk;
 
 #[derive(Debug)]
-struct LocalFolder(OwnedFd);
+struct LocalFolder {
+    folder: OwnedFd,
+    path: PathBuf,
+}
 
 #[derive(Debug)]
 struct LocalFile(File);
@@ -184,7 +187,8 @@ impl Disk for LocalDisk {
             fs::set_permissions(path, Permissions::from_mode(0o700))?;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Arc::new(LocalFolder(rustix::fs::open(path, flags, Mode::empty())?)))
+        let folder = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Arc::new(LocalFolder { folder, path: path.to_path_buf() }))
     }
 }
 
@@ -192,7 +196,7 @@ impl LocalFolder {
     fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok(File::from(rustix::fs::openat(&self.0, path, flags, mode)?))
+        Ok(File::from(rustix::fs::openat(&self.folder, path, flags, mode)?))
     }
 }
 
@@ -207,12 +211,12 @@ impl Folder for LocalFolder {
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::mkdirat(&self.0, path, Mode::RWXU)?)
+        Ok(rustix::fs::mkdirat(&self.folder, path, Mode::RWXU)?)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(OsString, bool)>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let folder = rustix::fs::openat(&self.0, path, flags, Mode::empty())?;
+        let folder = rustix::fs::openat(&self.folder, path, flags, Mode::empty())?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&folder)? {
             let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
@@ -226,24 +230,24 @@ impl Folder for LocalFolder {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.0, path, AtFlags::empty())?)
+        Ok(rustix::fs::unlinkat(&self.folder, path, AtFlags::empty())?)
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.0, path, AtFlags::REMOVEDIR)?)
+        Ok(rustix::fs::unlinkat(&self.folder, path, AtFlags::REMOVEDIR)?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+        Ok(rustix::fs::renameat(&self.folder, from, &self.folder, to)?)
     }
 
     fn disk_bytes(&self, path: &Path) -> io::Result<u64> {
-        let stat = rustix::fs::statat(&self.0, path, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::statat(&self.folder, path, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512))
     }
 
     fn space(&self) -> io::Result<Space> {
-        let stat = rustix::fs::fstatvfs(&self.0)?;
+        let stat = rustix::fs::fstatvfs(&self.folder)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
@@ -252,7 +256,7 @@ impl Folder for LocalFolder {
         let mut file = self.open_file(path, OFlags::CREATE)?;
         // The folder, too: who deletes the file must not let a second owner in.
         let exclusive = FlockOperation::NonBlockingLockExclusive;
-        let taken = rustix::fs::flock(&self.0, exclusive);
+        let taken = rustix::fs::flock(&self.folder, exclusive);
         match taken.and_then(|()| rustix::fs::flock(&file, exclusive)) {
             Ok(()) => {
                 file.set_len(0)?;
@@ -270,8 +274,9 @@ impl Folder for LocalFolder {
     }
 
     fn is_gone(&self) -> bool {
-        // A folder that is there has its name and its own dot.
-        rustix::fs::fstat(&self.0).is_ok_and(|stat| stat.st_nlink == 0)
+        let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let held = rustix::fs::fstat(&self.folder).map(identity);
+        held.ok() != rustix::fs::stat(&self.path).map(identity).ok()
     }
 }
 

@@ -505,6 +505,12 @@ impl Index {
         self.stuck.push(*held);
     }
 
+    /// Slots whose release failed, for another try; if there are none, victims for so many bytes.
+    pub(super) fn take_stuck_or_victims(&mut self, bytes: u64) -> Vec<Held> {
+        let stuck = self.take_stuck();
+        if stuck.is_empty() { self.take_victims(bytes) } else { stuck }
+    }
+
     /// Some of the slots whose release failed, for another try.
     pub(super) fn take_stuck(&mut self) -> Vec<Held> {
         let keep = self.stuck.len().saturating_sub(16);

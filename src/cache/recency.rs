@@ -201,11 +201,10 @@ mod tests {
 
     impl Rates {
         fn count(&mut self, is_hit: bool, is_proven: bool) {
-            let both = [u64::from(is_hit), 1];
-            for at in 0..2 {
-                self.all[at] += both[at];
-                self.openings[at] += if is_proven { both[at] } else { 0 };
-            }
+            let counted = u64::from(is_proven);
+            let hit = u64::from(is_hit);
+            self.all = [self.all[0] + hit, self.all[1] + 1];
+            self.openings = [self.openings[0] + hit * counted, self.openings[1] + counted];
         }
     }
 

@@ -103,6 +103,15 @@ fn segment_key(image: ImageId, name: &OsStr) -> Option<SegmentKey> {
     SegmentKey::parse(image, name.to_str()?)
 }
 
+/// Whether a file that cannot be opened now may be well all the same.
+fn is_passing(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::IO | Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::ROFS)
+    )
+}
+
 enum State {
     /// Takes what is accounted for, at most.
     Clean,
@@ -118,8 +127,11 @@ fn inspect(
     key: &SegmentKey,
     size: SlotSize,
 ) -> io::Result<State> {
-    let Ok(file) = files.existing(key) else {
-        return Ok(State::Damaged);
+    let file = match files.existing(key) {
+        Ok(file) => file,
+        // Removed just now, or a link.
+        Err(error) if !is_passing(&error) => return Ok(State::Damaged),
+        Err(error) => return Err(error),
     };
     if !file.is_intact(size)? {
         files.forget(key);

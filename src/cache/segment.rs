@@ -125,6 +125,10 @@ impl SegmentFile {
         self.0.write_all_at(data, offset)
     }
 
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
     pub(super) fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
         self.0.punch_hole(offset, bytes)
     }

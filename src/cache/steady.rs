@@ -5,7 +5,8 @@
 //! a while, and less and less often. A directory that was removed is made anew.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
@@ -15,16 +16,24 @@ use super::{BrickCache, BrickKey, CacheError, CacheLimits, CacheStats, PinnedBri
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// How often bricks that were written are brought to the disk, to learn whether it takes them.
+const WRITE_BACK_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Longest time the end waits for the disk.
+const LONGEST_STOP: Duration = Duration::from_secs(3);
+
 /// See the module.
 #[derive(Debug)]
 pub struct SteadyCache {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     limits: CacheLimits,
-    cache: RwLock<Option<Arc<BrickCache>>>,
+    cache: Arc<RwLock<Option<Arc<BrickCache>>>>,
     fault: Mutex<Option<Fault>>,
     /// The counters of directories that are gone.
     past: Mutex<CacheStats>,
+    /// Dropping the sender ends the thread that writes back; it sends a word at its end.
+    write_back: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
 
 /// What is wrong with the disk.
@@ -37,6 +46,12 @@ struct Fault {
 impl Fault {
     fn new() -> Self {
         Self { next_try: Instant::now() + FIRST_RETRY, pause: FIRST_RETRY }
+    }
+
+    /// The try said nothing of the disk: the next brick is another one.
+    fn try_at_once(&mut self) {
+        self.pause = (self.pause / 2).max(FIRST_RETRY);
+        self.next_try = Instant::now();
     }
 
     fn put_off(&mut self) {
@@ -59,13 +74,22 @@ impl SteadyCache {
             }
             Err(error) => return Err(error),
         };
+        let cache = Arc::new(RwLock::new(cache));
+        let write_back = match start_write_back(&cache) {
+            Ok(write_back) => Some(write_back),
+            Err(error) => {
+                tracing::warn!(%error, "late failures of the cache disk may be missed");
+                None
+            }
+        };
         Ok(Self {
             disk,
             dir: dir.into(),
             limits,
-            cache: RwLock::new(cache),
+            cache,
             fault: Mutex::new(fault),
             past: Mutex::default(),
+            write_back: Mutex::new(write_back),
         })
     }
 
@@ -102,7 +126,7 @@ impl SteadyCache {
         let Some(cache) = self.usable() else { return false };
         match cache.put(slot, data) {
             Ok(_) => {
-                self.works();
+                self.works(&cache);
                 true
             }
             Err(error) => {
@@ -110,6 +134,9 @@ impl SteadyCache {
                     self.fails(&error, &cache);
                 } else {
                     tracing::debug!(%error, "brick not cached");
+                    if let Some(known) = &mut *lock(&self.fault) {
+                        known.try_at_once();
+                    }
                 }
                 false
             }
@@ -119,15 +146,19 @@ impl SteadyCache {
     /// The cache, unless a fault lasts and the next try is not due.
     fn usable(&self) -> Option<Arc<BrickCache>> {
         let mut fault = lock(&self.fault);
-        let Some(known) = &mut *fault else { return self.cache() };
+        let cache = self.cache();
+        if fault.is_none() && cache.is_some() {
+            return cache;
+        }
+        let known = fault.get_or_insert_with(Fault::new);
         if Instant::now() < known.next_try {
             return None;
         }
         // Others go on without while this one tries.
         known.put_off();
         drop(fault);
-        if let Some(cache) = self.cache() {
-            return Some(cache);
+        if cache.is_some() {
+            return cache;
         }
         match BrickCache::open(&*self.disk, &self.dir, self.limits) {
             Ok(cache) => {
@@ -142,24 +173,33 @@ impl SteadyCache {
         }
     }
 
-    fn works(&self) {
+    /// Whether it is the cache in use: one that is gone may still take a brick that was begun.
+    fn is_current(&self, cache: &Arc<BrickCache>) -> bool {
+        self.cache().is_some_and(|current| Arc::ptr_eq(&current, cache))
+    }
+
+    fn works(&self, cache: &Arc<BrickCache>) {
         // Nearly always there is nothing to do, and nobody to wait for.
-        if lock(&self.fault).take().is_some() {
+        let mut fault = lock(&self.fault);
+        if fault.is_some() && self.is_current(cache) {
+            *fault = None;
             tracing::info!("the cache takes bricks again");
         }
     }
 
     fn fails(&self, error: &CacheError, cache: &Arc<BrickCache>) {
-        lock(&self.fault).get_or_insert_with(|| {
+        let mut fault = lock(&self.fault);
+        if !self.is_current(cache) {
+            return;
+        }
+        fault.get_or_insert_with(|| {
             begins(error);
             Fault::new()
         });
         if cache.is_gone() {
             // What is pinned in there can still be read: only the names are gone.
-            let taken = self.cache.write().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(gone) = taken {
-                *lock(&self.past) += gone.stats();
-            }
+            *self.cache.write().unwrap_or_else(PoisonError::into_inner) = None;
+            *lock(&self.past) += cache.stats();
         }
     }
 
@@ -173,12 +213,39 @@ impl SteadyCache {
         stats
     }
 
-    /// See [`BrickCache::sync`].
-    pub fn sync(&self) {
-        if let Some(cache) = self.cache() {
-            cache.sync();
+    /// Brings the journal to the disk, if the disk does not take long over it. For a clean end.
+    pub fn stop(&self) {
+        let Some((ask, ended)) = lock(&self.write_back).take() else { return };
+        drop(ask);
+        if ended.recv_timeout(LONGEST_STOP) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("the cache disk does not answer; left behind");
         }
     }
+}
+
+/// Starts the thread that asks the disk now and then whether it has taken what was written, and once
+/// more at the end.
+fn start_write_back(
+    cache: &Arc<RwLock<Option<Arc<BrickCache>>>>,
+) -> std::io::Result<(mpsc::Sender<()>, mpsc::Receiver<()>)> {
+    let (ask, asked) = mpsc::channel::<()>();
+    let (end, ended) = mpsc::channel();
+    let cache = Arc::clone(cache);
+    let current = move || cache.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let task = move || {
+        while asked.recv_timeout(WRITE_BACK_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if let Some(cache) = current() {
+                cache.write_back();
+            }
+        }
+        if let Some(cache) = current() {
+            cache.sync();
+        }
+        // Nobody may wait for it.
+        let _ = end.send(());
+    };
+    thread::Builder::new().name("cache".to_owned()).spawn(task)?;
+    Ok((ask, ended))
 }
 
 fn begins(error: &CacheError) {

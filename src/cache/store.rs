@@ -5,6 +5,7 @@
 //! published (index); taken (index) -> eviction journaled (journal) -> punched (no lock) ->
 //! released (index). A slot is busy from the first step of either line to its last.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,6 +44,8 @@ pub(super) struct Store {
     journal: Mutex<Journal>,
     files: SegmentFiles,
     index: Mutex<Index>,
+    /// Files written since the last [`Store::write_back`].
+    written: Mutex<HashMap<SegmentKey, Arc<SegmentFile>>>,
     min_free: MinFree,
     /// When the room on the disk was measured.
     measured: Mutex<Instant>,
@@ -62,6 +65,7 @@ impl Store {
             journal: Mutex::new(journal),
             files,
             index: Mutex::new(index),
+            written: Mutex::default(),
             min_free,
             measured: Mutex::new(Instant::now()),
             directory,
@@ -97,9 +101,15 @@ impl Store {
             }
             *measured = Instant::now();
         }
-        if let Err(error) = self.measure() {
-            tracing::debug!(%error, "room on the cache disk not measured");
+        match self.measure() {
+            // What others need now is not kept until a brick happens to fit.
+            Ok(()) if self.index().excess() > 0 => self.trim(),
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "room on the cache disk not measured"),
         }
+        // Not only for want of room: as long as they are stuck, their bricks cannot be stored.
+        let stuck = self.index().take_stuck();
+        self.release_if_possible(stuck, false);
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
@@ -166,7 +176,7 @@ impl Store {
     pub(super) fn unpin(&self, key: &BrickKey) {
         let last = self.index().unpin(key);
         if let Some(held) = last {
-            self.release(vec![held], true);
+            self.release_if_possible(vec![held], true);
         }
     }
 
@@ -184,7 +194,6 @@ impl Store {
     fn claim(&self, held: &Held) -> Result<(), CacheError> {
         let key = held.key;
         let mut evicting = None;
-        let mut retried = false;
         self.measure_if_due();
         loop {
             let mut index = self.index();
@@ -197,7 +206,7 @@ impl Store {
                 }
                 Claim::Replace(old) => {
                     drop(index);
-                    self.release(vec![old], true);
+                    self.release(vec![old], true)?;
                     continue;
                 }
                 Claim::Full { .. } if evicting.is_none() => {
@@ -206,24 +215,26 @@ impl Store {
                     continue;
                 }
                 Claim::Full { excess } => {
-                    let victims = index.take_victims(excess);
+                    let victims = index.take_stuck_or_victims(excess);
                     if !victims.is_empty() {
                         drop(index);
-                        self.release(victims, true);
+                        self.release(victims, true)?;
                         continue;
                     }
                     held.bytes
                 }
-                Claim::NoRoom { needed } => needed,
+                Claim::NoRoom { needed } => {
+                    let stuck = index.take_stuck();
+                    if !stuck.is_empty() {
+                        drop(index);
+                        self.release(stuck, false)?;
+                        continue;
+                    }
+                    needed
+                }
             };
-            let stuck = if retried { Vec::new() } else { index.take_stuck() };
-            if stuck.is_empty() {
-                index.counters.refused += 1;
-                return Err(CacheError::NoRoom { needed_bytes, limit_bytes: index.limit() });
-            }
-            drop(index);
-            self.release(stuck, false);
-            retried = true;
+            index.counters.refused += 1;
+            return Err(CacheError::NoRoom { needed_bytes, limit_bytes: index.limit() });
         }
     }
 
@@ -252,7 +263,15 @@ impl Store {
     }
 
     /// Journals and publishes a written brick, with one pin.
-    pub(super) fn publish(&self, stored: &Stored, file: &SegmentFile) -> Result<(), CacheError> {
+    pub(super) fn publish(
+        &self,
+        stored: &Stored,
+        file: &Arc<SegmentFile>,
+    ) -> Result<(), CacheError> {
+        let place = Place::of(&stored.key, stored.size);
+        // Written into a file that somebody has removed meanwhile, it would be found in another.
+        self.check_intact(file, &place)?;
+        lock(&self.written).insert(place.segment, Arc::clone(file));
         self.index().seal(*stored);
         if let Err(error) = self.append(&[Record::Stored(*stored)]) {
             self.index().counters.write_errors += 1;
@@ -277,7 +296,7 @@ impl Store {
     /// Gives back a claimed slot that was not published.
     pub(super) fn abandon(&self, held: &Held) {
         self.index().give_up(&held.key);
-        self.release(vec![*held], false);
+        self.release_if_possible(vec![*held], false);
     }
 
     // --- releasing ---
@@ -291,23 +310,35 @@ impl Store {
             let excess = index.excess();
             let victims = index.take_victims(excess);
             drop(index);
-            if victims.is_empty() {
+            if victims.is_empty() || self.release(victims, true).is_err() {
                 return;
             }
-            self.release(victims, true);
         }
     }
 
     /// Drops all bricks of some segments; those in use go when they are let go.
     pub(super) fn discard(&self, matches: impl Fn(&SegmentKey) -> bool) {
         let taken = self.index().take_segments(matches);
-        self.release(taken, true);
+        self.release_if_possible(taken, true);
     }
 
-    /// Frees the bytes of slots that are marked as being released, neighbours together.
-    fn release(&self, mut slots: Vec<Held>, journaled: bool) {
+    /// As [`Store::release`]. What cannot be freed now is tried again when there is no room.
+    fn release_if_possible(&self, slots: Vec<Held>, journaled: bool) {
+        if let Err(error) = self.release(slots, journaled) {
+            tracing::debug!(%error, "cached bytes not released");
+        }
+    }
+
+    /// Frees the bytes of slots that are marked as being released, neighbours together. Slots whose
+    /// bytes cannot be freed stay charged, and are kept for another try.
+    ///
+    /// # Errors
+    ///
+    /// The last failure.
+    fn release(&self, mut slots: Vec<Held>, journaled: bool) -> Result<(), CacheError> {
+        let mut failed = Ok(());
         if slots.is_empty() {
-            return;
+            return failed;
         }
         if journaled {
             let records: Vec<Record> = slots.iter().map(|held| Record::Evicted(held.key)).collect();
@@ -330,23 +361,28 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             };
-            self.settle(run, punched, journaled);
+            if let Err(error) = self.settle(run, punched, journaled) {
+                failed = Err(error);
+            }
         }
+        failed
     }
 
     fn settle(
         &self,
         run: &[Held],
-        punched: std::io::Result<Option<Arc<SegmentFile>>>,
+        punched: io::Result<Option<Arc<SegmentFile>>>,
         journaled: bool,
-    ) {
+    ) -> Result<(), CacheError> {
         let segment = run[0].place.segment;
         // What these slots pay for the journal goes with them: it is made shorter before, if need be,
         // and nothing is appended in between.
         let mut journal = lock(&self.journal);
-        self.fit(&mut journal, 0, run.len() as u64);
+        let fits = self.fit(&mut journal, 0, run.len() as u64);
         let mut index = self.index();
-        let unused = match punched {
+        let mut failed = Ok(());
+        // Slots that cannot stop paying for the journal are not given back either.
+        let unused = match fits.and(punched) {
             Ok(file) => {
                 let mut unused = false;
                 for held in run {
@@ -357,8 +393,7 @@ impl Store {
                 unused
             }
             Err(error) => {
-                let path = SegmentFiles::path(&segment);
-                tracing::warn!(path = %path.display(), %error, "cached bytes not released");
+                failed = Err(Self::segment_error(&segment, error));
                 for held in run {
                     index.stick(held);
                     index.counters.write_errors += 1;
@@ -378,31 +413,40 @@ impl Store {
                 }
             }
         }
+        failed
     }
 
     // --- journal ---
 
     fn append(&self, records: &[Record]) -> Result<(), CacheError> {
         let mut journal = lock(&self.journal);
-        self.fit(&mut journal, records.len() as u64, 0);
-        journal.append(records).map_err(|source| CacheError::Journal { source })
+        self.fit(&mut journal, records.len() as u64, 0)
+            .and_then(|()| journal.append(records))
+            .map_err(|source| CacheError::Journal { source })
     }
 
     /// Writes the journal anew if, with so many records more and after so many slots are released, it
     /// may take more than its slots have paid for, or if it consists mostly of dead records.
-    fn fit(&self, journal: &mut Journal, more: u64, released: u64) {
+    fn fit(&self, journal: &mut Journal, more: u64, released: u64) -> io::Result<()> {
         let index = self.index();
         let slots = index.slots() - released;
         let paid = journal::LEAST_BYTES + slots * journal::BYTES_PER_BRICK;
         if journal.bytes_with(more, slots) <= paid && !journal.is_bloated(slots) {
-            return;
+            return Ok(());
         }
         let live = index.stored_bricks();
         drop(index);
         // Records that are appended meanwhile wait for the journal's lock.
-        if let Err(error) = journal.rewrite(self.files.folder(), live.into_iter(), false) {
-            tracing::debug!(%error, "cache journal not shortened");
-            self.index().counters.write_errors += 1;
+        journal.rewrite(self.files.folder(), live.into_iter(), false)
+    }
+
+    pub(super) fn write_back(&self) {
+        for (segment, file) in std::mem::take(&mut *lock(&self.written)) {
+            if let Err(error) = file.sync() {
+                tracing::warn!(%error, "the cache disk did not take what was written");
+                self.count_write_error();
+                self.retire(&segment);
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::image::{Engine, VirtualFile};
 use crate::source::discover::{self, Folder};
 use crate::source::image::Role;
 use crate::source::root::{DirEntry, EntryKind, join};
-use crate::source::{ChunkState, Fingerprint, SourceRoot};
+use crate::source::{ChunkState, Fingerprint, SourceRoot, Unfollowed};
 
 use super::FsError;
 use super::naming::{self, Candidate};
@@ -304,16 +304,17 @@ impl Tree {
                 self.attributes(ino)
             }
             Content::Mirror { source, listing } => {
-                let mut listing = lock(listing);
-                let known = listing.as_ref().and_then(|listing| listing.names.get(name).cloned());
+                let find = |listing: &Option<Listing>| listing.as_ref()?.names.get(name).cloned();
+                let known = find(&lock(listing));
+                // Not locked here: a store that does not answer must not hold up its neighbours.
                 if let Some(child) = known
                     && child.inspected.is_fresh(&self.root)
                 {
                     return self.attributes(child.ino);
                 }
+                let mut listing = lock(listing);
                 self.refresh(&node, source, &mut listing, true)?;
-                let found = listing.as_ref().and_then(|listing| listing.names.get(name));
-                let ino = found.map(|child| child.ino).ok_or(FsError::NotFound)?;
+                let ino = find(&listing).map(|child| child.ino).ok_or(FsError::NotFound)?;
                 self.attributes(ino)
             }
         }
@@ -370,9 +371,9 @@ impl Tree {
         };
         let mut chunks = lock(chunks);
         let may_keep = !matches!(*chunks, Chunks::AtFirst) && !fleeting.load(Ordering::Relaxed);
-        let has_changed = |now: Option<ChunkState>| match (*chunks, now) {
-            (Chunks::Known(known), Some(now)) => !known.is_same(&now),
-            (Chunks::Known(_), None) => true,
+        let has_changed = |now: &Result<ChunkState, Unfollowed>| match (*chunks, now) {
+            (Chunks::Known(known), Ok(now)) => !known.is_same(now),
+            (Chunks::Known(_), Err(_)) => true,
             (Chunks::AtFirst | Chunks::Any, _) => false,
         };
         let looks = match *chunks {
@@ -382,7 +383,7 @@ impl Tree {
         };
         let shared = lock(open).upgrade();
         if let Some(file) = shared {
-            if looks && has_changed(file.source().chunk_state()) {
+            if looks && has_changed(&file.source().chunk_state()) {
                 return Err(self.renew(&node, spec));
             }
             return Ok((file, may_keep));
@@ -392,9 +393,27 @@ impl Tree {
                 tracing::warn!(store = %spec.store.display(), %error, "cannot open image");
                 FsError::Stale
             })?;
-        let now = if looks { image.keep_to_chunks() } else { None };
-        if has_changed(now) {
-            return Err(self.renew(&node, spec));
+        let mut now = None;
+        let mut stands_for = Chunks::Any;
+        if looks {
+            let found = image.keep_to_chunks();
+            if has_changed(&found) {
+                return Err(self.renew(&node, spec));
+            }
+            match found {
+                Ok(state) => {
+                    now = Some(state);
+                    stands_for = Chunks::Known(state);
+                }
+                Err(reason) => {
+                    let store = spec.store.display();
+                    tracing::info!(%store, %reason, "changes of chunks will not be noticed");
+                    if reason == Unfollowed::TooSlow {
+                        // The next time may be faster: what was read is in memory somewhere.
+                        stands_for = Chunks::AtFirst;
+                    }
+                }
+            }
         }
         let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone(), now)?;
         if file.id() != spec.id {
@@ -403,7 +422,7 @@ impl Tree {
         file.share_fleeting(fleeting);
         let file = Arc::new(file);
         *lock(open) = Arc::downgrade(&file);
-        *chunks = now.map_or(Chunks::Any, Chunks::Known);
+        *chunks = stands_for;
         Ok((file, may_keep))
     }
 
@@ -703,6 +722,8 @@ impl Tree {
     fn know_file(&self, parent: Ino, path: PathBuf, spec: &FileSpec) -> Ino {
         let newest = *lock(&spec.newest);
         let ino = newest.unwrap_or_else(|| Ino::derive(b'f', &path, spec.id.0));
+        // A store that has come back is listed under the inode that somebody may still have open.
+        lock(&self.lingering).retain(|known| *known != ino);
         let (mode, uid, gid) = self.root.owner(&spec.store).unwrap_or((0o555, 0, 0));
         let attributes = Attributes {
             ino,

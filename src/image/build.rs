@@ -202,7 +202,7 @@ impl Pass {
                 failed: false,
                 done: None,
             }),
-            limit: thread::available_parallelism().map_or(2, |cores| cores.get() * 2),
+            limit: thread::available_parallelism().map_or(2, |cores| cores.get() + 2),
             finest_kept,
             progress,
             headway,
@@ -217,8 +217,10 @@ impl Pass {
         headway: Arc<Headway>,
     ) {
         // Another pass may have made it between the look and the lead.
-        if let Some(found) = engine.get(image.slot(brick)) {
-            ticket.complete(Ok(found));
+        // Read here: if the cache fails, it can still be built.
+        let found = engine.get(image.slot(brick)).and_then(|found| found.whole().ok());
+        if let Some(whole) = found {
+            ticket.complete(Ok(Brick::Memory(whole)));
             engine.passes.advance(engine, Some(&headway));
             return;
         }
@@ -480,7 +482,7 @@ impl Pass {
     /// All children of a brick are there.
     fn close(&self, build: &Build) {
         let result = guarded(|| self.complete(build));
-        if let Err(ImageError::Source(_)) = &result
+        if let Err(ImageError::Source(_) | ImageError::Fault) = &result
             && let Some(visitor) = &self.visitor
         {
             visitor.miss(build.brick);

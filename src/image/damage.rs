@@ -96,10 +96,16 @@ impl DamageLog {
     }
 }
 
-/// Whether an error says that a chunk is damaged or unreadable, so that its neighbours may be well.
+/// Whether an error says that a chunk is damaged or unreadable, or brings this program down, so that its
+/// neighbours may be well.
 pub(super) fn is_damage(error: &ImageError) -> bool {
-    matches!(error, ImageError::Source(source)
-        if matches!(**source, SourceError::Chunk { .. } | SourceError::Io { .. }))
+    match error {
+        ImageError::Source(source) => {
+            matches!(**source, SourceError::Chunk { .. } | SourceError::Io { .. })
+        }
+        ImageError::Fault => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -115,5 +121,12 @@ mod tests {
         assert_eq!(lines, 19);
         lock(&log.told).window = Instant::now().checked_sub(WINDOW).expect("some uptime");
         assert_eq!(log.is_due("99"), Some(81));
+    }
+
+    #[test]
+    fn a_panic_is_damage_and_an_end_is_none() {
+        let panicked = super::super::guarded::<()>(|| panic!("on purpose"));
+        assert!(is_damage(&panicked.expect_err("a panic")));
+        assert!(!is_damage(&ImageError::Abandoned));
     }
 }

@@ -439,7 +439,7 @@ impl Engine {
         self.workers.stop();
         self.metadata_workers.stop();
         if let Some(cache) = &self.cache {
-            cache.sync();
+            cache.stop();
         }
     }
 }

@@ -72,7 +72,10 @@ impl<'a> BrickJob<'a> {
                     lasts &= follows_chunks;
                     UnitBytes::Fill
                 }
-                Ok(stored) => stored,
+                Ok(stored) => {
+                    lasts &= follows_chunks || stored.is_settled();
+                    stored
+                }
                 Err(error) => {
                     instead(error)?;
                     // It may be only for now.
@@ -115,7 +118,7 @@ impl<'a> BrickJob<'a> {
             start..voxels.end.min(unit.origin[axis] + shape[axis + 2])
         });
         let (bytes, is_fill): (&[u8], bool) = match &unit.bytes {
-            UnitBytes::Stored(bytes) => (bytes, false),
+            UnitBytes::Stored { bytes, .. } => (bytes, false),
             UnitBytes::Fill => (self.source.array.fill_value(), true),
         };
         let pixels = Pixels { bytes, source_type, target: self.target };

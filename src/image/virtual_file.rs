@@ -22,6 +22,9 @@ const METADATA_SPACE: u16 = u16::MAX;
 /// The cache space of the metadata region with exact statistics.
 const EXACT_METADATA_SPACE: u16 = u16::MAX - 1;
 
+/// Times that a part of one read may be found in the cache and not be readable there.
+const MOST_LOST: u32 = 16;
+
 /// Receives the bytes of a read, possibly on another thread.
 pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>, ImageError>) + Send>;
 
@@ -124,7 +127,7 @@ impl VirtualFile {
             done: Mutex::new(Some(done)),
         });
         for part in missing {
-            self.request(part, pending.clone(), false);
+            self.request(part, pending.clone(), 0);
         }
     }
 
@@ -209,8 +212,10 @@ impl VirtualFile {
         self.engine.images().statistics == Statistics::Exact
     }
 
-    fn request(self: &Arc<Self>, part: Missing, pending: Arc<PendingRead>, unreadable: bool) {
+    /// Requests a part. `lost` tells how often it was there and could not be read.
+    fn request(self: &Arc<Self>, part: Missing, pending: Arc<PendingRead>, lost: u32) {
         let Missing { brick, within, out } = part;
+        let unreadable = lost > 0;
         let again = self.clone();
         let done = move |result: Result<Brick, ImageError>| match result {
             Ok(found) => {
@@ -218,10 +223,12 @@ impl VirtualFile {
                 let mut bytes = vec![0; out.len()];
                 match found.read_at(within, &mut bytes) {
                     Ok(()) => pending.part_done(out, Ok(bytes)),
-                    // Produced anew, it is in memory.
-                    Err(_) if unreadable => pending.part_done(out, Err(ImageError::Abandoned)),
-                    // The cache failed between the look and the read: produce it anew.
-                    Err(_) => again.request(Missing { brick, within, out }, pending, true),
+                    Err(_) if lost == MOST_LOST => {
+                        pending.part_done(out, Err(ImageError::Abandoned));
+                    }
+                    // The cache failed between the look and the read. Produced anew, it is in memory,
+                    // unless another reader has done so and stored it before this one asked.
+                    Err(_) => again.request(Missing { brick, within, out }, pending, lost + 1),
                 }
             }
             Err(error) => pending.part_done(out, Err(error)),

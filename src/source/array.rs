@@ -15,7 +15,7 @@ use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::convert::SourceType;
 use super::metadata::ArrayNode;
 use super::root::{ChunkFile, FileStamp, SourceRoot};
-use super::snapshot::{LookBudget, Snapshot};
+use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed, is_settled};
 use super::{SourceError, Unsupported};
 
 /// Memory for decoded shard indices of one array; the largest known index is 4 MiB.
@@ -25,9 +25,22 @@ const INDEX_CACHE_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub enum UnitBytes {
     /// The unit is stored.
-    Stored(Arc<Vec<u8>>),
+    Stored {
+        /// Its voxels.
+        bytes: Arc<Vec<u8>>,
+        /// A later change of its file will bear another time.
+        is_settled: bool,
+    },
     /// The unit is absent: every voxel has the fill value.
     Fill,
+}
+
+impl UnitBytes {
+    /// Whether a later change would be noticed.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Stored { is_settled: true, .. })
+    }
 }
 
 /// A Zarr array that can be read unit by unit.
@@ -178,7 +191,7 @@ impl ZarrArray {
     }
 
     /// Looks at all files of the array as they are now.
-    pub(super) fn look(&self, budget: &mut LookBudget) -> Option<Snapshot> {
+    pub(super) fn look(&self, budget: &mut LookBudget) -> Result<Snapshot, Unfollowed> {
         Snapshot::take(&self.root, &self.folder, budget)
     }
 
@@ -210,15 +223,17 @@ impl ZarrArray {
         let path = self.folder.join(key.as_str());
         let opened = self.open_chunk(&path)?;
         let stamp = opened.as_ref().map(|(_, stamp)| stamp);
-        let Some((file, stamp)) = (match self.view(key.as_str(), stamp) {
-            View::Same => opened,
-            View::WasAbsent => None,
-            View::Changed => return Err(SourceError::Changed { path }),
-        }) else {
-            return Ok(UnitBytes::Fill);
+        let since = self
+            .snapshot
+            .get()
+            .map_or(Since::Same, |snapshot| snapshot.compare(Path::new(key.as_str()), stamp));
+        let (file, stamp) = match (since, opened) {
+            (Since::Same, Some(opened)) => opened,
+            (Since::Same, None) | (Since::Added, _) => return Ok(UnitBytes::Fill),
+            (Since::Changed, _) => return Err(SourceError::Changed { path }),
         };
         if let Some(bytes) = self.last_unit(position, stamp) {
-            return Ok(UnitBytes::Stored(bytes));
+            return Ok(UnitBytes::Stored { bytes, is_settled: is_settled(&stamp) });
         }
         let blob = ChunkBlob { file, len: stamp.size };
         let indices = ArrayIndices { array: self, file: key.as_str(), stamp };
@@ -233,7 +248,7 @@ impl ZarrArray {
             Ok(Some(bytes)) => {
                 let bytes = Arc::new(bytes);
                 self.keep_unit(position, stamp, &bytes);
-                Ok(UnitBytes::Stored(bytes))
+                Ok(UnitBytes::Stored { bytes, is_settled: is_settled(&stamp) })
             }
             Ok(None) => Ok(UnitBytes::Fill),
             Err(reason) => Err(SourceError::Chunk { path, reason }),
@@ -260,18 +275,6 @@ impl ZarrArray {
             within.push(at % units);
         }
         (self.array.chunk_key(&chunk), within)
-    }
-
-    /// What has become of a chunk since the image was opened.
-    fn view(&self, key: &str, stamp: Option<&FileStamp>) -> View {
-        let Some(snapshot) = self.snapshot.get() else { return View::Same };
-        let key = Path::new(key);
-        match stamp {
-            Some(stamp) if snapshot.had_in_state(key, stamp) => View::Same,
-            // It is another one now, or gone.
-            _ if snapshot.had(key) => View::Changed,
-            _ => View::WasAbsent,
-        }
     }
 
     /// Opens a chunk; `None` when it is absent and the array is there. A store that was deleted or
@@ -347,15 +350,6 @@ fn one_line(error: &impl std::fmt::Display) -> String {
 
 /// An open chunk, and the state it is in.
 type OpenChunk = (Box<dyn ChunkFile>, FileStamp);
-
-/// A chunk compared with what it was when the image was opened.
-enum View {
-    Same,
-    /// It has come since.
-    WasAbsent,
-    /// It was rewritten or deleted since.
-    Changed,
-}
 
 /// A chunk file of known length.
 struct ChunkBlob {

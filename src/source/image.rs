@@ -14,7 +14,7 @@ use super::metadata::{ArrayNode, ZarrNode, read_node};
 use super::ome::{Axis, LEVELS_LIMIT, Multiscale, Transform};
 use super::ome_xml::XmlImage;
 use super::root::{Fingerprint, SourceRoot, join};
-use super::snapshot::{ChunkState, LookBudget, Snapshot};
+use super::snapshot::{ChunkState, LookBudget, Snapshot, Unfollowed};
 use super::{SourceError, Unsupported};
 
 /// What an image is for.
@@ -170,10 +170,11 @@ impl ImageSource {
     }
 
     /// Looks at the chunk files of all levels as they are now, and keeps to what was found: from then
-    /// on, chunks are given as they were, or not at all. `None` where there are too many to look at, or
-    /// some cannot be looked at.
-    #[must_use]
-    pub fn keep_to_chunks(&self) -> Option<ChunkState> {
+    /// on, chunks are given as they were, or not at all.
+    ///
+    /// # Errors
+    /// [`Unfollowed`] where there are too many to look at, or some cannot be looked at.
+    pub fn keep_to_chunks(&self) -> Result<ChunkState, Unfollowed> {
         let mut snapshots = self.look()?;
         let mut state = ChunkState::of(snapshots.iter());
         if let Some(time) = state.settles_soon() {
@@ -185,16 +186,18 @@ impl ImageSource {
         for (level, snapshot) in self.levels.iter().zip(snapshots) {
             level.array.keep_to(snapshot);
         }
-        Some(state)
+        Ok(state)
     }
 
     /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] tells it.
-    #[must_use]
-    pub fn chunk_state(&self) -> Option<ChunkState> {
-        Some(ChunkState::of(self.look()?.iter()))
+    ///
+    /// # Errors
+    /// As for [`ImageSource::keep_to_chunks`].
+    pub fn chunk_state(&self) -> Result<ChunkState, Unfollowed> {
+        Ok(ChunkState::of(self.look()?.iter()))
     }
 
-    fn look(&self) -> Option<Vec<Snapshot>> {
+    fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
         let mut budget = LookBudget::new();
         self.levels.iter().map(|level| level.array.look(&mut budget)).collect()
     }

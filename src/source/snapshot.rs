@@ -5,12 +5,11 @@
 //! anything has changed since the last one. Within the opening, the snapshot tells for each chunk
 //! whether it is still what it was then, so that a reader never sees two states of a store.
 //!
-//! Eight bytes for each file are kept: a hash of its name and one of the state it was in, of which the
-//! change time (`st_ctime`, which programs cannot set back) is a part. That a change time is earlier
-//! than the look proves nothing: it is that of a clock that ticks every few milliseconds only, and a
-//! folder that is moved there brings files along that have not changed for long. Where times are as
-//! coarse as the clock, some milliseconds or whole seconds, a file may change twice within one; so a
-//! state that came about just before the look is not taken for the same as any other.
+//! Twelve bytes for each file are kept: hashes of its name, and of its name and state together. The
+//! state includes the change time (`st_ctime`), which programs cannot set back. It is compared for
+//! equality only, so it does not matter what the clock of a file server says. But times are no finer
+//! than that clock, some milliseconds or whole seconds; so a state that came about just before the
+//! look is not taken for the same as any other.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -19,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use thiserror::Error;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::root::{FileStamp, SourceRoot};
@@ -39,12 +39,28 @@ const SETTLED_COARSE_NS: i64 = 2_100_000_000;
 pub(super) struct Snapshot {
     /// When it was begun, in nanoseconds since the epoch.
     taken_ns: i64,
-    /// Hashes of the names of all files, each above one of the file's state, sorted. Two names with one
-    /// hash may turn an absent chunk into an error.
-    files: Vec<u64>,
+    /// Hashes of the names of all files, sorted. Two names with one hash may turn an absent chunk into
+    /// an error, never one chunk into another.
+    names: Vec<u32>,
+    /// Hashes of the names with the states, sorted.
+    states: Vec<u64>,
     hash: u128,
     /// Time after the look at which the newest change is told from later ones, if it was not then.
     settles_after_ns: i64,
+}
+
+/// Why the chunk files of an image cannot be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unfollowed {
+    /// There are more than are looked at.
+    #[error("more than {MOST_ENTRIES} files")]
+    TooMany,
+    /// It took too long.
+    #[error("looking at its files took more than {LONGEST_TIME:?}")]
+    TooSlow,
+    /// A folder could not be read, or something in it is neither a file nor a folder.
+    #[error("not all its files can be looked at")]
+    Unreadable,
 }
 
 /// How much may still be looked at.
@@ -59,9 +75,9 @@ impl LookBudget {
         Self { entries: MOST_ENTRIES, deadline: Instant::now() + LONGEST_TIME }
     }
 
-    fn take(&mut self) -> Option<()> {
-        self.entries = self.entries.checked_sub(1)?;
-        (Instant::now() < self.deadline).then_some(())
+    fn take(&mut self) -> Result<(), Unfollowed> {
+        self.entries = self.entries.checked_sub(1).ok_or(Unfollowed::TooMany)?;
+        if Instant::now() < self.deadline { Ok(()) } else { Err(Unfollowed::TooSlow) }
     }
 }
 
@@ -113,45 +129,78 @@ impl ChunkState {
     }
 }
 
-fn since_epoch_ns(time: SystemTime) -> Option<i64> {
-    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
+fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The upper half of a hash.
-const UPPER: u64 = 0xFFFF_FFFF_0000_0000;
-
-/// What is kept of the name of a file.
-fn hash_of_name(path_in_array: &Path) -> u64 {
-    xxh3_64(path_in_array.as_os_str().as_bytes()) & UPPER
+/// Time after `now_ns` at which the last change of a file is told from later ones; not positive if it
+/// was before.
+fn settles_after_ns(stamp: &FileStamp, now_ns: i64) -> i64 {
+    let is_coarse = stamp.ctime_ns % 1_000_000_000 == 0;
+    let settled_ns = if is_coarse { SETTLED_COARSE_NS } else { SETTLED_NS };
+    stamp.ctime_ns.saturating_add(settled_ns).saturating_sub(now_ns)
 }
 
-/// What is kept of the state of a file.
-fn hash_of_state(stamp: &FileStamp) -> u64 {
-    xxh3_64(described(stamp).as_bytes()) & !UPPER
+/// Whether the last change of a file is told from later ones by now.
+pub(super) fn is_settled(stamp: &FileStamp) -> bool {
+    settles_after_ns(stamp, now_ns()) <= 0
 }
 
-fn described(stamp: &FileStamp) -> String {
+fn hash_of_name(path_in_array: &Path) -> u32 {
+    let bytes = xxh3_64(path_in_array.as_os_str().as_bytes()).to_le_bytes();
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// A file with its state, for hashing.
+fn describe(path_in_array: &Path, stamp: &FileStamp) -> Vec<u8> {
     let FileStamp { ino, size, mtime_s, mtime_ns, ctime_ns } = stamp;
-    format!("\0{ino} {size} {mtime_s} {mtime_ns} {ctime_ns}")
+    let state = format!("\0{ino} {size} {mtime_s} {mtime_ns} {ctime_ns}");
+    [path_in_array.as_os_str().as_bytes(), state.as_bytes()].concat()
+}
+
+/// A file compared with what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    Same,
+    /// There was none of this name.
+    Added,
+    /// It was rewritten or deleted.
+    Changed,
 }
 
 impl Snapshot {
-    /// Looks through the folder of an array. `None` where that takes too long, or where something in it
-    /// cannot be looked at.
-    pub(super) fn take(root: &SourceRoot, array: &Path, budget: &mut LookBudget) -> Option<Self> {
-        let taken_ns = since_epoch_ns(SystemTime::now())?;
-        let mut snapshot = Self { taken_ns, files: Vec::new(), hash: 0, settles_after_ns: 0 };
+    /// Looks through the folder of an array.
+    ///
+    /// # Errors
+    /// [`Unfollowed`] where that cannot be done, or takes too long.
+    pub(super) fn take(
+        root: &SourceRoot,
+        array: &Path,
+        budget: &mut LookBudget,
+    ) -> Result<Self, Unfollowed> {
+        let mut snapshot = Self {
+            taken_ns: now_ns(),
+            names: Vec::new(),
+            states: Vec::new(),
+            hash: 0,
+            settles_after_ns: 0,
+        };
+        let unreadable = |_| Unfollowed::Unreadable;
         let mut folders = vec![array.to_path_buf()];
         while let Some(folder) = folders.pop() {
-            let fd = root.open_beneath(&folder, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
-            for entry in Dir::read_from(&fd).ok()? {
-                let name = OsString::from_vec(entry.ok()?.file_name().to_bytes().to_vec());
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let fd = root.open_beneath(&folder, flags).map_err(unreadable)?;
+            for entry in Dir::read_from(&fd).map_err(unreadable)? {
+                let name = entry.map_err(unreadable)?.file_name().to_bytes().to_vec();
+                let name = OsString::from_vec(name);
                 if name == "." || name == ".." {
                     continue;
                 }
                 budget.take()?;
                 let path = folder.join(&name);
-                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW);
+                let stat = stat.map_err(unreadable)?;
                 let stamp = match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory => {
                         folders.push(path);
@@ -162,39 +211,43 @@ impl Snapshot {
                     FileType::Symlink if !root.is_dir(&path) => {
                         root.stamp(&path).unwrap_or(FileStamp::of(&stat))
                     }
-                    _ => return None,
+                    _ => return Err(Unfollowed::Unreadable),
                 };
-                snapshot.add(path.strip_prefix(array).ok()?, &stamp);
+                let inside = path.strip_prefix(array).map_err(|_| Unfollowed::Unreadable)?;
+                snapshot.add(inside, stamp);
             }
         }
-        snapshot.files.sort_unstable();
-        snapshot.files.shrink_to_fit();
-        Some(snapshot)
+        snapshot.names.sort_unstable();
+        snapshot.names.shrink_to_fit();
+        snapshot.states.sort_unstable();
+        snapshot.states.shrink_to_fit();
+        Ok(snapshot)
     }
 
-    fn add(&mut self, path_in_array: &Path, stamp: &FileStamp) {
-        let ctime_ns = stamp.ctime_ns;
-        let mut named = path_in_array.as_os_str().as_bytes().to_vec();
-        named.extend(described(stamp).as_bytes());
+    fn add(&mut self, path_in_array: &Path, stamp: FileStamp) {
+        let described = describe(path_in_array, &stamp);
         // A sum, because folders are read in no particular order.
-        self.hash = self.hash.wrapping_add(xxh3_128(&named));
-        let is_coarse = ctime_ns % 1_000_000_000 == 0;
-        let settled_ns = if is_coarse { SETTLED_COARSE_NS } else { SETTLED_NS };
-        let settles_after_ns = ctime_ns.saturating_add(settled_ns).saturating_sub(self.taken_ns);
+        self.hash = self.hash.wrapping_add(xxh3_128(&described));
+        let settles_after_ns = settles_after_ns(&stamp, self.taken_ns);
         self.settles_after_ns = self.settles_after_ns.max(settles_after_ns);
-        self.files.push(hash_of_name(path_in_array) | hash_of_state(stamp));
+        self.names.push(hash_of_name(path_in_array));
+        self.states.push(xxh3_64(&described));
     }
 
-    /// Whether there was a file of this name, relative to the array.
-    pub(super) fn had(&self, path_in_array: &Path) -> bool {
-        let name = hash_of_name(path_in_array);
-        let first = self.files.partition_point(|file| *file < name);
-        self.files.get(first).is_some_and(|file| file & UPPER == name)
-    }
-
-    /// Whether a file was there in this state.
-    pub(super) fn had_in_state(&self, path_in_array: &Path, stamp: &FileStamp) -> bool {
-        let file = hash_of_name(path_in_array) | hash_of_state(stamp);
-        self.files.binary_search(&file).is_ok()
+    /// Compares a file, by its path relative to the array and its state now, `None` if there is none.
+    pub(super) fn compare(&self, path_in_array: &Path, now: Option<&FileStamp>) -> Since {
+        let had = || self.names.binary_search(&hash_of_name(path_in_array)).is_ok();
+        match now {
+            Some(stamp) => {
+                let state = xxh3_64(&describe(path_in_array, stamp));
+                match self.states.binary_search(&state) {
+                    Ok(_) => Since::Same,
+                    Err(_) if had() => Since::Changed,
+                    Err(_) => Since::Added,
+                }
+            }
+            None if had() => Since::Changed,
+            None => Since::Same,
+        }
     }
 }

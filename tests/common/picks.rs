@@ -5,6 +5,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 /// Numbers by xorshift.
+#[derive(Debug)]
 pub(crate) struct Picks(u64);
 
 impl Picks {
