@@ -79,7 +79,10 @@ fn an_opening_right_after_a_change_of_metadata_never_shows_the_old_state() {
                 let shown = Shown::open(&scene.path(), &places).expect("opens");
                 assert_eq!(shown.versions(), vec![Ok(1); usize::from(times)]);
             }
-            Err(error) => assert_eq!(Errno::from_io_error(&error), Some(Errno::STALE), "{error}"),
+            Err(error) => {
+                println!("{times} time points: {error}");
+                assert_eq!(Errno::from_io_error(&error), Some(Errno::STALE), "{error}");
+            }
         }
         eventually("the new state can be opened", SOON, || {
             Shown::open(&scene.path(), &places)

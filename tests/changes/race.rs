@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use rustix::io::Errno;
 
@@ -11,7 +12,7 @@ use super::{SOON, Scene, eventually};
 const PLANES: Planes = Planes { times: 6 };
 
 /// Versions of each chunk.
-const VERSIONS: u16 = 90;
+const VERSIONS: u16 = 240;
 
 const READERS: usize = 3;
 
@@ -41,7 +42,8 @@ struct Seen {
     torn: usize,
 }
 
-/// Writes all versions. Every fourth waits until somebody has opened the file at rest.
+/// Writes all versions. Every fourth waits until somebody has opened the file, and every other time
+/// until that has been read, too.
 fn write_all(scene: &Scene, progress: &Progress) {
     for version in 2..=VERSIONS {
         for time in 0..PLANES.times {
@@ -52,7 +54,16 @@ fn write_all(scene: &Scene, progress: &Progress) {
         }
         if version % 4 == 0 {
             let before = progress.openings.load(Ordering::SeqCst);
-            eventually("an opening", SOON, || progress.openings.load(Ordering::SeqCst) > before);
+            if version % 8 == 0 {
+                let is_open = || progress.openings.load(Ordering::SeqCst) > before;
+                eventually("an opening", SOON, is_open);
+            }
+            // At once, so that the next change meets the reads of that opening.
+            let deadline = Instant::now() + SOON;
+            while progress.openings.load(Ordering::SeqCst) == before {
+                assert!(Instant::now() < deadline, "nobody opens the file");
+                thread::yield_now();
+            }
         }
     }
     progress.ended.store(true, Ordering::SeqCst);
