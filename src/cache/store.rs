@@ -5,7 +5,7 @@
 //! published (index); taken (index) -> eviction journaled (journal) -> punched (no lock) ->
 //! released (index). A slot is busy from the first step of either line to its last.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,7 +45,7 @@ pub(super) struct Store {
     files: SegmentFiles,
     index: Mutex<Index>,
     /// Files written since the last [`Store::write_back`].
-    written: Mutex<HashMap<SegmentKey, Arc<SegmentFile>>>,
+    written: Mutex<HashSet<SegmentKey>>,
     min_free: MinFree,
     /// When the room on the disk was measured.
     measured: Mutex<Instant>,
@@ -263,15 +263,11 @@ impl Store {
     }
 
     /// Journals and publishes a written brick, with one pin.
-    pub(super) fn publish(
-        &self,
-        stored: &Stored,
-        file: &Arc<SegmentFile>,
-    ) -> Result<(), CacheError> {
+    pub(super) fn publish(&self, stored: &Stored, file: &SegmentFile) -> Result<(), CacheError> {
         let place = Place::of(&stored.key, stored.size);
         // Written into a file that somebody has removed meanwhile, it would be found in another.
         self.check_intact(file, &place)?;
-        lock(&self.written).insert(place.segment, Arc::clone(file));
+        lock(&self.written).insert(place.segment);
         self.index().seal(*stored);
         if let Err(error) = self.append(&[Record::Stored(*stored)]) {
             self.index().counters.write_errors += 1;
@@ -441,8 +437,14 @@ impl Store {
     }
 
     pub(super) fn write_back(&self) {
-        for (segment, file) in std::mem::take(&mut *lock(&self.written)) {
-            if let Err(error) = file.sync() {
+        for segment in std::mem::take(&mut *lock(&self.written)) {
+            // A file that is opened anew is told of a failure that nobody was told of. One that is
+            // gone has no bricks.
+            let synced = match self.files.existing(&segment) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                file => file.and_then(|file| file.sync()),
+            };
+            if let Err(error) = synced {
                 tracing::warn!(%error, "the cache disk did not take what was written");
                 self.count_write_error();
                 self.retire(&segment);
