@@ -408,8 +408,9 @@ impl Tree {
                 Err(reason) => {
                     let store = spec.store.display();
                     tracing::info!(%store, %reason, "changes of chunks will not be noticed");
-                    if reason == Unfollowed::TooSlow {
-                        // The next time may be faster: what was read is in memory somewhere.
+                    if reason != Unfollowed::TooMany {
+                        // The next time may be faster, as what was read is in memory somewhere, and
+                        // what could not be read may be readable.
                         stands_for = Chunks::AtFirst;
                     }
                 }

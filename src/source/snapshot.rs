@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use rustix::io::Errno;
 use thiserror::Error;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -190,7 +191,11 @@ impl Snapshot {
         let mut folders = vec![array.to_path_buf()];
         while let Some(folder) = folders.pop() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let fd = root.open_beneath(&folder, flags).map_err(unreadable)?;
+            let fd = match root.open_beneath(&folder, flags) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) if folder != array => continue,
+                Err(error) => return Err(unreadable(error)),
+            };
             for entry in Dir::read_from(&fd).map_err(unreadable)? {
                 let name = entry.map_err(unreadable)?.file_name().to_bytes().to_vec();
                 let name = OsString::from_vec(name);
@@ -199,8 +204,12 @@ impl Snapshot {
                 }
                 budget.take()?;
                 let path = folder.join(&name);
-                let stat = rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW);
-                let stat = stat.map_err(unreadable)?;
+                let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => stat,
+                    // It went since its name was read: writers rename what they have completed.
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(unreadable(error)),
+                };
                 let stamp = match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory => {
                         folders.push(path);

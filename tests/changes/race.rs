@@ -134,6 +134,8 @@ fn what_a_file_shows_is_one_state_of_the_store_however_often_that_changes() {
     let total = |of: fn(&Seen) -> usize| seen.iter().map(of).sum::<usize>();
     assert!(total(|seen| seen.handles) >= 20, "{seen:?}");
     assert!(total(|seen| seen.versions) >= 100, "{seen:?}");
+    let stderr = scene.mount.stderr();
+    assert!(!stderr.iter().any(|line| line.contains("will not be noticed")), "{stderr:#?}");
     // At rest, everything is in the last version.
     let versions = scene.open().versions();
     assert_eq!(versions, vec![Ok(VERSIONS); usize::from(PLANES.times)]);
