@@ -230,8 +230,12 @@ fn start_write_back(
 ) -> std::io::Result<(mpsc::Sender<()>, mpsc::Receiver<()>)> {
     let (ask, asked) = mpsc::channel::<()>();
     let (end, ended) = mpsc::channel();
-    let cache = Arc::clone(cache);
-    let current = move || cache.read().unwrap_or_else(PoisonError::into_inner).clone();
+    // Nothing is held when the end is told: somebody may want the directory then.
+    let cache = Arc::downgrade(cache);
+    let current = move || {
+        let cache = cache.upgrade()?;
+        cache.read().unwrap_or_else(PoisonError::into_inner).clone()
+    };
     let task = move || {
         while asked.recv_timeout(WRITE_BACK_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(cache) = current() {

@@ -1,0 +1,236 @@
+//! What is known of files and folders.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::cache::ImageId;
+use crate::image::VirtualFile;
+use crate::source::image::Role;
+use crate::source::{ChunkState, Fingerprint, SourceRoot};
+
+use super::lock;
+
+/// A name is compared with the source when the last comparison is older than this.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A folder whose check takes long is checked at most this part of the time.
+const CHECK_DUTY: u32 = 10;
+
+/// Inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ino(pub u64);
+
+impl Ino {
+    /// The root folder, by convention of FUSE.
+    pub const ROOT: Self = Self(1);
+
+    pub(super) fn derive(kind: u8, path: &Path, identity: u128) -> Self {
+        let mut key = vec![kind];
+        key.extend_from_slice(path.as_os_str().as_bytes());
+        key.extend_from_slice(&identity.to_le_bytes());
+        // 0 means "none" and 1 is the root.
+        Self(xxh3_64(&key).max(2))
+    }
+}
+
+/// File or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A folder.
+    Directory,
+    /// A virtual `.ims` file.
+    File,
+}
+
+/// What `stat` tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributes {
+    /// Inode number.
+    pub ino: Ino,
+    /// File or folder.
+    pub kind: NodeKind,
+    /// Size in bytes; 0 for folders.
+    pub size: u64,
+    /// Time of the newest metadata file of the store.
+    pub modified: SystemTime,
+    /// Permission bits, without any for writing.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// One name of an open folder.
+#[derive(Debug, Clone)]
+pub struct DirectoryEntry {
+    /// The name.
+    pub name: OsString,
+    /// What it stands for.
+    pub attributes: Attributes,
+}
+
+/// One image of a store, as far as listing it needs.
+#[derive(Debug, Clone)]
+pub struct FileSpec {
+    /// Path of the store below the source folder.
+    pub store: PathBuf,
+    /// Path of the image within the store.
+    pub image: String,
+    /// Which entry of `multiscales`.
+    pub multiscale: usize,
+    /// What the image is for.
+    pub role: Role,
+    /// Name from the metadata.
+    pub name: Option<String>,
+    /// Size of the virtual file in bytes.
+    pub size: u64,
+    /// Lengths of the finest level in voxels, order (t, c, z, y, x).
+    pub shape: [u64; 5],
+    /// Number of published levels.
+    pub levels: usize,
+    /// Identity of the image in this state of its metadata.
+    pub id: ImageId,
+    /// Time of the newest metadata file.
+    pub modified: SystemTime,
+    /// The inode that stands for the newest state of the chunks, if it is not the first one.
+    pub(super) newest: Arc<Mutex<Option<Ino>>>,
+}
+
+/// A path that is not shown, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Skipped {
+    /// Path below the source folder.
+    pub path: PathBuf,
+    /// Reason, one line.
+    pub reason: String,
+}
+
+/// What a folder of the source turned out to be.
+#[derive(Debug)]
+pub(super) struct Inspected {
+    /// `None`: a plain folder.
+    pub(super) files: Option<Vec<FileSpec>>,
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) checked: Mutex<Checked>,
+}
+
+/// When something was compared with the source, and how long that took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checked {
+    at: Instant,
+    cost: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Refreshed when the folder above is listed: modes and times of the source may change.
+    pub(super) attributes: Mutex<Attributes>,
+    pub(super) parent: Ino,
+    /// Path below the mount point.
+    pub(super) path: PathBuf,
+    pub(super) content: Content,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    /// A folder of the source, by its path there.
+    Mirror { source: PathBuf, listing: Mutex<Option<Listing>> },
+    /// A folder made of the images of one store.
+    StoreFolder { names: Mutex<BTreeMap<OsString, Ino>> },
+    /// An image in one state.
+    File(FileNode),
+}
+
+#[derive(Debug)]
+pub(super) struct FileNode {
+    pub(super) spec: FileSpec,
+    /// Locked while the file is being opened, which may take a while.
+    pub(super) chunks: Mutex<Chunks>,
+    /// The virtual file, while it is open. Never locked for long.
+    pub(super) open: Mutex<Weak<VirtualFile>>,
+    /// Bytes were served that the source may complete any time.
+    pub(super) fleeting: Arc<AtomicBool>,
+}
+
+/// The state of the chunks that an inode stands for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Chunks {
+    /// The one at the first opening, which is to come.
+    #[default]
+    AtFirst,
+    /// It cannot be told, or is not asked for.
+    Any,
+    Known(ChunkState),
+}
+
+/// The state of a mirrored folder.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// By name in the source.
+    pub(super) inspected: HashMap<OsString, Arc<Inspected>>,
+    /// By name in the mount.
+    pub(super) names: BTreeMap<OsString, Child>,
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) checked: Checked,
+}
+
+/// A name of a mirrored folder.
+#[derive(Debug, Clone)]
+pub(super) struct Child {
+    pub(super) ino: Ino,
+    /// What it stands for in the source.
+    pub(super) inspected: Arc<Inspected>,
+}
+
+impl Checked {
+    /// A check that began at `started` and ends now.
+    pub(super) fn since(started: Instant) -> Self {
+        Self { at: Instant::now(), cost: started.elapsed() }
+    }
+
+    /// Whether the next check is not due yet.
+    pub(super) fn is_recent(&self) -> bool {
+        self.at.elapsed() < CHECK_INTERVAL.max(self.cost * CHECK_DUTY)
+    }
+}
+
+impl FileNode {
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.open).strong_count() > 0
+    }
+}
+
+impl Node {
+    pub(super) fn attributes(&self) -> Attributes {
+        *lock(&self.attributes)
+    }
+
+    pub(super) fn ino(&self) -> Ino {
+        self.attributes().ino
+    }
+}
+
+impl Inspected {
+    /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
+    pub(super) fn is_fresh(&self, root: &SourceRoot) -> bool {
+        lock(&self.checked).is_recent() || self.is_current(root)
+    }
+
+    pub(super) fn is_current(&self, root: &SourceRoot) -> bool {
+        let started = Instant::now();
+        let current = self.fingerprint.is_current(root);
+        if current {
+            *lock(&self.checked) = Checked::since(started);
+        }
+        current
+    }
+}

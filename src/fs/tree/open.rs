@@ -1,0 +1,113 @@
+//! Opening files: each inode stands for one state of a store.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use crate::image::VirtualFile;
+use crate::source::discover;
+use crate::source::{ChunkState, Unfollowed};
+
+use super::node::{Chunks, Content, FileNode, FileSpec, Ino, Node};
+use super::{FsError, Revalidate, Tree, lock};
+
+impl Tree {
+    /// Opens the image behind a file, and tells whether the kernel may keep the pages it has: only if
+    /// nothing has changed since the last opening, nor may have, as where pages stand for absent
+    /// chunks of an image that does not follow its chunks.
+    ///
+    /// An inode stands for one state of the metadata and of the chunks, so that openings of different
+    /// states never share pages: if the chunks have changed, the file gets another inode, and this
+    /// one is stale.
+    ///
+    /// # Errors
+    /// [`FsError::IsADirectory`]; [`FsError::Stale`] when the store is not as it was listed.
+    pub fn open(&self, ino: Ino) -> Result<(Arc<VirtualFile>, bool), FsError> {
+        let node = self.node(ino)?;
+        let Content::File(FileNode { spec, chunks, open, fleeting }) = &node.content else {
+            return Err(FsError::IsADirectory);
+        };
+        let mut chunks = lock(chunks);
+        let may_keep = !matches!(*chunks, Chunks::AtFirst) && !fleeting.load(Ordering::Relaxed);
+        let has_changed = |now: &Result<ChunkState, Unfollowed>| match (*chunks, now) {
+            (Chunks::Known(known), Ok(now)) => !known.is_same(now),
+            (Chunks::Known(_), Err(_)) => true,
+            (Chunks::AtFirst | Chunks::Any, _) => false,
+        };
+        let looks = match *chunks {
+            Chunks::AtFirst => self.config.revalidate == Revalidate::Open,
+            Chunks::Any => false,
+            Chunks::Known(_) => true,
+        };
+        let shared = lock(open).upgrade();
+        if let Some(file) = shared {
+            if looks && has_changed(&file.source().chunk_state()) {
+                return Err(self.renew(&node, spec));
+            }
+            return Ok((file, may_keep));
+        }
+        let image = discover::open_image(&self.root, &spec.store, &spec.image, spec.multiscale)
+            .map_err(|error| {
+                tracing::warn!(store = %spec.store.display(), %error, "cannot open image");
+                FsError::Stale
+            })?;
+        let mut now = None;
+        let mut stands_for = Chunks::Any;
+        if looks {
+            let found = image.keep_to_chunks();
+            if has_changed(&found) {
+                return Err(self.renew(&node, spec));
+            }
+            match found {
+                Ok(state) => {
+                    now = Some(state);
+                    stands_for = Chunks::Known(state);
+                }
+                Err(reason) => {
+                    let store = spec.store.display();
+                    tracing::info!(%store, %reason, "changes of chunks will not be noticed");
+                    if reason != Unfollowed::TooMany {
+                        // The next time may be faster, as what was read is in memory somewhere, and
+                        // what could not be read may be readable.
+                        stands_for = Chunks::AtFirst;
+                    }
+                }
+            }
+        }
+        let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone(), now)?;
+        if file.id() != spec.id {
+            return Err(FsError::Stale);
+        }
+        file.share_fleeting(fleeting);
+        let file = Arc::new(file);
+        *lock(open) = Arc::downgrade(&file);
+        *chunks = stands_for;
+        Ok((file, may_keep))
+    }
+
+    /// Gives a file whose chunks have changed another inode.
+    fn renew(&self, node: &Node, spec: &FileSpec) -> FsError {
+        tracing::info!(path = %node.path.display(), "chunks have changed since the last opening");
+        let state = self.states.fetch_add(1, Ordering::Relaxed);
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unique = spec.id.0 ^ (time.as_nanos() << 16) ^ u128::from(state);
+        let (old, new) = (node.ino(), Ino::derive(b'f', &node.path, unique));
+        *lock(&spec.newest) = Some(new);
+        self.know_file(node.parent, node.path.clone(), spec);
+        if let Ok(parent) = self.node(node.parent) {
+            match &parent.content {
+                Content::StoreFolder { names } => {
+                    lock(names).values_mut().filter(|ino| **ino == old).for_each(|ino| *ino = new);
+                }
+                Content::Mirror { listing, .. } => {
+                    let mut listing = lock(listing);
+                    let names = listing.iter_mut().flat_map(|listing| listing.names.values_mut());
+                    names.filter(|child| child.ino == old).for_each(|child| child.ino = new);
+                }
+                Content::File(_) => {}
+            }
+        }
+        lock(&self.lingering).push(old);
+        FsError::Stale
+    }
+}
