@@ -99,7 +99,11 @@ fn read_once(scene: &Scene, progress: &Progress, seen: &mut Seen) {
                     seen.versions += 1;
                 }
                 Err(Errno::STALE) => seen.stale += 1,
-                Err(Errno::IO) => seen.torn += 1,
+                Err(Errno::IO) => {
+                    let at = usize::from(time);
+                    assert!(oldest[at] < newest[at], "plane {time}: nobody wrote it then");
+                    seen.torn += 1;
+                }
                 Err(other) => panic!("plane {time}: {other}"),
             }
         }
