@@ -97,7 +97,7 @@ fn decode(array: &ZarrArray) {
         position
     });
     for position in std::iter::once(first.clone()).chain(neighbours) {
-        if let Ok(UnitBytes::Stored(bytes)) = array.read_unit(&position) {
+        if let Ok(UnitBytes::Stored { bytes, .. }) = array.read_unit(&position) {
             assert_eq!(bytes.len() as u64, array.unit_bytes());
         }
     }

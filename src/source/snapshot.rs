@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::metadata::METADATA_FILES;
 use super::root::{FileStamp, SourceRoot};
 
 /// Most files and folders of an image that are looked at: half a second on a local disk.
@@ -200,6 +201,10 @@ impl Snapshot {
                 let name = entry.map_err(unreadable)?.file_name().to_bytes().to_vec();
                 let name = OsString::from_vec(name);
                 if name == "." || name == ".." {
+                    continue;
+                }
+                // Metadata is another matter: a change of it is another image.
+                if folder == array && METADATA_FILES.iter().any(|metadata| name == *metadata) {
                     continue;
                 }
                 budget.take()?;

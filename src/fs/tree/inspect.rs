@@ -78,6 +78,7 @@ impl Tree {
                                 .modified()
                                 .unwrap_or(SystemTime::UNIX_EPOCH),
                             newest: Arc::default(),
+                            has_changed: Arc::default(),
                         }),
                         Err(error) => {
                             skip(&image.folder(), &error.to_string());

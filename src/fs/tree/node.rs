@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -102,6 +102,8 @@ pub struct FileSpec {
     pub modified: SystemTime,
     /// The inode that stands for the newest state of the chunks, if it is not the first one.
     pub(super) newest: Arc<Mutex<Option<Ino>>>,
+    /// The store was not as it was listed when the file was to be opened.
+    pub(super) has_changed: Arc<AtomicBool>,
 }
 
 /// A path that is not shown, and why.
@@ -222,7 +224,9 @@ impl Node {
 impl Inspected {
     /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
     pub(super) fn is_fresh(&self, root: &SourceRoot) -> bool {
-        lock(&self.checked).is_recent() || self.is_current(root)
+        let has_changed = |file: &FileSpec| file.has_changed.load(Ordering::Relaxed);
+        let is_recent = lock(&self.checked).is_recent();
+        (is_recent && !self.files.iter().flatten().any(has_changed)) || self.is_current(root)
     }
 
     pub(super) fn is_current(&self, root: &SourceRoot) -> bool {

@@ -40,7 +40,15 @@ impl Tree {
             Chunks::Known(_) => true,
         };
         let shared = lock(open).upgrade();
+        // The kernel looks the name up again at once, and the listing must not be trusted then.
+        let is_stale = || {
+            spec.has_changed.store(true, Ordering::Relaxed);
+            FsError::Stale
+        };
         if let Some(file) = shared {
+            if !file.source().fingerprint.is_current(&self.root) {
+                return Err(is_stale());
+            }
             if looks && has_changed(&file.source().chunk_state()) {
                 return Err(self.renew(&node, spec));
             }
@@ -49,7 +57,7 @@ impl Tree {
         let image = discover::open_image(&self.root, &spec.store, &spec.image, spec.multiscale)
             .map_err(|error| {
                 tracing::warn!(store = %spec.store.display(), %error, "cannot open image");
-                FsError::Stale
+                is_stale()
             })?;
         let mut now = None;
         let mut stands_for = Chunks::Any;
@@ -76,7 +84,7 @@ impl Tree {
         }
         let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone(), now)?;
         if file.id() != spec.id {
-            return Err(FsError::Stale);
+            return Err(is_stale());
         }
         file.share_fleeting(fleeting);
         let file = Arc::new(file);
