@@ -18,7 +18,7 @@ use zarrims::cli::Cli;
 use zarrims::config::{Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
-use zarrims::image::{Engine, EngineConfig, EngineStats};
+use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats};
 use zarrims::source::{SourceRoot, discover};
 
 use crate::mount::Mount;
@@ -46,8 +46,10 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         return run_list(cli);
     }
     let config = Config::resolve(cli)?;
-    let engine = Engine::start(&config.engine)
-        .map_err(|error| anyhow::anyhow!("--cache-dir {}: {error}", config.cache.dir.display()))?;
+    let engine = Engine::start(&config.engine).map_err(|error| {
+        let flag = if matches!(error, EngineError::Cache(_)) { "--cache-dir: " } else { "" };
+        anyhow::anyhow!("{flag}{error}")
+    })?;
     let root = open_source(&config.source, config.follow_links)?;
     let tree = Tree::new(root, engine.clone(), config.tree);
     let fs = Arc::new(FileSystem::new(tree));

@@ -34,7 +34,7 @@ use thiserror::Error;
 use crate::ims::ImsError;
 use crate::source::{Conversions, SourceError};
 
-pub use engine::{CacheConfig, Engine, EngineConfig, EngineStats};
+pub use engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
 pub use pyramid::{LevelOrigin, Pyramid};
 pub use statistics::Statistics;
 pub use virtual_file::VirtualFile;

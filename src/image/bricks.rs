@@ -92,7 +92,7 @@ impl Image {
             let is_fill =
                 on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
             let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
-            engine.damage.report(&self.source.folder(), &source.path, &error, gets);
+            engine.damage.report(&self.source.folder(), source, &error, gets);
             if is_fill { Ok(()) } else { Err(error) }
         };
         guarded(|| {

@@ -460,7 +460,7 @@ impl Pass {
             Ok(whole) => Ok(whole),
             Err(_) if self.image.stored(child.brick.level).is_some() => {
                 let produced = self.image.produce(&self.engine, child.brick)?;
-                let lasting = produced.keep == Keep::OnDisk;
+                let lasting = produced.keep.is_lasting();
                 let is_zero = produced.is_zero;
                 Ok(Whole { bytes: Arc::new(produced.bytes), lasting, is_zero })
             }

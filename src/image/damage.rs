@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{ImageError, lock};
 use crate::source::SourceError;
+use crate::source::image::LevelSource;
 
 /// Time after which the same chunk is told of again.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -53,16 +54,21 @@ impl DamageLog {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Tells of a chunk of an array of a store, and what its readers get instead.
-    pub(super) fn report(&self, store: &Path, array: &str, error: &SourceError, instead: &str) {
+    /// Tells of a chunk of a level of a store, and what its readers get instead.
+    pub(super) fn report(
+        &self,
+        store: &Path,
+        level: &LevelSource,
+        error: &SourceError,
+        instead: &str,
+    ) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
         let Some(suppressed) = self.is_due(&error.to_string()) else { return };
-        let store = store.display();
+        let (store, array) = (store.display(), &level.path);
         match error {
             SourceError::Chunk { path, reason } => {
-                let chunk = path.file_name().unwrap_or_default().display().to_string();
-                let file = path.display();
-                tracing::error!(%store, array, chunk, %file, cause = %reason, suppressed, "chunk damaged: {instead}");
+                let chunk = path.strip_prefix(level.array.folder()).unwrap_or(path).display();
+                tracing::error!(%store, array, %chunk, cause = %reason, suppressed, "chunk damaged: {instead}");
             }
             SourceError::Changed { path } => {
                 let file = path.display();

@@ -134,12 +134,19 @@ pub(crate) struct Produced {
 pub(crate) enum Keep {
     /// As long as the identity of the image is the same.
     OnDisk,
+    /// So long as well, but they cost nothing to make: all chunks are absent.
+    Lightly,
     /// The source may complete them any time: chunks are absent of an image that may still be
     /// written.
     InMemory(Duration),
 }
 
 impl Keep {
+    /// Whether bytes are true for as long as the identity of the image is the same.
+    pub(crate) fn is_lasting(self) -> bool {
+        !matches!(self, Self::InMemory(_))
+    }
+
     /// For bytes that cost little.
     pub(crate) const FLEETING: Self = Self::InMemory(Self::FLEETING_TIME);
 
@@ -363,19 +370,19 @@ impl Engine {
     /// Keeps what was produced, where it may be kept.
     pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: Produced) -> Brick {
         let bytes = Arc::new(produced.bytes);
-        let lasting = produced.keep == Keep::OnDisk;
+        let lasting = produced.keep.is_lasting();
         if purpose == Purpose::Passing {
             self.passed.fetch_add(1, Ordering::Relaxed);
         } else {
             self.filled.fetch_add(1, Ordering::Relaxed);
             self.filled_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            let stored =
-                lasting && self.cache.as_ref().is_some_and(|cache| cache.put(slot, &bytes));
+            let stored = produced.keep == Keep::OnDisk
+                && self.cache.as_ref().is_some_and(|cache| cache.put(slot, &bytes));
             // What is not on disk is kept in memory for a while, or each of the kernel's small reads
             // would produce it anew.
             if purpose == Purpose::Metadata || !stored {
                 let expires = match produced.keep {
-                    Keep::OnDisk => None,
+                    Keep::OnDisk | Keep::Lightly => None,
                     Keep::InMemory(time) => Some(Instant::now() + time),
                 };
                 self.keep(slot.key, &bytes, expires);

@@ -85,7 +85,11 @@ impl<'a> BrickJob<'a> {
             };
             is_zero &= !self.scatter(&Unit { bytes, origin }, &mut out);
         }
-        let keep = if lasts { Keep::OnDisk } else { Keep::FLEETING };
+        let keep = match lasts {
+            true if is_zero => Keep::Lightly,
+            true => Keep::OnDisk,
+            false => Keep::FLEETING,
+        };
         Ok(Produced { bytes: out, keep, is_zero })
     }
 

@@ -20,7 +20,7 @@ use crate::source::image::ImageSource;
 use super::bricks::Image;
 use super::build::{Visitor, visit_all};
 use super::damage::is_damage;
-use super::engine::{Engine, Keep};
+use super::engine::Engine;
 use super::frame::{BrickFrame, BrickId};
 use super::histogram::Counts;
 use super::plan::ImagePlan;
@@ -397,7 +397,7 @@ impl<'a> Sampler<'a> {
             let brick = BrickId { level, dataset, brick };
             match self.image.produce(self.engine, brick) {
                 Ok(produced) => {
-                    self.keep &= produced.keep == Keep::OnDisk;
+                    self.keep &= produced.keep.is_lasting();
                     BrickFrame::new(&self.image.plan, brick).each_row(&produced.bytes, visit);
                 }
                 Err(error) if is_damage(&error) => {
