@@ -119,7 +119,7 @@ impl Tree {
         };
         let content = Content::File(FileNode {
             spec: spec.clone(),
-            chunks: Mutex::default(),
+            looked: Mutex::default(),
             open: Mutex::default(),
             fleeting: Arc::default(),
         });

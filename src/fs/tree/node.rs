@@ -156,11 +156,19 @@ pub(super) enum Content {
 pub(super) struct FileNode {
     pub(super) spec: FileSpec,
     /// Locked while the file is being opened, which may take a while.
-    pub(super) chunks: Mutex<Chunks>,
+    pub(super) looked: Mutex<Looked>,
     /// The virtual file, while it is open. Never locked for long.
     pub(super) open: Mutex<Weak<VirtualFile>>,
     /// Bytes were served that the source may complete any time.
     pub(super) fleeting: Arc<AtomicBool>,
+}
+
+/// What the last look at the chunks has told.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub(super) chunks: Chunks,
+    /// When it was begun; only of looks that found nothing changed.
+    pub(super) at: Option<Instant>,
 }
 
 /// The state of the chunks that an inode stands for.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::image::VirtualFile;
 use crate::source::discover;
 use crate::source::{ChunkState, Unfollowed};
 
-use super::node::{Chunks, Content, FileNode, FileSpec, Ino, Node};
+use super::node::{Chunks, Content, FileNode, FileSpec, Ino, Looked, Node};
 use super::{FsError, Revalidate, Tree, lock};
 
 impl Tree {
@@ -24,17 +24,22 @@ impl Tree {
     /// [`FsError::IsADirectory`]; [`FsError::Stale`] when the store is not as it was listed.
     pub fn open(&self, ino: Ino) -> Result<(Arc<VirtualFile>, bool), FsError> {
         let node = self.node(ino)?;
-        let Content::File(FileNode { spec, chunks, open, fleeting }) = &node.content else {
+        let Content::File(FileNode { spec, looked, open, fleeting }) = &node.content else {
             return Err(FsError::IsADirectory);
         };
-        let mut chunks = lock(chunks);
-        let may_keep = !matches!(*chunks, Chunks::AtFirst) && !fleeting.load(Ordering::Relaxed);
-        let has_changed = |now: &Result<ChunkState, Unfollowed>| match (*chunks, now) {
+        let asked = Instant::now();
+        let mut looked = lock(looked);
+        let chunks = looked.chunks;
+        // Many who open a file at the same time look once.
+        let was_looked_at = looked.at.is_some_and(|at| at >= asked);
+        let begun = Instant::now();
+        let may_keep = !matches!(chunks, Chunks::AtFirst) && !fleeting.load(Ordering::Relaxed);
+        let has_changed = |now: &Result<ChunkState, Unfollowed>| match (chunks, now) {
             (Chunks::Known(known), Ok(now)) => !known.is_same(now),
             (Chunks::Known(_), Err(_)) => true,
             (Chunks::AtFirst | Chunks::Any, _) => false,
         };
-        let looks = match *chunks {
+        let looks = match chunks {
             Chunks::AtFirst => self.config.revalidate == Revalidate::Open,
             Chunks::Any => false,
             Chunks::Known(_) => true,
@@ -49,8 +54,11 @@ impl Tree {
             if !file.source().fingerprint.is_current(&self.root) {
                 return Err(is_stale());
             }
-            if looks && has_changed(&file.source().chunk_state()) {
-                return Err(self.renew(&node, spec));
+            if looks && !was_looked_at {
+                if has_changed(&file.source().chunk_state()) {
+                    return Err(self.renew(&node, spec));
+                }
+                looked.at = Some(begun);
             }
             return Ok((file, may_keep));
         }
@@ -89,7 +97,7 @@ impl Tree {
         file.share_fleeting(fleeting);
         let file = Arc::new(file);
         *lock(open) = Arc::downgrade(&file);
-        *chunks = stands_for;
+        *looked = Looked { chunks: stands_for, at: Some(begun) };
         Ok((file, may_keep))
     }
 
