@@ -39,11 +39,6 @@ impl Tree {
             (Chunks::Known(_), Err(_)) => true,
             (Chunks::AtFirst | Chunks::Any, _) => false,
         };
-        let looks = match chunks {
-            Chunks::AtFirst => self.config.revalidate == Revalidate::Open,
-            Chunks::Any => false,
-            Chunks::Known(_) => true,
-        };
         let shared = lock(open).upgrade();
         // The kernel looks the name up again at once, and the listing must not be trusted then.
         let is_stale = || {
@@ -54,7 +49,7 @@ impl Tree {
             if !file.source().fingerprint.is_current(&self.root) {
                 return Err(is_stale());
             }
-            if looks && !was_looked_at {
+            if matches!(chunks, Chunks::Known(_)) && !was_looked_at {
                 if has_changed(&file.source().chunk_state()) {
                     return Err(self.renew(&node, spec));
                 }
@@ -67,6 +62,11 @@ impl Tree {
                 tracing::warn!(store = %spec.store.display(), %error, "cannot open image");
                 is_stale()
             })?;
+        let looks = match chunks {
+            Chunks::AtFirst => self.config.revalidate == Revalidate::Open,
+            Chunks::Any => false,
+            Chunks::Known(_) => true,
+        };
         let mut now = None;
         let mut stands_for = Chunks::Any;
         if looks {
