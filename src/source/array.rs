@@ -259,7 +259,7 @@ impl ZarrArray {
     /// [`ZarrArray::read_unit`].
     pub fn await_unit(&self, position: &[u64]) {
         let path = self.folder.join(self.place(position).0.as_str());
-        if let Ok(file) = self.root.chunk_files().open(&path) {
+        if let Ok((file, _)) = self.root.chunk_files().open(&path) {
             let _ = file.read_exact_at(&mut [0], 0);
         }
     }
@@ -280,12 +280,7 @@ impl ZarrArray {
     /// Opens a chunk; `None` when it is absent and the array is there. A store that was deleted or
     /// unplugged has no chunks either: that is not "empty".
     fn open_chunk(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
-        let opened = || {
-            let file = self.root.chunk_files().open(path)?;
-            let stamp = file.stamp()?;
-            io::Result::Ok((file, stamp))
-        };
-        let open = || match opened() {
+        let open = || match self.root.chunk_files().open(path) {
             Ok(opened) => Ok(Some(opened)),
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound

@@ -48,11 +48,11 @@ struct Beneath {
 /// Where the files of chunks are opened: a trait, so that tests can put a source there that is slow or
 /// fails.
 pub trait ChunkFiles: fmt::Debug + Send + Sync {
-    /// Opens a regular file for reading.
+    /// Opens a regular file for reading, with its state.
     ///
     /// # Errors
     /// As for [`SourceRoot::open_file`].
-    fn open(&self, path: &Path) -> io::Result<Box<dyn ChunkFile>>;
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn ChunkFile>, FileStamp)>;
 }
 
 /// An open file of a chunk.
@@ -81,8 +81,9 @@ impl ChunkFile for File {
 }
 
 impl ChunkFiles for Beneath {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn ChunkFile>> {
-        Ok(Box::new(self.open_file(path)?.0))
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn ChunkFile>, FileStamp)> {
+        let (file, stamp) = self.open_file(path)?;
+        Ok((Box::new(file), stamp))
     }
 }
 

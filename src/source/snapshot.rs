@@ -39,8 +39,6 @@ const SETTLED_COARSE_NS: i64 = 2_100_000_000;
 /// The state of an array's folder at one time.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// When it was begun, in nanoseconds since the epoch.
-    taken_ns: i64,
     /// Hashes of the names of all files, sorted. Two names with one hash may turn an absent chunk into
     /// an error, never one chunk into another.
     names: Vec<u32>,
@@ -181,13 +179,9 @@ impl Snapshot {
         array: &Path,
         budget: &mut LookBudget,
     ) -> Result<Self, Unfollowed> {
-        let mut snapshot = Self {
-            taken_ns: now_ns(),
-            names: Vec::new(),
-            states: Vec::new(),
-            hash: 0,
-            settles_after_ns: 0,
-        };
+        let begun_ns = now_ns();
+        let mut snapshot =
+            Self { names: Vec::new(), states: Vec::new(), hash: 0, settles_after_ns: 0 };
         let unreadable = |_| Unfollowed::Unreadable;
         let mut folders = vec![array.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -228,7 +222,7 @@ impl Snapshot {
                     _ => return Err(Unfollowed::Unreadable),
                 };
                 let inside = path.strip_prefix(array).map_err(|_| Unfollowed::Unreadable)?;
-                snapshot.add(inside, stamp);
+                snapshot.add(inside, stamp, begun_ns);
             }
         }
         snapshot.names.sort_unstable();
@@ -238,11 +232,12 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    fn add(&mut self, path_in_array: &Path, stamp: FileStamp) {
+    /// Adds a file, in a look that was begun at a time in nanoseconds since the epoch.
+    fn add(&mut self, path_in_array: &Path, stamp: FileStamp, begun_ns: i64) {
         let described = describe(path_in_array, &stamp);
         // A sum, because folders are read in no particular order.
         self.hash = self.hash.wrapping_add(xxh3_128(&described));
-        let settles_after_ns = settles_after_ns(&stamp, self.taken_ns);
+        let settles_after_ns = settles_after_ns(&stamp, begun_ns);
         self.settles_after_ns = self.settles_after_ns.max(settles_after_ns);
         self.names.push(hash_of_name(path_in_array));
         self.states.push(xxh3_64(&described));

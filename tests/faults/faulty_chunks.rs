@@ -138,11 +138,11 @@ struct FaultyChunks {
 }
 
 impl ChunkFiles for FaultyChunks {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn ChunkFile>> {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn ChunkFile>, FileStamp)> {
         self.chunks.begin(path, false)?;
-        let file = self.files.open(path)?;
+        let (file, stamp) = self.files.open(path)?;
         let (chunks, path) = (self.chunks.clone(), path.to_path_buf());
-        Ok(Box::new(FaultyChunk { file, chunks, path }))
+        Ok((Box::new(FaultyChunk { file, chunks, path }), stamp))
     }
 }
 
