@@ -114,9 +114,10 @@ fn overhead_estimate(slots: u64, bytes: u64) -> u64 {
     (1 + slots / 64 + bytes / (170 * PAGE_BYTES)) * PAGE_BYTES
 }
 
-/// Bytes of the folder of an image with so many segment files: a name takes less than 40 bytes.
+/// Bytes of the folder of an image with so many segment files: a name takes less than 40 bytes. Without
+/// one there is no folder.
 fn image_folder_bytes(segments: u64) -> u64 {
-    (1 + segments / 64) * PAGE_BYTES
+    if segments == 0 { 0 } else { (1 + segments / 64) * PAGE_BYTES }
 }
 
 #[derive(Debug)]
@@ -265,9 +266,8 @@ impl Index {
         segment.overhead = overhead;
         if is_new {
             let segments = self.images.entry(key.image).or_insert(0);
-            let before = if *segments == 0 { 0 } else { image_folder_bytes(*segments) };
+            raised += image_folder_bytes(*segments + 1) - image_folder_bytes(*segments);
             *segments += 1;
-            raised += image_folder_bytes(*segments) - before;
         }
         self.slots += 1;
         self.overhead += raised;
@@ -282,10 +282,11 @@ impl Index {
             .get(&key)
             .map_or((0, 0, 0), |segment| (segment.slots, segment.bytes, segment.overhead));
         let file = overhead_estimate(slots + 1, bytes + held.bytes).saturating_sub(overhead);
-        let folder = match self.images.get(&key.image) {
-            _ if self.segments.contains_key(&key) => 0,
-            Some(segments) => image_folder_bytes(segments + 1) - image_folder_bytes(*segments),
-            None => image_folder_bytes(1),
+        let folder = if self.segments.contains_key(&key) {
+            0
+        } else {
+            let segments = self.images.get(&key.image).copied().unwrap_or(0);
+            image_folder_bytes(segments + 1) - image_folder_bytes(segments)
         };
         held.charge() + file + folder
     }
@@ -536,10 +537,9 @@ impl Index {
         {
             let mut freed = entry.remove().overhead;
             if let hash_map::Entry::Occupied(mut segments) = self.images.entry(segment.image) {
-                let before = image_folder_bytes(*segments.get());
-                *segments.get_mut() -= 1;
-                let left = *segments.get();
-                freed += before - if left == 0 { 0 } else { image_folder_bytes(left) };
+                let left = *segments.get() - 1;
+                freed += image_folder_bytes(left + 1) - image_folder_bytes(left);
+                *segments.get_mut() = left;
                 if left == 0 {
                     segments.remove();
                 }

@@ -276,7 +276,7 @@ impl Store {
         let mut index = self.index();
         index.publish(stored);
         index.counters.stored += 1;
-        observe(&mut index, &Place::of(&stored.key, stored.size).segment, Some(file));
+        observe(&mut index, &place.segment, Some(file));
         let excess = index.excess();
         drop(index);
         if excess > 0 {
