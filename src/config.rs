@@ -37,9 +37,7 @@ pub struct Config {
     pub follow_links: bool,
     /// Owner, group and mode of what is shown.
     pub tree: TreeConfig,
-    /// The disk cache.
-    pub cache: CacheConfig,
-    /// Memory and threads, and the cache once more.
+    /// Cache, memory and threads.
     pub engine: EngineConfig,
 }
 
@@ -122,7 +120,6 @@ impl Config {
                 revalidate: cli.revalidate,
             },
             follow_links: cli.follow_links,
-            cache: cache.clone(),
             engine: EngineConfig {
                 cache: Some(cache),
                 memory_bytes: cli.memory.as_u64(),

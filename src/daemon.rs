@@ -68,11 +68,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     // The kernel has shaken hands, and requests are answered. This process never asks its own mount for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
     notify_service_manager("READY=1")?;
+    let cache = config.engine.cache.as_ref();
     tracing::info!(
         source = %config.source.display(),
         mountpoint = %config.mountpoint.display(),
-        cache = %config.cache.dir.display(),
-        cache_size = %ByteSize(config.cache.limits.cap_bytes),
+        cache = cache.map(|cache| tracing::field::display(cache.dir.display())),
+        cache_size = cache.map(|cache| tracing::field::display(ByteSize(cache.limits.cap_bytes))),
         memory = %ByteSize(config.engine.memory_bytes),
         threads = config.engine.threads,
         "mounted"
