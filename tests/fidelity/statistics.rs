@@ -4,14 +4,13 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
 
 use hdf5_metno::types::{IntSize, TypeDescriptor};
 use serde_json::json;
-use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
-use zarrims::source::{SourceRoot, discover};
+use zarrims::image::ImageOptions;
 
 use super::common::ims::Ims;
+use super::common::library::Library;
 use super::common::mount::{Mount, can_mount, summary};
 use super::common::rest::rest;
 use super::thumbnail::assert_thumbnail;
@@ -244,16 +243,7 @@ fn exact_statistics_equal_those_of_whole_arrays() {
 
 /// How many bytes of metadata a virtual file begins with, from its plan.
 fn metadata_bytes(source: &Path, store: &str) -> usize {
-    let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
-    let config = EngineConfig {
-        cache: None,
-        memory_bytes: 64 << 20,
-        threads: 1,
-        images: ImageOptions::default(),
-    };
-    let engine = Engine::start(&config).expect("an engine");
-    let image = discover::open_image(&root, Path::new(store), "", 0).expect("an image");
-    let file = VirtualFile::new(&root, Arc::new(image), engine, None).expect("a plan");
+    let file = Library::of(source, ImageOptions::default()).file(store);
     usize::try_from(file.plan().layout.metadata_bytes()).expect("64 bits")
 }
 

@@ -3,14 +3,14 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Barrier};
+use std::sync::Barrier;
 
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
-use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
-use zarrims::source::{SourceRoot, discover};
+use zarrims::image::ImageOptions;
 
 use super::common::ims::Ims;
+use super::common::library::Library;
 use super::common::mount::{Mount, can_mount, summary};
 use super::common::rest::rest;
 use super::common::tiny::Tiny;
@@ -32,16 +32,7 @@ fn source() -> TempDir {
 
 /// How many bricks the virtual file has, from its plan.
 fn bricks(source: &Path) -> u64 {
-    let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
-    let config = EngineConfig {
-        cache: None,
-        memory_bytes: 64 << 20,
-        threads: 1,
-        images: ImageOptions::default(),
-    };
-    let engine = Engine::start(&config).expect("an engine");
-    let image = discover::open_image(&root, Path::new("a.zarr"), "", 0).expect("an image");
-    let file = VirtualFile::new(&root, Arc::new(image), engine, None).expect("a plan");
+    let file = Library::of(source, ImageOptions::default()).file("a.zarr");
     let levels = file.plan().layout.levels();
     levels.iter().map(|level| level.bricks.bricks().iter().product::<u64>()).sum()
 }
