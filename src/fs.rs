@@ -60,7 +60,7 @@ enum Handle {
 }
 
 /// Receives the bytes of a read, possibly on another thread.
-pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>, FsError>) + Send>;
+pub type ReadDone = Box<dyn FnOnce(Result<&[u8], FsError>) + Send>;
 
 /// The file system of one mount.
 #[derive(Debug)]
@@ -133,7 +133,8 @@ impl FileSystem {
     pub fn read(&self, handle: u64, offset: u64, len: usize, done: ReadDone) {
         match self.get(handle) {
             Ok(Handle::File(file)) => {
-                file.read(offset, len, Box::new(move |result| done(result.map_err(FsError::from))));
+                let answer = move |result: Result<&[u8], ImageError>| done(result.map_err(FsError::from));
+                file.read(offset, len, Box::new(answer));
             }
             Ok(Handle::Folder(_)) => done(Err(FsError::IsADirectory)),
             Err(error) => done(Err(error)),

@@ -177,8 +177,8 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let len = usize::try_from(size).unwrap_or(usize::MAX);
-        let done = move |result: Result<Vec<u8>, FsError>| match result {
-            Ok(bytes) => reply.data(&bytes),
+        let done = move |result: Result<&[u8], FsError>| match result {
+            Ok(bytes) => reply.data(bytes),
             Err(error) => reply.error(refuse("read", ino, &error)),
         };
         // A panic here would end a thread of the kernel loop for good; the dropped reply is EIO.

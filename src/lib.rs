@@ -22,4 +22,5 @@ pub mod fuse;
 pub mod image;
 pub mod ims;
 pub mod source;
+mod buffer;
 mod workers;

@@ -1,12 +1,13 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
-//! [`mount`] mounts and unmounts, [`list`] is the dry run.
+//! [`mount`] mounts and unmounts, [`read_ahead`] widens the kernel's window, [`list`] is the dry run.
 
 mod daemon;
 mod list;
 mod logging;
 mod mount;
+mod read_ahead;
 
 use std::process::ExitCode;
 

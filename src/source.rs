@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use array::{UnitBytes, ZarrArray};
-pub use convert::{Conversions, Int16, Pixels, SourceType, TargetType, Uint32, copy_row};
+pub use convert::{Conversions, Int16, Pixels, SourceType, Strided, TargetType, Uint32, copy_box};
 pub use root::{FileStamp, Fingerprint, SourceRoot};
 pub use snapshot::{ChunkState, Unfollowed};
 pub use units::micrometres;

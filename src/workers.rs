@@ -27,7 +27,7 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 /// Time that running tasks are given to end.
 const STOP_TIME: Duration = Duration::from_secs(3);
 
-/// Threads that run tasks in the order they were given.
+/// Threads that run tasks in the order they were given, and others when there are none.
 ///
 /// If tasks hang, because a file system does not answer, and others wait for a thread, the threads that
 /// hang are replaced: who needs none of what hangs is held up for about a second at most.
@@ -43,7 +43,7 @@ struct Shared {
     queue: Mutex<Queue>,
     /// There is a task, or the end has come.
     wake: Condvar,
-    /// A thread has ended, or the end has come.
+    /// A thread or the last task has ended, or the end has come.
     ended: Condvar,
     /// For the thread that watches: there is a task and no thread without one, or the end has come.
     busy: Condvar,
@@ -63,6 +63,8 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
+    /// Nobody waits for these.
+    idle_tasks: VecDeque<Task>,
     stopped: bool,
     threads: usize,
     idle: usize,
@@ -118,13 +120,30 @@ impl Workers {
         }
     }
 
+    /// Queues a task that nobody waits for: it runs when no other is queued.
+    pub(crate) fn spawn_when_idle(&self, task: impl FnOnce() + Send + 'static) {
+        let mut queue = lock(&self.shared.queue);
+        if !queue.stopped {
+            queue.idle_tasks.push_back(Box::new(task));
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Waits until nothing is queued and nothing runs, but not for long.
+    pub(crate) fn finish(&self) {
+        let queue = lock(&self.shared.queue);
+        let is_busy = |queue: &mut Queue| !queue.tasks.is_empty() || !queue.running.is_empty();
+        let waited = self.shared.ended.wait_timeout_while(queue, STOP_TIME, is_busy);
+        drop(waited);
+    }
+
     /// Drops what is queued and waits for running tasks, but not for long: one that hangs in a file
     /// system ends when that answers, or with the process.
     pub(crate) fn stop(&self) {
         let dropped = {
             let mut queue = lock(&self.shared.queue);
             queue.stopped = true;
-            std::mem::take(&mut queue.tasks)
+            (std::mem::take(&mut queue.tasks), std::mem::take(&mut queue.idle_tasks))
         };
         // Outside the lock: dropping a task may answer readers.
         drop(dropped);
@@ -170,7 +189,11 @@ impl Shared {
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)).is_err() {
                 tracing::error!("a task panicked; its readers get an I/O error");
             }
-            lock(&self.queue).running.remove(&number);
+            let mut queue = lock(&self.queue);
+            queue.running.remove(&number);
+            if queue.running.is_empty() && queue.tasks.is_empty() {
+                self.ended.notify_all();
+            }
         }
     }
 
@@ -181,7 +204,8 @@ impl Shared {
             if queue.stopped {
                 break;
             }
-            if let Some(task) = queue.tasks.pop_front() {
+            let next = queue.tasks.pop_front();
+            if let Some(task) = next.or_else(|| queue.idle_tasks.pop_front()) {
                 queue.begun += 1;
                 let number = queue.begun;
                 queue.running.insert(number, Instant::now());

@@ -462,7 +462,7 @@ impl Pass {
                 let produced = self.image.produce(&self.engine, child.brick)?;
                 let lasting = produced.keep.is_lasting();
                 let is_zero = produced.is_zero;
-                Ok(Whole { bytes: Arc::new(produced.bytes), lasting, is_zero })
+                Ok(Whole { bytes: produced.bytes, lasting, is_zero })
             }
             // A computed brick is built again when the reader asks again.
             Err(_) => Err(ImageError::Abandoned),
@@ -519,7 +519,8 @@ impl Pass {
             Keeper::Other => false,
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
-        Ok(self.engine.take_in(slot, purpose, Produced { bytes, keep, is_zero }))
+        let produced = Produced { bytes: Arc::new(bytes), keep, is_zero };
+        Ok(self.engine.take_in(slot, purpose, &produced))
     }
 
     /// Stops the walk: what is open cannot be completed any more.

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lru::LruCache;
-
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
     BrickKey, CacheError, CacheLimits, CacheStats, PinnedBrick, Role, SingleFlight, Slot,
@@ -17,11 +15,18 @@ use crate::cache::{
 
 use super::build::PassQueue;
 use super::damage::DamageLog;
+use super::shelf::Shelf;
 use super::{ImageError, ImageOptions};
 use crate::workers::{MemoryBudget, Workers};
 
 /// Part of the memory budget that keeps metadata regions and bricks that could not be cached.
 const KEPT_SHARE: u64 = 4;
+
+/// Part of the memory budget that keeps bricks which were made lately.
+const RECENT_SHARE: u64 = 4;
+
+/// Part of the memory budget that may wait to be written to the cache.
+const UNWRITTEN_SHARE: u64 = 8;
 
 /// Threads that make metadata regions. They wait for the threads that produce bricks.
 const METADATA_THREADS: usize = 32;
@@ -78,22 +83,15 @@ pub(crate) enum Brick {
     Memory(Whole),
 }
 
-impl Brick {
-    /// Fills `out` from `offset` within the brick.
-    ///
-    /// # Errors
-    /// [`CacheError`] when the cache file cannot be read: the brick must then be produced again.
-    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), CacheError> {
-        match self {
-            Self::Cached(brick) => brick.read_at(offset, out),
-            Self::Memory(Whole { bytes, .. }) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                out.copy_from_slice(&bytes[start..start + out.len()]);
-                Ok(())
-            }
-        }
+impl Whole {
+    /// So many bytes from `offset` on.
+    pub(crate) fn slice(&self, offset: u64, len: usize) -> &[u8] {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        &self.bytes[start..start + len]
     }
+}
 
+impl Brick {
     /// The brick in memory.
     ///
     /// # Errors
@@ -123,7 +121,7 @@ pub(crate) struct Whole {
 /// What was produced, and how long it may be kept.
 #[derive(Debug)]
 pub(crate) struct Produced {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Arc<Vec<u8>>,
     pub(crate) keep: Keep,
     /// All bytes are known to be zero.
     pub(crate) is_zero: bool,
@@ -173,6 +171,8 @@ pub(crate) enum Purpose {
     /// It is the metadata region: read in many small pieces, so kept in memory as well, and made by
     /// who waits for other bricks.
     Metadata,
+    /// Nobody has asked for it yet: it waits in memory for somebody.
+    Ahead,
 }
 
 /// Receives a brick or the reason why there is none.
@@ -190,12 +190,18 @@ pub struct Engine {
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     workers: Workers,
     metadata_workers: Workers,
+    /// Writes to the cache: a file takes one writer at a time, and others would burn time waiting.
+    writer: Workers,
+    /// Bytes that wait for it.
+    unwritten: AtomicU64,
     /// Passes over whole images that wait for their turn.
     pub(super) passes: PassQueue,
     images: ImageOptions,
     pub(super) damage: DamageLog,
     memory: MemoryBudget,
-    kept: Mutex<Kept>,
+    memory_bytes: u64,
+    threads: usize,
+    in_memory: Mutex<InMemory>,
     filled: AtomicU64,
     passed: AtomicU64,
     filled_bytes: AtomicU64,
@@ -203,19 +209,13 @@ pub struct Engine {
     stopping: AtomicBool,
 }
 
-/// Bricks kept in memory, least recently used first to go.
+/// Bricks in memory.
 #[derive(Debug)]
-struct Kept {
-    bricks: LruCache<BrickKey, KeptBrick>,
-    bytes: u64,
-    limit: u64,
-}
-
-#[derive(Debug)]
-struct KeptBrick {
-    bytes: Arc<Vec<u8>>,
-    /// When the source is to be asked again.
-    expires: Option<Instant>,
+struct InMemory {
+    /// Those that are not on disk as well, and metadata regions.
+    only: Shelf,
+    /// Those that were made lately: most are read in several pieces, or were made ahead of a reader.
+    recent: Shelf,
 }
 
 impl Engine {
@@ -242,14 +242,17 @@ impl Engine {
             flights: SingleFlight::new(),
             workers: Workers::start("fill", config.threads)?,
             metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
+            writer: Workers::start("cache-write", 1)?,
+            unwritten: AtomicU64::new(0),
             passes: PassQueue::default(),
             images: config.images,
             damage: DamageLog::new(),
             memory: MemoryBudget::new(config.memory_bytes),
-            kept: Mutex::new(Kept {
-                bricks: LruCache::unbounded(),
-                bytes: 0,
-                limit: config.memory_bytes / KEPT_SHARE,
+            memory_bytes: config.memory_bytes,
+            threads: config.threads,
+            in_memory: Mutex::new(InMemory {
+                only: Shelf::new(config.memory_bytes / KEPT_SHARE),
+                recent: Shelf::new(config.memory_bytes / RECENT_SHARE),
             }),
             filled: AtomicU64::new(0),
             passed: AtomicU64::new(0),
@@ -282,20 +285,21 @@ impl Engine {
 
     /// Whether [`Engine::get`] would probably find the brick.
     pub(super) fn contains(&self, slot: Slot) -> bool {
-        self.kept(&slot.key).is_some()
-            || self.cache.as_ref().is_some_and(|cache| cache.contains(&slot.key))
+        let is_in_memory = {
+            let memory = self.lock_memory();
+            memory.recent.contains(&slot.key) || memory.only.contains(&slot.key)
+        };
+        is_in_memory || self.is_cached(slot)
+    }
+
+    fn is_cached(&self, slot: Slot) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.contains(&slot.key))
     }
 
     fn kept(&self, key: &BrickKey) -> Option<Brick> {
-        let mut kept = self.lock_kept();
-        let found = kept.bricks.get(key)?;
-        if found.expires.is_none_or(|expires| Instant::now() < expires) {
-            let lasting = found.expires.is_none();
-            let whole = Whole { bytes: found.bytes.clone(), lasting, is_zero: false };
-            return Some(Brick::Memory(whole));
-        }
-        kept.remove(key);
-        None
+        let mut memory = self.lock_memory();
+        let (bytes, lasting) = memory.recent.get(key).or_else(|| memory.only.get(key))?;
+        Some(Brick::Memory(Whole { bytes, lasting, is_zero: false }))
     }
 
     /// Calls `done` with the brick, produced by `produce` on a worker if nobody else is at it.
@@ -330,6 +334,48 @@ impl Engine {
         self.flights.lead(key, done, || Err(ImageError::Abandoned))
     }
 
+    /// Bytes of bricks that may be in memory before anybody wants them: less than is kept, so that none
+    /// goes before its time; and less than the cache takes.
+    pub(super) fn ahead_bytes(&self) -> u64 {
+        self.memory_bytes / RECENT_SHARE / 2
+    }
+
+    /// Threads that produce bricks.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Produces a brick that nobody has asked for, here and now; false if it is there, or somebody is at
+    /// it.
+    pub(super) fn make_ahead(
+        self: &Arc<Self>,
+        slot: Slot,
+        produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError>,
+    ) -> bool {
+        if self.contains(slot) {
+            return false;
+        }
+        let Ok(ticket) = self.lead(slot.key, Box::new(drop)) else { return false };
+        let mode = Mode { purpose: Purpose::Ahead, ..Mode::default() };
+        self.fill(slot, mode, produce, ticket);
+        true
+    }
+
+    /// Somebody wants a brick that was made before: it is stored after all.
+    pub(super) fn keep_ahead(self: &Arc<Self>, slot: Slot) {
+        let bytes = self.lock_memory().recent.get(&slot.key);
+        if let Some((bytes, _)) = bytes
+            && !self.is_cached(slot)
+        {
+            self.store_later(slot, Purpose::Reader, &bytes);
+        }
+    }
+
+    /// Runs a task on a thread that produces bricks, when it has nothing else to do.
+    pub(super) fn spawn_when_idle(&self, task: impl FnOnce() + Send + 'static) {
+        self.workers.spawn_when_idle(task);
+    }
+
     /// Runs a task on a thread that produces bricks. It must not wait for another task.
     pub(super) fn spawn(&self, task: impl FnOnce() + Send + 'static) {
         self.workers.spawn(task);
@@ -356,9 +402,15 @@ impl Engine {
                     Purpose::Passing if ticket.waiters() > 1 && !self.contains(slot) => {
                         Purpose::Reader
                     }
+                    Purpose::Ahead if ticket.waiters() > 1 => Purpose::Reader,
                     purpose => purpose,
                 };
-                ticket.complete(Ok(self.take_in(slot, purpose, produced)));
+                let brick = self.hold(slot, purpose, &produced);
+                // Who waits need not wait for the disk of the cache.
+                ticket.complete(Ok(brick));
+                if produced.keep == Keep::OnDisk {
+                    self.store_later(slot, purpose, &produced.bytes);
+                }
             }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
@@ -368,44 +420,66 @@ impl Engine {
     }
 
     /// Keeps what was produced, where it may be kept.
-    pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: Produced) -> Brick {
-        let bytes = Arc::new(produced.bytes);
-        let lasting = produced.keep.is_lasting();
+    pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Brick {
+        let brick = self.hold(slot, purpose, produced);
+        if produced.keep == Keep::OnDisk {
+            self.store(slot, purpose, &produced.bytes);
+        }
+        brick
+    }
+
+    /// Keeps what was produced in memory, to be found at once.
+    fn hold(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Brick {
+        let Produced { bytes, keep, is_zero } = produced;
         if purpose == Purpose::Passing {
             self.passed.fetch_add(1, Ordering::Relaxed);
         } else {
             self.filled.fetch_add(1, Ordering::Relaxed);
             self.filled_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            let stored = produced.keep == Keep::OnDisk
-                && self.cache.as_ref().is_some_and(|cache| cache.put(slot, &bytes));
-            // What is not on disk is kept in memory for a while, or each of the kernel's small reads
-            // would produce it anew.
-            if purpose == Purpose::Metadata || !stored {
-                let expires = match produced.keep {
-                    Keep::OnDisk | Keep::Lightly => None,
-                    Keep::InMemory(time) => Some(Instant::now() + time),
-                };
-                self.keep(slot.key, &bytes, expires);
+            let mut memory = self.lock_memory();
+            match *keep {
+                Keep::OnDisk => memory.recent.put(slot.key, bytes, None),
+                // Else each of the kernel's small reads would produce it anew.
+                Keep::Lightly => memory.only.put(slot.key, bytes, None),
+                Keep::InMemory(time) => {
+                    memory.only.put(slot.key, bytes, Some(Instant::now() + time));
+                }
             }
         }
-        Brick::Memory(Whole { bytes, lasting, is_zero: produced.is_zero })
+        let lasting = keep.is_lasting();
+        Brick::Memory(Whole { bytes: bytes.clone(), lasting, is_zero: *is_zero })
     }
 
-    fn keep(&self, key: BrickKey, bytes: &Arc<Vec<u8>>, expires: Option<Instant>) {
-        let mut kept = self.lock_kept();
-        kept.remove(&key);
-        kept.bytes += bytes.len() as u64;
-        kept.bricks.put(key, KeptBrick { bytes: bytes.clone(), expires });
-        // The newest stays even if it is larger than all there is room for: it is being read.
-        while kept.bytes > kept.limit && kept.bricks.len() > 1 {
-            let Some((oldest, _)) = kept.bricks.peek_lru() else { break };
-            let oldest = *oldest;
-            kept.remove(&oldest);
+    /// As [`Engine::store`], by the thread that writes, unless that has enough to do.
+    fn store_later(self: &Arc<Self>, slot: Slot, purpose: Purpose, bytes: &Arc<Vec<u8>>) {
+        let len = bytes.len() as u64;
+        let limit = self.memory_bytes / UNWRITTEN_SHARE;
+        let waiting = self.unwritten.fetch_add(len, Ordering::Relaxed);
+        if waiting > 0 && waiting + len > limit {
+            self.unwritten.fetch_sub(len, Ordering::Relaxed);
+            self.store(slot, purpose, bytes);
+            return;
+        }
+        let (engine, bytes) = (self.clone(), bytes.clone());
+        self.writer.spawn(move || {
+            engine.store(slot, purpose, &bytes);
+            engine.unwritten.fetch_sub(len, Ordering::Relaxed);
+        });
+    }
+
+    /// Keeps a brick that is worth it for longer, on disk if that takes it.
+    fn store(&self, slot: Slot, purpose: Purpose, bytes: &Arc<Vec<u8>>) {
+        if matches!(purpose, Purpose::Passing | Purpose::Ahead) {
+            return;
+        }
+        let stored = self.cache.as_ref().is_some_and(|cache| cache.put(slot, bytes));
+        if purpose == Purpose::Metadata || !stored {
+            self.lock_memory().only.put(slot.key, bytes, None);
         }
     }
 
-    fn lock_kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_memory(&self) -> MutexGuard<'_, InMemory> {
+        self.in_memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` while `bytes` of the memory budget are reserved for it.
@@ -445,16 +519,10 @@ impl Engine {
         self.passes.clear();
         self.workers.stop();
         self.metadata_workers.stop();
+        self.writer.finish();
+        self.writer.stop();
         if let Some(cache) = &self.cache {
             cache.stop();
-        }
-    }
-}
-
-impl Kept {
-    fn remove(&mut self, key: &BrickKey) {
-        if let Some(old) = self.bricks.pop(key) {
-            self.bytes -= old.bytes.len() as u64;
         }
     }
 }

@@ -2,13 +2,14 @@
 //! chunk order.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::source::image::LevelSource;
-use crate::source::{Pixels, SourceError, TargetType, UnitBytes, copy_row};
+use crate::source::{Pixels, SourceError, Strided, TargetType, UnitBytes, copy_box};
 
 use super::ImageError;
 use super::engine::{Keep, Produced};
-use super::frame::{BrickFrame, BrickId};
+use super::frame::{BrickFrame, BrickId, Piece};
 use super::plan::ImagePlan;
 
 /// One brick of a stored level, with all that is needed to produce it.
@@ -62,8 +63,9 @@ impl<'a> BrickJob<'a> {
         follows_chunks: bool,
         instead: Instead<'_>,
     ) -> Result<Produced, ImageError> {
-        let bytes = self.frame.bytes();
-        let mut out = vec![0; usize::try_from(bytes).map_err(|_| ImageError::TooLarge)?];
+        usize::try_from(self.frame.bytes()).map_err(|_| ImageError::TooLarge)?;
+        let mut out = Vec::new();
+        let mut same = None;
         let mut lasts = true;
         let mut is_zero = true;
         for (position, origin) in self.units() {
@@ -83,14 +85,24 @@ impl<'a> BrickJob<'a> {
                     UnitBytes::Fill
                 }
             };
-            is_zero &= !self.scatter(&Unit { bytes, origin }, &mut out);
+            let unit = Unit { bytes, origin };
+            if self.is_same(&unit)
+                && let UnitBytes::Stored { bytes, .. } = unit.bytes
+            {
+                (same, is_zero) = (Some(bytes), false);
+                continue;
+            }
+            if out.is_empty() {
+                out = self.frame.zeros();
+            }
+            is_zero &= !self.scatter(&unit, &mut out);
         }
         let keep = match lasts {
             true if is_zero => Keep::Lightly,
             true => Keep::OnDisk,
             false => Keep::FLEETING,
         };
-        Ok(Produced { bytes: out, keep, is_zero })
+        Ok(Produced { bytes: same.unwrap_or_else(|| Arc::new(out)), keep, is_zero })
     }
 
     /// The position of each unit in its array, and its first voxel, order (z, y, x).
@@ -115,7 +127,6 @@ impl<'a> BrickJob<'a> {
     fn scatter(&self, unit: &Unit, out: &mut [u8]) -> bool {
         let shape = self.source.unit_shape();
         let [stride_t, stride_c, stride_z, stride_y, stride_x] = self.source.unit_strides();
-        let source_type = self.source.array.source_type();
         let inside: [Range<u64>; 3] = std::array::from_fn(|axis| {
             let voxels = &self.frame.voxels[axis];
             let start = voxels.start.max(unit.origin[axis]);
@@ -125,37 +136,51 @@ impl<'a> BrickJob<'a> {
             UnitBytes::Stored { bytes, .. } => (bytes, false),
             UnitBytes::Fill => (self.source.array.fill_value(), true),
         };
-        let pixels = Pixels { bytes, source_type, target: self.target };
-        let voxel_bytes = self.frame.voxel_bytes();
+        let pixels = self.pixels(bytes);
+        let to = |start| Strided { start, strides: self.frame.strides() };
         if is_fill {
             let mut voxel = [0; 4];
-            copy_row(pixels, 0, 0, &mut voxel[..voxel_bytes]);
+            let one = Strided { start: 0, strides: [0; 3] };
+            copy_box(pixels, one, &mut voxel, to(0), [1; 3]);
             if voxel == [0; 4] {
                 return false;
             }
         }
-        let index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let strides = if is_fill { [0; 3] } else { [stride_z, stride_y, stride_x].map(index) };
         // The time point and channel within the unit.
-        let first = self.time % shape[0] * stride_t + self.channel % shape[1] * stride_c;
-        for z in inside[0].clone() {
-            for y in inside[1].clone() {
-                let row = first + (z - unit.origin[0]) * stride_z + (y - unit.origin[1]) * stride_y;
-                let mut x = inside[2].start;
-                while x < inside[2].end {
-                    // As far as the chunk or the unit goes.
-                    let stop = self.frame.run_end(x, inside[2].end);
-                    let start = self.frame.offset([z, y, x]);
-                    let row_out = &mut out[start..start + index(stop - x) * voxel_bytes];
-                    if is_fill {
-                        copy_row(pixels, 0, 0, row_out);
-                    } else {
-                        let from = index(row + (x - unit.origin[2]) * stride_x);
-                        copy_row(pixels, from, index(stride_x), row_out);
-                    }
-                    x = stop;
-                }
-            }
+        let base = self.time % shape[0] * stride_t + self.channel % shape[1] * stride_c;
+        for Piece { voxels, offset } in self.frame.pieces(&inside) {
+            let [z, y, x]: [u64; 3] =
+                std::array::from_fn(|axis| voxels[axis].start - unit.origin[axis]);
+            let first = base + z * stride_z + y * stride_y + x * stride_x;
+            let start = if is_fill { 0 } else { index(first) };
+            let lengths = voxels.map(|range| index(range.end - range.start));
+            copy_box(pixels, Strided { start, strides }, &mut out[offset..], to(0), lengths);
         }
         true
     }
+
+    /// Voxels of the array, as they are to be converted.
+    fn pixels<'b>(&self, bytes: &'b [u8]) -> Pixels<'b> {
+        let source_type = self.source.array.source_type();
+        Pixels { bytes, source_type, target: self.target }
+    }
+
+    /// Whether the bytes of a unit are those of the brick.
+    fn is_same(&self, unit: &Unit) -> bool {
+        let UnitBytes::Stored { bytes, .. } = &unit.bytes else { return false };
+        let [_, _, shape @ ..] = self.source.unit_shape();
+        let [_, _, strides @ ..] = self.source.unit_strides();
+        let in_order = [shape[1] * shape[2], shape[2], 1];
+        // All of the unit is in the brick, and all of the brick in the unit, in the same order.
+        self.pixels(bytes).is_same()
+            && bytes.len() as u64 == self.frame.bytes()
+            && (0..3).all(|axis| strides[axis] == in_order[axis] || shape[axis] == 1)
+            && self.frame.is_plain(unit.origin, shape)
+    }
+}
+
+/// Units fit memory.
+fn index(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }

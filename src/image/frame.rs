@@ -30,6 +30,15 @@ pub(super) struct BrickFrame {
     voxel_bytes: usize,
 }
 
+/// Voxels of a brick that lie in one chunk.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Half-open, order (z, y, x).
+    pub(super) voxels: [Range<u64>; 3],
+    /// Where the bytes of the first one start in the brick.
+    pub(super) offset: usize,
+}
+
 /// Sizes of bricks fit memory: they are read into it.
 fn index(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
@@ -85,6 +94,44 @@ impl BrickFrame {
     /// How far a row that starts at `x` is contiguous: to the end of its chunk, or to `end`.
     pub(super) fn run_end(&self, x: u64, end: u64) -> u64 {
         end.min((x / self.chunk[2] + 1) * self.chunk[2])
+    }
+
+    /// The voxels of a box that lies in the brick, chunk by chunk.
+    pub(super) fn pieces(&self, inside: &[Range<u64>; 3]) -> impl Iterator<Item = Piece> {
+        let [zs, ys, xs]: [Range<u64>; 3] = std::array::from_fn(|axis| {
+            let (range, chunk) = (&inside[axis], self.chunk[axis]);
+            if range.is_empty() { 0..0 } else { range.start / chunk..range.end.div_ceil(chunk) }
+        });
+        let rows = zs.flat_map(move |z| ys.clone().map(move |y| (z, y)));
+        let all = rows.flat_map(move |(z, y)| xs.clone().map(move |x| [z, y, x]));
+        all.map(move |chunk| {
+            let within = |axis: usize| {
+                let start = chunk[axis] * self.chunk[axis];
+                inside[axis].start.max(start)..inside[axis].end.min(start + self.chunk[axis])
+            };
+            let voxels = [within(0), within(1), within(2)];
+            let first = [voxels[0].start, voxels[1].start, voxels[2].start];
+            Piece { offset: self.offset(first), voxels }
+        })
+    }
+
+    /// Whether the bytes of the brick are those of a block of voxels, row by row: as many as it has, from
+    /// `origin` on, in chunks that lie one behind the other.
+    pub(super) fn is_plain(&self, origin: [u64; 3], shape: [u64; 3]) -> bool {
+        let count = |axis: usize| self.chunks[axis].end - self.chunks[axis].start;
+        let chunk_bytes = self.chunk.iter().product::<u64>() * self.voxel_bytes as u64;
+        let is_stack = (count(1) == 1 || self.chunk[0] == 1) && count(2) == 1;
+        (0..3).all(|axis| self.chunks[axis].start * self.chunk[axis] == origin[axis])
+            && (0..3).all(|axis| count(axis) * self.chunk[axis] == shape[axis])
+            // What is beyond the edge is zero in the file, and may be anything in the store.
+            && (0..3).all(|axis| self.voxels[axis].end == origin[axis] + shape[axis])
+            && is_stack
+            && self.chunk_stride == chunk_bytes
+    }
+
+    /// Distances in voxels between neighbours along (z, y, x) within a chunk.
+    pub(super) fn strides(&self) -> [usize; 3] {
+        [index(self.chunk[1] * self.chunk[2]), index(self.chunk[2]), 1]
     }
 
     /// The bytes of a row of voxels that starts at `first` and ends before `end`; gathered in

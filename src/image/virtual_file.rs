@@ -1,8 +1,9 @@
 //! Reads of byte ranges of one virtual file.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
+use crate::buffer::with_buffer;
 use crate::cache::{BrickKey, ImageId, Slot};
 use crate::ims::{ChunkIndex, build_skeleton};
 use crate::source::image::ImageSource;
@@ -13,8 +14,9 @@ use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced, Purpose, Who
 use super::frame::BrickId;
 use super::layout::Extent;
 use super::plan::ImagePlan;
+use super::read_ahead::ReadAhead;
 use super::statistics::{self, Statistics};
-use super::{ImageError, build};
+use super::{ImageError, build, lock};
 
 /// The cache space of the metadata region; resolution levels take the spaces from 0.
 const METADATA_SPACE: u16 = u16::MAX;
@@ -26,7 +28,7 @@ const EXACT_METADATA_SPACE: u16 = u16::MAX - 1;
 const MOST_LOST: u32 = 16;
 
 /// Receives the bytes of a read, possibly on another thread.
-pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>, ImageError>) + Send>;
+pub type ReadDone = Box<dyn FnOnce(Result<&[u8], ImageError>) + Send>;
 
 /// One virtual `.ims` file in one state of its store.
 #[derive(Debug)]
@@ -38,15 +40,16 @@ pub struct VirtualFile {
     /// The metadata region, once served: made again it might be another, and readers of one opening
     /// must see one.
     metadata: Mutex<Option<Brick>>,
+    read_ahead: ReadAhead,
 }
 
-/// A part of a read that waits for a brick.
-struct Missing {
+/// A part of a read that lies in one brick.
+#[derive(Clone, Copy)]
+struct Part {
     brick: Wanted,
     /// Offset within the brick.
     within: u64,
-    /// Where the bytes go in the reader's buffer.
-    out: std::ops::Range<usize>,
+    len: usize,
 }
 
 /// What a worker can produce.
@@ -78,7 +81,9 @@ impl VirtualFile {
         let plan = ImagePlan::new(&source, engine.images())?;
         plan.ims.validate()?;
         let image = Arc::new(Image::new(root, source, plan, chunks, engine.cache_bytes()));
-        Ok(Self { image, engine, fleeting: Arc::default(), metadata: Mutex::default() })
+        let read_ahead = ReadAhead::new(engine.threads() + 2);
+        let (fleeting, metadata) = (Arc::default(), Mutex::default());
+        Ok(Self { image, engine, fleeting, metadata, read_ahead })
     }
 
     /// Size in bytes.
@@ -115,19 +120,12 @@ impl VirtualFile {
     /// returns if all bytes are at hand, else by a worker.
     pub fn read(self: &Arc<Self>, offset: u64, len: usize, done: ReadDone) {
         let left = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; len.min(left)];
-        let missing = self.read_ready(offset, &mut buffer);
-        if missing.is_empty() {
-            done(Ok(buffer));
-            return;
-        }
-        let pending = Arc::new(PendingRead {
-            state: Mutex::new((buffer, None)),
-            missing: AtomicUsize::new(missing.len()),
-            done: Mutex::new(Some(done)),
-        });
-        for part in missing {
-            self.request(part, pending.clone(), 0);
+        let len = len.min(left);
+        match self.plan().layout.locate(offset).map(|(extent, run)| (wanted(extent), run)) {
+            Some((Some((brick, within)), run)) if run >= len as u64 => {
+                self.read_part(Part { brick, within, len }, done);
+            }
+            _ => self.read_parts(offset, len, done),
         }
     }
 
@@ -137,52 +135,120 @@ impl VirtualFile {
     /// [`ImageError`] when they cannot be produced.
     pub fn read_blocking(self: &Arc<Self>, offset: u64, len: usize) -> Result<Vec<u8>, ImageError> {
         let (sender, receiver) = mpsc::sync_channel(1);
-        let done = move |result| {
+        let done = move |result: Result<&[u8], ImageError>| {
             // The receiver waits below.
-            let _ = sender.send(result);
+            let _ = sender.send(result.map(<[u8]>::to_vec));
         };
         self.read(offset, len, Box::new(done));
         receiver.recv().unwrap_or(Err(ImageError::Abandoned))
     }
 
-    /// Fills what is at hand and returns what is not.
-    fn read_ready(&self, offset: u64, buffer: &mut [u8]) -> Vec<Missing> {
+    /// A read that lies in one brick: no byte is copied that is in memory.
+    fn read_part(self: &Arc<Self>, part: Part, done: ReadDone) {
+        match self.at_hand(part.brick) {
+            Some(Brick::Memory(whole)) => done(Ok(whole.slice(part.within, part.len))),
+            Some(Brick::Cached(brick)) => with_buffer(part.len, |buffer| {
+                match brick.read_at(part.within, buffer) {
+                    Ok(()) => done(Ok(buffer)),
+                    Err(_) => self.request(part, done, 1),
+                }
+            }),
+            None => self.request(part, done, 0),
+        }
+    }
+
+    /// A read of more than one brick, or of what is no brick.
+    fn read_parts(self: &Arc<Self>, offset: u64, len: usize, done: ReadDone) {
+        let filled = with_buffer(len, |buffer| {
+            let missing = self.read_ready(offset, buffer);
+            if missing.is_empty() {
+                done(Ok(buffer));
+                return None;
+            }
+            Some((missing, buffer.to_vec(), done))
+        });
+        let Some((missing, buffer, done)) = filled else { return };
+        let pending = Arc::new(PendingRead {
+            state: Mutex::new((buffer, None)),
+            missing: AtomicUsize::new(missing.len()),
+            done: Mutex::new(Some(done)),
+        });
+        for (part, at) in missing {
+            let pending = pending.clone();
+            let done = move |result: Result<&[u8], ImageError>| pending.part_done(at, result);
+            self.request(part, Box::new(done), 0);
+        }
+    }
+
+    /// Fills what is at hand and returns what is not, with its place in the buffer.
+    fn read_ready(self: &Arc<Self>, offset: u64, buffer: &mut [u8]) -> Vec<(Part, usize)> {
         let mut missing = Vec::new();
         let mut at = 0;
         while at < buffer.len() {
             let Some((extent, run)) = self.plan().layout.locate(offset + at as u64) else { break };
             let run = usize::try_from(run).unwrap_or(usize::MAX).min(buffer.len() - at);
-            let out = at..at + run;
+            let start = at;
             at += run;
-            let (brick, within) = match extent {
-                Extent::Zero => continue,
-                Extent::IndexNode { level, dataset, node, within } => {
-                    self.read_index_node(level, dataset, node, within, &mut buffer[out]);
-                    continue;
+            let out = &mut buffer[start..at];
+            let Some((brick, within)) = wanted(extent) else {
+                match extent {
+                    Extent::IndexNode { level, dataset, node, within } => {
+                        self.read_index_node(level, dataset, node, within, out);
+                    }
+                    _ => out.fill(0),
                 }
-                Extent::Metadata { within } => (Wanted::Metadata, within),
-                Extent::Brick { level, dataset, brick, within } => {
-                    (Wanted::Voxels(BrickId { level, dataset, brick }), within)
-                }
+                continue;
             };
-            let ready = self
-                .at_hand(brick)
-                .is_some_and(|found| found.read_at(within, &mut buffer[out.clone()]).is_ok());
-            if !ready {
-                missing.push(Missing { brick, within, out });
+            let is_ready = match self.at_hand(brick) {
+                Some(Brick::Memory(whole)) => {
+                    out.copy_from_slice(whole.slice(within, run));
+                    true
+                }
+                Some(Brick::Cached(brick)) => brick.read_at(within, out).is_ok(),
+                None => false,
+            };
+            if !is_ready {
+                missing.push((Part { brick, within, len: run }, start));
             }
         }
         missing
     }
 
-    fn at_hand(&self, brick: Wanted) -> Option<Brick> {
+    fn at_hand(self: &Arc<Self>, brick: Wanted) -> Option<Brick> {
         if let Wanted::Metadata = brick
-            && let Some(known) = &*self.lock_metadata()
+            && let Some(known) = &*lock(&self.metadata)
         {
             return Some(known.clone());
         }
-        let found = self.engine.get_ready(self.slot(brick));
-        found.map(|found| self.settled(brick, found, false))
+        let found = self.engine.get_ready(self.slot(brick))?;
+        if let (Wanted::Voxels(brick), Brick::Memory(_)) = (brick, &found) {
+            let most = self.most_ahead(brick.level);
+            if let Some(next) = self.read_ahead.found(self.plan(), brick, most) {
+                self.engine.keep_ahead(self.image.slot(brick));
+                self.make_ahead(next);
+            }
+        }
+        Some(self.settled(brick, found, false))
+    }
+
+    /// Bricks of a level that may be in memory before anybody wants them.
+    fn most_ahead(&self, level: usize) -> u64 {
+        self.engine.ahead_bytes() / self.plan().layout.levels()[level].bricks.full_brick_bytes()
+    }
+
+    /// Makes bricks that nobody has asked for yet, when there is nothing else to do.
+    fn make_ahead(self: &Arc<Self>, bricks: Vec<BrickId>) {
+        for brick in bricks {
+            let file = self.clone();
+            self.engine.spawn_when_idle(move || {
+                let image = &file.image;
+                let produce = |engine: &Arc<Engine>| image.produce(engine, brick);
+                let is_stored = image.stored(brick.level).is_some();
+                if !is_stored || !file.engine.make_ahead(image.slot(brick), produce) {
+                    file.read_ahead.not_made(brick);
+                }
+            });
+        }
     }
 
     fn read_index_node(&self, level: usize, dataset: u64, node: u64, within: u64, out: &mut [u8]) {
@@ -213,25 +279,28 @@ impl VirtualFile {
     }
 
     /// Requests a part. `lost` tells how often it was there and could not be read.
-    fn request(self: &Arc<Self>, part: Missing, pending: Arc<PendingRead>, lost: u32) {
-        let Missing { brick, within, out } = part;
+    fn request(self: &Arc<Self>, part: Part, done: ReadDone, lost: u32) {
+        let Part { brick, within, len } = part;
         let unreadable = lost > 0;
         let again = self.clone();
-        let done = move |result: Result<Brick, ImageError>| match result {
-            Ok(found) => {
-                let found = again.settled(brick, found, unreadable);
-                let mut bytes = vec![0; out.len()];
-                match found.read_at(within, &mut bytes) {
-                    Ok(()) => pending.part_done(out, Ok(bytes)),
-                    Err(_) if lost == MOST_LOST => {
-                        pending.part_done(out, Err(ImageError::Abandoned));
+        let done = move |result: Result<Brick, ImageError>| {
+            let found = match result {
+                Ok(found) => again.settled(brick, found, unreadable),
+                Err(error) => return done(Err(error)),
+            };
+            match found {
+                Brick::Memory(whole) => done(Ok(whole.slice(within, len))),
+                Brick::Cached(cached) => with_buffer(len, |buffer| {
+                    match cached.read_at(within, buffer) {
+                        Ok(()) => done(Ok(buffer)),
+                        Err(_) if lost == MOST_LOST => done(Err(ImageError::Abandoned)),
+                        // The cache failed between the look and the read. Produced anew, it is in
+                        // memory, unless another reader has done so and stored it before this one
+                        // asked.
+                        Err(_) => again.request(part, done, lost + 1),
                     }
-                    // The cache failed between the look and the read. Produced anew, it is in memory,
-                    // unless another reader has done so and stored it before this one asked.
-                    Err(_) => again.request(Missing { brick, within, out }, pending, lost + 1),
-                }
+                }),
             }
-            Err(error) => pending.part_done(out, Err(error)),
         };
         let mode = Mode { unreadable, ..Mode::default() };
         match brick {
@@ -240,6 +309,8 @@ impl VirtualFile {
                 let image = self.image.clone();
                 let produce = move |engine: &Arc<Engine>| image.produce(engine, brick);
                 self.engine.request(self.image.slot(brick), mode, produce, Box::new(done));
+                let most = self.most_ahead(brick.level);
+                self.make_ahead(self.read_ahead.missed(self.plan(), brick, most));
             }
             Wanted::Voxels(brick) => {
                 build::request(&self.image, &self.engine, brick, Box::new(done));
@@ -276,7 +347,7 @@ impl VirtualFile {
                 self.note(is_fleeting || (self.is_exact() && !self.image.follows_chunks));
                 // A large region waits in memory only until it can be had from the disk.
                 let is_passing = matches!(found, Brick::Memory(Whole { lasting: true, .. }));
-                let mut known = self.lock_metadata();
+                let mut known = lock(&self.metadata);
                 match &*known {
                     Some(known) if !lost => known.clone(),
                     _ => {
@@ -286,10 +357,6 @@ impl VirtualFile {
                 }
             }
         }
-    }
-
-    fn lock_metadata(&self) -> MutexGuard<'_, Option<Brick>> {
-        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn produce_metadata(&self, engine: &Arc<Engine>) -> Result<Produced, ImageError> {
@@ -306,7 +373,7 @@ impl VirtualFile {
                 &index_root,
             )?;
             let keep = if measured.keep { Keep::OnDisk } else { Keep::FLEETING };
-            Ok(Produced { bytes, keep, is_zero: false })
+            Ok(Produced { bytes: Arc::new(bytes), keep, is_zero: false })
         });
         if let Err(error) = &result {
             let store = self.source().folder();
@@ -321,26 +388,31 @@ const NODE_BYTES: usize = 3136;
 const _: () = assert!(NODE_BYTES as u64 == ChunkIndex::NODE_BYTES);
 
 impl PendingRead {
-    /// Takes one part in; the last one ends the read.
-    fn part_done(&self, out: std::ops::Range<usize>, result: Result<Vec<u8>, ImageError>) {
+    /// Takes the bytes of one part in, which go to `at`; the last one ends the read.
+    fn part_done(&self, at: usize, result: Result<&[u8], ImageError>) {
         {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = lock(&self.state);
             match result {
-                Ok(bytes) => state.0[out].copy_from_slice(&bytes),
+                Ok(bytes) => state.0[at..at + bytes.len()].copy_from_slice(bytes),
                 Err(error) => state.1 = Some(error),
             }
         }
         if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = match state.1.take() {
-                Some(error) => Err(error),
-                None => Ok(std::mem::take(&mut state.0)),
-            };
-            drop(state);
-            let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(done) = done {
-                done(result);
+            let (bytes, error) = std::mem::take(&mut *lock(&self.state));
+            if let Some(done) = lock(&self.done).take() {
+                done(error.map_or(Ok(&bytes), Err));
             }
         }
+    }
+}
+
+/// Where the bytes of an extent are kept, but for what is made on the spot.
+fn wanted(extent: Extent) -> Option<(Wanted, u64)> {
+    match extent {
+        Extent::Metadata { within } => Some((Wanted::Metadata, within)),
+        Extent::Brick { level, dataset, brick, within } => {
+            Some((Wanted::Voxels(BrickId { level, dataset, brick }), within))
+        }
+        Extent::IndexNode { .. } | Extent::Zero => None,
     }
 }

@@ -27,6 +27,7 @@ use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::ExtensionName;
 
 use super::Unsupported;
+use crate::buffer::with_buffer;
 
 /// Largest decoded size of one read unit. Real ones are 32 KiB to 64 MiB.
 pub(crate) const UNIT_LIMIT_BYTES: u64 = 1 << 30;
@@ -479,12 +480,20 @@ impl BoundedChain {
         if len > limit_of(&self.encoded, self.decoded_len).saturating_mul(2) {
             return Err(DecodeError::Oversized(len));
         }
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        blob.read_exact_at(&mut bytes, 0)?;
-        self.decode(bytes)
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if self.bytes.is_empty() {
+            // What is read is, for most, what it decodes to.
+            let mut bytes = vec![0; len];
+            blob.read_exact_at(&mut bytes, 0)?;
+            return self.decode(Cow::Owned(bytes));
+        }
+        with_buffer(len, |bytes| {
+            blob.read_exact_at(bytes, 0)?;
+            self.decode(Cow::Borrowed(bytes))
+        })
     }
 
-    fn decode(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, DecodeError> {
+    fn decode(&self, mut bytes: Cow<'_, [u8]>) -> Result<Vec<u8>, DecodeError> {
         let options = CodecOptions::default().with_concurrent_target(1);
         let failed = |codec: &str, error: &dyn std::fmt::Display| DecodeError::Codec {
             codec: codec.to_owned(),
@@ -493,11 +502,10 @@ impl BoundedChain {
         for (name, codec, decoded) in self.bytes.iter().rev() {
             let limit = limit_of(decoded, self.decoded_len);
             bytes = match inflate(name, &bytes, limit) {
-                Some(result) => result.map_err(|error| failed(name, &error))?,
+                Some(result) => Cow::Owned(result.map_err(|error| failed(name, &error))?),
                 None => codec
-                    .decode(Cow::Owned(bytes), decoded, &options)
-                    .map_err(|error| failed(name, &error))?
-                    .into_owned(),
+                    .decode(bytes, decoded, &options)
+                    .map_err(|error| failed(name, &error))?,
             };
             let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let expected = decoded.size().unwrap_or(limit);
@@ -516,7 +524,7 @@ impl BoundedChain {
         }
         let decoded = self
             .array
-            .decode(Cow::Owned(bytes), &self.shape, &self.data_type, &self.fill_value, &options)
+            .decode(bytes, &self.shape, &self.data_type, &self.fill_value, &options)
             .and_then(|decoded: ArrayBytes<'_>| Ok(decoded.into_fixed()?))
             .map_err(|error| failed("array", &error))?
             .into_owned();

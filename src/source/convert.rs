@@ -6,6 +6,8 @@
 //! request ([`Conversions`]) int16 and uint32 are kept as they are, which some readers understand,
 //! or int16 is shifted to uint16.
 
+use half::slice::HalfFloatSliceExt;
+
 /// Type of the voxels in a Zarr array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the types")]
@@ -155,6 +157,81 @@ pub struct Pixels<'a> {
     pub target: TargetType,
 }
 
+impl Pixels<'_> {
+    /// Whether voxels have the same bytes in the Imaris file.
+    #[must_use]
+    pub fn is_same(&self) -> bool {
+        use {SourceType as From, TargetType as To};
+        matches!(
+            (self.source_type, self.target),
+            (From::U8, To::U8)
+                | (From::U16, To::U16)
+                | (From::I16, To::I16)
+                | (From::U32, To::U32)
+                | (From::F32, To::F32)
+        )
+    }
+}
+
+/// Voxels in a block of memory: the index of the first one, and the distances in voxels between
+/// neighbours along (z, y, x).
+#[derive(Debug, Clone, Copy)]
+pub struct Strided {
+    /// Element index of the first voxel.
+    pub start: usize,
+    /// Distances between neighbours.
+    pub strides: [usize; 3],
+}
+
+/// Voxels that are copied side by side where their source is in another axis order: each line of the
+/// source that comes into the processor's cache is then used up before it goes.
+const TILE: usize = 32;
+
+/// Copies a box of voxels of `shape` (z, y, x) into the Imaris file, whose x neighbours lie side by side.
+/// What lies side by side in both is copied at once. Strides of 0 repeat one voxel.
+///
+/// # Panics
+/// When the box leaves `from` or `out`, which the planner's arithmetic excludes.
+pub fn copy_box(pixels: Pixels<'_>, from: Strided, out: &mut [u8], to: Strided, shape: [usize; 3]) {
+    let [mut nz, mut ny, mut nx] = shape;
+    let [from_z, from_y, from_x] = from.strides;
+    let [to_z, to_y, _] = to.strides;
+    let voxel_bytes = pixels.target.bytes();
+    if ny == 1 || (from_y == nx * from_x && to_y == nx) {
+        nx *= ny;
+        ny = 1;
+        if nz == 1 || (from_z == nx * from_x && to_z == nx) {
+            nx *= nz;
+            nz = 1;
+        }
+    }
+    let mut row = |z: usize, y: usize, x: usize, len: usize| {
+        let start = (to.start + z * to_z + y * to_y + x) * voxel_bytes;
+        let out = &mut out[start..start + len * voxel_bytes];
+        copy_row(pixels, from.start + z * from_z + y * from_y + x * from_x, from_x, out);
+    };
+    if from_x <= 1 {
+        for z in 0..nz {
+            for y in 0..ny {
+                row(z, y, 0, nx);
+            }
+        }
+        return;
+    }
+    // The axis whose neighbours are nearest in the source goes innermost.
+    let z_is_inner = from_z < from_y;
+    let (outer, inner) = if z_is_inner { (ny, nz) } else { (nz, ny) };
+    for a in 0..outer {
+        for x in (0..nx).step_by(TILE) {
+            let len = TILE.min(nx - x);
+            for b in 0..inner {
+                let (z, y) = if z_is_inner { (b, a) } else { (a, b) };
+                row(z, y, x, len);
+            }
+        }
+    }
+}
+
 /// Copies a row of voxels into a row of the Imaris file (little-endian), converting the type.
 ///
 /// `start` is the element index of the first voxel, `stride` the distance to the next in elements;
@@ -163,8 +240,13 @@ pub struct Pixels<'a> {
 ///
 /// # Panics
 /// When the row leaves `from`, which the planner's arithmetic excludes.
-pub fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
+fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
     let bytes = from.bytes;
+    if stride == 1 && from.is_same() {
+        let start = start * from.source_type.bytes();
+        out.copy_from_slice(&bytes[start..start + out.len()]);
+        return;
+    }
     match from.source_type {
         SourceType::Bool => map::<1, 1>(bytes, start, stride, out, |v| [u8::from(v[0] != 0)]),
         SourceType::U8 => map::<1, 1>(bytes, start, stride, out, |v| v),
@@ -190,6 +272,7 @@ pub fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
                 f32::from(i16::from_le_bytes(v)).to_le_bytes()
             });
         }
+        SourceType::F16 if stride == 1 => widen_halves(&bytes[2 * start..], out),
         SourceType::F16 => map::<2, 4>(bytes, start, stride, out, |v| {
             half::f16::from_le_bytes(v).to_f32().to_le_bytes()
         }),
@@ -250,6 +333,26 @@ fn map<const S: usize, const D: usize>(
     }
 }
 
+/// Converts as many float16 as fit `out`, by the processor's own instruction where it has one: asked for
+/// one value at a time, that costs more than the conversion.
+fn widen_halves(from: &[u8], out: &mut [u8]) {
+    const BLOCK: usize = 128;
+    let mut halves = [half::f16::ZERO; BLOCK];
+    let mut floats = [0.0; BLOCK];
+    let (from, _) = from.as_chunks::<2>();
+    let (out, _) = out.as_chunks_mut::<4>();
+    for (from, out) in from.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+        let (halves, floats) = (&mut halves[..out.len()], &mut floats[..out.len()]);
+        for (half, bytes) in halves.iter_mut().zip(from) {
+            *half = half::f16::from_le_bytes(*bytes);
+        }
+        halves.convert_to_f32_slice(floats);
+        for (out, float) in out.iter_mut().zip(floats) {
+            *out = float.to_le_bytes();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +393,55 @@ mod tests {
         let nan = convert(SourceType::F64, &f64::NAN.to_le_bytes());
         assert!(f32::from_le_bytes([nan[0], nan[1], nan[2], nan[3]]).is_nan());
         assert_eq!(convert(SourceType::Bool, &[0, 1, 2]), [0, 1, 1]);
+    }
+
+    #[test]
+    fn rows_of_float16_are_what_each_value_is() {
+        let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let one_by_one = (0..=u16::MAX).map(half::f16::from_bits);
+        let expected: Vec<u8> = one_by_one.flat_map(|half| half.to_f32().to_le_bytes()).collect();
+        assert!(convert(SourceType::F16, &bytes) == expected);
+        assert!(convert(SourceType::F16, &bytes[2..600]) == expected[4..1200]);
+    }
+
+    /// Boxes of any axis order, against one voxel at a time.
+    #[test]
+    fn boxes_are_copied_voxel_by_voxel() {
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let (unit, shape) = ([5, 7, 70], [4, 6, 67]);
+        for source_type in [SourceType::U8, SourceType::U16, SourceType::I16, SourceType::F16] {
+            let target = source_type.target(Conversions::default());
+            let size = source_type.bytes();
+            let bytes: Vec<u8> = (0..5 * 7 * 70 * size).map(|i| (i * 31 % 251) as u8).collect();
+            let pixels = Pixels { bytes: &bytes, source_type, target };
+            for order in orders {
+                // The last axis of the order lies side by side.
+                let mut strides = [0; 3];
+                let mut stride = 1;
+                for axis in order.into_iter().rev() {
+                    strides[axis] = stride;
+                    stride *= unit[axis];
+                }
+                let from = Strided { start: strides.iter().sum(), strides };
+                for to_strides in [[6 * 67, 67, 1], [7 * 70, 70, 1], [9 * 67, 67, 1]] {
+                    let to = Strided { start: 3, strides: to_strides };
+                    let mut out = vec![0; 4 * 9 * 70 * target.bytes()];
+                    copy_box(pixels, from, &mut out, to, shape);
+                    let mut expected = vec![0; out.len()];
+                    for (z, y, x) in (0..4).flat_map(|z| {
+                        (0..6).flat_map(move |y| (0..67).map(move |x| (z, y, x)))
+                    }) {
+                        let index = |at: Strided| {
+                            at.start + z * at.strides[0] + y * at.strides[1] + x * at.strides[2]
+                        };
+                        let at = index(to) * target.bytes();
+                        let voxel = &mut expected[at..at + target.bytes()];
+                        copy_row(pixels, index(from), 1, voxel);
+                    }
+                    assert!(out == expected, "{source_type:?} {order:?} {to_strides:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -47,14 +47,18 @@ fn regression_a_panic_in_a_pass_is_no_error_of_its_other_bricks() {
     rig.chunks.panic_at(&chunks[1]);
     // The pass that counts the voxels.
     let (sender, metadata) = mpsc::channel();
-    let answer = move |result| sender.send(result).expect("the test waits");
+    let answer = move |result: Result<&[u8], ImageError>| {
+        sender.send(result.map(<[u8]>::to_vec)).expect("the test waits");
+    };
     opened.file.read(0, 100, Box::new(answer));
     rig.chunks.await_stalled(1);
     // Made from the first chunk alone.
     let bricks = opened.bricks();
     let brick = bricks.iter().find(|brick| brick.is_computed).expect("a computed brick");
     let (sender, answers) = mpsc::channel();
-    let answer = move |result| sender.send(result).expect("the test waits");
+    let answer = move |result: Result<&[u8], ImageError>| {
+        sender.send(result.map(<[u8]>::to_vec)).expect("the test waits");
+    };
     let len = usize::try_from(brick.bytes).expect("small");
     opened.file.read(brick.address, len, Box::new(answer));
     poll("the panic", || (rig.chunks.failed() > 0).then_some(()));

@@ -1,0 +1,61 @@
+//! Bricks in memory, under a limit of bytes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lru::LruCache;
+
+use crate::cache::BrickKey;
+
+/// Bricks kept in memory, least recently used first to go.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    bricks: LruCache<BrickKey, Kept>,
+    bytes: u64,
+    limit: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    bytes: Arc<Vec<u8>>,
+    /// When the source is to be asked again.
+    expires: Option<Instant>,
+}
+
+impl Shelf {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { bricks: LruCache::unbounded(), bytes: 0, limit }
+    }
+
+    /// The bytes of a brick, and whether they are true for as long as the image.
+    pub(super) fn get(&mut self, key: &BrickKey) -> Option<(Arc<Vec<u8>>, bool)> {
+        let found = self.bricks.get(key)?;
+        if found.expires.is_none_or(|expires| Instant::now() < expires) {
+            return Some((found.bytes.clone(), found.expires.is_none()));
+        }
+        self.remove(key);
+        None
+    }
+
+    pub(super) fn contains(&self, key: &BrickKey) -> bool {
+        self.bricks.contains(key)
+    }
+
+    pub(super) fn put(&mut self, key: BrickKey, bytes: &Arc<Vec<u8>>, expires: Option<Instant>) {
+        self.remove(&key);
+        self.bytes += bytes.len() as u64;
+        self.bricks.put(key, Kept { bytes: bytes.clone(), expires });
+        // The newest stays even if it is larger than all there is room for: it is being read.
+        while self.bytes > self.limit && self.bricks.len() > 1 {
+            let Some((oldest, _)) = self.bricks.peek_lru() else { break };
+            let oldest = *oldest;
+            self.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, key: &BrickKey) {
+        if let Some(old) = self.bricks.pop(key) {
+            self.bytes -= old.bytes.len() as u64;
+        }
+    }
+}
