@@ -26,6 +26,7 @@ mod shelf;
 mod statistics;
 mod thumbnail;
 mod time;
+mod units;
 pub mod virtual_file;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -296,6 +296,17 @@ impl MemoryBudget {
             let waited = self.freed.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        self.take(&mut state, bytes)
+    }
+
+    /// Takes `bytes` if they are free now.
+    pub(crate) fn try_reserve(&self, bytes: u64) -> Option<Reserved<'_>> {
+        let mut state = lock(&self.state);
+        let is_free = state.used.saturating_add(bytes) <= self.limit;
+        is_free.then(|| self.take(&mut state, bytes))
+    }
+
+    fn take(&self, state: &mut MemoryState, bytes: u64) -> Reserved<'_> {
         state.used = state.used.saturating_add(bytes);
         state.peak = state.peak.max(state.used);
         state.number += 1;

@@ -84,7 +84,11 @@ impl Image {
     ///
     /// # Panics
     /// When the level is computed.
-    pub(super) fn produce(&self, engine: &Engine, brick: BrickId) -> Result<Produced, ImageError> {
+    pub(super) fn produce(
+        &self,
+        engine: &Arc<Engine>,
+        brick: BrickId,
+    ) -> Result<Produced, ImageError> {
         let source = self.stored(brick.level).expect("computed levels are built by passes");
         let job = BrickJob::new(&self.plan, source, brick);
         let on_error = engine.images().on_error;
@@ -97,7 +101,7 @@ impl Image {
         };
         guarded(|| {
             job.await_source();
-            let produce = || job.produce(self.follows_chunks, &instead);
+            let produce = || job.produce(engine, self.follows_chunks, &instead);
             engine.with_memory(job.memory_bytes(), produce)
         })
     }

@@ -17,7 +17,7 @@ use super::build::PassQueue;
 use super::damage::DamageLog;
 use super::shelf::Shelf;
 use super::{ImageError, ImageOptions};
-use crate::workers::{MemoryBudget, Workers};
+use crate::workers::{MemoryBudget, Reserved, Workers};
 
 /// Part of the memory budget that keeps metadata regions and bricks that could not be cached.
 const KEPT_SHARE: u64 = 4;
@@ -496,6 +496,11 @@ impl Engine {
             return Err(ImageError::Abandoned);
         }
         work()
+    }
+
+    /// So many bytes of the memory budget, if they are free now.
+    pub(super) fn try_memory(&self, bytes: u64) -> Option<Reserved<'_>> {
+        self.memory.try_reserve(bytes)
     }
 
     /// The counters as they are now.

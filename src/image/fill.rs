@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::source::image::LevelSource;
 use crate::source::{Pixels, SourceError, Strided, TargetType, UnitBytes, copy_box};
 
-use super::ImageError;
-use super::engine::{Keep, Produced};
+use super::engine::{Engine, Keep, Produced};
 use super::frame::{BrickFrame, BrickId, Piece};
 use super::plan::ImagePlan;
+use super::{ImageError, units};
 
 /// One brick of a stored level, with all that is needed to produce it.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ impl<'a> BrickJob<'a> {
     /// [`ImageError::Source`] with the answer of `instead`.
     pub(super) fn produce(
         &self,
+        engine: &Arc<Engine>,
         follows_chunks: bool,
         instead: Instead<'_>,
     ) -> Result<Produced, ImageError> {
@@ -68,8 +69,9 @@ impl<'a> BrickJob<'a> {
         let mut same = None;
         let mut lasts = true;
         let mut is_zero = true;
-        for (position, origin) in self.units() {
-            let bytes = match self.source.array.read_unit(&position) {
+        let (positions, origins): (Vec<_>, Vec<_>) = self.units().unzip();
+        units::decode_each(engine, &self.source.array, positions, |number, decoded| {
+            let bytes = match decoded {
                 Ok(UnitBytes::Fill) => {
                     lasts &= follows_chunks;
                     UnitBytes::Fill
@@ -85,18 +87,19 @@ impl<'a> BrickJob<'a> {
                     UnitBytes::Fill
                 }
             };
-            let unit = Unit { bytes, origin };
+            let unit = Unit { bytes, origin: origins[number] };
             if self.is_same(&unit)
                 && let UnitBytes::Stored { bytes, .. } = unit.bytes
             {
                 (same, is_zero) = (Some(bytes), false);
-                continue;
+                return Ok(());
             }
             if out.is_empty() {
                 out = self.frame.zeros();
             }
             is_zero &= !self.scatter(&unit, &mut out);
-        }
+            Ok(())
+        })?;
         let keep = match lasts {
             true if is_zero => Keep::Lightly,
             true => Keep::OnDisk,

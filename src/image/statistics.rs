@@ -249,7 +249,7 @@ fn count(
 /// Measures a level, or a part of one.
 struct Sampler<'a> {
     image: &'a Image,
-    engine: &'a Engine,
+    engine: &'a Arc<Engine>,
     level: usize,
     /// Linear numbers of the bricks.
     bricks: Vec<u64>,
@@ -260,7 +260,7 @@ struct Sampler<'a> {
 }
 
 impl<'a> Sampler<'a> {
-    fn new(image: &'a Image, engine: &'a Engine) -> Self {
+    fn new(image: &'a Image, engine: &'a Arc<Engine>) -> Self {
         let plan = &image.plan;
         let share = |budget: u64| (budget / plan.datasets()).max(VOXEL_FLOOR);
         let stored = || (0..plan.levels.len()).filter(|&level| image.stored(level).is_some());
