@@ -133,7 +133,8 @@ impl FileSystem {
     pub fn read(&self, handle: u64, offset: u64, len: usize, done: ReadDone) {
         match self.get(handle) {
             Ok(Handle::File(file)) => {
-                let answer = move |result: Result<&[u8], ImageError>| done(result.map_err(FsError::from));
+                let answer =
+                    move |result: Result<&[u8], ImageError>| done(result.map_err(FsError::from));
                 file.read(offset, len, Box::new(answer));
             }
             Ok(Handle::Folder(_)) => done(Err(FsError::IsADirectory)),

@@ -14,6 +14,7 @@
 //!
 //! `doc/DESIGN.md` tells why it is so.
 
+mod buffer;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -22,5 +23,4 @@ pub mod fuse;
 pub mod image;
 pub mod ims;
 pub mod source;
-mod buffer;
 mod workers;

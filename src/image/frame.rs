@@ -81,14 +81,20 @@ impl BrickFrame {
 
     /// Where a voxel's bytes start.
     pub(super) fn offset(&self, voxel: [u64; 3]) -> usize {
-        let [z, y, x]: [u64; 3] =
-            std::array::from_fn(|axis| voxel[axis] / self.chunk[axis] - self.chunks[axis].start);
-        let height = self.chunks[1].end - self.chunks[1].start;
-        let width = self.chunks[2].end - self.chunks[2].start;
-        let number = (z * height + y) * width + x;
-        let [z, y, x]: [u64; 3] = std::array::from_fn(|axis| voxel[axis] % self.chunk[axis]);
-        let within = (z * self.chunk[1] + y) * self.chunk[2] + x;
-        index(number * self.chunk_stride) + index(within) * self.voxel_bytes
+        (0..3).map(|axis| self.axis_offset(axis, voxel[axis])).sum()
+    }
+
+    /// The part of a voxel's offset that its place along one axis (z, y, x) adds.
+    pub(super) fn axis_offset(&self, axis: usize, voxel: u64) -> usize {
+        let count = |axis: usize| self.chunks[axis].end - self.chunks[axis].start;
+        let (chunks, voxels) = match axis {
+            0 => (count(1) * count(2), self.chunk[1] * self.chunk[2]),
+            1 => (count(2), self.chunk[2]),
+            _ => (1, 1),
+        };
+        let chunk = voxel / self.chunk[axis] - self.chunks[axis].start;
+        let within = voxel % self.chunk[axis];
+        index(chunk * chunks * self.chunk_stride) + index(within * voxels) * self.voxel_bytes
     }
 
     /// How far a row that starts at `x` is contiguous: to the end of its chunk, or to `end`.

@@ -69,12 +69,21 @@ impl Counts {
         }
     }
 
-    /// The range is known: what follows is counted.
-    pub(super) fn fix_range(&mut self) {
-        if let Self::Range { min, max, bins } = self
-            && min <= max
-        {
-            *bins = vec![0; RANGE_BINS];
+    /// Nothing counted, over a range that is known by now, where one is needed.
+    pub(super) fn over(target: TargetType, range: Option<(f64, f64)>) -> Self {
+        match (Self::new(target), range) {
+            (Self::Range { .. }, Some((min, max))) => {
+                Self::Range { min, max, bins: vec![0; RANGE_BINS] }
+            }
+            (other, _) => other,
+        }
+    }
+
+    /// The range found, of types that need one.
+    pub(super) fn range(&self) -> Option<(f64, f64)> {
+        match self {
+            Self::Range { min, max, .. } if min <= max => Some((*min, *max)),
+            _ => None,
         }
     }
 
@@ -83,15 +92,18 @@ impl Counts {
         let mut fits = true;
         match self {
             Self::Values { bins, .. } if target == TargetType::U8 => {
-                for &value in row {
-                    bins[usize::from(value)] += 1;
+                if let Some(bins) = bins.first_chunk_mut::<{ 1 << 8 }>() {
+                    row.iter().for_each(|&value| bins[usize::from(value)] += 1);
                 }
             }
             Self::Values { bins, first } => {
                 // Of int16 the sign bit turned over is the distance from the smallest value.
                 let turn = if *first < 0 { 0x8000 } else { 0 };
-                for voxel in row.as_chunks::<2>().0 {
-                    bins[usize::from(u16::from_le_bytes(*voxel) ^ turn)] += 1;
+                // As an array of which every value is an index, there is nothing to check.
+                if let Some(bins) = bins.first_chunk_mut::<{ 1 << 16 }>() {
+                    for voxel in row.as_chunks::<2>().0 {
+                        bins[usize::from(u16::from_le_bytes(*voxel) ^ turn)] += 1;
+                    }
                 }
             }
             Self::Range { min, max, bins } => {
@@ -106,6 +118,19 @@ impl Counts {
             }
         }
         fits
+    }
+
+    /// Adds what was counted elsewhere.
+    pub(super) fn merge(&mut self, other: &Self) {
+        if let (Self::Range { min, max, .. }, Self::Range { min: low, max: high, .. }) =
+            (&mut *self, other)
+        {
+            (*min, *max) = (min.min(*low), max.max(*high));
+        }
+        let (Self::Values { bins, .. } | Self::Range { bins, .. }) = self;
+        for (bin, more) in bins.iter_mut().zip(other.bins()) {
+            *bin += more;
+        }
     }
 
     fn bins(&self) -> &[u64] {
@@ -273,7 +298,7 @@ mod tests {
         let row = voxels.concat();
         let mut counts = Counts::new(target);
         counts.widen(&row, target);
-        counts.fix_range();
+        let mut counts = Counts::over(target, counts.range());
         assert!(counts.add(&row, target), "the range was told");
         counts
     }

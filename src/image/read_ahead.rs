@@ -36,6 +36,7 @@ const FILE_PACE: u64 = 16;
 /// The way of the readers of one file.
 #[derive(Debug)]
 pub(super) struct ReadAhead {
+    bricks: Bricks,
     state: Mutex<State>,
     /// Bricks that may be made on trust.
     first: u64,
@@ -102,71 +103,87 @@ impl Step {
 }
 
 impl Heading {
-    fn next(self, plan: &ImagePlan, brick: BrickId) -> Option<BrickId> {
+    fn turned(self) -> Option<Self> {
         match self {
-            Self::File => next_in_file(plan, brick),
-            Self::Axis(axis, step) => along_axis(plan, brick, axis, step),
-            Self::Time(step) => along_time(plan, brick, step),
-        }
-    }
-
-    fn previous(self, plan: &ImagePlan, brick: BrickId) -> Option<BrickId> {
-        match self {
-            Self::File => previous_in_file(plan, brick),
-            Self::Axis(axis, step) => along_axis(plan, brick, axis, step.turned()),
-            Self::Time(step) => along_time(plan, brick, step.turned()),
+            Self::File => None,
+            Self::Axis(axis, step) => Some(Self::Axis(axis, step.turned())),
+            Self::Time(step) => Some(Self::Time(step.turned())),
         }
     }
 }
 
-fn bricks_of(plan: &ImagePlan, level: usize) -> [u64; 3] {
-    plan.layout.levels()[level].bricks.bricks()
+/// The bricks of a file: what lies beside what.
+#[derive(Debug)]
+struct Bricks {
+    /// Bricks along (z, y, x) of a dataset of each level, finest first.
+    grids: Vec<[u64; 3]>,
+    datasets: u64,
+    channels: u64,
 }
 
-fn next_in_file(plan: &ImagePlan, BrickId { level, dataset, brick }: BrickId) -> Option<BrickId> {
-    if brick + 1 < bricks_of(plan, level).iter().product() {
-        Some(BrickId { level, dataset, brick: brick + 1 })
-    } else if dataset + 1 < plan.datasets() {
-        Some(BrickId { level, dataset: dataset + 1, brick: 0 })
-    } else {
-        Some(BrickId { level: level.checked_sub(1)?, dataset: 0, brick: 0 })
+impl Bricks {
+    fn count(&self, level: usize) -> u64 {
+        self.grids[level].iter().product()
     }
-}
 
-fn previous_in_file(
-    plan: &ImagePlan,
-    BrickId { level, dataset, brick }: BrickId,
-) -> Option<BrickId> {
-    let last_of = |level: usize| bricks_of(plan, level).iter().product::<u64>() - 1;
-    if brick > 0 {
-        Some(BrickId { level, dataset, brick: brick - 1 })
-    } else if dataset > 0 {
-        Some(BrickId { level, dataset: dataset - 1, brick: last_of(level) })
-    } else if level + 1 < plan.levels.len() {
-        let (level, dataset) = (level + 1, plan.datasets() - 1);
-        Some(BrickId { level, dataset, brick: last_of(level) })
-    } else {
-        None
+    fn next(&self, at: BrickId, heading: Heading) -> Option<BrickId> {
+        match heading {
+            Heading::File => self.next_in_file(at),
+            Heading::Axis(axis, step) => self.along_axis(at, axis, step),
+            Heading::Time(step) => {
+                let dataset = step.from(at.dataset, self.channels, self.datasets)?;
+                Some(BrickId { dataset, ..at })
+            }
+        }
     }
-}
 
-fn along_axis(plan: &ImagePlan, at: BrickId, axis: usize, step: Step) -> Option<BrickId> {
-    let grid = bricks_of(plan, at.level);
-    let mut position = plan.layout.levels()[at.level].bricks.brick_position(at.brick);
-    position[axis] = step.from(position[axis], 1, grid[axis])?;
-    let brick = (position[0] * grid[1] + position[1]) * grid[2] + position[2];
-    Some(BrickId { brick, ..at })
-}
+    fn previous(&self, at: BrickId, heading: Heading) -> Option<BrickId> {
+        match heading.turned() {
+            Some(turned) => self.next(at, turned),
+            None => self.previous_in_file(at),
+        }
+    }
 
-fn along_time(plan: &ImagePlan, at: BrickId, step: Step) -> Option<BrickId> {
-    let channels = plan.ims.channels.len() as u64;
-    let dataset = step.from(at.dataset, channels, plan.datasets())?;
-    Some(BrickId { dataset, ..at })
+    fn next_in_file(&self, BrickId { level, dataset, brick }: BrickId) -> Option<BrickId> {
+        if brick + 1 < self.count(level) {
+            Some(BrickId { level, dataset, brick: brick + 1 })
+        } else if dataset + 1 < self.datasets {
+            Some(BrickId { level, dataset: dataset + 1, brick: 0 })
+        } else {
+            Some(BrickId { level: level.checked_sub(1)?, dataset: 0, brick: 0 })
+        }
+    }
+
+    fn previous_in_file(&self, BrickId { level, dataset, brick }: BrickId) -> Option<BrickId> {
+        if brick > 0 {
+            return Some(BrickId { level, dataset, brick: brick - 1 });
+        }
+        let (level, dataset) = match dataset {
+            0 => (level + 1, self.datasets - 1),
+            _ => (level, dataset - 1),
+        };
+        let is_there = level < self.grids.len();
+        is_there.then(|| BrickId { level, dataset, brick: self.count(level) - 1 })
+    }
+
+    fn along_axis(&self, at: BrickId, axis: usize, step: Step) -> Option<BrickId> {
+        let [depth, height, width] = self.grids[at.level];
+        let mut position = [at.brick / width / height, at.brick / width % height, at.brick % width];
+        position[axis] = step.from(position[axis], 1, [depth, height, width][axis])?;
+        let [z, y, x] = position;
+        Some(BrickId { brick: (z * height + y) * width + x, ..at })
+    }
 }
 
 impl ReadAhead {
-    /// `first`: bricks that may be made on trust.
-    pub(super) fn new(first: usize) -> Self {
+    /// For one file; `first`: bricks that may be made on trust.
+    pub(super) fn new(plan: &ImagePlan, first: usize) -> Self {
+        let grids = plan.layout.levels().iter().map(|level| level.bricks.bricks()).collect();
+        let channels = plan.ims.channels.len() as u64;
+        Self::with(Bricks { grids, datasets: plan.datasets(), channels }, first)
+    }
+
+    fn with(bricks: Bricks, first: usize) -> Self {
         let state = State {
             way: LruCache::new(WAY),
             wanted: 0,
@@ -175,23 +192,23 @@ impl ReadAhead {
             proved: 0,
             refused: 0,
         };
-        Self { state: Mutex::new(state), first: first as u64 }
+        Self { bricks, state: Mutex::new(state), first: first as u64 }
     }
 
     /// A reader wants a brick that is in memory. If it was made in advance, that has proved right:
     /// tells what to make next, at most `most` bricks in advance.
-    pub(super) fn found(&self, plan: &ImagePlan, brick: BrickId, most: u64) -> Option<Vec<BrickId>> {
+    pub(super) fn found(&self, brick: BrickId, most: u64) -> Option<Vec<BrickId>> {
         let mut state = lock(&self.state);
         let heading = state.ahead.remove(&brick)?;
         state.proved += 1;
         state.unproved = state.unproved.saturating_sub(1);
         state.note(brick);
-        Some(self.extend(&mut state, plan, brick, heading, most))
+        Some(self.extend(&mut state, brick, heading, most))
     }
 
     /// A reader wants a brick that is not at hand; tells what to make next, at most `most` bricks in
     /// advance.
-    pub(super) fn missed(&self, plan: &ImagePlan, brick: BrickId, most: u64) -> Vec<BrickId> {
+    pub(super) fn missed(&self, brick: BrickId, most: u64) -> Vec<BrickId> {
         let mut state = lock(&self.state);
         let heading = match state.ahead.remove(&brick) {
             // It is being made.
@@ -200,7 +217,9 @@ impl ReadAhead {
                 state.unproved = state.unproved.saturating_sub(1);
                 Some(heading)
             }
-            None => HEADINGS.into_iter().find(|heading| state.is_run(plan, brick, *heading)),
+            None => {
+                HEADINGS.into_iter().find(|heading| state.is_run(&self.bricks, brick, *heading))
+            }
         };
         state.note(brick);
         let Some(heading) = heading else { return Vec::new() };
@@ -211,7 +230,7 @@ impl ReadAhead {
                 state.ahead.clear();
             }
         }
-        self.extend(&mut state, plan, brick, heading, most)
+        self.extend(&mut state, brick, heading, most)
     }
 
     /// A brick is not made after all, or was there.
@@ -230,7 +249,6 @@ impl ReadAhead {
     fn extend(
         &self,
         state: &mut State,
-        plan: &ImagePlan,
         brick: BrickId,
         heading: Heading,
         most: u64,
@@ -239,7 +257,7 @@ impl ReadAhead {
         let credit = self.credit(state);
         let mut at = brick;
         for _ in 0..credit.min(most) {
-            let Some(beyond) = heading.next(plan, at) else { break };
+            let Some(beyond) = self.bricks.next(at, heading) else { break };
             at = beyond;
             if state.unproved >= credit {
                 break;
@@ -261,10 +279,10 @@ impl State {
     }
 
     /// Whether two bricks before this one were wanted at an even pace.
-    fn is_run(&self, plan: &ImagePlan, brick: BrickId, heading: Heading) -> bool {
+    fn is_run(&self, bricks: &Bricks, brick: BrickId, heading: Heading) -> bool {
         let when = |brick: BrickId| self.way.peek(&brick).copied();
-        let Some(one) = heading.previous(plan, brick) else { return false };
-        let Some(two) = heading.previous(plan, one) else { return false };
+        let Some(one) = bricks.previous(brick, heading) else { return false };
+        let Some(two) = bricks.previous(one, heading) else { return false };
         let (Some(one), Some(two)) = (when(one), when(two)) else { return false };
         let Some(first_pace) = one.checked_sub(two) else { return false };
         let pace = self.wanted + 1 - one;
@@ -272,5 +290,94 @@ impl State {
             return pace.max(first_pace) <= FILE_PACE;
         }
         pace.abs_diff(first_pace) <= pace.min(first_pace) / 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: usize = 4;
+
+    fn file(grids: &[[u64; 3]], datasets: u64, channels: u64) -> ReadAhead {
+        ReadAhead::with(Bricks { grids: grids.to_vec(), datasets, channels }, FIRST)
+    }
+
+    fn brick(level: usize, dataset: u64, brick: u64) -> BrickId {
+        BrickId { level, dataset, brick }
+    }
+
+    /// Wants bricks one after the other; those made in advance are in memory by then. Tells how many
+    /// were made in advance and how many of them were wanted.
+    fn read(ahead: &ReadAhead, bricks: impl IntoIterator<Item = BrickId>) -> (usize, usize) {
+        let mut made = std::collections::HashSet::new();
+        let (mut total, mut right) = (0, 0);
+        for brick in bricks {
+            let next = if made.remove(&brick) {
+                right += 1;
+                ahead.found(brick, 8).expect("made in advance")
+            } else {
+                assert_eq!(ahead.found(brick, 8), None);
+                ahead.missed(brick, 8)
+            };
+            total += next.len();
+            made.extend(next);
+        }
+        (total, right)
+    }
+
+    #[test]
+    fn a_copy_is_followed_through_datasets_and_levels() {
+        let ahead = file(&[[4, 4, 4], [2, 2, 2], [1, 1, 1]], 3, 3);
+        let counts = [64, 8, 1];
+        let all = (0..3).rev().flat_map(|level| {
+            (0..3).flat_map(move |dataset| {
+                (0..counts[level]).map(move |number| brick(level, dataset, number))
+            })
+        });
+        let (total, right) = read(&ahead, all);
+        assert_eq!((total, right), (3 * 73 - 3, 3 * 73 - 3), "the first three, and nothing beyond");
+    }
+
+    #[test]
+    fn steps_through_z_and_time_are_followed() {
+        // A view of 3 x 2 bricks, from the front to the back and again to the front.
+        let ahead = file(&[[20, 10, 10]], 1, 1);
+        let view = |z: u64| (2..4).flat_map(move |y| (5..8).map(move |x| (z * 10 + y) * 10 + x));
+        let bricks = (0..20).flat_map(view).map(|number| brick(0, 0, number));
+        let (total, right) = read(&ahead, bricks);
+        assert!(right >= 17 * 6 - 20, "{right} of {total}");
+        let (total, right) =
+            read(&file(&[[1, 2, 2]], 60, 3), (0..20).map(|t| brick(0, 3 * t + 1, 2)));
+        assert_eq!((total, right), (17, 17));
+        let (total, right) =
+            read(&file(&[[9, 2, 2]], 1, 1), (0..9).rev().map(|z| brick(0, 0, 4 * z)));
+        assert_eq!((total, right), (6, 6));
+    }
+
+    #[test]
+    fn random_reads_are_not_followed() {
+        let ahead = file(&[[16, 16, 16]], 1, 1);
+        let mut state = 7_u64;
+        let random = (0..200).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            brick(0, 0, (state >> 33) % 4096)
+        });
+        let (total, _) = read(&ahead, random);
+        assert!(total <= 4, "{total} bricks for nothing");
+    }
+
+    /// Blocks around a point, row by row: each row looks like a run that ends.
+    #[test]
+    fn wrong_guesses_are_few() {
+        let ahead = file(&[[40, 40, 40]], 1, 1);
+        let mut bricks = Vec::new();
+        for (z, y) in (5..35).step_by(6).flat_map(|z| (5..35).step_by(2).map(move |y| (z, y))) {
+            bricks.extend((10..14).map(|x| brick(0, 0, (z * 40 + y) * 40 + x)));
+        }
+        let wanted = bricks.len();
+        let (total, right) = read(&ahead, bricks);
+        let wrong = total - right;
+        assert!(wrong * 4 <= wanted, "{wrong} for nothing, of {wanted} wanted");
     }
 }

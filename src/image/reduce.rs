@@ -5,6 +5,8 @@
 //! column is dropped. Label images would get numbers of objects that do not exist: they take the
 //! most frequent of the voxels, and of equally frequent ones the first.
 
+use std::ops::Add;
+
 use crate::source::TargetType;
 
 /// How voxels are joined.
@@ -42,6 +44,8 @@ pub(super) fn join_rows(
     }
 }
 
+/// The sums of 8 and 16-bit integers are exact, in integers as in float32, and so are their halves: what
+/// is cheaper is taken.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -49,37 +53,42 @@ pub(super) fn join_rows(
     reason = "a mean lies within the range of its type; truncation and float32 are the rule"
 )]
 fn mean_rows(target: TargetType, rows: &[&[u8]], half_x: bool, out: &mut [u8]) {
+    let count = if half_x { 2 * rows.len() } else { rows.len() };
+    // One, two, four or eight.
+    let (halvings, divisor) = (count.trailing_zeros(), count as f32);
     match target {
-        TargetType::U8 => mean(rows, half_x, out, |[v]| f32::from(v), |v| [v as u8]),
+        TargetType::U8 => {
+            mean(rows, half_x, out, |[v]| u32::from(v), |sum| [(sum >> halvings) as u8]);
+        }
         TargetType::U16 => {
-            let read = |v| f32::from(u16::from_le_bytes(v));
-            mean(rows, half_x, out, read, |v| (v as u16).to_le_bytes());
+            let read = |v| u32::from(u16::from_le_bytes(v));
+            mean(rows, half_x, out, read, |sum| ((sum >> halvings) as u16).to_le_bytes());
         }
         TargetType::I16 => {
             let read = |v| f32::from(i16::from_le_bytes(v));
-            mean(rows, half_x, out, read, |v| (v as i16).to_le_bytes());
+            mean(rows, half_x, out, read, |sum| ((sum / divisor) as i16).to_le_bytes());
         }
         TargetType::U32 => {
             let read = |v| u32::from_le_bytes(v) as f32;
-            mean(rows, half_x, out, read, |v| (v as u32).to_le_bytes());
+            mean(rows, half_x, out, read, |sum| ((sum / divisor) as u32).to_le_bytes());
         }
-        TargetType::F32 => mean(rows, half_x, out, f32::from_le_bytes, f32::to_le_bytes),
+        TargetType::F32 => {
+            mean(rows, half_x, out, f32::from_le_bytes, |sum| (sum / divisor).to_le_bytes());
+        }
     }
 }
 
-fn mean<const B: usize>(
+fn mean<const B: usize, S: Copy + Default + Add<Output = S>>(
     rows: &[&[u8]],
     half_x: bool,
     out: &mut [u8],
-    read: impl Fn([u8; B]) -> f32,
-    write: impl Fn(f32) -> [u8; B],
+    read: impl Fn([u8; B]) -> S,
+    write: impl Fn(S) -> [u8; B],
 ) {
     let (out, _) = out.as_chunks_mut::<B>();
-    let (pairs, step) = if half_x { (2_u8, 2) } else { (1, 1) };
-    // A number of voxels, at most 8.
-    let divisor = f32::from(pairs) * rows.iter().map(|_| 1.0_f32).sum::<f32>();
+    let step = if half_x { 2 } else { 1 };
     for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-        let mut sums = [0.0_f32; BLOCK];
+        let mut sums = [S::default(); BLOCK];
         let sums = &mut sums[..out.len()];
         for row in rows {
             let (voxels, _) = row.as_chunks::<B>();
@@ -90,12 +99,12 @@ fn mean<const B: usize>(
                 }
             } else {
                 for (sum, voxel) in sums.iter_mut().zip(voxels) {
-                    *sum += read(*voxel);
+                    *sum = *sum + read(*voxel);
                 }
             }
         }
         for (sum, out) in sums.iter().zip(out) {
-            *out = write(*sum / divisor);
+            *out = write(*sum);
         }
     }
 }

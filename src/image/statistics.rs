@@ -125,11 +125,31 @@ struct Counter {
     image: Arc<Image>,
     first_dataset: u64,
     /// By dataset, then by level.
-    counts: Vec<Mutex<Counts>>,
+    cells: Vec<Cell>,
     /// Only the range is looked for.
     only_range: bool,
     projection: Arc<Mutex<Projection>>,
     findings: Arc<Findings>,
+}
+
+/// The counts of one level of a dataset.
+struct Cell {
+    /// Of types that need one, once it is known.
+    range: Option<(f64, f64)>,
+    /// As many as threads have counted at a time, to be added up.
+    counts: Mutex<Vec<Counts>>,
+}
+
+impl Cell {
+    fn new(range: Option<(f64, f64)>) -> Self {
+        Self { range, counts: Mutex::default() }
+    }
+
+    fn sum(&self, target: TargetType) -> Counts {
+        let mut sum = Counts::over(target, self.range);
+        lock(&self.counts).iter().for_each(|counts| sum.merge(counts));
+        sum
+    }
 }
 
 /// What befell the passes.
@@ -144,17 +164,18 @@ impl Visitor for Counter {
         let plan = &self.image.plan;
         let at = (brick.dataset - self.first_dataset) * plan.levels.len() as u64;
         let at = usize::try_from(at).unwrap_or(usize::MAX) + brick.level;
-        {
-            let mut counts = lock(&self.counts[at]);
-            frame.each_row(bytes, &mut |_, row| {
-                if self.only_range {
-                    counts.widen(row, plan.target);
-                } else if !counts.add(row, plan.target) {
-                    // A chunk came between the passes.
-                    self.findings.damaged.store(true, Ordering::Relaxed);
-                }
-            });
-        }
+        let cell = &self.cells[at];
+        let spare = lock(&cell.counts).pop();
+        let mut counts = spare.unwrap_or_else(|| Counts::over(plan.target, cell.range));
+        frame.each_row(bytes, &mut |_, row| {
+            if self.only_range {
+                counts.widen(row, plan.target);
+            } else if !counts.add(row, plan.target) {
+                // A chunk came between the passes.
+                self.findings.damaged.store(true, Ordering::Relaxed);
+            }
+        });
+        lock(&cell.counts).push(counts);
         let (time, channel) = plan.time_and_channel(brick.dataset);
         let mut projection = lock(&self.projection);
         if time == 0 && brick.level == projection.level && !self.only_range {
@@ -180,7 +201,8 @@ fn measure_exactly(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured,
     let findings = Arc::new(Findings::default());
     let mut metadata = PixelMetadata::default();
     let mut ranges = vec![None; channels];
-    let per_dataset = Counts::bytes(plan.target).saturating_mul(plan.levels.len() as u64);
+    // One to count in and one to add up.
+    let per_dataset = Counts::bytes(plan.target).saturating_mul(2 * plan.levels.len() as u64);
     let batch = (COUNTS_BYTES / per_dataset).max(1);
     let mut first = 0;
     while first < plan.datasets() {
@@ -217,13 +239,14 @@ fn count(
 ) -> Result<Vec<Counts>, ImageError> {
     let target = image.plan.target;
     let cells = (datasets.end - datasets.start) * image.plan.levels.len() as u64;
-    let mut counts: Vec<Counts> = (0..cells).map(|_| Counts::new(target)).collect();
+    let mut ranges: Vec<Option<(f64, f64)>> = (0..cells).map(|_| None).collect();
+    let mut counts = Vec::new();
     let stages: &[bool] = if Counts::needs_range(target) { &[true, false] } else { &[false] };
     for &only_range in stages {
         let counter = Arc::new(Counter {
             image: image.clone(),
             first_dataset: datasets.start,
-            counts: counts.into_iter().map(Mutex::new).collect(),
+            cells: ranges.into_iter().map(Cell::new).collect(),
             only_range,
             projection: projection.clone(),
             findings: findings.clone(),
@@ -236,10 +259,8 @@ fn count(
         visit_all(image, engine, datasets.clone(), counter.clone(), Box::new(done));
         receiver.recv().unwrap_or(Err(ImageError::Abandoned))?;
         // Copied: a task that has handed in its last brick may still hold the counter.
-        counts = counter.counts.iter().map(|counts| lock(counts).clone()).collect();
-        if only_range {
-            counts.iter_mut().for_each(Counts::fix_range);
-        }
+        counts = counter.cells.iter().map(|cell| cell.sum(target)).collect();
+        ranges = counts.iter().map(Counts::range).collect();
     }
     Ok(counts)
 }
@@ -357,7 +378,7 @@ impl<'a> Sampler<'a> {
         let bricks = std::mem::take(&mut self.bricks);
         if Counts::needs_range(target) {
             self.each_row(dataset, self.level, &bricks, &mut |_, row| counts.widen(row, target))?;
-            counts.fix_range();
+            counts = Counts::over(target, counts.range());
         }
         let mut damaged = false;
         self.each_row(dataset, self.level, &bricks, &mut |start, row| {

@@ -88,7 +88,8 @@ impl Shared {
             take_all(others, &mut left)?;
         }
         while left > 0 {
-            let decoded = self.arrived.wait_while(lock(&self.decoded), |decoded| decoded.is_empty());
+            let decoded =
+                self.arrived.wait_while(lock(&self.decoded), |decoded| decoded.is_empty());
             let decoded = std::mem::take(&mut *decoded.unwrap_or_else(PoisonError::into_inner));
             take_all(decoded, &mut left)?;
         }

@@ -80,8 +80,8 @@ impl VirtualFile {
     ) -> Result<Self, ImageError> {
         let plan = ImagePlan::new(&source, engine.images())?;
         plan.ims.validate()?;
+        let read_ahead = ReadAhead::new(&plan, engine.threads() + 2);
         let image = Arc::new(Image::new(root, source, plan, chunks, engine.cache_bytes()));
-        let read_ahead = ReadAhead::new(engine.threads() + 2);
         let (fleeting, metadata) = (Arc::default(), Mutex::default());
         Ok(Self { image, engine, fleeting, metadata, read_ahead })
     }
@@ -147,12 +147,12 @@ impl VirtualFile {
     fn read_part(self: &Arc<Self>, part: Part, done: ReadDone) {
         match self.at_hand(part.brick) {
             Some(Brick::Memory(whole)) => done(Ok(whole.slice(part.within, part.len))),
-            Some(Brick::Cached(brick)) => with_buffer(part.len, |buffer| {
-                match brick.read_at(part.within, buffer) {
+            Some(Brick::Cached(brick)) => {
+                with_buffer(part.len, |buffer| match brick.read_at(part.within, buffer) {
                     Ok(()) => done(Ok(buffer)),
                     Err(_) => self.request(part, done, 1),
-                }
-            }),
+                })
+            }
             None => self.request(part, done, 0),
         }
     }
@@ -223,7 +223,7 @@ impl VirtualFile {
         let found = self.engine.get_ready(self.slot(brick))?;
         if let (Wanted::Voxels(brick), Brick::Memory(_)) = (brick, &found) {
             let most = self.most_ahead(brick.level);
-            if let Some(next) = self.read_ahead.found(self.plan(), brick, most) {
+            if let Some(next) = self.read_ahead.found(brick, most) {
                 self.engine.keep_ahead(self.image.slot(brick));
                 self.make_ahead(next);
             }
@@ -310,7 +310,7 @@ impl VirtualFile {
                 let produce = move |engine: &Arc<Engine>| image.produce(engine, brick);
                 self.engine.request(self.image.slot(brick), mode, produce, Box::new(done));
                 let most = self.most_ahead(brick.level);
-                self.make_ahead(self.read_ahead.missed(self.plan(), brick, most));
+                self.make_ahead(self.read_ahead.missed(brick, most));
             }
             Wanted::Voxels(brick) => {
                 build::request(&self.image, &self.engine, brick, Box::new(done));

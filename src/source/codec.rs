@@ -503,9 +503,9 @@ impl BoundedChain {
             let limit = limit_of(decoded, self.decoded_len);
             bytes = match inflate(name, &bytes, limit) {
                 Some(result) => Cow::Owned(result.map_err(|error| failed(name, &error))?),
-                None => codec
-                    .decode(bytes, decoded, &options)
-                    .map_err(|error| failed(name, &error))?,
+                None => {
+                    codec.decode(bytes, decoded, &options).map_err(|error| failed(name, &error))?
+                }
             };
             let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let expected = decoded.size().unwrap_or(limit);

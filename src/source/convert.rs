@@ -428,9 +428,9 @@ mod tests {
                     let mut out = vec![0; 4 * 9 * 70 * target.bytes()];
                     copy_box(pixels, from, &mut out, to, shape);
                     let mut expected = vec![0; out.len()];
-                    for (z, y, x) in (0..4).flat_map(|z| {
-                        (0..6).flat_map(move |y| (0..67).map(move |x| (z, y, x)))
-                    }) {
+                    for (z, y, x) in (0..4)
+                        .flat_map(|z| (0..6).flat_map(move |y| (0..67).map(move |x| (z, y, x))))
+                    {
                         let index = |at: Strided| {
                             at.start + z * at.strides[0] + y * at.strides[1] + x * at.strides[2]
                         };

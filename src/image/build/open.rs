@@ -4,12 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
+use crate::buffer::with_buffer;
 use crate::image::ImageError;
 use crate::image::bricks::Image;
 use crate::image::engine::{Brick, BrickDone, BrickTicket, Whole};
 use crate::image::frame::{BrickFrame, BrickId};
 
-use super::join::join;
+use super::join::Joint;
 use super::lock;
 
 /// A computed brick in the making.
@@ -55,19 +56,24 @@ pub(super) struct Output {
 impl Build {
     /// Joins the voxels of a child to this brick's.
     pub(super) fn take_in(&self, image: &Image, child: BrickId, whole: &Whole) {
-        let mut output = lock(&self.output);
-        output.incomplete |= !whole.lasting;
+        lock(&self.output).incomplete |= !whole.lasting;
         if whole.is_zero {
             // Zeros joined are zeros, and the output begins as such.
             return;
         }
-        if output.bytes.is_empty() {
-            output.bytes = self.frame.zeros();
-        }
         let levels = &image.plan.levels;
         let halved = levels[self.brick.level].halved(&levels[child.level]);
         let frame = BrickFrame::new(&image.plan, child);
-        join(image, (&self.frame, &mut output.bytes), (&frame, &whole.bytes), halved);
+        let Some(joint) = Joint::new(image, &self.frame, &frame, halved) else { return };
+        with_buffer(joint.bytes(), |joined| {
+            // Several threads may be at it, each with its child.
+            joint.join(&whole.bytes, joined);
+            let mut output = lock(&self.output);
+            if output.bytes.is_empty() {
+                output.bytes = self.frame.zeros();
+            }
+            joint.place(joined, &self.frame, &mut output.bytes);
+        });
     }
 
     /// Whether somebody besides the pass waits for it by now.
