@@ -19,7 +19,7 @@
 //!   that do not want to know.
 //!
 //! The layers, from the outside in: `steady` (a cache that comes and goes), `brick` (what callers
-//! hold), `store` (the protocol), `index` (pins, account) and `recency` (what goes first), `journal`
+//! hold), `store` (the protocol), `gate` (the way in without a lock), `index` (pins, account) and `recency` (what goes first), `journal`
 //! and `segment` (the files), `directory` (ownership), `recovery` (start), [`disk`] (what is asked of
 //! the file system). [`SingleFlight`] stands beside them.
 
@@ -29,6 +29,7 @@ pub mod disk;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gate;
 mod index;
 mod journal;
 mod recency;
@@ -210,6 +211,14 @@ impl BrickCache {
         PinnedBrick::open(&self.store, slot)
     }
 
+    /// A brick that this thread has looked up before, if it is still there; takes no lock, so that
+    /// readers do not wait for each other. Now and then it finds nothing, to have the use noted by a
+    /// lookup.
+    #[must_use]
+    pub fn get_again(&self, slot: Slot) -> Option<PinnedBrick> {
+        PinnedBrick::again(&self.store, &slot)
+    }
+
     /// Like [`Self::get`], but never waits for a whole brick to be read: a brick whose checksum is
     /// still to be compared is not returned.
     #[must_use]
@@ -266,7 +275,7 @@ impl BrickCache {
     /// What the cache holds and what happened.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.store.index().stats()
+        self.store.stats()
     }
 
     /// Brings the segment files written since the last call to the disk. Bricks of a file that the disk

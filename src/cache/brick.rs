@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::gate::{Gate, Pass};
 use super::index::Held;
 use super::journal::Stored;
 use super::segment::{Place, SegmentFile, SlotSize};
@@ -16,11 +17,17 @@ use super::{BrickKey, CacheError, Slot};
 struct Pin {
     store: Arc<Store>,
     key: BrickKey,
+    /// The gate that was gone through, of a brick that was found before.
+    gate: Option<Arc<Gate>>,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.store.unpin(&self.key);
+        match &self.gate {
+            Some(gate) if gate.leave() => self.store.release_doomed(&self.key),
+            Some(_) => {}
+            None => self.store.unpin(&self.key),
+        }
     }
 }
 
@@ -39,6 +46,24 @@ struct Pinned {
 pub struct PinnedBrick(Arc<Pinned>);
 
 impl PinnedBrick {
+    /// Goes back to a brick that this thread has found before, without a lock.
+    pub(super) fn again(store: &Arc<Store>, slot: &Slot) -> Option<Self> {
+        let Pass { file, gate, place, length, .. } = Pass::recall(store, slot)?;
+        let file = file.upgrade()?;
+        if !gate.enter() {
+            Pass::drop_of(&slot.key);
+            return None;
+        }
+        let pin = Pin { store: Arc::clone(store), key: slot.key, gate: Some(gate) };
+        if !file.is_intact(place.size).unwrap_or(false) {
+            // What that means is found out by looking it up.
+            Pass::drop_of(&slot.key);
+            return None;
+        }
+        store.count_hit();
+        Some(Self(Arc::new(Pinned { file, place, length, pin })))
+    }
+
     /// Looks a brick up; see [`super::BrickCache::get`].
     pub(super) fn open(store: &Arc<Store>, slot: Slot) -> Option<Self> {
         let size = SlotSize::new(slot.slot_bytes)?;
@@ -48,7 +73,7 @@ impl PinnedBrick {
             store.index().counters.misses += 1;
             return None;
         };
-        let pin = Pin { store: Arc::clone(store), key: slot.key };
+        let pin = Pin { store: Arc::clone(store), key: slot.key, gate: None };
         let file = match store.open_pinned(&stored, verified) {
             Ok(Some(file)) => file,
             Ok(None) => {
@@ -64,8 +89,12 @@ impl PinnedBrick {
                 return None;
             }
         };
-        store.index().counters.hits += 1;
+        store.count_hit();
         let place = Place::of(&slot.key, size);
+        if let Some(gate) = store.index().gate(&slot.key) {
+            let (store, file) = (Arc::downgrade(store), Arc::downgrade(&file));
+            Pass { store, file, gate, place, length: stored.length }.keep(slot.key);
+        }
         Some(Self(Arc::new(Pinned { file, place, length: stored.length, pin })))
     }
 
@@ -171,7 +200,7 @@ impl BrickWriter {
         let stored = Stored { key, size, length, checksum, is_proven };
         self.store.publish(&stored, &self.file)?;
         self.published = true;
-        let pin = Pin { store: Arc::clone(&self.store), key };
+        let pin = Pin { store: Arc::clone(&self.store), key, gate: None };
         Ok(PinnedBrick(Arc::new(Pinned { file: Arc::clone(&self.file), place, length, pin })))
     }
 }

@@ -11,7 +11,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map;
+use std::sync::Arc;
 
+use super::gate::Gate;
 use super::journal::{self, Stored};
 use super::recency::Recency;
 use super::segment::{PAGE_BYTES, Place, SegmentKey, SlotSize, allocated_bytes};
@@ -26,12 +28,14 @@ pub(super) struct Entry {
     /// The bytes were written, or compared with the checksum, by this process.
     pub(super) verified: bool,
     pins: u32,
+    /// For those who have found it before.
+    gate: Arc<Gate>,
 }
 
 impl Entry {
     pub(super) fn recovered(stored: &Stored) -> Self {
         let Stored { size, length, checksum, .. } = *stored;
-        Self { size, length, checksum, verified: false, pins: 0 }
+        Self { size, length, checksum, verified: false, pins: 0, gate: Arc::default() }
     }
 
     fn written(stored: &Stored) -> Self {
@@ -39,7 +43,8 @@ impl Entry {
     }
 
     fn stored(&self, key: &BrickKey, is_proven: bool) -> Stored {
-        let Self { size, length, checksum, .. } = *self;
+        let Self { size, length, checksum, .. } = self;
+        let (size, length, checksum) = (*size, *length, *checksum);
         Stored { key: *key, size, length, checksum, is_proven }
     }
 }
@@ -147,7 +152,6 @@ pub(super) struct Index {
 /// Events since the cache was opened.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) hits: u64,
     pub(super) misses: u64,
     pub(super) stored: u64,
     pub(super) evicted: u64,
@@ -209,16 +213,8 @@ impl Index {
     }
 
     pub(super) fn stats(&self) -> CacheStats {
-        let Counters {
-            hits,
-            misses,
-            stored,
-            evicted,
-            rejected,
-            refused,
-            write_errors,
-            skipped_records,
-        } = self.counters;
+        let Counters { misses, stored, evicted, rejected, refused, write_errors, skipped_records } =
+            self.counters;
         CacheStats {
             cap_bytes: self.cap,
             limit_bytes: self.limit,
@@ -226,7 +222,8 @@ impl Index {
             held_bytes: self.used - self.evictable - self.overhead - self.fixed,
             bricks: self.bricks(),
             segments: self.segments.len() as u64,
-            hits,
+            // Counted by the store, without the lock.
+            hits: 0,
             misses,
             stored,
             evicted,
@@ -325,6 +322,11 @@ impl Index {
         Some((entry.stored(key, is_proven), entry.verified))
     }
 
+    /// The gate of a brick whose checksum was compared in this run.
+    pub(super) fn gate(&self, key: &BrickKey) -> Option<Arc<Gate>> {
+        self.ready.peek(key).filter(|entry| entry.verified).map(|entry| entry.gate.clone())
+    }
+
     /// Whether a whole brick is there.
     pub(super) fn contains(&self, key: &BrickKey) -> bool {
         self.ready.contains(key)
@@ -351,12 +353,19 @@ impl Index {
             }
             return None;
         }
+        if let Some(Busy::Doomed(entry)) = self.busy.get_mut(key) {
+            entry.pins -= 1;
+        }
+        self.release_doomed(key)
+    }
+
+    /// Hands a doomed brick out for release, if nobody is at it.
+    pub(super) fn release_doomed(&mut self, key: &BrickKey) -> Option<Held> {
         let busy = self.busy.get_mut(key)?;
         let Busy::Doomed(entry) = busy else {
             return None;
         };
-        entry.pins -= 1;
-        if entry.pins > 0 {
+        if entry.pins > 0 || !entry.gate.is_empty() {
             return None;
         }
         let held = Held::new(*key, entry.size, entry.length);
@@ -364,11 +373,16 @@ impl Index {
         Some(held)
     }
 
-    /// Stops handing out a pinned brick; its last pin releases it. False if that was done before.
+    /// Stops handing out a brick that somebody is at; the last one to go releases it. False if that was
+    /// done before.
     pub(super) fn doom(&mut self, key: &BrickKey) -> bool {
         let entry = self.ready.pop(key);
         let found = entry.is_some();
         if let Some(entry) = entry {
+            entry.gate.close();
+            if entry.pins == 0 {
+                self.evictable -= charge_of(entry.length);
+            }
             self.busy.insert(*key, Busy::Doomed(entry));
         }
         found
@@ -391,7 +405,7 @@ impl Index {
             if entry.size != held.place.size {
                 return Claim::Mismatch { stored_bytes: entry.size.bytes() };
             }
-            if entry.pins > 0 {
+            if entry.pins > 0 || !entry.gate.is_empty() {
                 return Claim::Busy;
             }
         }
@@ -403,8 +417,8 @@ impl Index {
         if kept.saturating_add(least) > self.limit {
             return Claim::NoRoom { needed };
         }
-        if let Some(old) = self.take(&held.key) {
-            return Claim::Replace(old);
+        if self.ready.contains(&held.key) {
+            return self.take(&held.key).map_or(Claim::Busy, Claim::Replace);
         }
         if wanted > self.limit {
             return Claim::Full { excess: wanted - self.limit };
@@ -440,8 +454,11 @@ impl Index {
 
     // --- release ---
 
-    /// Takes an unpinned ready brick for release.
+    /// Takes an unpinned ready brick for release, unless somebody is at it.
     fn take(&mut self, key: &BrickKey) -> Option<Held> {
+        if !self.ready.peek(key)?.gate.close_if_empty() {
+            return None;
+        }
         let entry = self.ready.pop(key)?;
         let held = Held::new(*key, entry.size, entry.length);
         self.evictable -= held.charge();
@@ -453,7 +470,8 @@ impl Index {
     /// without a pin.
     pub(super) fn take_victims(&mut self, bytes: u64) -> Vec<Held> {
         let mut taken = 0;
-        let unpinned = self.ready.iter().filter(|(_, entry)| entry.pins == 0);
+        let is_free = |entry: &Entry| entry.pins == 0 && entry.gate.is_empty();
+        let unpinned = self.ready.iter().filter(|(_, entry)| is_free(entry));
         let victims = unpinned.take_while(|(_, entry)| {
             let wanted = taken < bytes;
             taken += charge_of(entry.length);
@@ -479,11 +497,13 @@ impl Index {
             .collect();
         let mut taken = Vec::new();
         for (key, pinned) in keys {
-            if pinned {
+            let own = if pinned { None } else { self.take(&key) };
+            if own.is_none() {
                 self.doom(&key);
-            } else {
-                taken.extend(self.take(&key));
+                // The one who was at it may have left in between.
+                taken.extend(self.release_doomed(&key));
             }
+            taken.extend(own);
         }
         taken
     }

@@ -109,6 +109,12 @@ impl SteadyCache {
         self.cache()?.get(slot)
     }
 
+    /// See [`BrickCache::get_again`].
+    #[must_use]
+    pub fn get_again(&self, slot: Slot) -> Option<PinnedBrick> {
+        self.cache()?.get_again(slot)
+    }
+
     /// See [`BrickCache::get_ready`].
     #[must_use]
     pub fn get_ready(&self, slot: Slot) -> Option<PinnedBrick> {

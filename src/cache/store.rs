@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use super::journal::{self, Journal, Record, Stored};
 use super::segment::{
     Created, IMAGES, PAGE_BYTES, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize,
 };
-use super::{BrickKey, CacheError, MinFree, lock};
+use super::{BrickKey, CacheError, CacheStats, MinFree, lock};
 
 /// Bytes read at a time to verify a brick.
 const VERIFY_BYTES: u64 = 1 << 20;
@@ -44,6 +45,8 @@ pub(super) struct Store {
     journal: Mutex<Journal>,
     files: SegmentFiles,
     index: Mutex<Index>,
+    /// Lookups answered with a brick.
+    hits: AtomicU64,
     /// Files written since the last [`Store::write_back`].
     written: Mutex<HashSet<SegmentKey>>,
     min_free: MinFree,
@@ -65,6 +68,7 @@ impl Store {
             journal: Mutex::new(journal),
             files,
             index: Mutex::new(index),
+            hits: AtomicU64::new(0),
             written: Mutex::default(),
             min_free,
             measured: Mutex::new(Instant::now()),
@@ -178,6 +182,22 @@ impl Store {
         if let Some(held) = last {
             self.release_if_possible(vec![held], true);
         }
+    }
+
+    /// The last one who was at a doomed brick has left.
+    pub(super) fn release_doomed(&self, key: &BrickKey) {
+        let last = self.index().release_doomed(key);
+        if let Some(held) = last {
+            self.release_if_possible(vec![held], true);
+        }
+    }
+
+    pub(super) fn count_hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        CacheStats { hits: self.hits.load(Ordering::Relaxed), ..self.index().stats() }
     }
 
     // --- writing ---

@@ -75,8 +75,13 @@ fn put(cache: &BrickCache, slot: Slot, length: u64) -> Result<PinnedBrick, Cache
     cache.put(slot, &content(&slot.key, 0, length))
 }
 
+/// Looks up as readers do.
+fn find(cache: &BrickCache, slot: Slot) -> Option<PinnedBrick> {
+    cache.get_again(slot).or_else(|| cache.get(slot))
+}
+
 fn has(cache: &BrickCache, slot: Slot, length: u64) -> bool {
-    cache.get(slot).is_some_and(|brick| {
+    find(cache, slot).is_some_and(|brick| {
         assert_eq!(read(&brick), content(&slot.key, 0, length));
         true
     })
@@ -513,12 +518,12 @@ proptest! {
                     }
                 }
                 Step::Get { slot } => {
-                    if let Some(brick) = cache.get(slot) {
+                    if let Some(brick) = find(&cache, slot) {
                         prop_assert!(Some(&read(&brick)) == model.get(&slot.key));
                     }
                 }
                 Step::Pin { slot } => {
-                    if let Some(brick) = cache.get(slot) {
+                    if let Some(brick) = find(&cache, slot) {
                         pins.push((brick, model[&slot.key].clone()));
                     }
                 }
@@ -599,6 +604,29 @@ proptest! {
     }
 }
 
+/// A brick that somebody has gone back to is not evicted, replaced or released under them.
+#[test]
+fn a_brick_found_again_stays_while_it_is_held() {
+    let (dir, cache) = open(200 * KIB);
+    let (mine, other) = (slot(1, 0, 0, 100_000), slot(1, 0, 1, 100_000));
+    drop(put(&cache, mine, 90_000).unwrap());
+    assert!(cache.get_again(mine).is_none(), "this thread has not looked it up");
+    drop(cache.get(mine).unwrap());
+    let held = cache.get_again(mine).unwrap();
+    assert!(matches!(put(&cache, mine, 90_000), Err(CacheError::Busy { .. })));
+    drop(put(&cache, other, 90_000).unwrap());
+    assert!(matches!(put(&cache, slot(1, 0, 2, 100_000), 90_000), Ok(_)), "the other goes");
+    assert!(cache.get_again(other).is_none() && cache.get(other).is_none());
+    // Removed, it is there for who holds it, and goes with them.
+    cache.remove_image(ImageId(1));
+    assert!(cache.get_again(mine).is_none() && cache.get(mine).is_none());
+    assert_eq!(read(&held), content(&mine.key, 0, 90_000));
+    assert!(cache.stats().used_bytes > FIXED);
+    drop(held);
+    assert_eq!(cache.stats().used_bytes, FIXED);
+    assert_within_cap(&cache, dir.path());
+}
+
 #[test]
 fn many_threads_few_bytes() {
     const THREADS: u64 = 6;
@@ -644,7 +672,7 @@ fn many_threads_few_bytes() {
                                 })
                                 .ok()
                         } else {
-                            cache.get(slot)
+                            find(cache, slot)
                         };
                         if let Some(brick) = brick {
                             assert_eq!(read(&brick), expected);

@@ -275,7 +275,13 @@ impl Engine {
 
     /// The brick, if it is at hand at once: not if its checksum is still to be compared.
     pub(crate) fn get_ready(&self, slot: Slot) -> Option<Brick> {
-        self.kept(&slot.key).or_else(|| self.cache.as_ref()?.get_ready(slot).map(Brick::Cached))
+        let cache = self.cache.as_ref();
+        // First where no lock is needed.
+        cache
+            .and_then(|cache| cache.get_again(slot))
+            .map(Brick::Cached)
+            .or_else(|| self.kept(&slot.key))
+            .or_else(|| cache?.get_ready(slot).map(Brick::Cached))
     }
 
     /// The brick, if it is in memory or in the cache.

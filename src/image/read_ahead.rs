@@ -8,7 +8,6 @@
 //! Wrong guesses are paid for: besides the first few, only an eighth of what proved right may be in
 //! advance. A guess that nobody reads takes memory for a while, but no room in the cache on disk.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
@@ -48,8 +47,15 @@ struct State {
     way: LruCache<BrickId, u64>,
     wanted: u64,
     /// Bricks made, or being made, that nobody has wanted yet.
-    ahead: HashMap<BrickId, Heading>,
-    /// Of these and of earlier ones, how many nobody has wanted.
+    ahead: LruCache<BrickId, Heading>,
+    /// By number of heading.
+    trust: [Trust; HEADINGS],
+}
+
+/// What came of following a heading.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trust {
+    /// Bricks made that nobody has wanted.
     unproved: u64,
     proved: u64,
     refused: u32,
@@ -72,16 +78,21 @@ enum Step {
     Back,
 }
 
-const HEADINGS: [Heading; 9] = [
-    Heading::File,
-    Heading::Axis(0, Step::Forth),
-    Heading::Axis(0, Step::Back),
-    Heading::Time(Step::Forth),
-    Heading::Time(Step::Back),
-    Heading::Axis(1, Step::Forth),
-    Heading::Axis(1, Step::Back),
-    Heading::Axis(2, Step::Forth),
-    Heading::Axis(2, Step::Back),
+const HEADINGS: usize = 9;
+
+/// What is tried, in this order, and how many bricks before must fit. Bricks in a row of a view look like
+/// a run through the file, until it ends.
+const TRIED: [(Heading, usize); HEADINGS + 1] = [
+    (Heading::File, 4),
+    (Heading::Axis(0, Step::Forth), 2),
+    (Heading::Axis(0, Step::Back), 2),
+    (Heading::Time(Step::Forth), 2),
+    (Heading::Time(Step::Back), 2),
+    (Heading::File, 2),
+    (Heading::Axis(1, Step::Forth), 2),
+    (Heading::Axis(1, Step::Back), 2),
+    (Heading::Axis(2, Step::Forth), 2),
+    (Heading::Axis(2, Step::Back), 2),
 ];
 
 impl Step {
@@ -103,6 +114,15 @@ impl Step {
 }
 
 impl Heading {
+    fn number(self) -> usize {
+        let back = |step| usize::from(step == Step::Back);
+        match self {
+            Self::File => 0,
+            Self::Time(step) => 1 + back(step),
+            Self::Axis(axis, step) => 3 + 2 * axis + back(step),
+        }
+    }
+
     fn turned(self) -> Option<Self> {
         match self {
             Self::File => None,
@@ -187,10 +207,8 @@ impl ReadAhead {
         let state = State {
             way: LruCache::new(WAY),
             wanted: 0,
-            ahead: HashMap::new(),
-            unproved: 0,
-            proved: 0,
-            refused: 0,
+            ahead: LruCache::new(WAY),
+            trust: [Trust::default(); HEADINGS],
         };
         Self { bricks, state: Mutex::new(state), first: first as u64 }
     }
@@ -199,9 +217,7 @@ impl ReadAhead {
     /// tells what to make next, at most `most` bricks in advance.
     pub(super) fn found(&self, brick: BrickId, most: u64) -> Option<Vec<BrickId>> {
         let mut state = lock(&self.state);
-        let heading = state.ahead.remove(&brick)?;
-        state.proved += 1;
-        state.unproved = state.unproved.saturating_sub(1);
+        let heading = state.prove(brick)?;
         state.note(brick);
         Some(self.extend(&mut state, brick, heading, most))
     }
@@ -210,40 +226,46 @@ impl ReadAhead {
     /// advance.
     pub(super) fn missed(&self, brick: BrickId, most: u64) -> Vec<BrickId> {
         let mut state = lock(&self.state);
-        let heading = match state.ahead.remove(&brick) {
-            // It is being made.
-            Some(heading) => {
-                state.proved += 1;
-                state.unproved = state.unproved.saturating_sub(1);
-                Some(heading)
-            }
-            None => {
-                HEADINGS.into_iter().find(|heading| state.is_run(&self.bricks, brick, *heading))
-            }
-        };
+        // It may be in the making.
+        let heading = state.prove(brick).or_else(|| self.find(&mut state, brick));
         state.note(brick);
-        let Some(heading) = heading else { return Vec::new() };
-        if state.unproved >= self.credit(&state) {
-            state.refused += 1;
-            if state.refused >= FORGIVEN_AFTER {
-                (state.refused, state.unproved) = (0, 0);
-                state.ahead.clear();
-            }
-        }
-        self.extend(&mut state, brick, heading, most)
+        heading.map_or(Vec::new(), |heading| self.extend(&mut state, brick, heading, most))
     }
 
     /// A brick is not made after all, or was there.
     pub(super) fn not_made(&self, brick: BrickId) {
         let mut state = lock(&self.state);
-        if state.ahead.remove(&brick).is_some() {
-            state.unproved = state.unproved.saturating_sub(1);
+        if let Some(heading) = state.ahead.pop(&brick) {
+            let trust = &mut state.trust[heading.number()];
+            trust.unproved = trust.unproved.saturating_sub(1);
         }
     }
 
-    /// Bricks that may be in advance.
-    fn credit(&self, state: &State) -> u64 {
-        (self.first + state.proved / PROVED_SHARE).min(MOST_AHEAD)
+    /// Bricks that may be made on trust. Steps through z and time keep an even pace over a whole view,
+    /// which is no accident.
+    fn first(&self, heading: Heading) -> u64 {
+        match heading {
+            Heading::Axis(0, _) | Heading::Time(_) => 4 * self.first,
+            Heading::File | Heading::Axis(..) => self.first,
+        }
+    }
+
+    /// Where a reader who wants a brick is heading, if that is worth following.
+    fn find(&self, state: &mut State, brick: BrickId) -> Option<Heading> {
+        for (heading, length) in TRIED {
+            if !state.is_run(&self.bricks, brick, heading, length) {
+                continue;
+            }
+            let trust = &mut state.trust[heading.number()];
+            if trust.unproved < trust.credit(self.first(heading)) {
+                return Some(heading);
+            }
+            trust.refused += 1;
+            if trust.refused >= FORGIVEN_AFTER {
+                (trust.refused, trust.unproved) = (0, 0);
+            }
+        }
+        None
     }
 
     fn extend(
@@ -254,20 +276,24 @@ impl ReadAhead {
         most: u64,
     ) -> Vec<BrickId> {
         let mut next = Vec::new();
-        let credit = self.credit(state);
+        let mut trust = state.trust[heading.number()];
+        let credit = trust.credit(self.first(heading));
+        // Steps take a view of many bricks along: rather the next one of each than many of one.
+        let depth = if heading == Heading::File { most } else { most.min(1) };
         let mut at = brick;
-        for _ in 0..credit.min(most) {
+        for _ in 0..credit.min(depth) {
             let Some(beyond) = self.bricks.next(at, heading) else { break };
             at = beyond;
-            if state.unproved >= credit {
+            if trust.unproved >= credit {
                 break;
             }
-            if !state.ahead.contains_key(&at) {
-                state.ahead.insert(at, heading);
-                state.unproved += 1;
+            if !state.ahead.contains(&at) {
+                state.ahead.put(at, heading);
+                trust.unproved += 1;
                 next.push(at);
             }
         }
+        state.trust[heading.number()] = trust;
         next
     }
 }
@@ -278,18 +304,40 @@ impl State {
         self.way.put(brick, self.wanted);
     }
 
-    /// Whether two bricks before this one were wanted at an even pace.
-    fn is_run(&self, bricks: &Bricks, brick: BrickId, heading: Heading) -> bool {
-        let when = |brick: BrickId| self.way.peek(&brick).copied();
-        let Some(one) = bricks.previous(brick, heading) else { return false };
-        let Some(two) = bricks.previous(one, heading) else { return false };
-        let (Some(one), Some(two)) = (when(one), when(two)) else { return false };
-        let Some(first_pace) = one.checked_sub(two) else { return false };
-        let pace = self.wanted + 1 - one;
-        if heading == Heading::File {
-            return pace.max(first_pace) <= FILE_PACE;
+    /// A brick made in advance is wanted: its heading was right.
+    fn prove(&mut self, brick: BrickId) -> Option<Heading> {
+        let heading = self.ahead.pop(&brick)?;
+        let trust = &mut self.trust[heading.number()];
+        trust.proved += 1;
+        trust.unproved = trust.unproved.saturating_sub(1);
+        Some(heading)
+    }
+
+    /// Whether so many bricks before this one were wanted at an even pace.
+    fn is_run(&self, bricks: &Bricks, brick: BrickId, heading: Heading, length: usize) -> bool {
+        let (mut at, mut when) = (brick, self.wanted + 1);
+        let mut pace = None;
+        for _ in 0..length {
+            let Some(before) = bricks.previous(at, heading) else { return false };
+            let Some(&then) = self.way.peek(&before) else { return false };
+            let Some(lag) = when.checked_sub(then) else { return false };
+            let is_even = match heading {
+                Heading::File => lag <= FILE_PACE,
+                _ => pace.is_none_or(|pace: u64| pace.abs_diff(lag) <= pace.min(lag) / 4),
+            };
+            if !is_even {
+                return false;
+            }
+            (at, when, pace) = (before, then, Some(lag));
         }
-        pace.abs_diff(first_pace) <= pace.min(first_pace) / 4
+        true
+    }
+}
+
+impl Trust {
+    /// Bricks that may be in advance.
+    fn credit(self, first: u64) -> u64 {
+        (first + self.proved / PROVED_SHARE).min(MOST_AHEAD)
     }
 }
 
