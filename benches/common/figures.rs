@@ -19,7 +19,8 @@ impl Figures {
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        let middle = |at: usize| sorted.get(at).copied().unwrap_or(f64::NAN);
+        f64::midpoint(middle(sorted.len().saturating_sub(1) / 2), middle(sorted.len() / 2))
     }
 
     pub fn least(&self) -> f64 {

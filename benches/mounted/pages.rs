@@ -44,3 +44,10 @@ pub(crate) fn resident(file: &File) -> f64 {
     assert_eq!(result, 0, "mincore: {}", std::io::Error::last_os_error());
     states.iter().filter(|state| **state & 1 == 1).count() as f64 / states.len().max(1) as f64
 }
+
+/// The kernel has all pages of a file, but for a few.
+#[track_caller]
+pub(crate) fn assert_resident(file: &File) {
+    let part = resident(file);
+    assert!(part > 1.0 - MOST_LEFT, "only {:.1} % of the pages are there", part * 100.0);
+}
