@@ -23,3 +23,8 @@ pub fn is_bench() -> bool {
     }
     is_bench
 }
+
+/// Whether the tables are to replace those of `doc/PERFORMANCE.md`.
+pub fn is_written() -> bool {
+    std::env::args().any(|arg| arg == "--write")
+}

@@ -77,15 +77,13 @@ struct Peak {
 
 impl Bench {
     pub(crate) fn new(options: Options) -> Self {
-        let given = std::env::var_os("ZARRIMS_BENCH_DIR").map(PathBuf::from);
-        let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-stores");
         let mut bench = Self {
             options,
-            folder: given.unwrap_or_else(built),
+            folder: PathBuf::new(),
             progress: Progress::new(),
             peaks: RefCell::default(),
         };
-        bench.folder.push(format!("{} MiB", bench.mebibytes()));
+        bench.folder = stores::folder(bench.mebibytes());
         std::fs::create_dir_all(&bench.folder).expect("a folder for the stores");
         bench
     }

@@ -21,6 +21,13 @@ const RECIPE: &str = "recipe 1";
 pub(crate) const STORE: &str = "image.ome.zarr";
 pub(crate) const FILE: &str = "image.ims";
 
+/// Where stores of a size in MiB are, with all that is written to measure them: one disk for all.
+pub(crate) fn folder(mebibytes: u64) -> PathBuf {
+    let given = std::env::var_os("ZARRIMS_BENCH_DIR").map(PathBuf::from);
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-stores");
+    given.unwrap_or_else(built).join(format!("{mebibytes} MiB"))
+}
+
 /// A store with chunks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
