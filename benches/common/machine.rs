@@ -1,21 +1,60 @@
 //! Where and when figures were taken.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Date, kernel and processors, as the first words above a table.
+/// When the last table was printed, or the program began, and what had been done until then.
+static SINCE: Mutex<Option<(Instant, Work)>> = Mutex::new(None);
+
+/// Seconds of processor time.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    /// Of all programs.
+    all: f64,
+    /// Of this program and of those that it started, as far as they have ended.
+    own: f64,
+}
+
+/// Begins to watch what other programs do.
+pub fn watch() {
+    let now = (Instant::now(), Work::now());
+    *SINCE.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+}
+
+/// Date, kernel and processors, as the first words above a table, and how much other programs have
+/// done since the last one.
 pub fn describe() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split_whitespace().next().unwrap_or("?").to_owned();
+    let since = *SINCE.lock().unwrap_or_else(PoisonError::into_inner);
+    let others = since.map(|(start, before)| {
+        let now = Work::now();
+        let work = (now.all - before.all) - (now.own - before.own);
+        let part = work / start.elapsed().as_secs_f64() / cores() as f64;
+        format!(", of which other programs took {:.0} %", part.max(0.0) * 100.0)
+    });
+    watch();
     format!(
-        "{}, Linux {}, {} cores ({}), load {load}",
+        "{}, Linux {}, {} cores ({}){}",
         date(),
         kernel.trim(),
         cores(),
-        model().trim()
+        model().trim(),
+        others.unwrap_or_default()
     )
+}
+
+impl Work {
+    fn now() -> Self {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let fields: Vec<f64> =
+            text.split_whitespace().skip(1).take(8).filter_map(|n| n.parse().ok()).collect();
+        // User, nice, system, idle, waiting for a disk, interrupts twice, taken by other machines.
+        let busy = |(at, ticks): (usize, &f64)| if at == 3 || at == 4 { 0.0 } else { *ticks };
+        let all = fields.iter().enumerate().map(busy).sum::<f64>() / 100.0;
+        Self { all, own: ticks(std::process::id(), 11..15) / 100.0 }
+    }
 }
 
 /// Number of processors that this program may use.
@@ -46,15 +85,20 @@ fn date() -> String {
 
 /// Processor time that a process and its threads have had, in seconds; to 10 ms.
 pub fn cpu_seconds(pid: u32) -> f64 {
-    // The second field, the name of the program, may hold spaces; it ends with the last parenthesis.
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks = |at| fields.split_whitespace().nth(at).and_then(|n| n.parse::<f64>().ok());
     // The 14th and 15th field; Linux counts 100 ticks a second on every machine it shows them on.
-    (ticks(11).unwrap_or_default() + ticks(12).unwrap_or_default()) / 100.0
+    ticks(pid, 11..13) / 100.0
 }
 
 /// The same of this process.
 pub fn own_cpu_seconds() -> f64 {
     cpu_seconds(std::process::id())
+}
+
+/// The sum of some fields of `/proc/PID/stat`, the first after the name being 0.
+fn ticks(pid: u32, fields: std::ops::Range<usize>) -> f64 {
+    // The name of the program may hold spaces; it ends with the last parenthesis.
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let wanted = rest.skip(fields.start).take(fields.len());
+    wanted.filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
 }

@@ -15,8 +15,10 @@ pub mod figures;
 pub mod machine;
 pub mod publish;
 
-/// Whether `cargo bench` runs this program, which says so by an argument, and not `cargo test`.
+/// Whether `cargo bench` runs this program, which says so by an argument, and not `cargo test`; if so,
+/// begins.
 pub fn is_bench() -> bool {
+    machine::watch();
     let is_bench = std::env::args().any(|arg| arg == "--bench");
     if !is_bench {
         println!("measures only when run by cargo bench");
