@@ -90,6 +90,10 @@ impl Table {
         self.text.push_str("|\n");
     }
 
+    pub fn last_row(&self) -> &str {
+        self.text.lines().last().unwrap_or_default()
+    }
+
     pub fn text(&self) -> &str {
         &self.text
     }

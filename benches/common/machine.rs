@@ -29,10 +29,13 @@ pub fn describe() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let since = *SINCE.lock().unwrap_or_else(PoisonError::into_inner);
     let others = since.map(|(start, before)| {
-        let now = Work::now();
+        let (now, seconds) = (Work::now(), start.elapsed().as_secs_f64());
         let work = (now.all - before.all) - (now.own - before.own);
-        let part = work / start.elapsed().as_secs_f64() / cores() as f64;
-        format!(", of which other programs took {:.0} %", part.max(0.0) * 100.0)
+        let part = work / seconds / cores() as f64;
+        // Right after another table there is nothing to tell.
+        let is_known = seconds > 0.5;
+        let part = is_known.then_some(part.max(0.0) * 100.0);
+        part.map_or_else(String::new, |p| format!(", of which other programs took {p:.0} %"))
     });
     watch();
     format!(

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::cases;
 use crate::daemon::{Daemon, Ended};
+use crate::interrupt;
 use crate::measure::figures::Table;
 use crate::measure::{machine, publish};
 use crate::progress::Progress;
@@ -124,6 +125,7 @@ impl Bench {
 
     /// A daemon with an empty cache.
     pub(crate) fn daemon(&self, source: &Path, args: &[&str]) -> Daemon {
+        interrupt::check();
         Daemon::start(&self.folder, source, args)
     }
 
@@ -135,6 +137,7 @@ impl Bench {
         what: &str,
         chunk_bytes: u64,
     ) -> Ended {
+        interrupt::check();
         let ended = daemon.end();
         let chunks = machine::cores() as f64 * chunk_bytes as f64 / f64::from(1 << 20);
         self.peaks.borrow_mut().push(Peak {
@@ -144,6 +147,11 @@ impl Bench {
             allowed_mib: MEMORY_MIB + chunks,
         });
         ended
+    }
+
+    /// Tells the last row of a table that takes long to complete.
+    pub(crate) fn tell(&self, table: &Table) {
+        self.progress.say(table.last_row());
     }
 
     /// Prints the table of a case, and keeps it if that was asked for.

@@ -22,6 +22,7 @@ mod cases;
 mod check;
 mod content;
 mod daemon;
+mod interrupt;
 mod limits;
 mod pages;
 mod places;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     if !common::mount::can_mount() {
         return ExitCode::FAILURE;
     }
+    interrupt::watch();
     let bench = Bench::new(options);
     for case in cases::ALL.iter().filter(|case| bench.has_case(case.name)) {
         (case.run)(&bench);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::interrupt;
 use crate::limits::{Cost, timed};
 
 /// Size of the reads of a program that reads whole files.
@@ -56,6 +57,7 @@ fn read_range(file: &File, range: std::ops::Range<u64>) {
     let buffer = &mut buffer[start..start + REQUEST];
     let mut at = range.start;
     while at < range.end {
+        interrupt::check();
         let want = REQUEST.min(usize::try_from(range.end - at).unwrap_or(REQUEST));
         // With O_DIRECT, a file on a disk takes whole pages only; the end of it is then short.
         let got = file.read_at(&mut buffer[..want.next_multiple_of(PAGE)], at).expect("reads");

@@ -60,6 +60,7 @@ pub(crate) fn run(bench: &Bench) {
             cpu.cell(2),
             format!("{:.0}", peak.most()),
         ]);
+        bench.tell(&table);
     }
     bench.publish(
         NAME,

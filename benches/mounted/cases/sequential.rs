@@ -70,6 +70,7 @@ pub(crate) fn run(bench: &Bench) {
             cpu.with(&limit_cpu, |own, limit| own - limit).at_most(2, MOST_CPU),
             format!("{:.0}", peak.most()),
         ]);
+        bench.tell(&table);
     }
     bench.publish(
         NAME,
