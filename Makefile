@@ -6,6 +6,8 @@ SOURCE ?=
 MOUNT ?=
 # How long `make fuzz` feeds each target.
 FUZZ_SECONDS ?= 60
+# What `make bench` tells the bench of mounted files; see benches/mounted/main.rs.
+BENCH ?= --write
 
 .PHONY: help demo test conformance fuzz check bench build setup clean
 
@@ -16,7 +18,7 @@ help:
 	@echo "make conformance                 read virtual files with the readers of other people"
 	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to whatever reads files"
 	@echo "make check                       format and lints"
-	@echo "make bench                       measure, and print the tables of doc/PERFORMANCE.md"
+	@echo "make bench                       measure, and write the tables of doc/PERFORMANCE.md (BENCH=--quick: only print)"
 	@echo "make build                       target/release/zarrims-mount"
 
 setup:
@@ -47,7 +49,9 @@ check: setup
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: setup
-	$(CARGO) bench --locked --bench scale --bench pyramid
+	$(CARGO) bench --locked --bench mounted -- $(BENCH)
+	$(CARGO) bench --locked --bench scale --bench pyramid -- $(filter --write,$(BENCH))
+	$(CARGO) bench --locked --bench parts
 
 clean:
 	$(CARGO) clean

@@ -2,25 +2,26 @@
 //!
 //! Stores that declare these sizes (every chunk missing, so every voxel is the fill value) are listed,
 //! opened and sampled through a kernel mount, side by side, each time with a new daemon and an empty
-//! cache. Prints medians and ratios to the smallest as a table for `doc/PERFORMANCE.md`.
+//! cache.
 //!
 //! ```text
-//! cargo bench --bench scale
+//! cargo bench --bench scale -- [--write]
 //! ```
 
 #![allow(missing_docs, reason = "a program, not an interface")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "common/mod.rs"]
+mod measure;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde_json::{Value, json};
-
 use common::ims::Ims;
 use common::mount::Starter;
+use measure::declare::Declared;
+use measure::figures::{Figures, Table, milliseconds};
 
 /// Rounds; the first warms the disk and is not counted.
 const ROUNDS: usize = 8;
@@ -38,15 +39,17 @@ const STORES: [(&str, [u64; 3]); 3] = [
 /// What is timed, in milliseconds.
 #[derive(Default)]
 struct Times {
-    list: Vec<f64>,
-    open: Vec<f64>,
-    sample: Vec<f64>,
+    list: Figures,
+    open: Figures,
+    sample: Figures,
 }
 
 fn main() {
+    if !measure::is_bench() {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     for pyramid in [true, false] {
-        println!("\n{}:\n", if pyramid { "With a pyramid" } else { "One level only" });
         compare(folder.path(), pyramid);
     }
 }
@@ -71,22 +74,24 @@ fn compare(folder: &Path, pyramid: bool) {
             }
         }
     }
-    println!("| store | list, ms | open, ms | {SAMPLES} random voxels, ms |");
-    println!("|---|---|---|---|");
+    let mut table = Table::new(["store", "list, ms", "open, ms", "64 random voxels, ms"]);
     for ((name, _), own) in STORES.iter().zip(&times) {
-        let cell = |own: &[f64], base: &[f64]| {
-            let (low, high) =
-                own.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-            let ratio = median(own) / median(base);
-            format!("{:.1} ({low:.1} to {high:.1}), x{ratio:.2}", median(own))
+        let cell = |own: &Figures, base: &Figures| {
+            format!("{}, x{:.2}", own.cell(1), own.over(base).median())
         };
-        println!(
-            "| {name} | {} | {} | {} |",
+        table.row([
+            (*name).to_owned(),
             cell(&own.list, &times[0].list),
             cell(&own.open, &times[0].open),
-            cell(&own.sample, &times[0].sample)
-        );
+            cell(&own.sample, &times[0].sample),
+        ]);
     }
+    let how = format!(
+        "{} rounds, new daemon and empty cache each time, median (least to most), ratio to the first",
+        ROUNDS - 1
+    );
+    let name = if pyramid { "scale-pyramid" } else { "scale-flat" };
+    measure::publish::publish(name, &how, table.text(), measure::is_written());
 }
 
 /// Times listing, opening and sampling with a new daemon and an empty cache.
@@ -118,52 +123,18 @@ fn measure(source: &Path, shape: [u64; 3], seed: u64) -> [f64; 3] {
     [list, open, milliseconds(started)]
 }
 
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1000.0
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
 /// Metadata of an image without a single chunk; fill value 7.
 fn declare(store: &Path, shape: [u64; 3], pyramid: bool) {
-    let mut shapes = vec![shape];
-    while pyramid && shapes.last().is_some_and(|s| s.iter().product::<u64>() > 512 << 10) {
-        shapes.extend(shapes.last().map(|s| s.map(|n| (n / 2).max(1))));
-    }
-    let axes: Vec<Value> = ["z", "y", "x"]
-        .iter()
-        .map(|name| json!({"name": name, "type": "space", "unit": "micrometer"}))
-        .collect();
-    let datasets: Vec<Value> = (0..shapes.len())
-        .map(|level| {
-            let step = f64::from(1_u32 << level);
-            let scale = json!([{"type": "scale", "scale": [step, step, step]}]);
-            json!({"path": level.to_string(), "coordinateTransformations": scale})
-        })
-        .collect();
-    write(
-        store,
-        &json!({"zarr_format": 3, "node_type": "group", "attributes": {"ome": {
-        "version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}}}),
-    );
-    for (level, shape) in shapes.iter().enumerate() {
-        write(
-            &store.join(level.to_string()),
-            &json!({
-            "zarr_format": 3, "node_type": "array", "shape": shape, "data_type": "uint16",
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [64, 64, 64]}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-            "fill_value": 7, "attributes": {}}),
-        );
-    }
-}
-
-fn write(folder: &Path, document: &Value) {
-    fs::create_dir_all(folder).expect("a folder");
-    fs::write(folder.join("zarr.json"), document.to_string()).expect("metadata");
+    let declared = Declared {
+        axes: "zyx",
+        shape: shape.to_vec(),
+        chunk: vec![64; 3],
+        shard: None,
+        data_type: "uint16",
+        compressor: None,
+        fill_value: 7,
+        separator: "/",
+        pyramid,
+    };
+    declared.write(store);
 }

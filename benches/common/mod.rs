@@ -1,0 +1,32 @@
+//! What the benches share: figures and tables, the place where tables are kept, the machine, and stores
+//! that are declared by their metadata.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::cast_precision_loss,
+    clippy::must_use_candidate,
+    reason = "helpers of programs; each uses a part of them, and figures are for people"
+)]
+
+pub mod declare;
+pub mod figures;
+pub mod machine;
+pub mod publish;
+
+/// Whether `cargo bench` runs this program, which says so by an argument, and not `cargo test`; if so,
+/// begins.
+pub fn is_bench() -> bool {
+    machine::watch();
+    let is_bench = std::env::args().any(|arg| arg == "--bench");
+    if !is_bench {
+        println!("measures only when run by cargo bench");
+    }
+    is_bench
+}
+
+/// Whether the tables are to replace those of `doc/PERFORMANCE.md`.
+pub fn is_written() -> bool {
+    std::env::args().any(|arg| arg == "--write")
+}
