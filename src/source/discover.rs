@@ -217,9 +217,7 @@ impl Walk<'_> {
                         &mut fingerprint,
                     );
                     // Also without an image: the arrays may be written later than the group.
-                    for (path, stamp) in fingerprint.entries() {
-                        self.found.fingerprint.record_stamp(path, stamp);
-                    }
+                    self.found.fingerprint.absorb(&fingerprint);
                     self.image(&folder, image);
                 }
                 let left_out = ome::multiscales_left_out(&attributes);
@@ -263,6 +261,7 @@ impl Walk<'_> {
         let entries = match self.root.list(&folder, DirEntry::is_folder) {
             Ok(entries) => entries,
             Err(error) => {
+                self.found.fingerprint.doubt();
                 self.found.skipped.push((folder, error));
                 return;
             }
@@ -283,6 +282,11 @@ impl Walk<'_> {
     fn labels(&mut self, inside: &Path, depth: usize) {
         let labels = inside.join("labels");
         let folder = join(self.store, &labels);
+        if self.root.stamp(&folder).is_none() {
+            // Nearly always: one look tells what four would.
+            self.found.fingerprint.record_stamp(&folder, None);
+            return;
+        }
         let node = read_node(self.root, &folder, &mut self.found.fingerprint);
         let Ok(Some(ZarrNode::Group(attributes))) = node else { return };
         let mut seen = BTreeSet::new();

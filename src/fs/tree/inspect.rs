@@ -10,41 +10,65 @@ use crate::source::Fingerprint;
 use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
 
-use super::Tree;
 use super::node::{Checked, FileSpec, Inspected, Skipped};
+use super::{Tree, memo};
 
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
 
 impl Tree {
+    /// What a folder of the source is: from the memo, where that is still true, or by inspection. Logs
+    /// what is skipped.
+    pub(super) fn look_into(&self, path: &Path) -> Arc<Inspected> {
+        let recalled = self.memo.as_ref().and_then(|memo| memo.recall(&self.root, path));
+        let origin = if recalled.is_some() { memo::Origin::Memo } else { memo::Origin::Source };
+        let found = recalled.unwrap_or_else(|| self.inspect_guarded(path));
+        for row in &found.skipped {
+            tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
+        }
+        for (path, notes) in &found.notes {
+            tracing::info!(path = %path.display(), "{notes}");
+        }
+        let found = Arc::new(found);
+        if let Some(memo) = &self.memo {
+            memo.remember(path, &found, origin);
+        }
+        found
+    }
+
     /// A fault of this program in one store must not hide the stores beside it.
-    pub(super) fn inspect_guarded(&self, path: &Path) -> Inspected {
+    fn inspect_guarded(&self, path: &Path) -> Inspected {
         catch_unwind(AssertUnwindSafe(|| self.inspect(path))).unwrap_or_else(|_| {
             let reason = "internal fault while reading its metadata".to_owned();
-            tracing::error!(path = %path.display(), reason, "skipped");
+            tracing::error!(path = %path.display(), reason, "fault");
             let mut fingerprint = Fingerprint::default();
             fingerprint.record(&self.root, path);
             Inspected {
                 files: Some(Vec::new()),
                 skipped: vec![Skipped { path: path.to_path_buf(), reason }],
+                notes: Vec::new(),
                 fingerprint,
+                is_lasting: false,
                 checked: Mutex::new(Checked::since(Instant::now())),
             }
         })
     }
 
-    /// Inspects a folder of the source, plans its images, and logs what is skipped.
+    /// Inspects a folder of the source and plans its images.
     fn inspect(&self, path: &Path) -> Inspected {
+        tracing::debug!(path = %path.display(), "inspecting");
+        let begun = SystemTime::now();
         let mut found = Inspected {
             files: Some(Vec::new()),
             skipped: Vec::new(),
+            notes: Vec::new(),
             fingerprint: Fingerprint::default(),
+            is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         };
         let mut skip = |path: &Path, reason: &str| {
-            let row = Skipped { path: path.to_path_buf(), reason: reason_for(path, reason) };
-            tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
-            found.skipped.push(row);
+            let reason = reason_for(path, reason);
+            found.skipped.push(Skipped { path: path.to_path_buf(), reason });
         };
         match discover::inspect(&self.root, path, self.config.labels) {
             Ok(Folder::Plain(fingerprint)) => {
@@ -58,8 +82,7 @@ impl Tree {
                 let mut files = Vec::new();
                 for image in store.images {
                     if !image.notes.is_empty() {
-                        let path = image.folder();
-                        tracing::info!(path = %path.display(), "{}", one_line(&image.notes));
+                        found.notes.push((image.folder(), one_line(&image.notes)));
                     }
                     let (image, engine) = (image.clone(), self.engine.clone());
                     match VirtualFile::new(&self.root, image.clone(), engine, None) {
@@ -91,8 +114,10 @@ impl Tree {
             Err(error) => {
                 skip(path, &error.to_string());
                 found.fingerprint.record(&self.root, path);
+                return found;
             }
         }
+        found.is_lasting = found.fingerprint.is_lasting(begun);
         found
     }
 }

@@ -121,7 +121,11 @@ pub(super) struct Inspected {
     /// `None`: a plain folder.
     pub(super) files: Option<Vec<FileSpec>>,
     pub(super) skipped: Vec<Skipped>,
+    /// What was left out or assumed of images that are shown, one line for each.
+    pub(super) notes: Vec<(PathBuf, String)>,
     pub(super) fingerprint: Fingerprint,
+    /// The fingerprint tells at any later time whether all this is still true.
+    pub(super) is_lasting: bool,
     pub(super) checked: Mutex<Checked>,
 }
 
