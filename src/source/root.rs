@@ -473,3 +473,35 @@ impl SourceRoot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(ctime_ns: i64) -> Fingerprint {
+        let stamp = FileStamp { ino: 1, size: 2, mtime_s: 3, mtime_ns: 4, ctime_ns };
+        let absent = (PathBuf::from("b"), None);
+        [(PathBuf::from("a"), Some(stamp)), absent].into_iter().collect()
+    }
+
+    #[test]
+    fn a_fingerprint_lasts_if_all_had_been_at_rest() {
+        let at = |ns: u64| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns);
+        let (second, milli) = (1_000_000_000, 1_000_000);
+        let fine = fingerprint(second + 1);
+        assert!(fine.is_lasting(at(1_000_000_001 + 50 * milli)));
+        assert!(!fine.is_lasting(at(1_000_000_001 + 49 * milli)));
+        assert!(!fine.is_lasting(at(0)), "a clock that is ahead");
+        // Whole seconds: a coarse clock.
+        let coarse = fingerprint(second);
+        assert!(!coarse.is_lasting(at(1_000_000_000 + 2_000 * milli)));
+        assert!(coarse.is_lasting(at(1_000_000_000 + 2_100 * milli)));
+        let mut doubtful = fine.clone();
+        doubtful.doubt();
+        assert!(!doubtful.is_lasting(at(1 << 60)));
+        let mut all = fine;
+        all.absorb(&doubtful);
+        assert!(!all.is_lasting(at(1 << 60)));
+        assert!(!Fingerprint::default().is_lasting(at(1 << 60)), "nothing was looked at");
+    }
+}

@@ -102,6 +102,7 @@ impl Tree {
                                 .unwrap_or(SystemTime::UNIX_EPOCH),
                             newest: Arc::default(),
                             has_changed: Arc::default(),
+                            is_refuted: Arc::default(),
                         }),
                         Err(error) => {
                             skip(&image.folder(), &error.to_string());
