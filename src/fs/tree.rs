@@ -4,7 +4,8 @@
 //! inspected when the folder above it is listed, and what was found is kept as a few numbers and a
 //! [`Fingerprint`](crate::source::Fingerprint) per store; an image is only built when its file is opened. A folder looked into
 //! again is checked against the source at most once per [`CHECK_INTERVAL`], and less often if the
-//! check takes long, so a name appears, changes or goes within seconds and without a remount.
+//! check takes long, so a name appears, changes or goes within seconds and without a remount. What was
+//! found is also kept for the next start (`memo`).
 //!
 //! Inode numbers are derived from the path and, for files, from the identity of the image, so they
 //! are the same after a restart and different after the store has changed.
