@@ -272,12 +272,22 @@ impl Tree {
             }
         }
         let found = parallel::map(&folders, |name| {
-            match previous.as_ref().and_then(|old| old.inspected.get(name)) {
-                Some(known) if known.is_current(&self.root) => known.clone(),
-                _ => self.look_into(&source.join(name)),
+            let known = previous.as_ref().and_then(|old| old.inspected.get(name));
+            let path = source.join(name);
+            match known.filter(|known| known.is_current(&self.root)) {
+                Some(known) => Some(known.clone()),
+                None => self.recall(&path).or_else(|| {
+                    // Those that may take much memory come one after the other.
+                    let is_large = discover::has_large_metadata(&self.root, &path);
+                    (!is_large).then(|| self.look_into(&path))
+                }),
             }
         });
-        let inspected: Vec<(OsString, Arc<Inspected>)> = folders.into_iter().zip(found).collect();
+        let found = folders.into_iter().zip(found).map(|(name, found)| {
+            let found = found.unwrap_or_else(|| self.look_into(&source.join(&name)));
+            (name, found)
+        });
+        let inspected: Vec<(OsString, Arc<Inspected>)> = found.collect();
         let names = self.name_children(node, source, &inspected);
         let kept: HashSet<Ino> = names.values().map(|child| child.ino).collect();
         let gone = previous.into_iter().flat_map(|old| old.names.into_values());

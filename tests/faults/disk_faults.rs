@@ -331,7 +331,8 @@ fn the_cap_holds_while_memos_are_kept_and_the_last_one_stays() {
             drop(cache.put(small_slot(picks.below(3000)), &[7; 5000]));
         }
         disk.set_faults(if round % 3 == 0 { UNRELIABLE } else { HEALTHY });
-        let bytes = vec![picks.below(256) as u8; picks.below(cache.most_memo_bytes() + 1) as usize];
+        let length = usize::try_from(picks.below(cache.most_memo_bytes() + 1)).expect("64 bits");
+        let bytes = vec![u8::try_from(picks.below(256)).expect("a byte"); length];
         match cache.keep_memo(&bytes) {
             Ok(()) => last = Some(bytes),
             Err(_) => refused += 1,

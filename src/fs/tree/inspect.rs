@@ -10,19 +10,27 @@ use crate::source::Fingerprint;
 use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
 
+use super::Tree;
+use super::memo::Origin;
 use super::node::{Checked, FileSpec, Inspected, Skipped};
-use super::{Tree, memo};
 
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
 
 impl Tree {
-    /// What a folder of the source is: from the memo, where that is still true, or by inspection. Logs
-    /// what is skipped.
-    pub(super) fn look_into(&self, path: &Path) -> Arc<Inspected> {
-        let recalled = self.memo.as_ref().and_then(|memo| memo.recall(&self.root, path));
-        let origin = if recalled.is_some() { memo::Origin::Memo } else { memo::Origin::Source };
-        let found = recalled.unwrap_or_else(|| self.inspect_guarded(path));
+    /// What the memo has of a folder, where that is still true.
+    pub(super) fn recall(&self, folder: &Path) -> Option<Arc<Inspected>> {
+        let found = self.memo.as_ref()?.recall(&self.root, folder)?;
+        Some(self.take_up(folder, found, Origin::Memo))
+    }
+
+    /// Inspects a folder of the source.
+    pub(super) fn look_into(&self, folder: &Path) -> Arc<Inspected> {
+        self.take_up(folder, self.inspect_guarded(folder), Origin::Source)
+    }
+
+    /// Logs what is skipped, and what is assumed of what is shown.
+    fn take_up(&self, folder: &Path, found: Inspected, origin: Origin) -> Arc<Inspected> {
         for row in &found.skipped {
             tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
         }
@@ -31,7 +39,7 @@ impl Tree {
         }
         let found = Arc::new(found);
         if let Some(memo) = &self.memo {
-            memo.remember(path, &found, origin);
+            memo.remember(folder, &found, origin);
         }
         found
     }

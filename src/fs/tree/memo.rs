@@ -493,7 +493,7 @@ mod tests {
 
     #[test]
     fn every_option_is_another_scope() {
-        let mut images = vec![ImageOptions::default(); 7];
+        let mut images = [ImageOptions::default(); 7];
         images[1].pyramid = crate::image::Pyramid::Source;
         images[2].statistics = crate::image::Statistics::Exact;
         images[3].default_unit_um = 1000.0;
