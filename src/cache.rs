@@ -19,8 +19,9 @@
 //!   that do not want to know.
 //!
 //! The layers, from the outside in: `steady` (a cache that comes and goes), `brick` (what callers
-//! hold), `store` (the protocol), `gate` (the way in without a lock), `index` (pins, account) and `recency` (what goes first), `journal`
-//! and `segment` (the files), `directory` (ownership), `recovery` (start), [`disk`] (what is asked of
+//! hold), `store` (the protocol), `gate` (the way in without a lock), `index` (pins, account) and
+//! `recency` (what goes first), `journal` and `segment` (the files), `memo` (what the layer above wants to
+//! know at the next start), `directory` (ownership), `recovery` (start), [`disk`] (what is asked of
 //! the file system). [`SingleFlight`] stands beside them.
 
 mod brick;
@@ -32,6 +33,7 @@ pub mod fuzzing;
 mod gate;
 mod index;
 mod journal;
+mod memo;
 mod recency;
 mod recovery;
 mod segment;
@@ -49,6 +51,7 @@ use store::Store;
 
 pub use brick::{BrickWriter, PinnedBrick};
 pub use error::CacheError;
+pub use memo::MemoSource;
 pub use single_flight::{Role, SingleFlight, Ticket, Waiter};
 pub use steady::SteadyCache;
 
@@ -276,6 +279,32 @@ impl BrickCache {
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.store.stats()
+    }
+
+    /// The memo that was kept last, whole or torn, by whatever program it was written: the caller has
+    /// to look whether it is of any use.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Memo`] if there is one that cannot be read.
+    pub fn memo(&self) -> Result<Option<Vec<u8>>, CacheError> {
+        self.store.memo()
+    }
+
+    /// Most bytes that a memo may have.
+    #[must_use]
+    pub fn most_memo_bytes(&self) -> u64 {
+        self.store.most_memo_bytes()
+    }
+
+    /// Keeps a memo in place of the last one. Its bytes count under the cap; bricks go for it.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::NoRoom`] if it is too long, or pins make it impossible; [`CacheError::Memo`] if
+    /// the disk fails. The last one is kept then.
+    pub fn keep_memo(&self, bytes: &[u8]) -> Result<(), CacheError> {
+        self.store.keep_memo(bytes)
     }
 
     /// Brings the segment files written since the last call to the disk. Bricks of a file that the disk

@@ -57,7 +57,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     let (events, received) = mpsc::channel();
     let (ended, session_ended) = mpsc::channel();
     watch_signals(&events)?;
-    let adapter = Adapter::new(fs, move || {
+    let adapter = Adapter::new(fs.clone(), move || {
         // Receivers are gone only when nobody waits any more.
         let _ = ended.send(());
         let _ = events.send(Event::SessionEnded);
@@ -89,6 +89,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Ok(Event::SessionEnded) | Err(_) => mount.forget(),
     }
     engine.stop();
+    // Until now: what is known of the source is kept at the end.
+    drop(fs);
     log_summary(&engine.stats());
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! <dir>/zarrims-v1/lock                                   flock, holds the owner's process id
 //! <dir>/zarrims-v1/journal                                see the journal module
+//! <dir>/zarrims-v1/memo                                   see the memo module
 //! <dir>/zarrims-v1/images/<32 hex digits>/<space>-<segment>.bricks
 //! ```
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use super::CacheError;
 use super::disk::{Disk, Folder, Lock, Opening};
+use super::memo::MemoFile;
 use super::segment::{IMAGES, PAGE_BYTES};
 
 /// Everything of this layout lives in here; another layout takes another number.
@@ -34,6 +36,7 @@ const PROBE_PAGES: u64 = 3;
 pub(super) struct Directory {
     path: PathBuf,
     folder: Arc<dyn Folder>,
+    pub(super) memo: MemoFile,
     _lock: Box<dyn std::fmt::Debug + Send + Sync>,
 }
 
@@ -42,7 +45,8 @@ impl Directory {
         let path = dir.join(PRIVATE);
         let folder = disk.enter(&path).map_err(at(&path))?;
         let lock = take(&*folder, Path::new(LOCK), dir, &path)?;
-        let directory = Self { path, folder, _lock: lock };
+        let memo = MemoFile::find(&*folder);
+        let directory = Self { path, folder, memo, _lock: lock };
         let fail = at(&directory.path);
         match directory.folder.make_folder(Path::new(IMAGES)) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(fail(error)),

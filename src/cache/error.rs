@@ -41,6 +41,12 @@ pub enum CacheError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// The memo could not be read or written.
+    #[error("the memo in the cache directory could not be read or written: {source}")]
+    Memo {
+        /// The operating system's reason.
+        source: io::Error,
+    },
     /// A segment file could not be opened, read, written or punched.
     #[error("cache segment {} failed: {source}", path.display())]
     Segment {

@@ -5,12 +5,14 @@
 //! a while, and less and less often. A directory that was removed is made anew.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
-use super::{BrickCache, BrickKey, CacheError, CacheLimits, CacheStats, PinnedBrick, Slot, lock};
+use super::{
+    BrickCache, BrickKey, CacheError, CacheLimits, CacheStats, MemoSource, PinnedBrick, Slot, lock,
+};
 
 /// Time from a fault to the first try, and the longest time between two.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -29,6 +31,7 @@ pub struct SteadyCache {
     dir: PathBuf,
     limits: CacheLimits,
     cache: Arc<RwLock<Option<Arc<BrickCache>>>>,
+    memos: Arc<OnceLock<Weak<dyn MemoSource>>>,
     fault: Mutex<Option<Fault>>,
     /// The counters of directories that are gone.
     past: Mutex<CacheStats>,
@@ -75,7 +78,8 @@ impl SteadyCache {
             Err(error) => return Err(error),
         };
         let cache = Arc::new(RwLock::new(cache));
-        let write_back = match start_write_back(&cache) {
+        let memos = Arc::default();
+        let write_back = match start_write_back(&cache, &memos) {
             Ok(write_back) => Some(write_back),
             Err(error) => {
                 tracing::warn!(%error, "late failures of the cache disk may be missed");
@@ -87,6 +91,7 @@ impl SteadyCache {
             dir: dir.into(),
             limits,
             cache,
+            memos,
             fault: Mutex::new(fault),
             past: Mutex::default(),
             write_back: Mutex::new(write_back),
@@ -101,6 +106,21 @@ impl SteadyCache {
 
     fn cache(&self) -> Option<Arc<BrickCache>> {
         self.cache.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// See [`BrickCache::memo`]; `None` as well where it cannot be read.
+    #[must_use]
+    pub fn memo(&self) -> Option<Vec<u8>> {
+        self.cache()?.memo().unwrap_or_else(|error| {
+            tracing::debug!(%error, "going on without a memo");
+            None
+        })
+    }
+
+    /// Says who writes memos from now on; the first one counts. It is asked now and then, and once
+    /// more at the end, for as long as it lives.
+    pub fn ask_for_memos(&self, source: Weak<dyn MemoSource>) {
+        drop(self.memos.set(source));
     }
 
     /// See [`BrickCache::get`].
@@ -229,10 +249,11 @@ impl SteadyCache {
     }
 }
 
-/// Starts the thread that asks the disk now and then whether it has taken what was written, and once
-/// more at the end.
+/// Starts the thread that asks the disk now and then whether it has taken what was written, keeps
+/// new memos, and does both once more at the end.
 fn start_write_back(
     cache: &Arc<RwLock<Option<Arc<BrickCache>>>>,
+    memos: &Arc<OnceLock<Weak<dyn MemoSource>>>,
 ) -> std::io::Result<(mpsc::Sender<()>, mpsc::Receiver<()>)> {
     let (ask, asked) = mpsc::channel::<()>();
     let (end, ended) = mpsc::channel();
@@ -242,13 +263,21 @@ fn start_write_back(
         let cache = cache.upgrade()?;
         cache.read().unwrap_or_else(PoisonError::into_inner).clone()
     };
+    let memos = memos.clone();
+    let renew_memo = move |cache: &BrickCache, at_end| {
+        if let Some(source) = memos.get().and_then(Weak::upgrade) {
+            source.renew(at_end, cache.most_memo_bytes(), &mut |bytes| cache.keep_memo(bytes));
+        }
+    };
     let task = move || {
         while asked.recv_timeout(WRITE_BACK_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(cache) = current() {
                 cache.write_back();
+                renew_memo(&cache, false);
             }
         }
         if let Some(cache) = current() {
+            renew_memo(&cache, true);
             cache.sync();
         }
         // Nobody may wait for it.

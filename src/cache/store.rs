@@ -52,7 +52,7 @@ pub(super) struct Store {
     min_free: MinFree,
     /// When the room on the disk was measured.
     measured: Mutex<Instant>,
-    directory: Directory,
+    pub(super) directory: Directory,
 }
 
 impl Store {
@@ -90,7 +90,7 @@ impl Store {
             + GROWTH_BYTES;
         let space = folder.space()?;
         let mut index = self.index();
-        index.set_fixed(fixed);
+        index.set_fixed(fixed + self.directory.memo.charged());
         let all = index.used().saturating_add(space.free);
         let limit = all.saturating_sub(self.min_free.of(space.total));
         index.set_limit(limit);

@@ -4,15 +4,18 @@
 //! inspected when the folder above it is listed, and what was found is kept as a few numbers and a
 //! [`Fingerprint`](crate::source::Fingerprint) per store; an image is only built when its file is opened. A folder looked into
 //! again is checked against the source at most once per [`CHECK_INTERVAL`], and less often if the
-//! check takes long, so a name appears, changes or goes within seconds and without a remount.
+//! check takes long, so a name appears, changes or goes within seconds and without a remount. What was
+//! found is also kept for the next start (`memo`).
 //!
 //! Inode numbers are derived from the path and, for files, from the identity of the image, so they
 //! are the same after a restart and different after the store has changed.
 
 mod inspect;
+mod memo;
 mod names;
 mod node;
 mod open;
+mod parallel;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -28,6 +31,7 @@ use crate::source::root::{DirEntry, EntryKind};
 
 use super::FsError;
 use inspect::{is_notable, reason_for};
+use memo::Memo;
 use node::{Checked, Child, Content, Inspected, Listing, Node};
 
 pub use node::{Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, NodeKind, Skipped};
@@ -68,6 +72,8 @@ pub struct Tree {
     lingering: Mutex<Vec<Ino>>,
     /// States of files so far, to tell their inodes apart.
     states: AtomicU64,
+    /// What was found out in earlier runs; `None` without a cache folder.
+    memo: Option<Arc<Memo>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,7 +86,9 @@ impl Tree {
     pub fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> Self {
         let nodes = Mutex::default();
         let lingering = Mutex::default();
-        let tree = Self { root, engine, config, nodes, lingering, states: AtomicU64::new(0) };
+        let memo = engine.cache().and_then(|cache| Memo::open(cache, &root, &engine, config));
+        let states = AtomicU64::new(0);
+        let tree = Self { root, engine, config, nodes, lingering, states, memo };
         let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
         let node = Node {
             attributes: Mutex::new(attributes),
@@ -224,8 +232,11 @@ impl Tree {
     ) -> Result<(), FsError> {
         if let Some(known) = listing.as_ref() {
             let recent = known.checked.is_recent();
-            let changed =
-                miss && known.names.values().any(|child| !child.inspected.is_fresh(&self.root));
+            let changed = miss && {
+                let children: Vec<&Child> = known.names.values().collect();
+                let is_fresh = |child: &&Child| child.inspected.is_fresh(&self.root);
+                parallel::map(&children, is_fresh).contains(&false)
+            };
             if recent && !changed {
                 return Ok(());
             }
@@ -240,17 +251,12 @@ impl Tree {
             }
         };
         let mut skipped = Vec::new();
-        let mut inspected: Vec<(OsString, Arc<Inspected>)> = Vec::new();
+        let mut folders: Vec<OsString> = Vec::new();
         for DirEntry { name, kind } in entries {
             let path = source.join(&name);
             let reason = match kind {
                 EntryKind::Directory | EntryKind::LinkedDirectory => {
-                    let known = previous.as_ref().and_then(|old| old.inspected.get(&name));
-                    let current = match known {
-                        Some(known) if known.is_current(&self.root) => known.clone(),
-                        _ => Arc::new(self.inspect_guarded(&path)),
-                    };
-                    inspected.push((name, current));
+                    folders.push(name);
                     None
                 }
                 EntryKind::File => discover::skipped_file(&path),
@@ -265,6 +271,23 @@ impl Tree {
                 skipped.push(row);
             }
         }
+        let found = parallel::map(&folders, |name| {
+            let known = previous.as_ref().and_then(|old| old.inspected.get(name));
+            let path = source.join(name);
+            match known.filter(|known| known.is_current(&self.root)) {
+                Some(known) => Some(known.clone()),
+                None => self.recall(&path).or_else(|| {
+                    // Those that may take much memory come one after the other.
+                    let is_large = discover::has_large_metadata(&self.root, &path);
+                    (!is_large).then(|| self.look_into(&path))
+                }),
+            }
+        });
+        let found = folders.into_iter().zip(found).map(|(name, found)| {
+            let found = found.unwrap_or_else(|| self.look_into(&source.join(&name)));
+            (name, found)
+        });
+        let inspected: Vec<(OsString, Arc<Inspected>)> = found.collect();
         let names = self.name_children(node, source, &inspected);
         let kept: HashSet<Ino> = names.values().map(|child| child.ino).collect();
         let gone = previous.into_iter().flat_map(|old| old.names.into_values());

@@ -267,6 +267,12 @@ impl Engine {
         self.cache.as_ref().map_or(0, SteadyCache::cap_bytes)
     }
 
+    /// The brick cache, where there is one.
+    #[must_use]
+    pub fn cache(&self) -> Option<&SteadyCache> {
+        self.cache.as_ref()
+    }
+
     /// How images become files.
     #[must_use]
     pub fn images(&self) -> &ImageOptions {

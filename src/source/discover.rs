@@ -24,6 +24,9 @@ const DEPTH_LIMIT: usize = 32;
 /// Nodes looked at within a store: the largest plates have some 10^4 fields.
 const NODE_LIMIT: usize = 200_000;
 
+/// Metadata files of more bytes than this are large: those of an image have some thousands.
+const LARGE_METADATA_BYTES: u64 = 256 << 10;
+
 /// What a folder is.
 #[derive(Debug)]
 pub enum Folder {
@@ -76,9 +79,10 @@ pub fn skipped_link(path: &Path) -> Option<SourceError> {
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
     let (xml, found) = (SeriesXml::default(), Store::default());
     let mut walk = Walk { root, store: folder, labels, xml, found, nodes: 0 };
+    // Before: metadata may come while it is looked for.
+    let plain = root.stamp(folder);
     let node = read_node(root, folder, &mut walk.found.fingerprint);
     if matches!(node, Ok(None)) {
-        let plain = root.stamp(folder);
         if root.stamp(&folder.join("attributes.json")).is_some() && is_n5(folder) {
             walk.found.fingerprint.record_stamp(folder, plain);
             walk.found.skipped.push(skip(folder, Unsupported::N5));
@@ -136,6 +140,18 @@ pub fn open_image(
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }
+}
+
+/// Whether the metadata of a folder is so long that reading it may take much memory.
+#[must_use]
+pub fn has_large_metadata(root: &SourceRoot, folder: &Path) -> bool {
+    let bytes = |name: &str| root.stamp(&folder.join(name)).map(|stamp| stamp.size);
+    // Most folders have the first one, and then the others do not count.
+    let bytes = match bytes(METADATA_FILES[0]) {
+        Some(bytes) => bytes,
+        None => METADATA_FILES[1..].iter().filter_map(|name| bytes(name)).max().unwrap_or(0),
+    };
+    bytes > LARGE_METADATA_BYTES
 }
 
 /// Whether a folder is itself an image, and not a folder of stores.
@@ -217,9 +233,7 @@ impl Walk<'_> {
                         &mut fingerprint,
                     );
                     // Also without an image: the arrays may be written later than the group.
-                    for (path, stamp) in fingerprint.entries() {
-                        self.found.fingerprint.record_stamp(path, stamp);
-                    }
+                    self.found.fingerprint.absorb(&fingerprint);
                     self.image(&folder, image);
                 }
                 let left_out = ome::multiscales_left_out(&attributes);
@@ -263,6 +277,7 @@ impl Walk<'_> {
         let entries = match self.root.list(&folder, DirEntry::is_folder) {
             Ok(entries) => entries,
             Err(error) => {
+                self.found.fingerprint.doubt();
                 self.found.skipped.push((folder, error));
                 return;
             }
@@ -283,6 +298,11 @@ impl Walk<'_> {
     fn labels(&mut self, inside: &Path, depth: usize) {
         let labels = inside.join("labels");
         let folder = join(self.store, &labels);
+        if self.root.stamp(&folder).is_none() {
+            // Nearly always: one look tells what four would.
+            self.found.fingerprint.record_stamp(&folder, None);
+            return;
+        }
         let node = read_node(self.root, &folder, &mut self.found.fingerprint);
         let Ok(Some(ZarrNode::Group(attributes))) = node else { return };
         let mut seen = BTreeSet::new();

@@ -74,6 +74,9 @@ impl SeriesXml {
         if self.folder.as_ref() != Some(&folder) {
             let read =
                 if stamp.size <= XML_LIMIT_BYTES { root.read_metadata(&file) } else { Ok(None) };
+            if read.is_err() {
+                fingerprint.doubt();
+            }
             let text = read.ok().flatten().and_then(|(bytes, _)| String::from_utf8(bytes).ok());
             let images = match text.as_deref().map(ome_xml::parse) {
                 Some(Ok(images)) => images,

@@ -62,6 +62,9 @@ pub(crate) fn read_node(
             Ok(found) => found,
             Err(error) => {
                 fingerprint.record(root, &path);
+                if matches!(error, SourceError::Io { .. }) {
+                    fingerprint.doubt();
+                }
                 return Err(error);
             }
         };

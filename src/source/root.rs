@@ -22,6 +22,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::SourceError;
+use super::snapshot::{settles_after_ns, since_epoch_ns};
 
 /// Largest metadata file read: consolidated metadata of a plate with 10^5 arrays stays below it.
 const METADATA_LIMIT_BYTES: u64 = 64 << 20;
@@ -133,6 +134,8 @@ impl FileStamp {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     entries: BTreeMap<PathBuf, Option<FileStamp>>,
+    /// Something could not be read, and may be readable the next time, whatever its state.
+    is_doubtful: bool,
 }
 
 impl Fingerprint {
@@ -155,6 +158,31 @@ impl Fingerprint {
         }
     }
 
+    /// Takes over all that another one has.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        for (path, stamp) in &other.entries {
+            self.record_stamp(path, *stamp);
+        }
+        self.is_doubtful |= other.is_doubtful;
+    }
+
+    /// Notes that something could not be read for a reason that its state does not tell.
+    pub(crate) fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// Whether the states tell at any later time if the answer, whose computation was begun at a time,
+    /// is still true: all that was looked at could be read, and had been at rest for so long that a
+    /// later change bears another time.
+    #[must_use]
+    pub fn is_lasting(&self, begun: SystemTime) -> bool {
+        let begun_ns = since_epoch_ns(begun);
+        let is_settled = |stamp: &FileStamp| settles_after_ns(stamp, begun_ns) <= 0;
+        !self.is_doubtful
+            && !self.entries.is_empty()
+            && self.entries.values().flatten().all(is_settled)
+    }
+
     /// Whether every file is still in the recorded state.
     #[must_use]
     pub fn is_current(&self, root: &SourceRoot) -> bool {
@@ -170,6 +198,12 @@ impl Fingerprint {
     /// Paths and states, in the order of the paths.
     pub fn entries(&self) -> impl Iterator<Item = (&Path, Option<FileStamp>)> {
         self.entries.iter().map(|(path, stamp)| (path.as_path(), *stamp))
+    }
+}
+
+impl FromIterator<(PathBuf, Option<FileStamp>)> for Fingerprint {
+    fn from_iter<I: IntoIterator<Item = (PathBuf, Option<FileStamp>)>>(entries: I) -> Self {
+        Self { entries: entries.into_iter().collect(), is_doubtful: false }
     }
 }
 
@@ -274,6 +308,12 @@ impl SourceRoot {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether links may lead out of it.
+    #[must_use]
+    pub fn follows_links(&self) -> bool {
+        self.folder.follow_links
     }
 
     /// The descriptor of the folder, for `statfs`.
@@ -431,5 +471,37 @@ impl SourceRoot {
             Some(_) => EntryKind::Other,
             None => EntryKind::BadLink,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(ctime_ns: i64) -> Fingerprint {
+        let stamp = FileStamp { ino: 1, size: 2, mtime_s: 3, mtime_ns: 4, ctime_ns };
+        let absent = (PathBuf::from("b"), None);
+        [(PathBuf::from("a"), Some(stamp)), absent].into_iter().collect()
+    }
+
+    #[test]
+    fn a_fingerprint_lasts_if_all_had_been_at_rest() {
+        let at = |ns: u64| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns);
+        let (second, milli) = (1_000_000_000, 1_000_000);
+        let fine = fingerprint(second + 1);
+        assert!(fine.is_lasting(at(1_000_000_001 + 50 * milli)));
+        assert!(!fine.is_lasting(at(1_000_000_001 + 49 * milli)));
+        assert!(!fine.is_lasting(at(0)), "a clock that is ahead");
+        // Whole seconds: a coarse clock.
+        let coarse = fingerprint(second);
+        assert!(!coarse.is_lasting(at(1_000_000_000 + 2_000 * milli)));
+        assert!(coarse.is_lasting(at(1_000_000_000 + 2_100 * milli)));
+        let mut doubtful = fine.clone();
+        doubtful.doubt();
+        assert!(!doubtful.is_lasting(at(1 << 60)));
+        let mut all = fine;
+        all.absorb(&doubtful);
+        assert!(!all.is_lasting(at(1 << 60)));
+        assert!(!Fingerprint::default().is_lasting(at(1 << 60)), "nothing was looked at");
     }
 }

@@ -130,13 +130,17 @@ impl ChunkState {
 }
 
 fn now_ns() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+    since_epoch_ns(SystemTime::now())
+}
+
+pub(super) fn since_epoch_ns(time: SystemTime) -> i64 {
+    let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Time after `now_ns` at which the last change of a file is told from later ones; not positive if it
 /// was before.
-fn settles_after_ns(stamp: &FileStamp, now_ns: i64) -> i64 {
+pub(super) fn settles_after_ns(stamp: &FileStamp, now_ns: i64) -> i64 {
     let is_coarse = stamp.ctime_ns % 1_000_000_000 == 0;
     let settled_ns = if is_coarse { SETTLED_COARSE_NS } else { SETTLED_NS };
     stamp.ctime_ns.saturating_add(settled_ns).saturating_sub(now_ns)

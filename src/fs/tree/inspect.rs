@@ -11,40 +11,72 @@ use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
 
 use super::Tree;
+use super::memo::Origin;
 use super::node::{Checked, FileSpec, Inspected, Skipped};
 
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
 
 impl Tree {
+    /// What the memo has of a folder, where that is still true.
+    pub(super) fn recall(&self, folder: &Path) -> Option<Arc<Inspected>> {
+        let found = self.memo.as_ref()?.recall(&self.root, folder)?;
+        Some(self.take_up(folder, found, Origin::Memo))
+    }
+
+    /// Inspects a folder of the source.
+    pub(super) fn look_into(&self, folder: &Path) -> Arc<Inspected> {
+        self.take_up(folder, self.inspect_guarded(folder), Origin::Source)
+    }
+
+    /// Logs what is skipped, and what is assumed of what is shown.
+    fn take_up(&self, folder: &Path, found: Inspected, origin: Origin) -> Arc<Inspected> {
+        for row in &found.skipped {
+            tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
+        }
+        for (path, notes) in &found.notes {
+            tracing::info!(path = %path.display(), "{notes}");
+        }
+        let found = Arc::new(found);
+        if let Some(memo) = &self.memo {
+            memo.remember(folder, &found, origin);
+        }
+        found
+    }
+
     /// A fault of this program in one store must not hide the stores beside it.
-    pub(super) fn inspect_guarded(&self, path: &Path) -> Inspected {
+    fn inspect_guarded(&self, path: &Path) -> Inspected {
         catch_unwind(AssertUnwindSafe(|| self.inspect(path))).unwrap_or_else(|_| {
             let reason = "internal fault while reading its metadata".to_owned();
-            tracing::error!(path = %path.display(), reason, "skipped");
+            tracing::error!(path = %path.display(), reason, "fault");
             let mut fingerprint = Fingerprint::default();
             fingerprint.record(&self.root, path);
             Inspected {
                 files: Some(Vec::new()),
                 skipped: vec![Skipped { path: path.to_path_buf(), reason }],
+                notes: Vec::new(),
                 fingerprint,
+                is_lasting: false,
                 checked: Mutex::new(Checked::since(Instant::now())),
             }
         })
     }
 
-    /// Inspects a folder of the source, plans its images, and logs what is skipped.
+    /// Inspects a folder of the source and plans its images.
     fn inspect(&self, path: &Path) -> Inspected {
+        tracing::debug!(path = %path.display(), "inspecting");
+        let begun = SystemTime::now();
         let mut found = Inspected {
             files: Some(Vec::new()),
             skipped: Vec::new(),
+            notes: Vec::new(),
             fingerprint: Fingerprint::default(),
+            is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         };
         let mut skip = |path: &Path, reason: &str| {
-            let row = Skipped { path: path.to_path_buf(), reason: reason_for(path, reason) };
-            tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
-            found.skipped.push(row);
+            let reason = reason_for(path, reason);
+            found.skipped.push(Skipped { path: path.to_path_buf(), reason });
         };
         match discover::inspect(&self.root, path, self.config.labels) {
             Ok(Folder::Plain(fingerprint)) => {
@@ -58,8 +90,7 @@ impl Tree {
                 let mut files = Vec::new();
                 for image in store.images {
                     if !image.notes.is_empty() {
-                        let path = image.folder();
-                        tracing::info!(path = %path.display(), "{}", one_line(&image.notes));
+                        found.notes.push((image.folder(), one_line(&image.notes)));
                     }
                     let (image, engine) = (image.clone(), self.engine.clone());
                     match VirtualFile::new(&self.root, image.clone(), engine, None) {
@@ -79,6 +110,7 @@ impl Tree {
                                 .unwrap_or(SystemTime::UNIX_EPOCH),
                             newest: Arc::default(),
                             has_changed: Arc::default(),
+                            is_refuted: Arc::default(),
                         }),
                         Err(error) => {
                             skip(&image.folder(), &error.to_string());
@@ -91,8 +123,10 @@ impl Tree {
             Err(error) => {
                 skip(path, &error.to_string());
                 found.fingerprint.record(&self.root, path);
+                return found;
             }
         }
+        found.is_lasting = found.fingerprint.is_lasting(begun);
         found
     }
 }

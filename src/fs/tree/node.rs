@@ -104,6 +104,8 @@ pub struct FileSpec {
     pub(super) newest: Arc<Mutex<Option<Ino>>>,
     /// The store was not as it was listed when the file was to be opened.
     pub(super) has_changed: Arc<AtomicBool>,
+    /// Opening the file gave another image than this.
+    pub(super) is_refuted: Arc<AtomicBool>,
 }
 
 /// A path that is not shown, and why.
@@ -121,7 +123,11 @@ pub(super) struct Inspected {
     /// `None`: a plain folder.
     pub(super) files: Option<Vec<FileSpec>>,
     pub(super) skipped: Vec<Skipped>,
+    /// What was left out or assumed of images that are shown, one line for each.
+    pub(super) notes: Vec<(PathBuf, String)>,
     pub(super) fingerprint: Fingerprint,
+    /// The fingerprint tells at any later time whether all this is still true.
+    pub(super) is_lasting: bool,
     pub(super) checked: Mutex<Checked>,
 }
 
@@ -239,7 +245,9 @@ impl Inspected {
 
     pub(super) fn is_current(&self, root: &SourceRoot) -> bool {
         let started = Instant::now();
-        let current = self.fingerprint.is_current(root);
+        let is_refuted = |file: &FileSpec| file.is_refuted.load(Ordering::Relaxed);
+        let current =
+            !self.files.iter().flatten().any(is_refuted) && self.fingerprint.is_current(root);
         if current {
             *lock(&self.checked) = Checked::since(started);
         }

@@ -91,7 +91,9 @@ impl Tree {
             }
         }
         let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone(), now)?;
-        if file.id() != spec.id {
+        if file.id() != spec.id || file.size() != spec.size {
+            // Changed since it was read, or listed by a memo that is wrong: it is inspected anew.
+            spec.is_refuted.store(true, Ordering::Relaxed);
             return Err(is_stale());
         }
         file.share_fleeting(fleeting);
