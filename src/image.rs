@@ -16,6 +16,7 @@ pub mod engine;
 mod fill;
 mod frame;
 mod histogram;
+mod kept;
 pub mod layout;
 mod makers_chunk;
 pub mod plan;

@@ -520,7 +520,7 @@ impl Pass {
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
         let produced = Produced { bytes: Arc::new(bytes), keep, is_zero };
-        Ok(self.engine.take_in(slot, purpose, &produced))
+        Ok(self.engine.take_in(slot, purpose, produced))
     }
 
     /// Stops the walk: what is open cannot be completed any more.

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
@@ -15,18 +15,9 @@ use crate::cache::{
 
 use super::build::PassQueue;
 use super::damage::DamageLog;
-use super::shelf::Shelf;
+use super::kept::{KeptBricks, Unwritten};
 use super::{ImageError, ImageOptions};
 use crate::workers::{MemoryBudget, Reserved, Workers};
-
-/// Part of the memory budget that keeps metadata regions and bricks that could not be cached.
-const KEPT_SHARE: u64 = 4;
-
-/// Part of the memory budget that keeps bricks which were made lately.
-const RECENT_SHARE: u64 = 4;
-
-/// Part of the memory budget that may wait to be written to the cache.
-const UNWRITTEN_SHARE: u64 = 8;
 
 /// Threads that make metadata regions. They wait for the threads that produce bricks.
 const METADATA_THREADS: usize = 32;
@@ -127,6 +118,13 @@ pub(crate) struct Produced {
     pub(crate) is_zero: bool,
 }
 
+impl Produced {
+    fn into_brick(self) -> Brick {
+        let Self { bytes, keep, is_zero } = self;
+        Brick::Memory(Whole { bytes, lasting: keep.is_lasting(), is_zero })
+    }
+}
+
 /// How long bytes are true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
@@ -186,36 +184,21 @@ pub(super) type BrickTicket = Ticket<BrickKey, FlightResult>;
 /// Shared by all images of a mount.
 #[derive(Debug)]
 pub struct Engine {
-    cache: Option<SteadyCache>,
+    kept: Arc<KeptBricks>,
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     workers: Workers,
     metadata_workers: Workers,
-    /// Writes to the cache: a file takes one writer at a time, and others would burn time waiting.
-    writer: Workers,
-    /// Bytes that wait for it.
-    unwritten: AtomicU64,
     /// Passes over whole images that wait for their turn.
     pub(super) passes: PassQueue,
     images: ImageOptions,
     pub(super) damage: DamageLog,
     memory: MemoryBudget,
-    memory_bytes: u64,
     threads: usize,
-    in_memory: Mutex<InMemory>,
     filled: AtomicU64,
     passed: AtomicU64,
     filled_bytes: AtomicU64,
     failed: AtomicU64,
     stopping: AtomicBool,
-}
-
-/// Bricks in memory.
-#[derive(Debug)]
-struct InMemory {
-    /// Those that are not on disk as well, and metadata regions.
-    only: Shelf,
-    /// Those that were made lately: most are read in several pieces, or were made ahead of a reader.
-    recent: Shelf,
 }
 
 impl Engine {
@@ -238,22 +221,15 @@ impl Engine {
             None => None,
         };
         Ok(Arc::new(Self {
-            cache,
+            kept: KeptBricks::new(cache, config.memory_bytes)?,
             flights: SingleFlight::new(),
             workers: Workers::start("fill", config.threads)?,
             metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
-            writer: Workers::start("cache-write", 1)?,
-            unwritten: AtomicU64::new(0),
             passes: PassQueue::default(),
             images: config.images,
             damage: DamageLog::new(),
             memory: MemoryBudget::new(config.memory_bytes),
-            memory_bytes: config.memory_bytes,
             threads: config.threads,
-            in_memory: Mutex::new(InMemory {
-                only: Shelf::new(config.memory_bytes / KEPT_SHARE),
-                recent: Shelf::new(config.memory_bytes / RECENT_SHARE),
-            }),
             filled: AtomicU64::new(0),
             passed: AtomicU64::new(0),
             filled_bytes: AtomicU64::new(0),
@@ -264,13 +240,13 @@ impl Engine {
 
     /// Size of the brick cache, 0 without one.
     pub(super) fn cache_bytes(&self) -> u64 {
-        self.cache.as_ref().map_or(0, SteadyCache::cap_bytes)
+        self.cache().map_or(0, SteadyCache::cap_bytes)
     }
 
     /// The brick cache, where there is one.
     #[must_use]
     pub fn cache(&self) -> Option<&SteadyCache> {
-        self.cache.as_ref()
+        self.kept.cache()
     }
 
     /// How images become files.
@@ -281,37 +257,17 @@ impl Engine {
 
     /// The brick, if it is at hand at once: not if its checksum is still to be compared.
     pub(crate) fn get_ready(&self, slot: Slot) -> Option<Brick> {
-        let cache = self.cache.as_ref();
-        // First where no lock is needed.
-        cache
-            .and_then(|cache| cache.get_again(slot))
-            .map(Brick::Cached)
-            .or_else(|| self.kept(&slot.key))
-            .or_else(|| cache?.get_ready(slot).map(Brick::Cached))
+        self.kept.get_ready(slot)
     }
 
     /// The brick, if it is in memory or in the cache.
     pub(super) fn get(&self, slot: Slot) -> Option<Brick> {
-        self.kept(&slot.key).or_else(|| self.cache.as_ref()?.get(slot).map(Brick::Cached))
+        self.kept.get(slot)
     }
 
     /// Whether [`Engine::get`] would probably find the brick.
     pub(super) fn contains(&self, slot: Slot) -> bool {
-        let is_in_memory = {
-            let memory = self.lock_memory();
-            memory.recent.contains(&slot.key) || memory.only.contains(&slot.key)
-        };
-        is_in_memory || self.is_cached(slot)
-    }
-
-    fn is_cached(&self, slot: Slot) -> bool {
-        self.cache.as_ref().is_some_and(|cache| cache.contains(&slot.key))
-    }
-
-    fn kept(&self, key: &BrickKey) -> Option<Brick> {
-        let mut memory = self.lock_memory();
-        let (bytes, lasting) = memory.recent.get(key).or_else(|| memory.only.get(key))?;
-        Some(Brick::Memory(Whole { bytes, lasting, is_zero: false }))
+        self.kept.contains(slot)
     }
 
     /// Calls `done` with the brick, produced by `produce` on a worker if nobody else is at it.
@@ -346,10 +302,9 @@ impl Engine {
         self.flights.lead(key, done, || Err(ImageError::Abandoned))
     }
 
-    /// Bytes of bricks that may be in memory before anybody wants them: less than is kept, so that none
-    /// goes before its time; and less than the cache takes.
+    /// Bytes of bricks that may be in memory before anybody wants them.
     pub(super) fn ahead_bytes(&self) -> u64 {
-        self.memory_bytes / RECENT_SHARE / 2
+        self.kept.ahead_bytes()
     }
 
     /// Threads that produce bricks.
@@ -375,11 +330,8 @@ impl Engine {
 
     /// Somebody wants a brick that was made before: it is stored after all.
     pub(super) fn keep_ahead(self: &Arc<Self>, slot: Slot) {
-        let bytes = self.lock_memory().recent.get(&slot.key);
-        if let Some((bytes, _)) = bytes
-            && !self.is_cached(slot)
-        {
-            self.store_later(slot, Purpose::Reader, &bytes);
+        if let Some(unwritten) = self.kept.is_wanted(slot) {
+            self.kept.write_later(unwritten);
         }
     }
 
@@ -417,11 +369,11 @@ impl Engine {
                     Purpose::Ahead if ticket.waiters() > 1 => Purpose::Reader,
                     purpose => purpose,
                 };
-                let brick = self.hold(slot, purpose, &produced);
+                let unwritten = self.hold(slot, purpose, &produced);
                 // Who waits need not wait for the disk of the cache.
-                ticket.complete(Ok(brick));
-                if produced.keep == Keep::OnDisk {
-                    self.store_later(slot, purpose, &produced.bytes);
+                ticket.complete(Ok(produced.into_brick()));
+                if let Some(unwritten) = unwritten {
+                    self.kept.write_later(unwritten);
                 }
             }
             Err(error) => {
@@ -432,66 +384,21 @@ impl Engine {
     }
 
     /// Keeps what was produced, where it may be kept.
-    pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Brick {
-        let brick = self.hold(slot, purpose, produced);
-        if produced.keep == Keep::OnDisk {
-            self.store(slot, purpose, &produced.bytes);
+    pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: Produced) -> Brick {
+        if let Some(unwritten) = self.hold(slot, purpose, &produced) {
+            self.kept.write(unwritten);
         }
-        brick
+        produced.into_brick()
     }
 
-    /// Keeps what was produced in memory, to be found at once.
-    fn hold(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Brick {
-        let Produced { bytes, keep, is_zero } = produced;
+    fn hold(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Option<Unwritten> {
         if purpose == Purpose::Passing {
             self.passed.fetch_add(1, Ordering::Relaxed);
         } else {
             self.filled.fetch_add(1, Ordering::Relaxed);
-            self.filled_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            let mut memory = self.lock_memory();
-            match *keep {
-                Keep::OnDisk => memory.recent.put(slot.key, bytes, None),
-                // Else each of the kernel's small reads would produce it anew.
-                Keep::Lightly => memory.only.put(slot.key, bytes, None),
-                Keep::InMemory(time) => {
-                    memory.only.put(slot.key, bytes, Some(Instant::now() + time));
-                }
-            }
+            self.filled_bytes.fetch_add(produced.bytes.len() as u64, Ordering::Relaxed);
         }
-        let lasting = keep.is_lasting();
-        Brick::Memory(Whole { bytes: bytes.clone(), lasting, is_zero: *is_zero })
-    }
-
-    /// As [`Engine::store`], by the thread that writes, unless that has enough to do.
-    fn store_later(self: &Arc<Self>, slot: Slot, purpose: Purpose, bytes: &Arc<Vec<u8>>) {
-        let len = bytes.len() as u64;
-        let limit = self.memory_bytes / UNWRITTEN_SHARE;
-        let waiting = self.unwritten.fetch_add(len, Ordering::Relaxed);
-        if waiting > 0 && waiting + len > limit {
-            self.unwritten.fetch_sub(len, Ordering::Relaxed);
-            self.store(slot, purpose, bytes);
-            return;
-        }
-        let (engine, bytes) = (self.clone(), bytes.clone());
-        self.writer.spawn(move || {
-            engine.store(slot, purpose, &bytes);
-            engine.unwritten.fetch_sub(len, Ordering::Relaxed);
-        });
-    }
-
-    /// Keeps a brick that is worth it for longer, on disk if that takes it.
-    fn store(&self, slot: Slot, purpose: Purpose, bytes: &Arc<Vec<u8>>) {
-        if matches!(purpose, Purpose::Passing | Purpose::Ahead) {
-            return;
-        }
-        let stored = self.cache.as_ref().is_some_and(|cache| cache.put(slot, bytes));
-        if purpose == Purpose::Metadata || !stored {
-            self.lock_memory().only.put(slot.key, bytes, None);
-        }
-    }
-
-    fn lock_memory(&self) -> MutexGuard<'_, InMemory> {
-        self.in_memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.hold(slot, purpose, produced)
     }
 
     /// Runs `work` while `bytes` of the memory budget are reserved for it.
@@ -526,7 +433,7 @@ impl Engine {
             damaged: self.damage.count(),
             in_flight: self.flights.in_flight(),
             memory_peak_bytes: self.memory.peak(),
-            cache: self.cache.as_ref().map(SteadyCache::stats),
+            cache: self.cache().map(SteadyCache::stats),
         }
     }
 
@@ -536,11 +443,7 @@ impl Engine {
         self.passes.clear();
         self.workers.stop();
         self.metadata_workers.stop();
-        self.writer.finish();
-        self.writer.stop();
-        if let Some(cache) = &self.cache {
-            cache.stop();
-        }
+        self.kept.stop();
     }
 }
 

@@ -37,10 +37,6 @@ impl Shelf {
         None
     }
 
-    pub(super) fn contains(&self, key: &BrickKey) -> bool {
-        self.bricks.contains(key)
-    }
-
     pub(super) fn put(&mut self, key: BrickKey, bytes: &Arc<Vec<u8>>, expires: Option<Instant>) {
         self.remove(&key);
         self.bytes += bytes.len() as u64;
