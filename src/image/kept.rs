@@ -18,16 +18,20 @@ const ONLY_SHARE: u64 = 4;
 /// Part of the memory budget that keeps bricks which were made lately.
 const RECENT_SHARE: u64 = 4;
 
-/// Part of the memory budget that may wait to be written to the cache.
-const UNWRITTEN_SHARE: u64 = 8;
+/// Part of the memory budget that may wait to be written to the cache: little, so that the processor has
+/// it at hand still.
+const UNWRITTEN_SHARE: u64 = 64;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct KeptBricks {
     cache: Option<SteadyCache>,
     in_memory: Mutex<InMemory>,
-    /// Writes to the cache: a file takes one writer at a time, and others would burn time waiting.
+    /// Writes to the cache.
     writer: Workers,
+    /// Held while a brick is written: a file takes one writer at a time, and the kernel burns time where
+    /// there are two.
+    writing: Mutex<()>,
     memory_bytes: u64,
 }
 
@@ -84,7 +88,7 @@ impl KeptBricks {
             unwritten_bytes: 0,
         });
         let writer = Workers::start("cache-write", 1)?;
-        Ok(Arc::new(Self { cache, in_memory, writer, memory_bytes }))
+        Ok(Arc::new(Self { cache, in_memory, writer, writing: Mutex::default(), memory_bytes }))
     }
 
     /// The cache on disk, where there is one.
@@ -188,7 +192,10 @@ impl KeptBricks {
 
     /// Writes a brick to the cache; what that does not take stays in memory for a while.
     pub(super) fn write(&self, Unwritten { slot, purpose, bytes, .. }: Unwritten) {
-        let stored = self.cache().is_some_and(|cache| cache.put(slot, &bytes));
+        let stored = {
+            let _writing = lock(&self.writing);
+            self.cache().is_some_and(|cache| cache.put(slot, &bytes))
+        };
         let mut memory = lock(&self.in_memory);
         if purpose == Purpose::Metadata || !stored {
             memory.only.put(slot.key, &bytes, None);
