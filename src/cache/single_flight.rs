@@ -101,8 +101,9 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         lock(&self.waiting).len()
     }
 
-    fn complete(&self, key: &K, value: V) {
+    fn complete(&self, key: &K, value: V) -> usize {
         let waiters = lock(&self.waiting).remove(key).unwrap_or_default();
+        let count = waiters.len();
         for waiter in waiters {
             let value = value.clone();
             // One waiter's panic must not leave the others waiting for ever.
@@ -110,6 +111,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
                 tracing::error!("a waiter panicked on its result");
             }
         }
+        count
     }
 }
 
@@ -121,11 +123,9 @@ impl<K: Eq + Hash, V: Clone> Ticket<K, V> {
         self.open.as_ref().and_then(|(key, _)| waiting.get(key)).map_or(0, Vec::len)
     }
 
-    /// Hands the result to every waiter.
-    pub fn complete(mut self, value: V) {
-        if let Some((key, _)) = self.open.take() {
-            self.flights.complete(&key, value);
-        }
+    /// Hands the result to every waiter, and tells how many there were.
+    pub fn complete(mut self, value: V) -> usize {
+        self.open.take().map_or(0, |(key, _)| self.flights.complete(&key, value))
     }
 }
 

@@ -57,6 +57,8 @@ pub struct EngineStats {
     pub failed: u64,
     /// Times that a chunk was needed and could not be had.
     pub damaged: u64,
+    /// Bricks that are to be written to the cache, but are not yet.
+    pub unwritten: usize,
     /// Productions under way.
     pub in_flight: usize,
     /// Largest memory reserved at once for decoding, in bytes.
@@ -329,7 +331,7 @@ impl Engine {
     }
 
     /// Somebody wants a brick that was made before: it is stored after all.
-    pub(super) fn keep_ahead(self: &Arc<Self>, slot: Slot) {
+    pub(super) fn is_wanted(&self, slot: Slot) {
         if let Some(unwritten) = self.kept.is_wanted(slot) {
             self.kept.write_later(unwritten);
         }
@@ -366,14 +368,15 @@ impl Engine {
                     Purpose::Passing if ticket.waiters() > 1 && !self.contains(slot) => {
                         Purpose::Reader
                     }
-                    Purpose::Ahead if ticket.waiters() > 1 => Purpose::Reader,
                     purpose => purpose,
                 };
                 let unwritten = self.hold(slot, purpose, &produced);
                 // Who waits need not wait for the disk of the cache.
-                ticket.complete(Ok(produced.into_brick()));
+                let waiters = ticket.complete(Ok(produced.into_brick()));
                 if let Some(unwritten) = unwritten {
                     self.kept.write_later(unwritten);
+                } else if purpose == Purpose::Ahead && waiters > 1 {
+                    self.is_wanted(slot);
                 }
             }
             Err(error) => {
@@ -431,6 +434,7 @@ impl Engine {
             filled_bytes: self.filled_bytes.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             damaged: self.damage.count(),
+            unwritten: self.kept.unwritten(),
             in_flight: self.flights.in_flight(),
             memory_peak_bytes: self.memory.peak(),
             cache: self.cache().map(SteadyCache::stats),

@@ -205,6 +205,11 @@ impl KeptBricks {
         }
     }
 
+    /// Bricks that are to be written, but are not yet.
+    pub(super) fn unwritten(&self) -> usize {
+        lock(&self.in_memory).unwritten.len()
+    }
+
     /// Brings what is to be written to the cache, and the cache to an end.
     pub(super) fn stop(&self) {
         self.writer.finish();

@@ -224,7 +224,7 @@ impl VirtualFile {
         if let (Wanted::Voxels(brick), Brick::Memory(_)) = (brick, &found) {
             let most = self.most_ahead(brick.level);
             if let Some(next) = self.read_ahead.found(brick, most) {
-                self.engine.keep_ahead(self.image.slot(brick));
+                self.engine.is_wanted(self.image.slot(brick));
                 self.make_ahead(next);
             }
         }

@@ -99,8 +99,9 @@ impl Rig {
     }
 }
 
-/// What the cache holds, and what happened.
+/// What the cache holds, and what happened, once what was read is written.
 pub(crate) fn cache_stats(opened: &Opened) -> CacheStats {
+    poll("the cache", || (opened.engine.stats().unwritten == 0).then_some(()));
     opened.engine.stats().cache.expect("a cache")
 }
 

@@ -85,7 +85,9 @@ impl Build {
     pub(super) fn end(&self, result: Result<Brick, ImageError>) {
         let done = lock(&self.done).take();
         match done {
-            Some(Done::Ticket(ticket)) => ticket.complete(result),
+            Some(Done::Ticket(ticket)) => {
+                ticket.complete(result);
+            }
             Some(Done::Call(done)) => done(result),
             None => {}
         }
