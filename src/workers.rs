@@ -21,6 +21,9 @@ const MOST_THREADS: usize = 1024;
 /// Memory that has been in use so long is with a task that hangs, and no longer counted.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
+const MOST_IDLE_TASKS: usize = 256;
+
 /// Time without a task after which a thread beyond the first ones ends.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
@@ -40,6 +43,8 @@ struct Shared {
     name: &'static str,
     /// Threads that are always there.
     threads: usize,
+    /// Tasks that nobody waits for and that run at a time: those that somebody waits for find a thread.
+    idle_limit: usize,
     queue: Mutex<Queue>,
     /// There is a task, or the end has come.
     wake: Condvar,
@@ -65,12 +70,21 @@ struct Queue {
     tasks: VecDeque<Task>,
     /// Nobody waits for these.
     idle_tasks: VecDeque<Task>,
+    /// Of them, how many run.
+    idle_running: usize,
     stopped: bool,
     threads: usize,
     idle: usize,
     /// When each task that runs was begun, by its number.
     running: HashMap<u64, Instant>,
     begun: u64,
+}
+
+/// A task that a thread has taken.
+struct Begun {
+    number: u64,
+    task: Task,
+    is_idle: bool,
 }
 
 impl Queue {
@@ -90,9 +104,12 @@ impl Workers {
     /// # Errors
     /// The operating system's reason when a thread cannot be started.
     pub(crate) fn start(name: &'static str, threads: usize) -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.max(1);
         let shared = Arc::new(Shared {
             name,
-            threads: threads.max(1),
+            threads,
+            idle_limit: cores.min(threads.saturating_sub(1)).max(1),
             queue: Mutex::default(),
             wake: Condvar::new(),
             ended: Condvar::new(),
@@ -120,26 +137,49 @@ impl Workers {
         }
     }
 
-    /// Queues a task that nobody waits for: it runs when no other is queued.
+    /// Queues a task that nobody waits for: it runs when no other is queued, or never.
     pub(crate) fn spawn_when_idle(&self, task: impl FnOnce() + Send + 'static) {
         let mut queue = lock(&self.shared.queue);
-        if !queue.stopped {
-            queue.idle_tasks.push_back(Box::new(task));
+        if queue.stopped {
+            return;
+        }
+        queue.idle_tasks.push_back(Box::new(task));
+        let is_too_many = queue.idle_tasks.len() > MOST_IDLE_TASKS;
+        let oldest = if is_too_many { queue.idle_tasks.pop_front() } else { None };
+        drop(queue);
+        self.shared.wake.notify_one();
+        // What it holds may be the last of its kind.
+        drop(oldest);
+    }
+
+    /// Runs a task that is of use only at once, if a thread has nothing to do.
+    pub(crate) fn spawn_if_idle(&self, task: impl FnOnce() + Send + 'static) {
+        let mut queue = lock(&self.shared.queue);
+        let may_run = queue.idle_running < self.shared.idle_limit && queue.tasks.is_empty();
+        if !queue.stopped && may_run && queue.idle > queue.idle_tasks.len() {
+            queue.idle_tasks.push_front(Box::new(task));
+            drop(queue);
             self.shared.wake.notify_one();
         }
     }
 
-    /// Waits until nothing is queued and nothing runs, but not for long.
+    /// Waits until nothing is queued and nothing runs, but not for long, and stops.
     pub(crate) fn finish(&self) {
         let queue = lock(&self.shared.queue);
         let is_busy = |queue: &mut Queue| !queue.tasks.is_empty() || !queue.running.is_empty();
         let waited = self.shared.ended.wait_timeout_while(queue, STOP_TIME, is_busy);
-        drop(waited);
+        let (queue, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(queue);
+        self.stop_within(if timeout.timed_out() { Duration::ZERO } else { STOP_TIME });
     }
 
     /// Drops what is queued and waits for running tasks, but not for long: one that hangs in a file
     /// system ends when that answers, or with the process.
     pub(crate) fn stop(&self) {
+        self.stop_within(STOP_TIME);
+    }
+
+    fn stop_within(&self, time: Duration) {
         let dropped = {
             let mut queue = lock(&self.shared.queue);
             queue.stopped = true;
@@ -153,8 +193,7 @@ impl Workers {
         // The last owner may be a worker itself.
         let own = usize::from(thread::current().name() == Some(self.shared.name));
         let queue = lock(&self.shared.queue);
-        let waited =
-            self.shared.ended.wait_timeout_while(queue, STOP_TIME, |queue| queue.threads > own);
+        let waited = self.shared.ended.wait_timeout_while(queue, time, |queue| queue.threads > own);
         let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if queue.threads > own {
             let (name, tasks) = (self.shared.name, queue.threads - own);
@@ -184,13 +223,20 @@ impl Shared {
     }
 
     fn run(&self) {
-        while let Some((number, task)) = self.next() {
+        while let Some(Begun { number, task, is_idle }) = self.next() {
             // A fault in one task costs its reader an error, not the daemon a worker.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)).is_err() {
                 tracing::error!("a task panicked; its readers get an I/O error");
             }
             let mut queue = lock(&self.queue);
             queue.running.remove(&number);
+            if is_idle {
+                queue.idle_running -= 1;
+                if !queue.idle_tasks.is_empty() {
+                    // This thread may take another task now.
+                    self.wake.notify_one();
+                }
+            }
             if queue.running.is_empty() && queue.tasks.is_empty() {
                 self.ended.notify_all();
             }
@@ -198,18 +244,23 @@ impl Shared {
     }
 
     /// The next task; without one, this thread is no longer counted.
-    fn next(&self) -> Option<(u64, Task)> {
+    fn next(&self) -> Option<Begun> {
         let mut queue = lock(&self.queue);
         loop {
             if queue.stopped {
                 break;
             }
-            let next = queue.tasks.pop_front();
-            if let Some(task) = next.or_else(|| queue.idle_tasks.pop_front()) {
+            let mut next = queue.tasks.pop_front();
+            let is_idle = next.is_none() && queue.idle_running < self.idle_limit;
+            if is_idle {
+                next = queue.idle_tasks.pop_front();
+                queue.idle_running += usize::from(next.is_some());
+            }
+            if let Some(task) = next {
                 queue.begun += 1;
                 let number = queue.begun;
                 queue.running.insert(number, Instant::now());
-                return Some((number, task));
+                return Some(Begun { number, task, is_idle });
             }
             queue.idle += 1;
             let waited = self.wake.wait_timeout(queue, IDLE_TIME);
@@ -266,6 +317,8 @@ struct MemoryState {
     number: u64,
     used: u64,
     peak: u64,
+    /// Who waits for bytes.
+    waiting: usize,
 }
 
 impl MemoryState {
@@ -278,41 +331,48 @@ impl MemoryState {
 
 /// Bytes in use until dropped.
 #[derive(Debug)]
-pub(crate) struct Reserved<'a> {
-    budget: &'a MemoryBudget,
+pub(crate) struct Reserved {
+    budget: Arc<MemoryBudget>,
     number: u64,
 }
 
 impl MemoryBudget {
-    pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, state: Mutex::default(), freed: Condvar::new() }
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, state: Mutex::default(), freed: Condvar::new() })
     }
 
     /// Waits until `bytes` are free and takes them.
-    pub(crate) fn reserve(&self, bytes: u64) -> Reserved<'_> {
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Reserved {
         let mut state = lock(&self.state);
         let is_free = |used: u64| used == 0 || used.saturating_add(bytes) <= self.limit;
         while !is_free(state.used) && !is_free(state.counted()) {
+            state.waiting += 1;
             let waited = self.freed.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
         }
         self.take(&mut state, bytes)
     }
 
-    /// Takes `bytes` if they are free now.
-    pub(crate) fn try_reserve(&self, bytes: u64) -> Option<Reserved<'_>> {
+    /// Whether somebody waits for bytes.
+    pub(crate) fn is_short(&self) -> bool {
+        lock(&self.state).waiting > 0
+    }
+
+    /// Takes `bytes` if they are free now and nobody waits for them.
+    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reserved> {
         let mut state = lock(&self.state);
-        let is_free = state.used.saturating_add(bytes) <= self.limit;
+        let is_free = state.waiting == 0 && state.used.saturating_add(bytes) <= self.limit;
         is_free.then(|| self.take(&mut state, bytes))
     }
 
-    fn take(&self, state: &mut MemoryState, bytes: u64) -> Reserved<'_> {
+    fn take(self: &Arc<Self>, state: &mut MemoryState, bytes: u64) -> Reserved {
         state.used = state.used.saturating_add(bytes);
         state.peak = state.peak.max(state.used);
         state.number += 1;
         let number = state.number;
         state.taken.insert(number, (Instant::now(), bytes));
-        Reserved { budget: self, number }
+        Reserved { budget: self.clone(), number }
     }
 
     /// Largest use so far.
@@ -321,7 +381,20 @@ impl MemoryBudget {
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Reserved {
+    /// Gives back all but so many bytes.
+    pub(crate) fn shrink_to(&self, bytes: u64) {
+        let mut state = lock(&self.budget.state);
+        if let Some((_, taken)) = state.taken.get_mut(&self.number) {
+            let freed = taken.saturating_sub(bytes);
+            *taken -= freed;
+            state.used -= freed;
+        }
+        self.budget.freed.notify_all();
+    }
+}
+
+impl Drop for Reserved {
     fn drop(&mut self) {
         let mut state = lock(&self.budget.state);
         if let Some((_, bytes)) = state.taken.remove(&self.number) {

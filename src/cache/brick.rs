@@ -92,8 +92,9 @@ impl PinnedBrick {
         store.count_hit();
         let place = Place::of(&slot.key, size);
         if let Some(gate) = store.index().gate(&slot.key) {
+            let (length, stored) = (stored.length, store.stored_bytes());
             let (store, file) = (Arc::downgrade(store), Arc::downgrade(&file));
-            Pass { store, file, gate, place, length: stored.length }.keep(slot.key);
+            Pass { store, file, gate, place, length, stored }.keep(slot.key);
         }
         Some(Self(Arc::new(Pinned { file, place, length: stored.length, pin })))
     }

@@ -62,6 +62,8 @@ pub(super) struct Pass {
     pub(super) gate: Arc<Gate>,
     pub(super) place: Place,
     pub(super) length: u64,
+    /// Bytes that the store had taken in when the brick was looked up.
+    pub(super) stored: u64,
 }
 
 /// Passes that a thread keeps.
@@ -69,6 +71,9 @@ const PASSES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// After so many uses of a pass the brick is looked up, which notes that it is in use.
 const USES: u32 = 32;
+
+/// Likewise after bricks of this part of the cap were stored.
+const STORED_SHARE: u64 = 64;
 
 type Passes = LruCache<BrickKey, (Pass, u32)>;
 
@@ -83,7 +88,10 @@ impl Pass {
             let (pass, uses) = passes.get_mut(&slot.key)?;
             *uses += 1;
             let is_of_store = std::ptr::eq(pass.store.as_ptr(), Arc::as_ptr(store));
-            if *uses < USES && is_of_store && pass.place.size.bytes() == slot.slot_bytes {
+            let is_fresh = is_of_store
+                && *uses < USES
+                && store.stored_bytes() - pass.stored <= store.cap_bytes() / STORED_SHARE;
+            if is_fresh && pass.place.size.bytes() == slot.slot_bytes {
                 return Some(pass.clone());
             }
             passes.pop(&slot.key);

@@ -180,6 +180,10 @@ impl Index {
         }
     }
 
+    pub(super) fn cap(&self) -> u64 {
+        self.cap
+    }
+
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }

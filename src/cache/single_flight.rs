@@ -101,6 +101,12 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         lock(&self.waiting).len()
     }
 
+    /// Whether somebody works on a key.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        lock(&self.waiting).contains_key(key)
+    }
+
     fn complete(&self, key: &K, value: V) -> usize {
         let waiters = lock(&self.waiting).remove(key).unwrap_or_default();
         let count = waiters.len();

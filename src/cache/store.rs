@@ -47,6 +47,9 @@ pub(super) struct Store {
     index: Mutex<Index>,
     /// Lookups answered with a brick.
     hits: AtomicU64,
+    /// Bytes of bricks written so far.
+    stored: AtomicU64,
+    cap_bytes: u64,
     /// Files written since the last [`Store::write_back`].
     written: Mutex<HashSet<SegmentKey>>,
     min_free: MinFree,
@@ -67,7 +70,9 @@ impl Store {
             evicting: Mutex::new(()),
             journal: Mutex::new(journal),
             files,
+            cap_bytes: index.cap(),
             index: Mutex::new(index),
+            stored: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             written: Mutex::default(),
             min_free,
@@ -192,6 +197,14 @@ impl Store {
         }
     }
 
+    pub(super) fn cap_bytes(&self) -> u64 {
+        self.cap_bytes
+    }
+
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
     pub(super) fn count_hit(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
@@ -295,6 +308,7 @@ impl Store {
         }
         let mut index = self.index();
         index.publish(stored);
+        self.stored.fetch_add(stored.length, Ordering::Relaxed);
         index.counters.stored += 1;
         observe(&mut index, &place.segment, Some(file));
         let excess = index.excess();

@@ -519,8 +519,8 @@ impl Pass {
             Keeper::Other => false,
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
-        let produced = Produced { bytes: Arc::new(bytes), keep, is_zero };
-        Ok(self.engine.take_in(slot, purpose, produced))
+        let produced = Produced::new(Arc::new(bytes), keep, is_zero);
+        Ok(self.engine.take_in(slot, purpose, &produced))
     }
 
     /// Stops the walk: what is open cannot be completed any more.

@@ -118,12 +118,18 @@ pub(crate) struct Produced {
     pub(crate) keep: Keep,
     /// All bytes are known to be zero.
     pub(crate) is_zero: bool,
+    /// Held until the bytes are where they are to be kept.
+    _reserved: Option<Reserved>,
 }
 
 impl Produced {
-    fn into_brick(self) -> Brick {
-        let Self { bytes, keep, is_zero } = self;
-        Brick::Memory(Whole { bytes, lasting: keep.is_lasting(), is_zero })
+    pub(crate) fn new(bytes: Arc<Vec<u8>>, keep: Keep, is_zero: bool) -> Self {
+        Self { bytes, keep, is_zero, _reserved: None }
+    }
+
+    fn brick(&self) -> Brick {
+        let (bytes, is_zero) = (self.bytes.clone(), self.is_zero);
+        Brick::Memory(Whole { bytes, lasting: self.keep.is_lasting(), is_zero })
     }
 }
 
@@ -194,7 +200,7 @@ pub struct Engine {
     pub(super) passes: PassQueue,
     images: ImageOptions,
     pub(super) damage: DamageLog,
-    memory: MemoryBudget,
+    memory: Arc<MemoryBudget>,
     threads: usize,
     filled: AtomicU64,
     passed: AtomicU64,
@@ -321,7 +327,7 @@ impl Engine {
         slot: Slot,
         produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError>,
     ) -> bool {
-        if self.contains(slot) {
+        if self.contains(slot) || self.memory.is_short() {
             return false;
         }
         let Ok(ticket) = self.lead(slot.key, Box::new(drop)) else { return false };
@@ -330,16 +336,19 @@ impl Engine {
         true
     }
 
-    /// Somebody wants a brick that was made before: it is stored after all.
-    pub(super) fn is_wanted(&self, slot: Slot) {
-        if let Some(unwritten) = self.kept.is_wanted(slot) {
-            self.kept.write_later(unwritten);
-        }
+    /// Whether somebody is at producing a brick.
+    pub(super) fn is_under_way(&self, slot: Slot) -> bool {
+        self.flights.contains(&slot.key)
     }
 
     /// Runs a task on a thread that produces bricks, when it has nothing else to do.
     pub(super) fn spawn_when_idle(&self, task: impl FnOnce() + Send + 'static) {
         self.workers.spawn_when_idle(task);
+    }
+
+    /// Runs a task on a thread that produces bricks, if one has nothing to do now.
+    pub(super) fn spawn_if_idle(&self, task: impl FnOnce() + Send + 'static) {
+        self.workers.spawn_if_idle(task);
     }
 
     /// Runs a task on a thread that produces bricks. It must not wait for another task.
@@ -372,11 +381,11 @@ impl Engine {
                 };
                 let unwritten = self.hold(slot, purpose, &produced);
                 // Who waits need not wait for the disk of the cache.
-                let waiters = ticket.complete(Ok(produced.into_brick()));
+                let waiters = ticket.complete(Ok(produced.brick()));
                 if let Some(unwritten) = unwritten {
-                    self.kept.write_later(unwritten);
+                    self.kept.write_soon(unwritten);
                 } else if purpose == Purpose::Ahead && waiters > 1 {
-                    self.is_wanted(slot);
+                    self.kept.is_wanted(slot);
                 }
             }
             Err(error) => {
@@ -387,11 +396,11 @@ impl Engine {
     }
 
     /// Keeps what was produced, where it may be kept.
-    pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: Produced) -> Brick {
-        if let Some(unwritten) = self.hold(slot, purpose, &produced) {
-            self.kept.write(unwritten);
+    pub(super) fn take_in(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Brick {
+        if let Some(unwritten) = self.hold(slot, purpose, produced) {
+            self.kept.write_soon(unwritten);
         }
-        produced.into_brick()
+        produced.brick()
     }
 
     fn hold(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Option<Unwritten> {
@@ -404,24 +413,26 @@ impl Engine {
         self.kept.hold(slot, purpose, produced)
     }
 
-    /// Runs `work` while `bytes` of the memory budget are reserved for it.
+    /// Runs `work` while `bytes` of the memory budget are reserved for it. What it produces stays reserved.
     ///
     /// # Errors
     /// Those of `work`; [`ImageError::Abandoned`] once the engine is stopping.
-    pub(crate) fn with_memory<T>(
+    pub(crate) fn with_memory(
         &self,
         bytes: u64,
-        work: impl FnOnce() -> Result<T, ImageError>,
-    ) -> Result<T, ImageError> {
-        let _reserved = self.memory.reserve(bytes);
+        work: impl FnOnce() -> Result<Produced, ImageError>,
+    ) -> Result<Produced, ImageError> {
+        let reserved = self.memory.reserve(bytes);
         if self.stopping.load(Ordering::Relaxed) {
             return Err(ImageError::Abandoned);
         }
-        work()
+        let produced = work()?;
+        reserved.shrink_to(produced.bytes.len() as u64);
+        Ok(Produced { _reserved: Some(reserved), ..produced })
     }
 
     /// So many bytes of the memory budget, if they are free now.
-    pub(super) fn try_memory(&self, bytes: u64) -> Option<Reserved<'_>> {
+    pub(super) fn try_memory(&self, bytes: u64) -> Option<Reserved> {
         self.memory.try_reserve(bytes)
     }
 

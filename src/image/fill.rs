@@ -105,7 +105,7 @@ impl<'a> BrickJob<'a> {
             true => Keep::OnDisk,
             false => Keep::FLEETING,
         };
-        Ok(Produced { bytes: same.unwrap_or_else(|| Arc::new(out)), keep, is_zero })
+        Ok(Produced::new(same.unwrap_or_else(|| Arc::new(out)), keep, is_zero))
     }
 
     /// The position of each unit in its array, and its first voxel, order (z, y, x).

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::cache::{BrickKey, Slot, SteadyCache};
 use crate::workers::Workers;
@@ -22,16 +23,20 @@ const RECENT_SHARE: u64 = 4;
 /// it at hand still.
 const UNWRITTEN_SHARE: u64 = 64;
 
+/// Longest time that who made a brick waits for it to be written: less than it takes to be held for a task
+/// that hangs.
+const LONGEST_WAIT: Duration = Duration::from_millis(300);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct KeptBricks {
     cache: Option<SteadyCache>,
     in_memory: Mutex<InMemory>,
-    /// Writes to the cache.
+    /// Writes to the cache: a file takes one writer at a time, and the kernel burns time where there are
+    /// two.
     writer: Workers,
-    /// Held while a brick is written: a file takes one writer at a time, and the kernel burns time where
-    /// there are two.
-    writing: Mutex<()>,
+    /// Something was written.
+    written: Condvar,
     memory_bytes: u64,
 }
 
@@ -43,7 +48,8 @@ struct InMemory {
     recent: Shelf,
     /// Those that are to be on disk, until they are.
     unwritten: HashMap<BrickKey, Arc<Vec<u8>>>,
-    unwritten_bytes: u64,
+    /// Bytes of those that the thread that writes has been given.
+    writing_bytes: u64,
 }
 
 impl InMemory {
@@ -55,12 +61,9 @@ impl InMemory {
     }
 
     /// Puts a brick among those that are to be written, if it is not there.
-    fn queue(&mut self, key: BrickKey, bytes: &Arc<Vec<u8>>) -> bool {
-        let is_new = self.unwritten.insert(key, bytes.clone()).is_none();
-        if is_new {
-            self.unwritten_bytes += bytes.len() as u64;
-        }
-        is_new
+    fn queue(&mut self, slot: Slot, purpose: Purpose, bytes: &Arc<Vec<u8>>) -> Option<Unwritten> {
+        let is_new = self.unwritten.insert(slot.key, bytes.clone()).is_none();
+        is_new.then(|| Unwritten { slot, purpose, bytes: bytes.clone() })
     }
 }
 
@@ -71,8 +74,6 @@ pub(super) struct Unwritten {
     slot: Slot,
     purpose: Purpose,
     bytes: Arc<Vec<u8>>,
-    /// The thread that writes has enough to do.
-    is_much: bool,
 }
 
 impl KeptBricks {
@@ -85,10 +86,10 @@ impl KeptBricks {
             only: Shelf::new(memory_bytes / ONLY_SHARE),
             recent: Shelf::new(memory_bytes / RECENT_SHARE),
             unwritten: HashMap::new(),
-            unwritten_bytes: 0,
+            writing_bytes: 0,
         });
         let writer = Workers::start("cache-write", 1)?;
-        Ok(Arc::new(Self { cache, in_memory, writer, writing: Mutex::default(), memory_bytes }))
+        Ok(Arc::new(Self { cache, in_memory, writer, written: Condvar::new(), memory_bytes }))
     }
 
     /// The cache on disk, where there is one.
@@ -103,23 +104,24 @@ impl KeptBricks {
     }
 
     /// The brick, if it is at hand at once: not if its checksum is still to be compared.
-    pub(super) fn get_ready(&self, slot: Slot) -> Option<Brick> {
+    pub(super) fn get_ready(self: &Arc<Self>, slot: Slot) -> Option<Brick> {
         let cache = self.cache();
         // First where no lock is needed.
         cache
             .and_then(|cache| cache.get_again(slot))
             .map(Brick::Cached)
-            .or_else(|| self.in_memory(&slot.key))
+            .or_else(|| self.in_memory(slot))
             .or_else(|| cache?.get_ready(slot).map(Brick::Cached))
     }
 
     /// The brick, if it is in memory or in the cache.
-    pub(super) fn get(&self, slot: Slot) -> Option<Brick> {
-        self.in_memory(&slot.key).or_else(|| self.cache()?.get(slot).map(Brick::Cached))
+    pub(super) fn get(self: &Arc<Self>, slot: Slot) -> Option<Brick> {
+        self.in_memory(slot).or_else(|| self.cache()?.get(slot).map(Brick::Cached))
     }
 
-    fn in_memory(&self, key: &BrickKey) -> Option<Brick> {
-        let (bytes, lasting) = lock(&self.in_memory).get(key)?;
+    fn in_memory(self: &Arc<Self>, slot: Slot) -> Option<Brick> {
+        let (bytes, lasting) = lock(&self.in_memory).get(&slot.key)?;
+        self.is_wanted(slot);
         Some(Brick::Memory(Whole { bytes, lasting, is_zero: false }))
     }
 
@@ -139,6 +141,10 @@ impl KeptBricks {
         let mut memory = lock(&self.in_memory);
         match *keep {
             _ if purpose == Purpose::Passing => return None,
+            Keep::OnDisk if purpose == Purpose::Ahead => {
+                memory.recent.put_ahead(slot.key, bytes);
+                return None;
+            }
             Keep::OnDisk => memory.recent.put(slot.key, bytes, None),
             // Else each of the kernel's small reads would produce it anew.
             Keep::Lightly => {
@@ -150,59 +156,63 @@ impl KeptBricks {
                 return None;
             }
         }
-        if purpose == Purpose::Ahead {
-            return None;
-        }
-        self.queue(&mut memory, slot, purpose, bytes)
+        memory.queue(slot, purpose, bytes)
     }
 
-    /// Somebody wants a brick that was made before: it is to be written after all.
-    pub(super) fn is_wanted(&self, slot: Slot) -> Option<Unwritten> {
-        if self.cache().is_some_and(|cache| cache.contains(&slot.key)) {
-            return None;
-        }
+    /// Somebody wants a brick: if it was made before anybody did, it is to be written after all. Never
+    /// waits.
+    pub(super) fn is_wanted(self: &Arc<Self>, slot: Slot) {
         let mut memory = lock(&self.in_memory);
-        let (bytes, _) = memory.recent.get(&slot.key)?;
-        self.queue(&mut memory, slot, Purpose::Reader, &bytes)
+        if memory.recent.want(&slot.key)
+            && let Some((bytes, _)) = memory.recent.get(&slot.key)
+            && self.has_room(&memory, bytes.len() as u64)
+            && let Some(brick) = memory.queue(slot, Purpose::Reader, &bytes)
+        {
+            self.spawn(&mut memory, brick);
+        }
     }
 
-    fn queue(
-        &self,
-        memory: &mut InMemory,
-        slot: Slot,
-        purpose: Purpose,
-        bytes: &Arc<Vec<u8>>,
-    ) -> Option<Unwritten> {
-        let waiting = memory.unwritten_bytes;
-        let limit = self.memory_bytes / UNWRITTEN_SHARE;
-        let is_much = waiting > 0 && waiting + bytes.len() as u64 > limit;
-        let is_new = memory.queue(slot.key, bytes);
-        is_new.then(|| Unwritten { slot, purpose, bytes: bytes.clone(), is_much })
-    }
-
-    /// Writes a brick aside, unless there is much to write.
-    pub(super) fn write_later(self: &Arc<Self>, brick: Unwritten) {
-        if brick.is_much {
-            self.write(brick);
+    /// Has a brick written. Waits while there is much to write, so that who makes bricks is not faster
+    /// than the disk; but if that hangs, not for long: then the brick is not written.
+    pub(super) fn write_soon(self: &Arc<Self>, brick: Unwritten) {
+        let bytes = brick.bytes.len() as u64;
+        let is_full = |memory: &mut InMemory| !self.has_room(memory, bytes);
+        let memory = lock(&self.in_memory);
+        let waited = self.written.wait_timeout_while(memory, LONGEST_WAIT, is_full);
+        let (mut memory, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            self.end(&mut memory, &brick, false);
         } else {
-            let kept = self.clone();
-            self.writer.spawn(move || kept.write(brick));
+            self.spawn(&mut memory, brick);
         }
     }
 
-    /// Writes a brick to the cache; what that does not take stays in memory for a while.
-    pub(super) fn write(&self, Unwritten { slot, purpose, bytes, .. }: Unwritten) {
-        let stored = {
-            let _writing = lock(&self.writing);
-            self.cache().is_some_and(|cache| cache.put(slot, &bytes))
-        };
-        let mut memory = lock(&self.in_memory);
-        if purpose == Purpose::Metadata || !stored {
-            memory.only.put(slot.key, &bytes, None);
+    /// Whether the thread that writes may be given so many bytes.
+    fn has_room(&self, memory: &InMemory, bytes: u64) -> bool {
+        let limit = self.memory_bytes / UNWRITTEN_SHARE;
+        memory.writing_bytes == 0 || memory.writing_bytes + bytes <= limit
+    }
+
+    fn spawn(self: &Arc<Self>, memory: &mut InMemory, brick: Unwritten) {
+        memory.writing_bytes += brick.bytes.len() as u64;
+        let kept = self.clone();
+        self.writer.spawn(move || {
+            let put = || kept.cache().is_some_and(|cache| cache.put(brick.slot, &brick.bytes));
+            // Whatever happens to the disk, the brick is no longer waited for.
+            let is_stored = catch_unwind(AssertUnwindSafe(put)).unwrap_or(false);
+            let mut memory = lock(&kept.in_memory);
+            memory.writing_bytes -= brick.bytes.len() as u64;
+            kept.end(&mut memory, &brick, is_stored);
+            kept.written.notify_all();
+        });
+    }
+
+    /// What the cache did not take stays in memory for a while.
+    fn end(&self, memory: &mut InMemory, brick: &Unwritten, is_stored: bool) {
+        if brick.purpose == Purpose::Metadata || !is_stored {
+            memory.only.put(brick.slot.key, &brick.bytes, None);
         }
-        if memory.unwritten.remove(&slot.key).is_some() {
-            memory.unwritten_bytes -= bytes.len() as u64;
-        }
+        memory.unwritten.remove(&brick.slot.key);
     }
 
     /// Bricks that are to be written, but are not yet.
@@ -213,7 +223,6 @@ impl KeptBricks {
     /// Brings what is to be written to the cache, and the cache to an end.
     pub(super) fn stop(&self) {
         self.writer.finish();
-        self.writer.stop();
         if let Some(cache) = self.cache() {
             cache.stop();
         }

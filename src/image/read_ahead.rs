@@ -222,23 +222,25 @@ impl ReadAhead {
         Some(self.extend(&mut state, brick, heading, most))
     }
 
-    /// A reader wants a brick that is not at hand; tells what to make next, at most `most` bricks in
-    /// advance.
-    pub(super) fn missed(&self, brick: BrickId, most: u64) -> Vec<BrickId> {
+    /// A reader wants a brick that is not at hand, but may be in the making; tells what to make next, at
+    /// most `most` bricks in advance.
+    pub(super) fn missed(&self, brick: BrickId, is_under_way: bool, most: u64) -> Vec<BrickId> {
         let mut state = lock(&self.state);
-        // It may be in the making.
-        let heading = state.prove(brick).or_else(|| self.find(&mut state, brick));
+        let heading = if is_under_way {
+            state.prove(brick)
+        } else {
+            // The reader was faster, or memory too small to keep it: neither right nor wrong.
+            state.unmake(brick);
+            None
+        };
+        let heading = heading.or_else(|| self.find(&mut state, brick));
         state.note(brick);
         heading.map_or(Vec::new(), |heading| self.extend(&mut state, brick, heading, most))
     }
 
     /// A brick is not made after all, or was there.
     pub(super) fn not_made(&self, brick: BrickId) {
-        let mut state = lock(&self.state);
-        if let Some(heading) = state.ahead.pop(&brick) {
-            let trust = &mut state.trust[heading.number()];
-            trust.unproved = trust.unproved.saturating_sub(1);
-        }
+        lock(&self.state).unmake(brick);
     }
 
     /// Bricks that may be made on trust. Steps through z and time keep an even pace over a whole view,
@@ -277,7 +279,7 @@ impl ReadAhead {
     ) -> Vec<BrickId> {
         let mut next = Vec::new();
         let mut trust = state.trust[heading.number()];
-        let credit = trust.credit(self.first(heading));
+        let credit = trust.credit(self.first(heading)).min(most);
         // Steps take a view of many bricks along: rather the next one of each than many of one.
         let depth = if heading == Heading::File { most } else { most.min(1) };
         let mut at = brick;
@@ -304,12 +306,18 @@ impl State {
         self.way.put(brick, self.wanted);
     }
 
-    /// A brick made in advance is wanted: its heading was right.
-    fn prove(&mut self, brick: BrickId) -> Option<Heading> {
+    /// A brick counts as not made.
+    fn unmake(&mut self, brick: BrickId) -> Option<Heading> {
         let heading = self.ahead.pop(&brick)?;
         let trust = &mut self.trust[heading.number()];
-        trust.proved += 1;
         trust.unproved = trust.unproved.saturating_sub(1);
+        Some(heading)
+    }
+
+    /// A brick made in advance is wanted: its heading was right.
+    fn prove(&mut self, brick: BrickId) -> Option<Heading> {
+        let heading = self.unmake(brick)?;
+        self.trust[heading.number()].proved += 1;
         Some(heading)
     }
 
@@ -366,7 +374,7 @@ mod tests {
                 ahead.found(brick, 8).expect("made in advance")
             } else {
                 assert_eq!(ahead.found(brick, 8), None);
-                ahead.missed(brick, 8)
+                ahead.missed(brick, false, 8)
             };
             total += next.len();
             made.extend(next);

@@ -18,6 +18,8 @@ pub(super) struct Shelf {
 #[derive(Debug)]
 struct Kept {
     bytes: Arc<Vec<u8>>,
+    /// Nobody has asked for it yet.
+    is_ahead: bool,
     /// When the source is to be asked again.
     expires: Option<Instant>,
 }
@@ -37,10 +39,24 @@ impl Shelf {
         None
     }
 
+    /// Takes note that somebody asks for a brick; whether nobody had before.
+    pub(super) fn want(&mut self, key: &BrickKey) -> bool {
+        self.bricks.peek_mut(key).is_some_and(|kept| std::mem::take(&mut kept.is_ahead))
+    }
+
     pub(super) fn put(&mut self, key: BrickKey, bytes: &Arc<Vec<u8>>, expires: Option<Instant>) {
+        self.insert(key, Kept { bytes: bytes.clone(), is_ahead: false, expires });
+    }
+
+    /// As [`Shelf::put`], of a brick that nobody has asked for yet.
+    pub(super) fn put_ahead(&mut self, key: BrickKey, bytes: &Arc<Vec<u8>>) {
+        self.insert(key, Kept { bytes: bytes.clone(), is_ahead: true, expires: None });
+    }
+
+    fn insert(&mut self, key: BrickKey, kept: Kept) {
         self.remove(&key);
-        self.bytes += bytes.len() as u64;
-        self.bricks.put(key, Kept { bytes: bytes.clone(), expires });
+        self.bytes += kept.bytes.len() as u64;
+        self.bricks.put(key, kept);
         // The newest stays even if it is larger than all there is room for: it is being read.
         while self.bytes > self.limit && self.bricks.len() > 1 {
             let Some((oldest, _)) = self.bricks.peek_lru() else { break };

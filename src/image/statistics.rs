@@ -145,6 +145,15 @@ impl Cell {
         Self { range, counts: Mutex::default() }
     }
 
+    /// Keeps counts to go on with: not more than two, however many threads there are.
+    fn give_back(&self, counts: Counts) {
+        let mut kept = lock(&self.counts);
+        match kept.as_mut_slice() {
+            [_, last] => last.merge(&counts),
+            _ => kept.push(counts),
+        }
+    }
+
     fn sum(&self, target: TargetType) -> Counts {
         let mut sum = Counts::over(target, self.range);
         lock(&self.counts).iter().for_each(|counts| sum.merge(counts));
@@ -175,7 +184,7 @@ impl Visitor for Counter {
                 self.findings.damaged.store(true, Ordering::Relaxed);
             }
         });
-        lock(&cell.counts).push(counts);
+        cell.give_back(counts);
         let (time, channel) = plan.time_and_channel(brick.dataset);
         let mut projection = lock(&self.projection);
         if time == 0 && brick.level == projection.level && !self.only_range {

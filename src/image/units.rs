@@ -50,7 +50,7 @@ pub(super) fn decode_each(
     if array.unit_bytes() >= LEAST_BYTES {
         for _ in 1..engine.threads().min(count) {
             let (engine, shared) = (engine.clone(), shared.clone());
-            engine.clone().spawn_when_idle(move || shared.help(&engine));
+            engine.clone().spawn_if_idle(move || shared.help(&engine));
         }
     }
     let result = shared.lead(&mut take);

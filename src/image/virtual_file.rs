@@ -224,7 +224,6 @@ impl VirtualFile {
         if let (Wanted::Voxels(brick), Brick::Memory(_)) = (brick, &found) {
             let most = self.most_ahead(brick.level);
             if let Some(next) = self.read_ahead.found(brick, most) {
-                self.engine.is_wanted(self.image.slot(brick));
                 self.make_ahead(next);
             }
         }
@@ -308,9 +307,11 @@ impl VirtualFile {
             Wanted::Voxels(brick) if self.image.stored(brick.level).is_some() => {
                 let image = self.image.clone();
                 let produce = move |engine: &Arc<Engine>| image.produce(engine, brick);
-                self.engine.request(self.image.slot(brick), mode, produce, Box::new(done));
+                let slot = self.image.slot(brick);
+                let is_under_way = self.engine.is_under_way(slot);
+                self.engine.request(slot, mode, produce, Box::new(done));
                 let most = self.most_ahead(brick.level);
-                self.make_ahead(self.read_ahead.missed(brick, most));
+                self.make_ahead(self.read_ahead.missed(brick, is_under_way, most));
             }
             Wanted::Voxels(brick) => {
                 build::request(&self.image, &self.engine, brick, Box::new(done));
@@ -373,7 +374,7 @@ impl VirtualFile {
                 &index_root,
             )?;
             let keep = if measured.keep { Keep::OnDisk } else { Keep::FLEETING };
-            Ok(Produced { bytes: Arc::new(bytes), keep, is_zero: false })
+            Ok(Produced::new(Arc::new(bytes), keep, false))
         });
         if let Err(error) = &result {
             let store = self.source().folder();

@@ -32,7 +32,7 @@ impl Task {
             // A reader is at it, perhaps since before.
             Err(done) => done(
                 produce(&pass.engine)
-                    .map(|produced| pass.engine.take_in(slot, Purpose::Passing, produced)),
+                    .map(|produced| pass.engine.take_in(slot, Purpose::Passing, &produced)),
             ),
         }
         pass.progress.advance();
