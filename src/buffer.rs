@@ -1,7 +1,9 @@
-//! Buffers that a thread uses again and again: to clear a new one for each read would cost as much as to
-//! fill it.
+//! Buffers that are used again and again: to get a new one from the system, page by page, and to clear it
+//! would cost as much as to fill it.
 
 use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
 
 /// Largest buffer that a thread keeps for the next time.
 const KEPT_BYTES: usize = 4 << 20;
@@ -14,6 +16,7 @@ pub(crate) fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T
     if buffer.len() < len {
         buffer.resize(len, 0);
     }
+    spoil(&mut buffer[..len]);
     let result = work(&mut buffer[..len]);
     if buffer.len() <= KEPT_BYTES {
         BUFFER.set(buffer);
@@ -21,9 +24,95 @@ pub(crate) fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T
     result
 }
 
+/// Smaller buffers are left to the allocator, which keeps them at hand as well.
+const POOLED_FROM_BYTES: usize = 4 << 20;
+
+/// Bytes of buffers that wait to be used again.
+const POOL_BYTES: usize = 32 << 20;
+
+/// Large buffers that nobody uses now.
+static POOL: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// Bytes of a unit or of a brick. A large one is used again when it is dropped.
+#[derive(Debug, Default)]
+pub struct Buffer(Vec<u8>);
+
+impl Buffer {
+    /// A buffer of `len` bytes with anything in them.
+    pub(crate) fn of(len: usize) -> Self {
+        let mut buffer = Self(Self::find(len).unwrap_or_else(|| vec![0; len]));
+        spoil(&mut buffer);
+        buffer
+    }
+
+    fn find(len: usize) -> Option<Vec<u8>> {
+        if len < POOLED_FROM_BYTES {
+            return None;
+        }
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |known: &Vec<u8>| (len..=len.saturating_mul(2)).contains(&known.len());
+        let at = pool.iter().position(fits)?;
+        let mut bytes = pool.swap_remove(at);
+        bytes.truncate(len);
+        Some(bytes)
+    }
+}
+
+/// In tests, what nobody writes shows.
+fn spoil(bytes: &mut [u8]) {
+    if cfg!(debug_assertions) {
+        bytes.fill(0xa5);
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.0.len() < POOLED_FROM_BYTES {
+            return;
+        }
+        let bytes = std::mem::take(&mut self.0);
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting: usize = pool.iter().map(Vec::len).sum();
+        if waiting + bytes.len() <= POOL_BYTES {
+            pool.push(bytes);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::with_buffer;
+    use super::{Buffer, POOL_BYTES, POOLED_FROM_BYTES, with_buffer};
+
+    #[test]
+    fn large_buffers_are_used_again_at_their_length() {
+        for len in [10, POOLED_FROM_BYTES, POOLED_FROM_BYTES + 100, POOL_BYTES, POOL_BYTES + 1] {
+            for _ in 0..3 {
+                let mut buffer = Buffer::of(len);
+                assert_eq!(buffer.len(), len);
+                buffer.fill(7);
+            }
+        }
+    }
 
     #[test]
     fn work_within_the_work_has_a_buffer_of_its_own() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::buffer::Buffer;
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
     BrickKey, CacheError, CacheLimits, CacheStats, PinnedBrick, Role, SingleFlight, Slot,
@@ -93,7 +94,7 @@ impl Brick {
         match self {
             Self::Memory(whole) => Ok(whole.clone()),
             Self::Cached(brick) => {
-                let mut bytes = vec![0; usize::try_from(brick.len()).unwrap_or(usize::MAX)];
+                let mut bytes = Buffer::of(usize::try_from(brick.len()).unwrap_or(usize::MAX));
                 brick.read_at(0, &mut bytes)?;
                 Ok(Whole { bytes: Arc::new(bytes), lasting: true, is_zero: false })
             }
@@ -104,7 +105,7 @@ impl Brick {
 /// A brick in memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Whole {
-    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) bytes: Arc<Buffer>,
     /// They may be kept: no part of the source was absent.
     pub(super) lasting: bool,
     /// All bytes are known to be zero, as where a store has no chunks.
@@ -114,7 +115,7 @@ pub(crate) struct Whole {
 /// What was produced, and how long it may be kept.
 #[derive(Debug)]
 pub(crate) struct Produced {
-    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) bytes: Arc<Buffer>,
     pub(crate) keep: Keep,
     /// All bytes are known to be zero.
     pub(crate) is_zero: bool,
@@ -123,7 +124,7 @@ pub(crate) struct Produced {
 }
 
 impl Produced {
-    pub(crate) fn new(bytes: Arc<Vec<u8>>, keep: Keep, is_zero: bool) -> Self {
+    pub(crate) fn new(bytes: Arc<Buffer>, keep: Keep, is_zero: bool) -> Self {
         Self { bytes, keep, is_zero, _reserved: None }
     }
 

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::buffer::Buffer;
 use crate::source::image::LevelSource;
 use crate::source::{Pixels, SourceError, Strided, TargetType, UnitBytes, copy_box};
 
@@ -65,7 +66,9 @@ impl<'a> BrickJob<'a> {
         instead: Instead<'_>,
     ) -> Result<Produced, ImageError> {
         usize::try_from(self.frame.bytes()).map_err(|_| ImageError::TooLarge)?;
-        let mut out = Vec::new();
+        let mut out: Option<Buffer> = None;
+        // Zeros are written only where something else may be.
+        let mut has_zeros = false;
         let mut same = None;
         let mut lasts = true;
         let mut is_zero = true;
@@ -94,10 +97,13 @@ impl<'a> BrickJob<'a> {
                 (same, is_zero) = (Some(bytes), false);
                 return Ok(());
             }
-            if out.is_empty() {
-                out = self.frame.zeros();
+            if out.is_none() && self.is_zero_fill(&unit) {
+                has_zeros = true;
+                return Ok(());
             }
-            is_zero &= !self.scatter(&unit, &mut out);
+            is_zero &= self.is_zero_fill(&unit);
+            let blank = || if has_zeros { self.frame.zeros() } else { self.frame.blank() };
+            self.scatter(&unit, out.get_or_insert_with(blank));
             Ok(())
         })?;
         let keep = match lasts {
@@ -105,7 +111,8 @@ impl<'a> BrickJob<'a> {
             true => Keep::OnDisk,
             false => Keep::FLEETING,
         };
-        Ok(Produced::new(same.unwrap_or_else(|| Arc::new(out)), keep, is_zero))
+        let bytes = same.unwrap_or_else(|| Arc::new(out.unwrap_or_else(|| self.frame.zeros())));
+        Ok(Produced::new(bytes, keep, is_zero))
     }
 
     /// The position of each unit in its array, and its first voxel, order (z, y, x).
@@ -125,9 +132,8 @@ impl<'a> BrickJob<'a> {
         })
     }
 
-    /// Copies the part of a unit that lies in the brick into the brick's chunks; whether anything was
-    /// written.
-    fn scatter(&self, unit: &Unit, out: &mut [u8]) -> bool {
+    /// Copies the part of a unit that lies in the brick into the brick's chunks.
+    fn scatter(&self, unit: &Unit, out: &mut [u8]) {
         let shape = self.source.unit_shape();
         let [stride_t, stride_c, stride_z, stride_y, stride_x] = self.source.unit_strides();
         let inside: [Range<u64>; 3] = std::array::from_fn(|axis| {
@@ -141,14 +147,6 @@ impl<'a> BrickJob<'a> {
         };
         let pixels = self.pixels(bytes);
         let to = |start| Strided { start, strides: self.frame.strides() };
-        if is_fill {
-            let mut voxel = [0; 4];
-            let one = Strided { start: 0, strides: [0; 3] };
-            copy_box(pixels, one, &mut voxel, to(0), [1; 3]);
-            if voxel == [0; 4] {
-                return false;
-            }
-        }
         let strides = if is_fill { [0; 3] } else { [stride_z, stride_y, stride_x].map(index) };
         // The time point and channel within the unit.
         let base = self.time % shape[0] * stride_t + self.channel % shape[1] * stride_c;
@@ -160,7 +158,17 @@ impl<'a> BrickJob<'a> {
             let lengths = voxels.map(|range| index(range.end - range.start));
             copy_box(pixels, Strided { start, strides }, &mut out[offset..], to(0), lengths);
         }
-        true
+    }
+
+    /// Whether a unit is absent and all its voxels are zero in the file.
+    fn is_zero_fill(&self, unit: &Unit) -> bool {
+        if !matches!(unit.bytes, UnitBytes::Fill) {
+            return false;
+        }
+        let mut voxel = [0; 4];
+        let one = Strided { start: 0, strides: [0; 3] };
+        copy_box(self.pixels(self.source.array.fill_value()), one, &mut voxel, one, [1; 3]);
+        voxel == [0; 4]
     }
 
     /// Voxels of the array, as they are to be converted.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::buffer::Buffer;
+
 use super::plan::ImagePlan;
 
 /// One brick of one dataset.
@@ -70,8 +72,22 @@ impl BrickFrame {
     }
 
     /// The bytes of the brick, all zero. Bricks fit memory: their size is bounded when planned.
-    pub(super) fn zeros(&self) -> Vec<u8> {
-        vec![0; index(self.bytes())]
+    pub(super) fn zeros(&self) -> Buffer {
+        let mut bytes = Buffer::of(index(self.bytes()));
+        bytes.fill(0);
+        bytes
+    }
+
+    /// Bytes for the brick: zero where no voxel is, anything where one is to be written.
+    pub(super) fn blank(&self) -> Buffer {
+        let sides = self.chunk.iter().product::<u64>() * self.voxel_bytes as u64;
+        let is_full =
+            (0..3).all(|axis| self.voxels[axis].end == self.chunks[axis].end * self.chunk[axis]);
+        if is_full && sides == self.chunk_stride {
+            Buffer::of(index(self.bytes()))
+        } else {
+            self.zeros()
+        }
     }
 
     /// Bytes per voxel.

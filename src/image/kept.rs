@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::buffer::Buffer;
 use crate::cache::{BrickKey, Slot, SteadyCache};
 use crate::workers::Workers;
 
@@ -47,13 +48,13 @@ struct InMemory {
     /// Those that were made lately: most are read in several pieces, or were made ahead of a reader.
     recent: Shelf,
     /// Those that are to be on disk, until they are.
-    unwritten: HashMap<BrickKey, Arc<Vec<u8>>>,
+    unwritten: HashMap<BrickKey, Arc<Buffer>>,
     /// Bytes of those that the thread that writes has been given.
     writing_bytes: u64,
 }
 
 impl InMemory {
-    fn get(&mut self, key: &BrickKey) -> Option<(Arc<Vec<u8>>, bool)> {
+    fn get(&mut self, key: &BrickKey) -> Option<(Arc<Buffer>, bool)> {
         self.recent
             .get(key)
             .or_else(|| Some((self.unwritten.get(key)?.clone(), true)))
@@ -61,7 +62,7 @@ impl InMemory {
     }
 
     /// Puts a brick among those that are to be written, if it is not there.
-    fn queue(&mut self, slot: Slot, purpose: Purpose, bytes: &Arc<Vec<u8>>) -> Option<Unwritten> {
+    fn queue(&mut self, slot: Slot, purpose: Purpose, bytes: &Arc<Buffer>) -> Option<Unwritten> {
         let is_new = self.unwritten.insert(slot.key, bytes.clone()).is_none();
         is_new.then(|| Unwritten { slot, purpose, bytes: bytes.clone() })
     }
@@ -73,7 +74,7 @@ impl InMemory {
 pub(super) struct Unwritten {
     slot: Slot,
     purpose: Purpose,
-    bytes: Arc<Vec<u8>>,
+    bytes: Arc<Buffer>,
 }
 
 impl KeptBricks {

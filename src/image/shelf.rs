@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use lru::LruCache;
 
+use crate::buffer::Buffer;
 use crate::cache::BrickKey;
 
 /// Bricks kept in memory, least recently used first to go.
@@ -17,7 +18,7 @@ pub(super) struct Shelf {
 
 #[derive(Debug)]
 struct Kept {
-    bytes: Arc<Vec<u8>>,
+    bytes: Arc<Buffer>,
     /// Nobody has asked for it yet.
     is_ahead: bool,
     /// When the source is to be asked again.
@@ -30,7 +31,7 @@ impl Shelf {
     }
 
     /// The bytes of a brick, and whether they are true for as long as the image.
-    pub(super) fn get(&mut self, key: &BrickKey) -> Option<(Arc<Vec<u8>>, bool)> {
+    pub(super) fn get(&mut self, key: &BrickKey) -> Option<(Arc<Buffer>, bool)> {
         let found = self.bricks.get(key)?;
         if found.expires.is_none_or(|expires| Instant::now() < expires) {
             return Some((found.bytes.clone(), found.expires.is_none()));
@@ -44,12 +45,12 @@ impl Shelf {
         self.bricks.peek_mut(key).is_some_and(|kept| std::mem::take(&mut kept.is_ahead))
     }
 
-    pub(super) fn put(&mut self, key: BrickKey, bytes: &Arc<Vec<u8>>, expires: Option<Instant>) {
+    pub(super) fn put(&mut self, key: BrickKey, bytes: &Arc<Buffer>, expires: Option<Instant>) {
         self.insert(key, Kept { bytes: bytes.clone(), is_ahead: false, expires });
     }
 
     /// As [`Shelf::put`], of a brick that nobody has asked for yet.
-    pub(super) fn put_ahead(&mut self, key: BrickKey, bytes: &Arc<Vec<u8>>) {
+    pub(super) fn put_ahead(&mut self, key: BrickKey, bytes: &Arc<Buffer>) {
         self.insert(key, Kept { bytes: bytes.clone(), is_ahead: true, expires: None });
     }
 

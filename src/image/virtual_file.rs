@@ -374,7 +374,7 @@ impl VirtualFile {
                 &index_root,
             )?;
             let keep = if measured.keep { Keep::OnDisk } else { Keep::FLEETING };
-            Ok(Produced::new(Arc::new(bytes), keep, false))
+            Ok(Produced::new(Arc::new(bytes.into()), keep, false))
         });
         if let Err(error) = &result {
             let store = self.source().folder();

@@ -11,6 +11,8 @@ use zarrs::metadata::ArrayMetadata;
 use zarrs::plugin::ExtensionName;
 use zarrs::storage::StoreKey;
 
+use crate::buffer::Buffer;
+
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::convert::SourceType;
 use super::metadata::ArrayNode;
@@ -27,7 +29,7 @@ pub enum UnitBytes {
     /// The unit is stored.
     Stored {
         /// Its voxels.
-        bytes: Arc<Vec<u8>>,
+        bytes: Arc<Buffer>,
         /// A later change of its file will bear another time.
         is_settled: bool,
     },
@@ -246,7 +248,7 @@ impl ZarrArray {
         self.check_unchanged()?;
         match decoded {
             Ok(Some(bytes)) => {
-                let bytes = Arc::new(bytes);
+                let bytes = Arc::new(Buffer::from(bytes));
                 self.keep_unit(position, stamp, &bytes);
                 Ok(UnitBytes::Stored { bytes, is_settled: is_settled(&stamp) })
             }
@@ -312,13 +314,13 @@ impl ZarrArray {
         self.remember = self.unit_bytes() <= REMEMBERED_LIMIT_BYTES;
     }
 
-    fn last_unit(&self, position: &[u64], stamp: FileStamp) -> Option<Arc<Vec<u8>>> {
+    fn last_unit(&self, position: &[u64], stamp: FileStamp) -> Option<Arc<Buffer>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, state, bytes) = last.as_ref()?;
         (known == position && *state == stamp).then(|| bytes.clone())
     }
 
-    fn keep_unit(&self, position: &[u64], stamp: FileStamp, bytes: &Arc<Vec<u8>>) {
+    fn keep_unit(&self, position: &[u64], stamp: FileStamp, bytes: &Arc<Buffer>) {
         if self.remember {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some((position.to_vec(), stamp, bytes.clone()));
@@ -330,7 +332,7 @@ impl ZarrArray {
 const REMEMBERED_LIMIT_BYTES: u64 = 64 << 20;
 
 /// A decoded unit: its position, the state of its file, its bytes.
-type LastUnit = (Vec<u64>, FileStamp, Arc<Vec<u8>>);
+type LastUnit = (Vec<u64>, FileStamp, Arc<Buffer>);
 
 /// Dimensions accepted before axes of length one are dropped.
 const MAX_DIMENSIONS: usize = 16;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use crate::buffer::with_buffer;
+use crate::buffer::{Buffer, with_buffer};
 use crate::image::ImageError;
 use crate::image::bricks::Image;
 use crate::image::engine::{Brick, BrickDone, BrickTicket, Whole};
@@ -48,7 +48,7 @@ pub(super) enum Keeper {
 #[derive(Default)]
 pub(super) struct Output {
     /// Allocated with the first child that is not all zero.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Buffer,
     pub(super) incomplete: bool,
     pub(super) error: Option<ImageError>,
 }
