@@ -14,8 +14,10 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
         (_, 1) => "debug",
         _ => "trace",
     };
-    // `fuser` warns of every operation that is rightly not there.
-    let default = format!("{level},fuser={}", if verbose > 1 { "debug" } else { "error" });
+    // `fuser` warns of every operation that is rightly not there, and reports an error for each answer
+    // that came when the one who asked had gone.
+    let fuser = if verbose > 1 { "fuser=debug" } else { "fuser=error,fuser::reply=off" };
+    let default = format!("{level},{fuser}");
     let filter = EnvFilter::try_from_env("ZARRIMS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

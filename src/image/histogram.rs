@@ -93,7 +93,9 @@ impl Counts {
         match self {
             Self::Values { bins, .. } if target == TargetType::U8 => {
                 if let Some(bins) = bins.first_chunk_mut::<{ 1 << 8 }>() {
-                    row.iter().for_each(|&value| bins[usize::from(value)] += 1);
+                    for &value in row {
+                        bins[usize::from(value)] += 1;
+                    }
                 }
             }
             Self::Values { bins, first } => {

@@ -66,6 +66,15 @@ impl InMemory {
         let is_new = self.unwritten.insert(slot.key, bytes.clone()).is_none();
         is_new.then(|| Unwritten { slot, purpose, bytes: bytes.clone() })
     }
+
+    /// A brick is written, or not to be written after all. What the cache did not take stays in memory
+    /// for a while.
+    fn end(&mut self, brick: &Unwritten, is_stored: bool) {
+        if brick.purpose == Purpose::Metadata || !is_stored {
+            self.only.put(brick.slot.key, &brick.bytes, None);
+        }
+        self.unwritten.remove(&brick.slot.key);
+    }
 }
 
 /// A brick that is to be written to the cache.
@@ -182,7 +191,7 @@ impl KeptBricks {
         let waited = self.written.wait_timeout_while(memory, LONGEST_WAIT, is_full);
         let (mut memory, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
-            self.end(&mut memory, &brick, false);
+            memory.end(&brick, false);
         } else {
             self.spawn(&mut memory, brick);
         }
@@ -203,17 +212,9 @@ impl KeptBricks {
             let is_stored = catch_unwind(AssertUnwindSafe(put)).unwrap_or(false);
             let mut memory = lock(&kept.in_memory);
             memory.writing_bytes -= brick.bytes.len() as u64;
-            kept.end(&mut memory, &brick, is_stored);
+            memory.end(&brick, is_stored);
             kept.written.notify_all();
         });
-    }
-
-    /// What the cache did not take stays in memory for a while.
-    fn end(&self, memory: &mut InMemory, brick: &Unwritten, is_stored: bool) {
-        if brick.purpose == Purpose::Metadata || !is_stored {
-            memory.only.put(brick.slot.key, &brick.bytes, None);
-        }
-        memory.unwritten.remove(&brick.slot.key);
     }
 
     /// Bricks that are to be written, but are not yet.

@@ -151,7 +151,7 @@ impl VirtualFile {
                 with_buffer(part.len, |buffer| match brick.read_at(part.within, buffer) {
                     Ok(()) => done(Ok(buffer)),
                     Err(_) => self.request(part, done, 1),
-                })
+                });
             }
             None => self.request(part, done, 0),
         }

@@ -412,7 +412,7 @@ mod tests {
         for source_type in [SourceType::U8, SourceType::U16, SourceType::I16, SourceType::F16] {
             let target = source_type.target(Conversions::default());
             let size = source_type.bytes();
-            let bytes: Vec<u8> = (0..5 * 7 * 70 * size).map(|i| (i * 31 % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..=250).cycle().step_by(31).take(5 * 7 * 70 * size).collect();
             let pixels = Pixels { bytes: &bytes, source_type, target };
             for order in orders {
                 // The last axis of the order lies side by side.
