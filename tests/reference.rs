@@ -127,6 +127,43 @@ fn equals_the_reference_image(Case { store, seed }: Case) {
     assert_same(&image, &on_disk.open(Some(cap)).whole(), 0);
 }
 
+/// Runs through a file are followed: the bytes are the same, and no brick is made twice or for nothing.
+#[test]
+fn readers_who_run_are_followed_with_the_right_bytes() {
+    run("runs", 24, any_case(), runs_are_followed);
+}
+
+fn runs_are_followed(Case { store, seed }: Case) {
+    let on_disk = OnDisk::new(&store);
+    let image = on_disk.checked_image();
+    let mut picks = Picks::new(seed);
+    let bricks = on_disk.open(None).bricks();
+    // In the order of the file, in pieces that do not care for borders.
+    let opened = on_disk.open(Some(everything(image.len() as u64)));
+    let mut at = 0;
+    while at < image.len() as u64 {
+        let len = 1 + picks.below(40_000);
+        assert_same(slice(&image, at, len), &opened.read(at, len), at);
+        at += len;
+    }
+    let filled = opened.engine.stats().filled;
+    assert!(filled <= bricks.len() as u64 + 1, "{filled} for {} bricks", bricks.len());
+    drop(opened);
+    // Backwards, and in steps, from a cache too small for it.
+    for (step, is_back) in [(1, true), (2, false), (3, true)] {
+        let opened = on_disk.open(Some(everything(0)));
+        let mut way: Vec<_> = bricks.iter().step_by(step).collect();
+        if is_back {
+            way.reverse();
+        }
+        for brick in way {
+            let read = opened.read(brick.address, brick.bytes);
+            assert_same(slice(&image, brick.address, brick.bytes), &read, brick.address);
+            opened.assert_within_cap();
+        }
+    }
+}
+
 /// A cache size that holds a whole file.
 fn everything(file_bytes: u64) -> u64 {
     file_bytes * 2 + (16 << 20)
