@@ -33,14 +33,18 @@ const POOL_BYTES: usize = 32 << 20;
 /// Large buffers that nobody uses now.
 static POOL: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// Bytes of a unit or of a brick. A large one is used again when it is dropped.
+/// Bytes of a unit or of a brick. A large one that was got here is used again when it is dropped.
 #[derive(Debug, Default)]
-pub struct Buffer(Vec<u8>);
+pub struct Buffer {
+    bytes: Vec<u8>,
+    is_from_here: bool,
+}
 
 impl Buffer {
     /// A buffer of `len` bytes with anything in them.
     pub(crate) fn of(len: usize) -> Self {
-        let mut buffer = Self(Self::find(len).unwrap_or_else(|| vec![0; len]));
+        let bytes = Self::find(len).unwrap_or_else(|| vec![0; len]);
+        let mut buffer = Self { bytes, is_from_here: true };
         spoil(&mut buffer);
         buffer
     }
@@ -67,7 +71,7 @@ fn spoil(bytes: &mut [u8]) {
 
 impl From<Vec<u8>> for Buffer {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self { bytes, is_from_here: false }
     }
 }
 
@@ -75,22 +79,22 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        &mut self.bytes
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.0.len() < POOLED_FROM_BYTES {
+        if !self.is_from_here || self.bytes.len() < POOLED_FROM_BYTES {
             return;
         }
-        let bytes = std::mem::take(&mut self.0);
+        let bytes = std::mem::take(&mut self.bytes);
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting: usize = pool.iter().map(Vec::len).sum();
         if waiting + bytes.len() <= POOL_BYTES {

@@ -15,7 +15,7 @@ use super::lock;
 use super::shelf::Shelf;
 
 /// Part of the memory budget that keeps metadata regions and bricks that could not be cached.
-const ONLY_SHARE: u64 = 4;
+const ONLY_SHARE: u64 = 8;
 
 /// Part of the memory budget that keeps bricks which were made lately.
 const RECENT_SHARE: u64 = 4;
