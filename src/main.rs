@@ -3,6 +3,7 @@
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
 //! [`mount`] mounts and unmounts, [`read_ahead`] widens the kernel's window, [`list`] is the dry run.
 
+mod allocator;
 mod daemon;
 mod list;
 mod logging;
@@ -18,6 +19,7 @@ use zarrims::cli::Cli;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    allocator::share_heaps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are asked for.
