@@ -59,7 +59,7 @@ fn compare(folder: &Path, pyramid: bool) {
         .iter()
         .map(|(name, shape)| {
             let source = folder.join(format!("{name} {pyramid}"));
-            declare(&source.join("image.zarr"), *shape, pyramid);
+            Declared::volume(*shape, pyramid).write(&source.join("image.zarr"));
             source
         })
         .collect();
@@ -121,20 +121,4 @@ fn measure(source: &Path, shape: [u64; 3], seed: u64) -> [f64; 3] {
         assert!((voxel - 7.0).abs() < f64::EPSILON, "the fill value at {at:?}");
     }
     [list, open, milliseconds(started)]
-}
-
-/// Metadata of an image without a single chunk; fill value 7.
-fn declare(store: &Path, shape: [u64; 3], pyramid: bool) {
-    let declared = Declared {
-        axes: "zyx",
-        shape: shape.to_vec(),
-        chunk: vec![64; 3],
-        shard: None,
-        data_type: "uint16",
-        compressor: None,
-        fill_value: 7,
-        separator: "/",
-        pyramid,
-    };
-    declared.write(store);
 }

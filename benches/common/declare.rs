@@ -28,6 +28,23 @@ pub struct Declared<'a> {
     pub pyramid: bool,
 }
 
+impl Declared<'static> {
+    /// An image (z, y, x) without a chunk, every voxel of it 7.
+    pub fn volume(shape: [u64; 3], pyramid: bool) -> Self {
+        Self {
+            axes: "zyx",
+            shape: shape.to_vec(),
+            chunk: vec![64; 3],
+            shard: None,
+            data_type: "uint16",
+            compressor: None,
+            fill_value: 7,
+            separator: "/",
+            pyramid,
+        }
+    }
+}
+
 impl Declared<'_> {
     pub fn voxel_bytes(&self) -> u64 {
         if self.data_type == "float32" { 4 } else { 2 }

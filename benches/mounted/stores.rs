@@ -222,8 +222,8 @@ pub(crate) fn ensure_tree(folder: &Path, progress: &Progress) -> PathBuf {
         progress.begin("making the tree", TREE);
         for number in 0..TREE {
             let path = format!("plate {:02}/well {:02}.ome.zarr", number / 100, number % 100);
-            let shape = vec![64, 256 + number % 7, 256];
-            declared_volume(shape, false).write(&source.join(path));
+            let shape = [64, 256 + number % 7, 256];
+            Declared::volume(shape, false).write(&source.join(path));
             progress.step();
         }
     });
@@ -237,23 +237,9 @@ pub(crate) const TREE: u64 = 10_000;
 pub(crate) fn ensure_declared(folder: &Path, name: &str, shape: [u64; 3]) -> PathBuf {
     let source = folder.join(name);
     once(&source, &format!("{RECIPE} {shape:?}"), |source| {
-        declared_volume(shape.to_vec(), true).write(&source.join(STORE));
+        Declared::volume(shape, true).write(&source.join(STORE));
     });
     source
-}
-
-fn declared_volume(shape: Vec<u64>, pyramid: bool) -> Declared<'static> {
-    Declared {
-        axes: "zyx",
-        shape,
-        chunk: vec![64; 3],
-        shard: None,
-        data_type: "uint16",
-        compressor: None,
-        fill_value: 7,
-        separator: "/",
-        pyramid,
-    }
 }
 
 /// Makes what is to be in a folder, unless a mark says that it is there.

@@ -43,8 +43,7 @@ impl Entry {
     }
 
     fn stored(&self, key: &BrickKey, is_proven: bool) -> Stored {
-        let Self { size, length, checksum, .. } = self;
-        let (size, length, checksum) = (*size, *length, *checksum);
+        let &Self { size, length, checksum, .. } = self;
         Stored { key: *key, size, length, checksum, is_proven }
     }
 }

@@ -89,7 +89,7 @@ impl Brick {
     /// The brick in memory.
     ///
     /// # Errors
-    /// As for [`Brick::read_at`].
+    /// [`CacheError`] when the cache file cannot be read: the brick must then be produced again.
     pub(super) fn whole(&self) -> Result<Whole, CacheError> {
         match self {
             Self::Memory(whole) => Ok(whole.clone()),

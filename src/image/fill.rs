@@ -97,11 +97,12 @@ impl<'a> BrickJob<'a> {
                 (same, is_zero) = (Some(bytes), false);
                 return Ok(());
             }
-            if out.is_none() && self.is_zero_fill(&unit) {
+            let is_zero_fill = self.is_zero_fill(&unit);
+            is_zero &= is_zero_fill;
+            if out.is_none() && is_zero_fill {
                 has_zeros = true;
                 return Ok(());
             }
-            is_zero &= self.is_zero_fill(&unit);
             let blank = || if has_zeros { self.frame.zeros() } else { self.frame.blank() };
             self.scatter(&unit, out.get_or_insert_with(blank));
             Ok(())
@@ -146,7 +147,7 @@ impl<'a> BrickJob<'a> {
             UnitBytes::Fill => (self.source.array.fill_value(), true),
         };
         let pixels = self.pixels(bytes);
-        let to = |start| Strided { start, strides: self.frame.strides() };
+        let to = Strided { start: 0, strides: self.frame.strides() };
         let strides = if is_fill { [0; 3] } else { [stride_z, stride_y, stride_x].map(index) };
         // The time point and channel within the unit.
         let base = self.time % shape[0] * stride_t + self.channel % shape[1] * stride_c;
@@ -156,7 +157,7 @@ impl<'a> BrickJob<'a> {
             let first = base + z * stride_z + y * stride_y + x * stride_x;
             let start = if is_fill { 0 } else { index(first) };
             let lengths = voxels.map(|range| index(range.end - range.start));
-            copy_box(pixels, Strided { start, strides }, &mut out[offset..], to(0), lengths);
+            copy_box(pixels, Strided { start, strides }, &mut out[offset..], to, lengths);
         }
     }
 

@@ -130,8 +130,10 @@ impl KeptBricks {
     }
 
     fn in_memory(self: &Arc<Self>, slot: Slot) -> Option<Brick> {
-        let (bytes, lasting) = lock(&self.in_memory).get(&slot.key)?;
-        self.is_wanted(slot);
+        let mut memory = lock(&self.in_memory);
+        let (bytes, lasting) = memory.get(&slot.key)?;
+        self.want(&mut memory, slot);
+        drop(memory);
         Some(Brick::Memory(Whole { bytes, lasting, is_zero: false }))
     }
 
@@ -148,37 +150,37 @@ impl KeptBricks {
         purpose: Purpose,
         Produced { bytes, keep, .. }: &Produced,
     ) -> Option<Unwritten> {
+        if purpose == Purpose::Passing {
+            return None;
+        }
         let mut memory = lock(&self.in_memory);
         match *keep {
-            _ if purpose == Purpose::Passing => return None,
-            Keep::OnDisk if purpose == Purpose::Ahead => {
-                memory.recent.put_ahead(slot.key, bytes);
-                return None;
+            Keep::OnDisk if purpose == Purpose::Ahead => memory.recent.put_ahead(slot.key, bytes),
+            Keep::OnDisk => {
+                memory.recent.put(slot.key, bytes, None);
+                return memory.queue(slot, purpose, bytes);
             }
-            Keep::OnDisk => memory.recent.put(slot.key, bytes, None),
             // Else each of the kernel's small reads would produce it anew.
-            Keep::Lightly => {
-                memory.only.put(slot.key, bytes, None);
-                return None;
-            }
+            Keep::Lightly => memory.only.put(slot.key, bytes, None),
             Keep::InMemory(time) => {
                 memory.only.put(slot.key, bytes, Some(Instant::now() + time));
-                return None;
             }
         }
-        memory.queue(slot, purpose, bytes)
+        None
     }
 
     /// Somebody wants a brick: if it was made before anybody did, it is to be written after all. Never
     /// waits.
     pub(super) fn is_wanted(self: &Arc<Self>, slot: Slot) {
-        let mut memory = lock(&self.in_memory);
-        if memory.recent.want(&slot.key)
-            && let Some((bytes, _)) = memory.recent.get(&slot.key)
-            && self.has_room(&memory, bytes.len() as u64)
+        self.want(&mut lock(&self.in_memory), slot);
+    }
+
+    fn want(self: &Arc<Self>, memory: &mut InMemory, slot: Slot) {
+        if let Some(bytes) = memory.recent.want(&slot.key)
+            && self.has_room(memory, bytes.len() as u64)
             && let Some(brick) = memory.queue(slot, Purpose::Reader, &bytes)
         {
-            self.spawn(&mut memory, brick);
+            self.spawn(memory, brick);
         }
     }
 

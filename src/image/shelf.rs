@@ -40,9 +40,10 @@ impl Shelf {
         None
     }
 
-    /// Takes note that somebody asks for a brick; whether nobody had before.
-    pub(super) fn want(&mut self, key: &BrickKey) -> bool {
-        self.bricks.peek_mut(key).is_some_and(|kept| std::mem::take(&mut kept.is_ahead))
+    /// Takes note that somebody asks for a brick: its bytes, if nobody had before.
+    pub(super) fn want(&mut self, key: &BrickKey) -> Option<Arc<Buffer>> {
+        let kept = self.bricks.peek_mut(key)?;
+        std::mem::take(&mut kept.is_ahead).then(|| kept.bytes.clone())
     }
 
     pub(super) fn put(&mut self, key: BrickKey, bytes: &Arc<Buffer>, expires: Option<Instant>) {
