@@ -48,10 +48,13 @@ struct Shared {
     queue: Mutex<Queue>,
     /// There is a task, or the end has come.
     wake: Condvar,
-    /// A thread or the last task has ended, or the end has come.
+    /// A thread or the last task has ended.
     ended: Condvar,
     /// For the thread that watches: there is a task and no thread without one, or the end has come.
     busy: Condvar,
+    /// The end has come. For the thread that watches: to be woken by each task that ends would cost more
+    /// than many a task.
+    stopping: Condvar,
 }
 
 impl std::fmt::Debug for Shared {
@@ -114,6 +117,7 @@ impl Workers {
             wake: Condvar::new(),
             ended: Condvar::new(),
             busy: Condvar::new(),
+            stopping: Condvar::new(),
         });
         let workers = Self { shared };
         for _ in 0..workers.shared.threads {
@@ -189,6 +193,7 @@ impl Workers {
         drop(dropped);
         self.shared.wake.notify_all();
         self.shared.busy.notify_all();
+        self.shared.stopping.notify_all();
         self.shared.ended.notify_all();
         // The last owner may be a worker itself.
         let own = usize::from(thread::current().name() == Some(self.shared.name));
@@ -285,7 +290,7 @@ impl Shared {
             if queue.stopped {
                 return;
             }
-            let waited = self.ended.wait_timeout_while(queue, PATIENCE, |queue| !queue.stopped);
+            let waited = self.stopping.wait_timeout_while(queue, PATIENCE, |queue| !queue.stopped);
             let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let missing = queue.missing(self.threads);
             drop(queue);
