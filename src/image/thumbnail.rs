@@ -4,8 +4,6 @@
 //! neighbour (source index = i * source / target), time point 0, each channel through its colour and
 //! range, channels combined by maximum. Of the maker's two candidates this is the projection.
 
-use std::collections::BTreeMap;
-
 use crate::ims::Thumbnail;
 use crate::source::TargetType;
 
@@ -51,16 +49,36 @@ fn grid(size_x: u64, size_y: u64, [edge_x, edge_y]: [f64; 2]) -> (u64, u64) {
     (side(x), side(y))
 }
 
-/// The largest value along z of every pixel of the thumbnail.
+/// Which columns, or rows, of a level the pixels of the thumbnail show: one often, where it is smaller.
+struct Shown {
+    /// In ascending order, each once.
+    sources: Vec<u64>,
+    /// For each pixel, which of them.
+    of_pixel: Vec<usize>,
+}
+
+impl Shown {
+    fn new(size: u64, pixels: u64) -> Self {
+        let mut shown = Self { sources: Vec::new(), of_pixel: Vec::new() };
+        for pixel in 0..pixels {
+            // In 128 bits: sizes may be declared up to 2^60.
+            let source = u128::from(pixel) * u128::from(size) / u128::from(pixels);
+            let source = u64::try_from(source).unwrap_or(0);
+            if shown.sources.last() != Some(&source) {
+                shown.sources.push(source);
+            }
+            shown.of_pixel.push(shown.sources.len() - 1);
+        }
+        shown
+    }
+}
+
+/// The largest value along z of every voxel that the thumbnail shows.
 pub(super) struct Projection {
     pub(super) level: usize,
     target: TargetType,
-    width: usize,
-    height: usize,
-    /// Source column of each thumbnail column.
-    columns: Vec<u64>,
-    /// Thumbnail rows that show source row y.
-    rows_of: BTreeMap<u64, Vec<usize>>,
+    columns: Shown,
+    rows: Shown,
     /// Per channel, row by row; `NEG_INFINITY` where nothing was seen.
     values: Vec<Vec<f32>>,
 }
@@ -69,61 +87,42 @@ impl Projection {
     pub(super) fn new(plan: &ImagePlan, level: usize) -> Self {
         let [_, size_y, size_x] = plan.levels[level].size;
         let (width, height) = grid(size_x, size_y, voxel_um(plan, level));
-        let mut rows_of: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-        // In 128 bits: sizes may be declared up to 2^60.
-        let nearest = |at: u64, size: u64, length: u64| {
-            u64::try_from(u128::from(at) * u128::from(size) / u128::from(length)).unwrap_or(0)
-        };
-        for (row, y) in (0..height).map(|row| nearest(row, size_y, height)).enumerate() {
-            rows_of.entry(y).or_default().push(row);
-        }
-        let columns: Vec<u64> = (0..width).map(|column| nearest(column, size_x, width)).collect();
-        let height = usize::try_from(height).unwrap_or(1);
-        let pixels = columns.len() * height;
-        Self {
-            level,
-            target: plan.target,
-            width: columns.len(),
-            height,
-            columns,
-            rows_of,
-            values: vec![vec![f32::NEG_INFINITY; pixels]; plan.ims.channels.len()],
-        }
+        let (columns, rows) = (Shown::new(size_x, width), Shown::new(size_y, height));
+        let unseen = vec![f32::NEG_INFINITY; columns.sources.len() * rows.sources.len()];
+        let values = vec![unseen; plan.ims.channels.len()];
+        Self { level, target: plan.target, columns, rows, values }
     }
 
     /// Takes a row of voxels in, in any order.
     pub(super) fn add(&mut self, channel: usize, start: [u64; 3], row: &[u8]) {
-        let Some(rows) = self.rows_of.get(&start[1]) else { return };
-        let bytes = self.target.bytes();
-        let end = start[2] + (row.len() / bytes) as u64;
-        let first = self.columns.partition_point(|&x| x < start[2]);
-        let last = self.columns.partition_point(|&x| x < end);
-        for column in first..last {
-            let at = usize::try_from(self.columns[column] - start[2]).unwrap_or(0) * bytes;
-            #[expect(clippy::cast_precision_loss, reason = "a pixel has 8 bits")]
-            let value = match (self.target, &row[at..at + bytes]) {
-                (TargetType::U16, &[a, b]) => f32::from(u16::from_le_bytes([a, b])),
-                (TargetType::I16, &[a, b]) => f32::from(i16::from_le_bytes([a, b])),
-                (TargetType::U32, &[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]) as f32,
-                (TargetType::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-                (_, voxel) => f32::from(voxel[0]),
-            };
-            for &row in rows {
-                let known = &mut self.values[channel][row * self.width + column];
-                // NaN compares false and is passed over.
-                if value > *known {
-                    *known = value;
-                }
-            }
+        let Ok(line) = self.rows.sources.binary_search(&start[1]) else { return };
+        let columns = &self.columns.sources;
+        let line = &mut self.values[channel][line * columns.len()..][..columns.len()];
+        let end = start[2] + (row.len() / self.target.bytes()) as u64;
+        let first = columns.partition_point(|&x| x < start[2]);
+        let last = columns.partition_point(|&x| x < end);
+        let at = columns[first..last].iter().map(|x| usize::try_from(x - start[2]).unwrap_or(0));
+        let known = at.zip(&mut line[first..last]);
+        #[expect(clippy::cast_precision_loss, reason = "a pixel has 8 bits")]
+        match self.target {
+            TargetType::U8 => raise(known, row, |[v]| f32::from(v)),
+            TargetType::U16 => raise(known, row, |v| f32::from(u16::from_le_bytes(v))),
+            TargetType::I16 => raise(known, row, |v| f32::from(i16::from_le_bytes(v))),
+            TargetType::U32 => raise(known, row, |v| u32::from_le_bytes(v) as f32),
+            TargetType::F32 => raise(known, row, f32::from_le_bytes),
         }
     }
 
     /// Each channel through its colour and range, channels combined by maximum.
     pub(super) fn render(&self, plan: &ImagePlan, ranges: &[(f64, f64)]) -> Thumbnail {
-        let mut rgba = vec![0; self.width * self.height * 4];
+        let (width, height) = (self.columns.of_pixel.len(), self.rows.of_pixel.len());
+        let mut rgba = vec![0; width * height * 4];
         for (pixel, out) in rgba.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let (row, column) = (pixel / width, pixel % width);
+            let line = self.rows.of_pixel[row] * self.columns.sources.len();
+            let voxel = line + self.columns.of_pixel[column];
             for (channel, (low, high)) in ranges.iter().enumerate() {
-                let value = f64::from(self.values[channel][pixel]);
+                let value = f64::from(self.values[channel][voxel]);
                 let intensity = ((value - low) / (high - low)).clamp(0.0, 1.0);
                 for (component, color) in out.iter_mut().zip(plan.ims.channels[channel].color) {
                     #[expect(
@@ -138,7 +137,22 @@ impl Projection {
             out[3] = 255;
         }
         let side = |n: usize| u32::try_from(n).unwrap_or(1);
-        Thumbnail { width: side(self.width), height: side(self.height), rgba }
+        Thumbnail { width: side(width), height: side(height), rgba }
+    }
+}
+
+/// Replaces values that those of some voxels of a row are greater than; NaN is not.
+fn raise<'a, const B: usize>(
+    known: impl Iterator<Item = (usize, &'a mut f32)>,
+    row: &[u8],
+    read: impl Fn([u8; B]) -> f32,
+) {
+    let (voxels, _) = row.as_chunks::<B>();
+    for (at, known) in known {
+        let value = read(voxels[at]);
+        if value > *known {
+            *known = value;
+        }
     }
 }
 
