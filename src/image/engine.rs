@@ -328,7 +328,8 @@ impl Engine {
         slot: Slot,
         produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError>,
     ) -> bool {
-        if self.contains(slot) || self.memory.is_short() {
+        let is_idle = |engine: &Self| !engine.contains(slot) && !engine.memory.is_short();
+        if !is_idle(self) || !self.kept.may_make_ahead(slot.slot_bytes) || !is_idle(self) {
             return false;
         }
         let Ok(ticket) = self.lead(slot.key, Box::new(drop)) else { return false };

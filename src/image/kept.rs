@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
@@ -176,8 +176,11 @@ impl KeptBricks {
     }
 
     fn want(self: &Arc<Self>, memory: &mut InMemory, slot: Slot) {
-        if let Some(bytes) = memory.recent.want(&slot.key)
-            && self.has_room(memory, bytes.len() as u64)
+        // All that may be in advance may be wanted at once. If the disk is slower than that, the next
+        // piece that is read of the brick gives it another chance.
+        let is_full = memory.writing_bytes > self.unwritten_bytes() + self.ahead_bytes();
+        if !is_full
+            && let Some(bytes) = memory.recent.want(&slot.key)
             && let Some(brick) = memory.queue(slot, Purpose::Reader, &bytes)
         {
             self.spawn(memory, brick);
@@ -187,22 +190,33 @@ impl KeptBricks {
     /// Has a brick written. Waits while there is much to write, so that who makes bricks is not faster
     /// than the disk; but if that hangs, not for long: then the brick is not written.
     pub(super) fn write_soon(self: &Arc<Self>, brick: Unwritten) {
-        let bytes = brick.bytes.len() as u64;
-        let is_full = |memory: &mut InMemory| !self.has_room(memory, bytes);
-        let memory = lock(&self.in_memory);
-        let waited = self.written.wait_timeout_while(memory, LONGEST_WAIT, is_full);
-        let (mut memory, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() {
-            memory.end(&brick, false);
-        } else {
-            self.spawn(&mut memory, brick);
+        match self.wait_for_room(brick.bytes.len() as u64) {
+            (mut memory, true) => self.spawn(&mut memory, brick),
+            (mut memory, false) => memory.end(&brick, false),
         }
     }
 
-    /// Whether the thread that writes may be given so many bytes.
-    fn has_room(&self, memory: &InMemory, bytes: u64) -> bool {
-        let limit = self.memory_bytes / UNWRITTEN_SHARE;
-        memory.writing_bytes == 0 || memory.writing_bytes + bytes <= limit
+    /// Whether a brick of so many bytes may be made before anybody wants it: not while there is much to
+    /// write, or more would be read than is written. Waits as [`KeptBricks::write_soon`] does.
+    pub(super) fn may_make_ahead(&self, bytes: u64) -> bool {
+        self.wait_for_room(bytes).1
+    }
+
+    /// Waits, not for long, until the thread that writes may be given so many bytes; whether it may.
+    fn wait_for_room(&self, bytes: u64) -> (MutexGuard<'_, InMemory>, bool) {
+        let limit = self.unwritten_bytes();
+        let is_full = |memory: &mut InMemory| {
+            memory.writing_bytes > 0 && memory.writing_bytes + bytes > limit
+        };
+        let memory = lock(&self.in_memory);
+        let waited = self.written.wait_timeout_while(memory, LONGEST_WAIT, is_full);
+        let (memory, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        (memory, !timeout.timed_out())
+    }
+
+    /// Bytes that may wait to be written before who makes bricks waits as well.
+    fn unwritten_bytes(&self) -> u64 {
+        self.memory_bytes / UNWRITTEN_SHARE
     }
 
     fn spawn(self: &Arc<Self>, memory: &mut InMemory, brick: Unwritten) {
