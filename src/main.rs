@@ -1,14 +1,14 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
-//! [`mount`] mounts and unmounts, [`read_ahead`] widens the kernel's window, [`list`] is the dry run.
+//! [`mount`] mounts and unmounts, [`window`] widens the kernel's window, [`list`] is the dry run.
 
 mod allocator;
 mod daemon;
 mod list;
 mod logging;
 mod mount;
-mod read_ahead;
+mod window;
 
 use std::process::ExitCode;
 

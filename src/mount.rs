@@ -16,7 +16,7 @@ use rustix::mount::UnmountFlags;
 
 use zarrims::fuse::Adapter;
 
-use crate::read_ahead;
+use crate::window;
 
 /// Threads that talk to the kernel; they never wait for a store.
 const EVENT_THREADS: usize = 4;
@@ -49,7 +49,7 @@ impl Mount {
         options.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
         options.n_threads = Some(EVENT_THREADS);
         let session = Session::new(adapter, path, &options)?.spawn()?;
-        if let Err(error) = read_ahead::widen(path) {
+        if let Err(error) = window::widen(path) {
             tracing::info!(%error, "the kernel's read-ahead window stays at its default");
         }
         Ok(Self { path: path.to_path_buf(), session: Some(session) })

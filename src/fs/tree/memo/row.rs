@@ -1,0 +1,125 @@
+//! A line of the memo: what inspecting a folder gave, as JSON.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::ImageId;
+use crate::fs::tree::node::{Checked, FileSpec, Inspected, Skipped};
+use crate::source::FileStamp;
+use crate::source::image::Role;
+use crate::source::root::join;
+
+/// A line. Paths of `state` are relative to the folder.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Row {
+    folder: PathBuf,
+    /// Absent: a plain folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Vec<File>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<(PathBuf, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<(PathBuf, String)>,
+    state: Vec<(PathBuf, Option<Stamp>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    image: String,
+    multiscale: usize,
+    is_label: bool,
+    name: Option<String>,
+    size: u64,
+    shape: [u64; 5],
+    levels: usize,
+    id: String,
+    modified: SystemTime,
+}
+
+/// Inode, size, seconds and nanoseconds of the modification time, change time.
+type Stamp = (u64, u64, i64, u32, i64);
+
+impl Row {
+    /// `None` where a path is not below the folder.
+    pub(super) fn of(folder: &Path, found: &Inspected) -> Option<Self> {
+        let state = found.fingerprint.entries().map(|(path, stamp)| {
+            let stamp = stamp.map(|s| (s.ino, s.size, s.mtime_s, s.mtime_ns, s.ctime_ns));
+            Some((path.strip_prefix(folder).ok()?.to_path_buf(), stamp))
+        });
+        Some(Self {
+            folder: folder.to_path_buf(),
+            files: found.files.as_ref().map(|files| files.iter().map(File::of).collect()),
+            skipped: found.skipped.iter().map(|s| (s.path.clone(), s.reason.clone())).collect(),
+            notes: found.notes.clone(),
+            state: state.collect::<Option<_>>()?,
+        })
+    }
+
+    /// `None` if the line was not written by this program.
+    pub(super) fn into_inspected(self) -> Option<Inspected> {
+        let Self { folder, files, skipped, notes, state } = self;
+        let files = match files {
+            None => None,
+            Some(files) => {
+                Some(files.into_iter().map(|file| file.into_spec(&folder)).collect::<Option<_>>()?)
+            }
+        };
+        let state = state.into_iter().map(|(path, stamp)| {
+            let stamp = stamp.map(|(ino, size, mtime_s, mtime_ns, ctime_ns)| FileStamp {
+                ino,
+                size,
+                mtime_s,
+                mtime_ns,
+                ctime_ns,
+            });
+            (join(&folder, &path), stamp)
+        });
+        Some(Inspected {
+            files,
+            skipped: skipped.into_iter().map(|(path, reason)| Skipped { path, reason }).collect(),
+            notes,
+            fingerprint: state.collect(),
+            is_lasting: true,
+            checked: Mutex::new(Checked::since(Instant::now())),
+        })
+    }
+}
+
+impl File {
+    fn of(spec: &FileSpec) -> Self {
+        Self {
+            image: spec.image.clone(),
+            multiscale: spec.multiscale,
+            is_label: spec.role == Role::Label,
+            name: spec.name.clone(),
+            size: spec.size,
+            shape: spec.shape,
+            levels: spec.levels,
+            id: spec.id.to_string(),
+            modified: spec.modified,
+        }
+    }
+
+    fn into_spec(self, store: &Path) -> Option<FileSpec> {
+        Some(FileSpec {
+            store: store.to_path_buf(),
+            image: self.image,
+            multiscale: self.multiscale,
+            role: if self.is_label { Role::Label } else { Role::Image },
+            name: self.name,
+            size: self.size,
+            shape: self.shape,
+            levels: self.levels,
+            id: ImageId(u128::from_str_radix(&self.id, 16).ok()?),
+            modified: self.modified,
+            newest: Arc::default(),
+            has_changed: Arc::default(),
+            is_refuted: Arc::default(),
+        })
+    }
+}
