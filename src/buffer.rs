@@ -28,7 +28,7 @@ pub(crate) fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T
 const POOLED_FROM_BYTES: usize = 4 << 20;
 
 /// Bytes of buffers that wait to be used again.
-const POOL_BYTES: usize = 32 << 20;
+const POOL_BYTES: usize = 16 << 20;
 
 /// Large buffers that nobody uses now.
 static POOL: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
