@@ -178,9 +178,10 @@ impl KeptBricks {
     fn want(self: &Arc<Self>, memory: &mut InMemory, slot: Slot) {
         // All that may be in advance may be wanted at once. If the disk is slower than that, the next
         // piece that is read of the brick gives it another chance.
-        let is_full = memory.writing_bytes > self.unwritten_bytes() + self.ahead_bytes();
-        if !is_full
-            && let Some(bytes) = memory.recent.want(&slot.key)
+        let limit = self.unwritten_bytes() + self.ahead_bytes();
+        let writing_bytes = memory.writing_bytes;
+        let fit = |bytes| writing_bytes == 0 || writing_bytes + bytes <= limit;
+        if let Some(bytes) = memory.recent.want(&slot.key, fit)
             && let Some(brick) = memory.queue(slot, Purpose::Reader, &bytes)
         {
             self.spawn(memory, brick);

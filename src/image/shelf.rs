@@ -40,10 +40,18 @@ impl Shelf {
         None
     }
 
-    /// Takes note that somebody asks for a brick: its bytes, if nobody had before.
-    pub(super) fn want(&mut self, key: &BrickKey) -> Option<Arc<Buffer>> {
+    /// Takes note that somebody asks for a brick: its bytes, if nobody had before and so many `fit`.
+    pub(super) fn want(
+        &mut self,
+        key: &BrickKey,
+        fit: impl FnOnce(u64) -> bool,
+    ) -> Option<Arc<Buffer>> {
         let kept = self.bricks.peek_mut(key)?;
-        std::mem::take(&mut kept.is_ahead).then(|| kept.bytes.clone())
+        if !kept.is_ahead || !fit(kept.bytes.len() as u64) {
+            return None;
+        }
+        kept.is_ahead = false;
+        Some(kept.bytes.clone())
     }
 
     pub(super) fn put(&mut self, key: BrickKey, bytes: &Arc<Buffer>, expires: Option<Instant>) {
