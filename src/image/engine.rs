@@ -328,8 +328,9 @@ impl Engine {
         slot: Slot,
         produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError>,
     ) -> bool {
-        let is_idle = |engine: &Self| !engine.contains(slot) && !engine.memory.is_short();
-        if !is_idle(self) || !self.kept.may_make_ahead(slot.slot_bytes) || !is_idle(self) {
+        // The wait comes first: the rest may be otherwise after it.
+        let may = self.kept.may_make_ahead(slot.slot_bytes);
+        if !may || self.contains(slot) || self.memory.is_short() {
             return false;
         }
         let Ok(ticket) = self.lead(slot.key, Box::new(drop)) else { return false };

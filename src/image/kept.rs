@@ -179,8 +179,7 @@ impl KeptBricks {
         // All that may be in advance may be wanted at once. If the disk is slower than that, the next
         // piece that is read of the brick gives it another chance.
         let limit = self.unwritten_bytes() + self.ahead_bytes();
-        let writing_bytes = memory.writing_bytes;
-        let fit = |bytes| writing_bytes == 0 || writing_bytes + bytes <= limit;
+        let fit = |bytes| has_room(memory.writing_bytes, bytes, limit);
         if let Some(bytes) = memory.recent.want(&slot.key, fit)
             && let Some(brick) = memory.queue(slot, Purpose::Reader, &bytes)
         {
@@ -206,9 +205,7 @@ impl KeptBricks {
     /// Waits, not for long, until the thread that writes may be given so many bytes; whether it may.
     fn wait_for_room(&self, bytes: u64) -> (MutexGuard<'_, InMemory>, bool) {
         let limit = self.unwritten_bytes();
-        let is_full = |memory: &mut InMemory| {
-            memory.writing_bytes > 0 && memory.writing_bytes + bytes > limit
-        };
+        let is_full = |memory: &mut InMemory| !has_room(memory.writing_bytes, bytes, limit);
         let memory = lock(&self.in_memory);
         let waited = self.written.wait_timeout_while(memory, LONGEST_WAIT, is_full);
         let (memory, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -246,4 +243,10 @@ impl KeptBricks {
             cache.stop();
         }
     }
+}
+
+/// Whether the thread that writes may be given so many bytes more than the `writing_bytes` it has: one
+/// brick always, however large.
+fn has_room(writing_bytes: u64, bytes: u64, limit: u64) -> bool {
+    writing_bytes == 0 || writing_bytes + bytes <= limit
 }

@@ -2,8 +2,9 @@
 //!
 //! A reader who wants a third brick in the same direction, at the pace of the first two, is followed: the
 //! bricks beyond are made while workers have nothing else to do. Directions are the order of the file
-//! (a copy, an export) to the end of a level, each axis of the image (stepping through z, panning) and time. Nothing is
-//! foretold across levels: which of the finer bricks under a coarse one a viewer will want is not known.
+//! (a copy, an export) to the end of a level, each axis of the image (stepping through z, panning) and
+//! time. Nothing is foretold across levels: which of the finer bricks under a coarse one a viewer will
+//! want is not known.
 //!
 //! Wrong guesses are paid for: besides the first few, only an eighth of what proved right may be in
 //! advance. A guess that nobody reads takes memory for a while, but no room in the cache on disk.

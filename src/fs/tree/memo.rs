@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use serde::Deserialize;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::cache::{CacheError, MemoSource, SteadyCache};
@@ -29,7 +28,7 @@ use crate::source::SourceRoot;
 
 use super::node::{Checked, Inspected};
 use super::{TreeConfig, lock};
-use row::Row;
+use row::{Key, Row};
 
 /// Changes whenever lines are written in another way.
 const FORMAT_VERSION: u32 = 1;
@@ -245,10 +244,4 @@ impl MemoSource for Memo {
             Err(error) => tracing::debug!(%error, "memo not kept"),
         }
     }
-}
-
-/// The part of a line that says what it is about.
-#[derive(Deserialize)]
-struct Key {
-    folder: PathBuf,
 }

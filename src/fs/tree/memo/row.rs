@@ -12,6 +12,12 @@ use crate::source::FileStamp;
 use crate::source::image::Role;
 use crate::source::root::join;
 
+/// The part of a line that says what it is about.
+#[derive(Deserialize)]
+pub(super) struct Key {
+    pub(super) folder: PathBuf,
+}
+
 /// A line. Paths of `state` are relative to the folder.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
