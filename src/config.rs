@@ -116,6 +116,7 @@ impl Config {
                 uid: cli.uid,
                 gid: cli.gid,
                 umask: cli.umask,
+                is_shared: cli.allow_other,
                 labels: cli.labels,
                 revalidate: cli.revalidate,
             },

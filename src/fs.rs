@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::image::{ImageError, VirtualFile};
 use crate::source::SourceError;
+use crate::source::storage::Space;
 
 pub use tree::{Attributes, DirectoryEntry, Ino, NodeKind, Revalidate, Tree, TreeConfig};
 
@@ -91,12 +92,28 @@ impl FileSystem {
         self.tree.lookup(parent, name)
     }
 
-    /// Attributes of a known inode.
+    /// Attributes of a known inode; may look into the source for owner and mode.
     ///
     /// # Errors
     /// [`FsError::Stale`] when it is not known.
     pub fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        self.tree.attributes(ino)
+        self.tree.fresh_attributes(ino)
+    }
+
+    /// The same, if that needs no look into the source.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] when it is not known.
+    pub fn attributes_at_hand(&self, ino: Ino) -> Result<Option<Attributes>, FsError> {
+        self.tree.attributes_at_hand(ino)
+    }
+
+    /// The size of the file system that holds the source.
+    ///
+    /// # Errors
+    /// [`FsError::Io`].
+    pub fn space(&self) -> Result<Space, FsError> {
+        Ok(self.tree.source().storage().space()?)
     }
 
     /// Opens a file for reading; also tells whether pages the kernel has of it are still true.

@@ -17,9 +17,9 @@ use fuser::{
     KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
-use rustix::fs::fstatvfs;
 
 use crate::fs::{Attributes, DirectoryEntry, FileSystem, FsError, Ino, NodeKind, tree};
+use crate::source::storage::Space;
 use crate::workers::Workers;
 
 /// How long the kernel may answer `stat` and look-ups by itself.
@@ -145,9 +145,13 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.fs.attributes(Ino(ino.0)) {
+        let answer = move |found: Result<Attributes, FsError>, reply: ReplyAttr| match found {
             Ok(attributes) => reply.attr(&TTL, &file_attr(&attributes)),
             Err(error) => reply.error(refuse("getattr", ino, &error)),
+        };
+        match self.fs.attributes_at_hand(Ino(ino.0)).transpose() {
+            Some(found) => answer(found, reply),
+            None => self.later(move |fs| answer(fs.attributes(Ino(ino.0)), reply)),
         }
     }
 
@@ -266,15 +270,14 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        match fstatvfs(self.fs.tree().source().as_fd()) {
-            Ok(source) => {
-                // Blocks are counted in fragments.
-                let block = u32::try_from(source.f_frsize).unwrap_or(4096);
-                // Nothing can be written here, so nothing is free.
-                reply.statfs(source.f_blocks, 0, 0, source.f_files, 0, block, 255, block);
+        self.later(move |fs| match fs.space() {
+            // Nothing can be written here, so nothing is free.
+            Ok(Space { block_bytes, blocks, files }) => {
+                let block = u32::try_from(block_bytes).unwrap_or(4096);
+                reply.statfs(blocks, 0, 0, files, 0, block, 255, block);
             }
-            Err(errno) => reply.error(refuse("statfs", ino, &FsError::Io(errno.into()))),
-        }
+            Err(error) => reply.error(refuse("statfs", ino, &error)),
+        });
     }
 
     /// "Not implemented" makes the kernel stop asking for the life of the mount.

@@ -4,8 +4,8 @@
 //! whose parsing is stricter and whose partial decoding is laxer than a daemon can afford:
 //!
 //! * metadata JSON is read and repaired here ([`json`], [`metadata`]) before `zarrs` sees it;
-//! * bytes are read by [`root`], which never follows a link out of the source folder, never opens
-//!   anything but a regular file and never allocates a declared size before checking it;
+//! * bytes are read through [`storage`], which never follows a link out of the source folder and never
+//!   opens anything but a regular file; [`root`] tells what is absent from what cannot be read;
 //! * a chunk is always decoded whole, by [`codec`], with every length bounded and every checksum
 //!   verified. A chunk that is absent is the fill value; a chunk that exists but cannot be decoded
 //!   is an error, never the fill value.
@@ -19,14 +19,17 @@ mod codec;
 mod convert;
 pub mod discover;
 mod facts;
+mod fingerprint;
 mod geometry;
 pub mod image;
 mod json;
 mod metadata;
 mod ome;
 mod ome_xml;
+mod permissions;
 pub mod root;
 mod snapshot;
+pub mod storage;
 mod units;
 
 use std::io;
@@ -36,8 +39,11 @@ use thiserror::Error;
 
 pub use array::{UnitBytes, ZarrArray};
 pub use convert::{Conversions, Int16, Pixels, SourceType, Strided, TargetType, Uint32, copy_box};
-pub use root::{FileStamp, Fingerprint, SourceRoot};
+pub use fingerprint::{Fingerprint, Seen};
+pub use permissions::{AccessKinds, Permissions, access_of};
+pub use root::SourceRoot;
 pub use snapshot::{ChunkState, Unfollowed};
+pub use storage::{FileStamp, Storage};
 pub use units::micrometres;
 
 /// What can go wrong between a store on disk and its decoded voxels.

@@ -10,6 +10,7 @@
 //! Inode numbers are derived from the path and, for files, from the identity of the image, so they
 //! are the same after a restart and different after the store has changed.
 
+mod access;
 mod inspect;
 mod memo;
 mod names;
@@ -22,7 +23,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use crate::image::Engine;
 use crate::source::SourceRoot;
@@ -45,6 +46,8 @@ pub struct TreeConfig {
     pub gid: Option<u32>,
     /// Permission bits taken away.
     pub umask: u16,
+    /// Other users may enter the mount.
+    pub is_shared: bool,
     /// Label images are shown, too.
     pub labels: bool,
     /// When chunk files are looked at.
@@ -92,6 +95,7 @@ impl Tree {
         let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
         let node = Node {
             attributes: Mutex::new(attributes),
+            access_at: access::checked_now(),
             parent: Ino::ROOT,
             path: PathBuf::new(),
             content: Content::Mirror { source: PathBuf::new(), listing: Mutex::default() },
@@ -132,9 +136,9 @@ impl Tree {
         }
         match &node.content {
             Content::File(_) => Err(FsError::NotADirectory),
-            Content::StoreFolder { names } => {
+            Content::StoreFolder { names, .. } => {
                 let ino = lock(names).get(name).copied().ok_or(FsError::NotFound)?;
-                self.attributes(ino)
+                self.fresh_attributes(ino)
             }
             Content::Mirror { source, listing } => {
                 let find = |listing: &Option<Listing>| listing.as_ref()?.names.get(name).cloned();
@@ -143,12 +147,13 @@ impl Tree {
                 if let Some(child) = known
                     && child.inspected.is_fresh(&self.root)
                 {
-                    return self.attributes(child.ino);
+                    return self.fresh_attributes(child.ino);
                 }
                 let mut listing = lock(listing);
                 self.refresh(&node, source, &mut listing, true)?;
                 let ino = find(&listing).map(|child| child.ino).ok_or(FsError::NotFound)?;
-                self.attributes(ino)
+                drop(listing);
+                self.fresh_attributes(ino)
             }
         }
     }
@@ -161,7 +166,7 @@ impl Tree {
         let node = self.node(ino)?;
         let names: Vec<(OsString, Ino)> = match &node.content {
             Content::File(_) => return Err(FsError::NotADirectory),
-            Content::StoreFolder { names } => {
+            Content::StoreFolder { names, .. } => {
                 lock(names).iter().map(|(name, ino)| (name.clone(), *ino)).collect()
             }
             Content::Mirror { source, listing } => {
@@ -279,12 +284,13 @@ impl Tree {
                 None => self.recall(&path).or_else(|| {
                     // Those that may take much memory come one after the other.
                     let is_large = discover::has_large_metadata(&self.root, &path);
-                    (!is_large).then(|| self.look_into(&path))
+                    (!is_large).then(|| self.look_into(&path, known))
                 }),
             }
         });
         let found = folders.into_iter().zip(found).map(|(name, found)| {
-            let found = found.unwrap_or_else(|| self.look_into(&source.join(&name)));
+            let known = previous.as_ref().and_then(|old| old.inspected.get(&name));
+            let found = found.unwrap_or_else(|| self.look_into(&source.join(&name), known));
             (name, found)
         });
         let inspected: Vec<(OsString, Arc<Inspected>)> = found.collect();
@@ -301,24 +307,6 @@ impl Tree {
         Ok(())
     }
 
-    fn folder_attributes(&self, ino: Ino, source: &Path) -> Attributes {
-        let (mode, uid, gid) = self.root.owner(source).unwrap_or((0o555, 0, 0));
-        let modified = self.root.stamp(source).map(|stamp| stamp.modified());
-        Attributes {
-            ino,
-            kind: NodeKind::Directory,
-            size: 0,
-            modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
-            mode: self.mode(mode & 0o555),
-            uid: self.config.uid.unwrap_or(uid),
-            gid: self.config.gid.unwrap_or(gid),
-        }
-    }
-
-    fn mode(&self, mode: u32) -> u16 {
-        u16::try_from(mode).unwrap_or(0) & !self.config.umask
-    }
-
     /// Makes a node known. A folder that is known keeps its listing, a file its open image.
     fn know(&self, ino: Ino, node: Node) {
         let mut nodes = lock(&self.nodes);
@@ -330,6 +318,7 @@ impl Tree {
             };
             if same {
                 *lock(&known.attributes) = node.attributes();
+                *lock(&known.access_at) = *lock(&node.access_at);
                 return;
             }
         }
@@ -349,7 +338,7 @@ impl Tree {
                     lock(&self.lingering).push(ino);
                 }
                 Content::File(_) => {}
-                Content::StoreFolder { names } => pending.extend(lock(names).values()),
+                Content::StoreFolder { names, .. } => pending.extend(lock(names).values()),
                 Content::Mirror { listing, .. } => {
                     let listing = lock(listing).take();
                     pending.extend(listing.into_iter().flat_map(|old| {

@@ -43,7 +43,7 @@ impl Image {
         root: &SourceRoot,
         source: Arc<ImageSource>,
         plan: ImagePlan,
-        chunks: Option<ChunkState>,
+        chunks: Option<&ChunkState>,
         cache_bytes: u64,
     ) -> Self {
         let id = identity(root, &source, &plan);

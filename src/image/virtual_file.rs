@@ -76,7 +76,7 @@ impl VirtualFile {
         root: &SourceRoot,
         source: Arc<ImageSource>,
         engine: Arc<Engine>,
-        chunks: Option<ChunkState>,
+        chunks: Option<&ChunkState>,
     ) -> Result<Self, ImageError> {
         let plan = ImagePlan::new(&source, engine.images())?;
         plan.ims.validate()?;

@@ -4,6 +4,7 @@ use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use lru::LruCache;
 use zarrs::array::Array;
@@ -16,8 +17,9 @@ use crate::buffer::Buffer;
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::convert::SourceType;
 use super::metadata::ArrayNode;
-use super::root::{ChunkFile, FileStamp, SourceRoot};
+use super::root::{Absence, SourceRoot};
 use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed, is_settled};
+use super::storage::{FileStamp, OpenFile};
 use super::{SourceError, Unsupported};
 
 /// Memory for decoded shard indices of one array; the largest known index is 4 MiB.
@@ -261,7 +263,7 @@ impl ZarrArray {
     /// [`ZarrArray::read_unit`].
     pub fn await_unit(&self, position: &[u64]) {
         let path = self.folder.join(self.place(position).0.as_str());
-        if let Ok((file, _)) = self.root.chunk_files().open(&path) {
+        if let Ok((file, _)) = self.root.storage().open(&path) {
             let _ = file.read_exact_at(&mut [0], 0);
         }
     }
@@ -282,30 +284,72 @@ impl ZarrArray {
     /// Opens a chunk; `None` when it is absent and the array is there. A store that was deleted or
     /// unplugged has no chunks either: that is not "empty".
     fn open_chunk(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
-        let open = || match self.root.chunk_files().open(path) {
-            Ok(opened) => Ok(Some(opened)),
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    && !self.root.is_dangling(&self.folder, path) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(SourceError::io(path, error)),
-        };
-        if let Some(opened) = open()? {
+        if let Some(opened) = self.open_if_there(path)? {
             return Ok(Some(opened));
         }
         self.check_unchanged()?;
         // The store may have come back between the two looks.
-        open()
+        match self.open_if_there(path)? {
+            // What is absent may be on its way, and no snapshot tells what was there.
+            None if self.snapshot.get().is_none() => self.open_at_rest(path),
+            opened => Ok(opened),
+        }
+    }
+
+    fn open_if_there(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
+        let fail = |error: io::Error| SourceError::io(path, error);
+        let missing = match self.root.storage().open(path) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+            Err(error) => return Err(fail(error)),
+        };
+        match self.root.absence(&self.folder, path).map_err(fail)? {
+            Absence::Absent => Ok(None),
+            Absence::Dangling => Err(fail(missing)),
+            Absence::Present => self.root.storage().open(path).map(Some).map_err(fail),
+        }
+    }
+
+    /// Opens a chunk that was absent, unless it still is when the folder it belongs into has been at rest
+    /// for a moment: a folder of chunks may just be exchanged for another one.
+    fn open_at_rest(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
+        for _ in 0..REST_LOOKS {
+            let before = self.folder_above(path)?;
+            let opened = self.open_if_there(path)?;
+            if opened.is_some() || (self.folder_above(path)? == before && is_settled(&before)) {
+                return Ok(opened);
+            }
+            std::thread::sleep(REST_TIME);
+        }
+        // It changes all the time. What is asked for here is written later, if ever.
+        self.open_if_there(path)
+    }
+
+    /// The state of the nearest folder above a chunk that is there.
+    fn folder_above(&self, path: &Path) -> Result<FileStamp, SourceError> {
+        for folder in path.ancestors().skip(1).take_while(|above| above.starts_with(&self.folder)) {
+            let found = self.root.stamp(folder).map_err(|error| SourceError::io(folder, error))?;
+            if let Some(stamp) = found {
+                return Ok(stamp);
+            }
+        }
+        Err(SourceError::Changed { path: self.folder.clone() })
     }
 
     fn check_unchanged(&self) -> Result<(), SourceError> {
-        if self.root.stamp(&self.metadata_file) == self.metadata_stamp {
+        let file = &self.metadata_file;
+        let now = self.root.stamp(file).map_err(|error| SourceError::io(file, error))?;
+        if now == self.metadata_stamp {
             Ok(())
         } else {
-            Err(SourceError::Changed { path: self.metadata_file.clone() })
+            Err(SourceError::Changed { path: file.clone() })
         }
+    }
+
+    /// The chunk at the origin, by its path relative to the folder of the array. It stands for all
+    /// where they cannot all be looked at.
+    pub(super) fn first_chunk(&self) -> PathBuf {
+        PathBuf::from(self.place(&vec![0; self.shape().len()]).0.as_str())
     }
 
     /// Lets the array remember the unit it decoded last, for units that several bricks need: those
@@ -328,6 +372,10 @@ impl ZarrArray {
     }
 }
 
+/// How often, and after which time, a folder that was changed just now is looked at again.
+const REST_LOOKS: usize = 4;
+const REST_TIME: Duration = Duration::from_millis(20);
+
 /// Largest unit that is remembered: half of the default memory budget.
 const REMEMBERED_LIMIT_BYTES: u64 = 64 << 20;
 
@@ -346,11 +394,11 @@ fn one_line(error: &impl std::fmt::Display) -> String {
 }
 
 /// An open chunk, and the state it is in.
-type OpenChunk = (Box<dyn ChunkFile>, FileStamp);
+type OpenChunk = (Box<dyn OpenFile>, FileStamp);
 
 /// A chunk file of known length.
 struct ChunkBlob {
-    file: Box<dyn ChunkFile>,
+    file: Box<dyn OpenFile>,
     len: u64,
 }
 

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::facts::SeriesXml;
+use super::fingerprint::{Fingerprint, Seen};
 use super::image::{About, ImageSource, Place, Role};
 use super::metadata::{METADATA_FILES, ZarrNode, read_node};
 use super::ome;
-use super::root::{DirEntry, Fingerprint, SourceRoot, join};
+use super::root::{DirEntry, SourceRoot, join};
 use super::{SourceError, Unsupported};
 
 /// Nested groups entered within a store.
@@ -80,21 +81,21 @@ pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Fo
     let (xml, found) = (SeriesXml::default(), Store::default());
     let mut walk = Walk { root, store: folder, labels, xml, found, nodes: 0 };
     // Before: metadata may come while it is looked for.
-    let plain = root.stamp(folder);
+    let plain = root.look(folder);
     let node = read_node(root, folder, &mut walk.found.fingerprint);
     if matches!(node, Ok(None)) {
-        if root.stamp(&folder.join("attributes.json")).is_some() && is_n5(folder) {
-            walk.found.fingerprint.record_stamp(folder, plain);
+        if root.look(&folder.join("attributes.json")) != Seen::Absent && is_n5(folder) {
+            walk.found.fingerprint.add(folder, plain);
             walk.found.skipped.push(skip(folder, Unsupported::N5));
             return Ok(Folder::Store(Box::new(walk.found)));
         }
         if !is_store_name(folder) {
             // Metadata files cannot appear without a change of the folder itself.
             let mut fingerprint = Fingerprint::default();
-            fingerprint.record_stamp(folder, plain);
+            fingerprint.add(folder, plain);
             return Ok(Folder::Plain(fingerprint));
         }
-        walk.found.fingerprint.record_stamp(folder, plain);
+        walk.found.fingerprint.add(folder, plain);
         // Some writers leave out the group metadata at the root.
         root.each_entry(folder, &mut |_| ControlFlow::Break(()))?;
         walk.group(Path::new(""), 0);
@@ -145,7 +146,7 @@ pub fn open_image(
 /// Whether the metadata of a folder is so long that reading it may take much memory.
 #[must_use]
 pub fn has_large_metadata(root: &SourceRoot, folder: &Path) -> bool {
-    let bytes = |name: &str| root.stamp(&folder.join(name)).map(|stamp| stamp.size);
+    let bytes = |name: &str| root.look(&folder.join(name)).stamp().map(|stamp| stamp.size);
     // Most folders have the first one, and then the others do not count.
     let bytes = match bytes(METADATA_FILES[0]) {
         Some(bytes) => bytes,
@@ -298,9 +299,9 @@ impl Walk<'_> {
     fn labels(&mut self, inside: &Path, depth: usize) {
         let labels = inside.join("labels");
         let folder = join(self.store, &labels);
-        if self.root.stamp(&folder).is_none() {
-            // Nearly always: one look tells what four would.
-            self.found.fingerprint.record_stamp(&folder, None);
+        // Nearly always there is none: one look tells what four would.
+        if self.root.look(&folder) == Seen::Absent {
+            self.found.fingerprint.add(&folder, Seen::Absent);
             return;
         }
         let node = read_node(self.root, &folder, &mut self.found.fingerprint);

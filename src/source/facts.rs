@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::fingerprint::Fingerprint;
 use super::image::{ChannelSource, ImageSource, Section};
 use super::json::text;
 use super::ome_xml::{self, Fact, XmlChannel, XmlImage};
-use super::root::{Fingerprint, SourceRoot, join};
+use super::root::{SourceRoot, join};
 
 /// Largest OME-XML read: that of a plate with 10^4 fields stays below it.
 const XML_LIMIT_BYTES: u64 = 16 << 20;
@@ -69,8 +70,8 @@ impl SeriesXml {
         let inside = Path::new(image);
         let number: usize = inside.file_name()?.to_str()?.parse().ok()?;
         let folder = join(store, inside.parent()?);
-        let file = folder.join("OME").join("METADATA.ome.xml");
-        let stamp = fingerprint.record(root, &file)?;
+        let file = xml_beside(&folder);
+        let stamp = fingerprint.record(root, &file).stamp()?;
         if self.folder.as_ref() != Some(&folder) {
             let read =
                 if stamp.size <= XML_LIMIT_BYTES { root.read_metadata(&file) } else { Ok(None) };
@@ -91,6 +92,11 @@ impl SeriesXml {
         }
         self.images.get(number).cloned()
     }
+}
+
+/// Where the OME-XML of the images in a folder is (OME-NGFF 0.4, "bioformats2raw.layout").
+pub(super) fn xml_beside(folder: &Path) -> PathBuf {
+    folder.join("OME").join("METADATA.ome.xml")
 }
 
 /// Adds to an image what its attributes and its OME-XML say.

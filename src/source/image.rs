@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use super::array::ZarrArray;
 use super::convert::SourceType;
 use super::facts;
+use super::fingerprint::Fingerprint;
 use super::geometry::Geometry;
 use super::metadata::{ArrayNode, ZarrNode, read_node};
 use super::ome::{Axis, LEVELS_LIMIT, Multiscale, Transform};
 use super::ome_xml::XmlImage;
-use super::root::{Fingerprint, SourceRoot, join};
+use super::root::{SourceRoot, join};
 use super::snapshot::{ChunkState, LookBudget, Snapshot, Unfollowed};
 use super::{SourceError, Unsupported};
 
@@ -167,6 +168,11 @@ impl ImageSource {
     #[must_use]
     pub fn source_type(&self) -> SourceType {
         self.levels[0].array.source_type()
+    }
+
+    /// A chunk of each level, by its path below the source folder.
+    pub fn samples(&self) -> impl Iterator<Item = PathBuf> {
+        self.levels.iter().map(|level| level.array.folder().join(level.array.first_chunk()))
     }
 
     /// Looks at the chunk files of all levels as they are now, and keeps to what was found: from then

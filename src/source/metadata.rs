@@ -12,8 +12,10 @@ use zarrs::metadata::ArrayMetadata;
 use zarrs::metadata::v2::ArrayMetadataV2;
 use zarrs::metadata::v3::ArrayMetadataV3;
 
+use super::fingerprint::Fingerprint;
 use super::json::parse_lenient;
-use super::root::{EntryKind, FileStamp, Fingerprint, SourceRoot};
+use super::root::{EntryKind, SourceRoot};
+use super::storage::FileStamp;
 use super::{SourceError, Unsupported};
 
 /// The files that make a folder a Zarr node.

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use zarrims::source::FileStamp;
-use zarrims::source::root::{ChunkFile, ChunkFiles};
+use zarrims::source::storage::{Links, Meta, OpenFile, OpenFolder, Space};
+use zarrims::source::{FileStamp, Storage};
 
 use super::picks::Picks;
 
@@ -55,8 +55,8 @@ impl Chunks {
     }
 
     /// Puts the faults between the program and the files of chunks.
-    pub(crate) fn wrap(self: &Arc<Self>, files: Arc<dyn ChunkFiles>) -> Arc<dyn ChunkFiles> {
-        Arc::new(FaultyChunks { files, chunks: self.clone() })
+    pub(crate) fn wrap(self: &Arc<Self>, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+        Arc::new(FaultyChunks { storage, chunks: self.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -133,27 +133,52 @@ impl Chunks {
 
 #[derive(Debug)]
 struct FaultyChunks {
-    files: Arc<dyn ChunkFiles>,
+    storage: Arc<dyn Storage>,
     chunks: Arc<Chunks>,
 }
 
-impl ChunkFiles for FaultyChunks {
-    fn open(&self, path: &Path) -> io::Result<(Box<dyn ChunkFile>, FileStamp)> {
+/// Faults are for chunks only.
+fn is_metadata(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name == b"zarr.json" || name.starts_with(b".z")
+}
+
+impl Storage for FaultyChunks {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
+        if is_metadata(path) {
+            return self.storage.open(path);
+        }
         self.chunks.begin(path, false)?;
-        let (file, stamp) = self.files.open(path)?;
+        let (file, stamp) = self.storage.open(path)?;
         let (chunks, path) = (self.chunks.clone(), path.to_path_buf());
         Ok((Box::new(FaultyChunk { file, chunks, path }), stamp))
+    }
+
+    fn stat(&self, path: &Path, links: Links) -> io::Result<Meta> {
+        self.storage.stat(path, links)
+    }
+
+    fn access(&self, path: &Path) -> io::Result<Meta> {
+        self.storage.access(path)
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
+        self.storage.open_folder(path)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.storage.space()
     }
 }
 
 #[derive(Debug)]
 struct FaultyChunk {
-    file: Box<dyn ChunkFile>,
+    file: Box<dyn OpenFile>,
     chunks: Arc<Chunks>,
     path: PathBuf,
 }
 
-impl ChunkFile for FaultyChunk {
+impl OpenFile for FaultyChunk {
     fn stamp(&self) -> io::Result<FileStamp> {
         self.file.stamp()
     }

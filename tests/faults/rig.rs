@@ -43,7 +43,7 @@ impl Rig {
         let source = on_disk.path();
         let source = source.parent().expect("below the source folder");
         let root = SourceRoot::open(source, false).expect("just made");
-        let root = Arc::new(root.with_chunk_files(|files| chunks.wrap(files)));
+        let root = Arc::new(root.with_storage(|storage| chunks.wrap(storage)));
         let limits = CacheLimits { cap_bytes: cap, min_free: MinFree::Bytes(0) };
         // Small, so that what is not in the cache is seldom in memory either.
         let memory_bytes = 64 << 10;
@@ -87,7 +87,7 @@ impl Rig {
         let image = open_image(&self.root, name, "", 0).expect("a store");
         let chunks = image.keep_to_chunks().ok();
         assert!(chunks.is_some(), "a store small enough to look at");
-        let file = VirtualFile::new(&self.root, Arc::new(image), engine.clone(), chunks);
+        let file = VirtualFile::new(&self.root, Arc::new(image), engine.clone(), chunks.as_ref());
         Opened { file: Arc::new(file.expect("a plan")), engine }
     }
 

@@ -101,7 +101,7 @@ impl OnDisk {
         let image = self.image();
         let chunks = image.keep_to_chunks().ok();
         assert!(chunks.is_some(), "a store small enough to look at");
-        let file = VirtualFile::new(&self.root, Arc::new(image), engine.clone(), chunks);
+        let file = VirtualFile::new(&self.root, Arc::new(image), engine.clone(), chunks.as_ref());
         Opened { file: Arc::new(file.expect("a plan")), engine }
     }
 

@@ -1,7 +1,7 @@
 //! Looking into folders of the source: which are stores, and of what images.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
@@ -10,9 +10,9 @@ use crate::source::Fingerprint;
 use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
 
-use super::Tree;
 use super::memo::Origin;
 use super::node::{Checked, FileSpec, Inspected, Skipped};
+use super::{Tree, lock};
 
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
@@ -21,20 +21,45 @@ impl Tree {
     /// What the memo has of a folder, where that is still true.
     pub(super) fn recall(&self, folder: &Path) -> Option<Arc<Inspected>> {
         let found = self.memo.as_ref()?.recall(&self.root, folder)?;
-        Some(self.take_up(folder, found, Origin::Memo))
+        Some(self.take_up(folder, found, None, Origin::Memo))
     }
 
-    /// Inspects a folder of the source.
-    pub(super) fn look_into(&self, folder: &Path) -> Arc<Inspected> {
-        self.take_up(folder, self.inspect_guarded(folder), Origin::Source)
+    /// Inspects a folder of the source; `known` is what was known of it.
+    pub(super) fn look_into(
+        &self,
+        folder: &Path,
+        known: Option<&Arc<Inspected>>,
+    ) -> Arc<Inspected> {
+        let mut found = self.inspect_guarded(folder);
+        for file in found.files.iter_mut().flatten() {
+            let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
+            if let Some(same) = before.into_iter().find(|before| before.is_same(file)) {
+                file.state = same.state.clone();
+                let mut state = lock(&file.state);
+                (state.has_changed, state.is_refuted) = (false, false);
+            }
+            if self.config.is_shared {
+                self.ask_permissions(file);
+            }
+        }
+        self.take_up(folder, found, known, Origin::Source)
     }
 
-    /// Logs what is skipped, and what is assumed of what is shown.
-    fn take_up(&self, folder: &Path, found: Inspected, origin: Origin) -> Arc<Inspected> {
-        for row in &found.skipped {
+    /// Logs what is skipped, and what is assumed of what is shown, unless that is `known`.
+    fn take_up(
+        &self,
+        folder: &Path,
+        found: Inspected,
+        known: Option<&Arc<Inspected>>,
+        origin: Origin,
+    ) -> Arc<Inspected> {
+        let is_new = |row: &&Skipped| known.is_none_or(|known| !known.skipped.contains(row));
+        for row in found.skipped.iter().filter(is_new) {
             tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
         }
-        for (path, notes) in &found.notes {
+        let is_new =
+            |note: &&(PathBuf, String)| known.is_none_or(|known| !known.notes.contains(note));
+        for (path, notes) in found.notes.iter().filter(is_new) {
             tracing::info!(path = %path.display(), "{notes}");
         }
         let found = Arc::new(found);
@@ -55,7 +80,7 @@ impl Tree {
                 files: Some(Vec::new()),
                 skipped: vec![Skipped { path: path.to_path_buf(), reason }],
                 notes: Vec::new(),
-                fingerprint,
+                fingerprint: Arc::new(fingerprint),
                 is_lasting: false,
                 checked: Mutex::new(Checked::since(Instant::now())),
             }
@@ -70,7 +95,7 @@ impl Tree {
             files: Some(Vec::new()),
             skipped: Vec::new(),
             notes: Vec::new(),
-            fingerprint: Fingerprint::default(),
+            fingerprint: Arc::default(),
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         };
@@ -81,13 +106,14 @@ impl Tree {
         match discover::inspect(&self.root, path, self.config.labels) {
             Ok(Folder::Plain(fingerprint)) => {
                 found.files = None;
-                found.fingerprint = fingerprint;
+                found.fingerprint = Arc::new(fingerprint);
             }
             Ok(Folder::Store(store)) => {
                 for (path, error) in &store.skipped {
                     skip(path, &error.to_string());
                 }
                 let mut files = Vec::new();
+                found.fingerprint = Arc::new(store.fingerprint);
                 for image in store.images {
                     if !image.notes.is_empty() {
                         found.notes.push((image.folder(), one_line(&image.notes)));
@@ -108,9 +134,9 @@ impl Tree {
                                 .fingerprint
                                 .modified()
                                 .unwrap_or(SystemTime::UNIX_EPOCH),
-                            newest: Arc::default(),
-                            has_changed: Arc::default(),
-                            is_refuted: Arc::default(),
+                            metadata: found.fingerprint.clone(),
+                            samples: image.samples().collect(),
+                            state: Arc::default(),
                         }),
                         Err(error) => {
                             skip(&image.folder(), &error.to_string());
@@ -118,11 +144,12 @@ impl Tree {
                     }
                 }
                 found.files = Some(files);
-                found.fingerprint = store.fingerprint;
             }
             Err(error) => {
                 skip(path, &error.to_string());
-                found.fingerprint.record(&self.root, path);
+                let mut fingerprint = Fingerprint::default();
+                fingerprint.record(&self.root, path);
+                found.fingerprint = Arc::new(fingerprint);
                 return found;
             }
         }

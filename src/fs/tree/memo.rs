@@ -31,7 +31,7 @@ use super::{TreeConfig, lock};
 use row::{Key, Row};
 
 /// Changes whenever lines are written in another way.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl Memo {
         drop(records);
         let started = Instant::now();
         let found = serde_json::from_str::<Row>(&json).ok().and_then(Row::into_inspected);
-        let found = found.filter(|found| found.fingerprint.is_current(root))?;
+        let found = found.filter(|found| found.fingerprint.is_unchanged(root))?;
         *lock(&found.checked) = Checked::since(started);
         Some(found)
     }
@@ -178,6 +178,11 @@ impl Memo {
         if is_news {
             self.news.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that more is known of what is shown than is put down.
+    pub(super) fn note_news(&self) {
+        self.news.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The text of the memo, of at most so many bytes: what this run knows goes before the rest.

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use crate::source::root::join;
 
 use super::super::naming::{self, Candidate};
-use super::node::{Attributes, Child, Content, FileNode, FileSpec, Ino, Inspected, Node, NodeKind};
+use super::access::checked_now;
+use super::node::{Child, Content, FileNode, FileSpec, Ino, Inspected, Node};
 use super::{Tree, lock};
 
 impl Tree {
@@ -30,8 +31,9 @@ impl Tree {
                     let content =
                         Content::Mirror { source: source.join(name), listing: Mutex::default() };
                     let attributes = self.folder_attributes(ino, &source.join(name));
-                    let attributes = Mutex::new(attributes);
-                    self.know(ino, Node { attributes, parent: node.ino(), path, content });
+                    let (attributes, access_at) = (Mutex::new(attributes), checked_now());
+                    let parent = node.ino();
+                    self.know(ino, Node { attributes, access_at, parent, path, content });
                     names.insert(name.clone(), Child { ino, inspected: found.clone() });
                 }
                 Some(files) if !files.is_empty() => {
@@ -94,36 +96,28 @@ impl Tree {
             let mut attributes = self.folder_attributes(ino, &store);
             attributes.modified =
                 files.iter().map(|file| file.modified).max().unwrap_or(attributes.modified);
-            let content = Content::StoreFolder { names: Mutex::new(names) };
-            let attributes = Mutex::new(attributes);
+            let content = Content::StoreFolder { store: store.clone(), names: Mutex::new(names) };
+            let (attributes, access_at) = (Mutex::new(attributes), checked_now());
             let path = join(path, &inside);
-            self.know(ino, Node { attributes, parent: above, path, content });
+            self.know(ino, Node { attributes, access_at, parent: above, path, content });
         }
         folder_ino(Path::new(""))
     }
 
     pub(super) fn know_file(&self, parent: Ino, path: PathBuf, spec: &FileSpec) -> Ino {
-        let newest = *lock(&spec.newest);
+        let newest = lock(&spec.state).newest;
         let ino = newest.unwrap_or_else(|| Ino::derive(b'f', &path, spec.id.0));
         // A store that has come back is listed under the inode that somebody may still have open.
         lock(&self.lingering).retain(|known| *known != ino);
-        let (mode, uid, gid) = self.root.owner(&spec.store).unwrap_or((0o555, 0, 0));
-        let attributes = Attributes {
-            ino,
-            kind: NodeKind::File,
-            size: spec.size,
-            modified: spec.modified,
-            mode: self.mode(mode & 0o444),
-            uid: self.config.uid.unwrap_or(uid),
-            gid: self.config.gid.unwrap_or(gid),
-        };
+        let (attributes, access_at) = self.file_attributes(ino, spec);
         let content = Content::File(FileNode {
             spec: spec.clone(),
             looked: Mutex::default(),
             open: Mutex::default(),
             fleeting: Arc::default(),
         });
-        self.know(ino, Node { attributes: Mutex::new(attributes), parent, path, content });
+        let (attributes, access_at) = (Mutex::new(attributes), Mutex::new(access_at));
+        self.know(ino, Node { attributes, access_at, parent, path, content });
         ino
     }
 }

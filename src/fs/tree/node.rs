@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::cache::ImageId;
 use crate::image::VirtualFile;
 use crate::source::image::Role;
-use crate::source::{ChunkState, Fingerprint, SourceRoot};
+use crate::source::root::join;
+use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, SourceRoot};
 
 use super::lock;
 
@@ -58,7 +59,8 @@ pub struct Attributes {
     pub kind: NodeKind,
     /// Size in bytes; 0 for folders.
     pub size: u64,
-    /// Time of the newest metadata file of the store.
+    /// Time of the newest metadata file of the image, and of its chunk files once these were looked
+    /// at; of a folder, its own.
     pub modified: SystemTime,
     /// Permission bits, without any for writing.
     pub mode: u16,
@@ -66,6 +68,12 @@ pub struct Attributes {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+impl Attributes {
+    pub(super) fn permissions(&self) -> Permissions {
+        Permissions { mode: self.mode.into(), uid: self.uid, gid: self.gid }
+    }
 }
 
 /// One name of an open folder.
@@ -100,12 +108,47 @@ pub struct FileSpec {
     pub id: ImageId,
     /// Time of the newest metadata file.
     pub modified: SystemTime,
+    /// What all images of the store were read from.
+    pub(super) metadata: Arc<Fingerprint>,
+    /// A chunk of each level, by its path below the source folder: it stands for all when it comes to
+    /// who may read them.
+    pub(super) samples: Arc<[PathBuf]>,
+    pub(super) state: Arc<Mutex<FileState>>,
+}
+
+/// What is known of an image beside its metadata. It is shared by all that is made of one inspection,
+/// and taken over by the next one that finds the same image.
+#[derive(Debug, Default)]
+pub(super) struct FileState {
     /// The inode that stands for the newest state of the chunks, if it is not the first one.
-    pub(super) newest: Arc<Mutex<Option<Ino>>>,
+    pub(super) newest: Option<Ino>,
     /// The store was not as it was listed when the file was to be opened.
-    pub(super) has_changed: Arc<AtomicBool>,
+    pub(super) has_changed: bool,
     /// Opening the file gave another image than this.
-    pub(super) is_refuted: Arc<AtomicBool>,
+    pub(super) is_refuted: bool,
+    /// Time of the newest chunk file, as the last look has told.
+    pub(super) chunks_modified: Option<SystemTime>,
+    /// Who may read it; `None` where that could not be told yet.
+    pub(super) permissions: Option<Permissions>,
+    /// When that was told.
+    pub(super) permissions_at: Option<Instant>,
+    /// What readers of all its chunk files need, and when the last look has told that.
+    pub(super) chunk_access: Option<(AccessKinds, Instant)>,
+}
+
+impl FileSpec {
+    /// Paths that stand for all the image is made of.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
+        let group = join(&self.store, Path::new(&self.image));
+        let metadata = self.metadata.present_for(&self.store, &group);
+        metadata.into_iter().chain(self.samples.iter().map(PathBuf::as_path))
+    }
+
+    /// Whether another inspection has found the same image.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let place = |spec: &Self| (spec.multiscale, spec.id);
+        self.image == other.image && place(self) == place(other)
+    }
 }
 
 /// A path that is not shown, and why.
@@ -125,7 +168,7 @@ pub(super) struct Inspected {
     pub(super) skipped: Vec<Skipped>,
     /// What was left out or assumed of images that are shown, one line for each.
     pub(super) notes: Vec<(PathBuf, String)>,
-    pub(super) fingerprint: Fingerprint,
+    pub(super) fingerprint: Arc<Fingerprint>,
     /// The fingerprint tells at any later time whether all this is still true.
     pub(super) is_lasting: bool,
     pub(super) checked: Mutex<Checked>,
@@ -140,8 +183,11 @@ pub(super) struct Checked {
 
 #[derive(Debug)]
 pub(super) struct Node {
-    /// Refreshed when the folder above is listed: modes and times of the source may change.
+    /// Refreshed when the folder above is listed, and when it is asked for by name: owners, modes and
+    /// times of the source may change.
     pub(super) attributes: Mutex<Attributes>,
+    /// When owner and mode were last compared with the source.
+    pub(super) access_at: Mutex<Option<Instant>>,
     pub(super) parent: Ino,
     /// Path below the mount point.
     pub(super) path: PathBuf,
@@ -153,7 +199,11 @@ pub(super) enum Content {
     /// A folder of the source, by its path there.
     Mirror { source: PathBuf, listing: Mutex<Option<Listing>> },
     /// A folder made of the images of one store.
-    StoreFolder { names: Mutex<BTreeMap<OsString, Ino>> },
+    StoreFolder {
+        /// Path of the store below the source folder.
+        store: PathBuf,
+        names: Mutex<BTreeMap<OsString, Ino>>,
+    },
     /// An image in one state.
     File(FileNode),
 }
@@ -178,7 +228,7 @@ pub(super) struct Looked {
 }
 
 /// The state of the chunks that an inode stands for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) enum Chunks {
     /// The one at the first opening, which is to come.
     #[default]
@@ -233,21 +283,29 @@ impl Node {
     pub(super) fn ino(&self) -> Ino {
         self.attributes().ino
     }
+
+    /// Whether owner and mode were compared with the source just now.
+    pub(super) fn has_fresh_access(&self) -> bool {
+        lock(&self.access_at).is_some_and(|at| at.elapsed() < CHECK_INTERVAL)
+    }
 }
 
 impl Inspected {
     /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
     pub(super) fn is_fresh(&self, root: &SourceRoot) -> bool {
-        let has_changed = |file: &FileSpec| file.has_changed.load(Ordering::Relaxed);
+        let has_changed = |file: &FileSpec| lock(&file.state).has_changed;
         let is_recent = lock(&self.checked).is_recent();
         (is_recent && !self.files.iter().flatten().any(has_changed)) || self.is_current(root)
     }
 
+    /// Whether all is as it was found. What could not be read, or was written just before, is found
+    /// anew.
     pub(super) fn is_current(&self, root: &SourceRoot) -> bool {
         let started = Instant::now();
-        let is_refuted = |file: &FileSpec| file.is_refuted.load(Ordering::Relaxed);
-        let current =
-            !self.files.iter().flatten().any(is_refuted) && self.fingerprint.is_current(root);
+        let is_refuted = |file: &FileSpec| lock(&file.state).is_refuted;
+        let current = self.is_lasting
+            && !self.files.iter().flatten().any(is_refuted)
+            && self.fingerprint.is_unchanged(root);
         if current {
             *lock(&self.checked) = Checked::since(started);
         }

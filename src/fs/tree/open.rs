@@ -27,32 +27,26 @@ impl Tree {
         let Content::File(FileNode { spec, looked, open, fleeting }) = &node.content else {
             return Err(FsError::IsADirectory);
         };
+        self.check_permissions(&node, spec, false)?;
         let asked = Instant::now();
         let mut looked = lock(looked);
-        let chunks = looked.chunks;
+        let chunks = looked.chunks.clone();
         // Many who open a file at the same time look once.
         let was_looked_at = looked.at.is_some_and(|at| at >= asked);
         let begun = Instant::now();
         let may_keep = !matches!(chunks, Chunks::AtFirst) && !fleeting.load(Ordering::Relaxed);
-        let has_changed = |now: &Result<ChunkState, Unfollowed>| match (chunks, now) {
-            (Chunks::Known(known), Ok(now)) => !known.is_same(now),
-            (Chunks::Known(_), Err(_)) => true,
-            (Chunks::AtFirst | Chunks::Any, _) => false,
-        };
-        let shared = lock(open).upgrade();
         // The kernel looks the name up again at once, and the listing must not be trusted then.
         let is_stale = || {
-            spec.has_changed.store(true, Ordering::Relaxed);
+            lock(&spec.state).has_changed = true;
             FsError::Stale
         };
+        let shared = lock(open).upgrade();
         if let Some(file) = shared {
-            if !file.source().fingerprint.is_current(&self.root) {
+            if !file.source().fingerprint.is_unchanged(&self.root) {
                 return Err(is_stale());
             }
             if matches!(chunks, Chunks::Known(_)) && !was_looked_at {
-                if has_changed(&file.source().chunk_state()) {
-                    return Err(self.renew(&node, spec));
-                }
+                self.compare(&node, spec, &chunks, &file.source().chunk_state())?;
                 looked.at = Some(begun);
             }
             return Ok((file, may_keep));
@@ -71,12 +65,10 @@ impl Tree {
         let mut stands_for = Chunks::Any;
         if looks {
             let found = image.keep_to_chunks();
-            if has_changed(&found) {
-                return Err(self.renew(&node, spec));
-            }
+            self.compare(&node, spec, &chunks, &found)?;
             match found {
                 Ok(state) => {
-                    now = Some(state);
+                    now = Some(state.clone());
                     stands_for = Chunks::Known(state);
                 }
                 Err(reason) => {
@@ -90,10 +82,11 @@ impl Tree {
                 }
             }
         }
-        let mut file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone(), now)?;
+        let (image, engine) = (Arc::new(image), self.engine.clone());
+        let mut file = VirtualFile::new(&self.root, image, engine, now.as_ref())?;
         if file.id() != spec.id || file.size() != spec.size {
             // Changed since it was read, or listed by a memo that is wrong: it is inspected anew.
-            spec.is_refuted.store(true, Ordering::Relaxed);
+            lock(&spec.state).is_refuted = true;
             return Err(is_stale());
         }
         file.share_fleeting(fleeting);
@@ -103,6 +96,38 @@ impl Tree {
         Ok((file, may_keep))
     }
 
+    /// Takes up what a look at the chunk files has found.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] where the chunks are not in the state that the file stands for, which then
+    /// gets another inode, and where somebody may not read them who could so far.
+    fn compare(
+        &self,
+        node: &Node,
+        spec: &FileSpec,
+        chunks: &Chunks,
+        found: &Result<ChunkState, Unfollowed>,
+    ) -> Result<(), FsError> {
+        if let Ok(state) = found {
+            let mut known = lock(&spec.state);
+            known.chunk_access = Some((state.access().clone(), Instant::now()));
+            if known.chunks_modified != state.modified() {
+                known.chunks_modified = state.modified();
+                self.memo.iter().for_each(|memo| memo.note_news());
+            }
+        }
+        let has_changed = match (chunks, found) {
+            (Chunks::Known(known), Ok(now)) => !known.is_same(now),
+            (Chunks::Known(_), Err(_)) => true,
+            (Chunks::AtFirst | Chunks::Any, _) => false,
+        };
+        if has_changed {
+            self.ask_permissions(spec);
+            return Err(self.renew(node, spec));
+        }
+        self.check_permissions(node, spec, true)
+    }
+
     /// Gives a file whose chunks have changed another inode.
     fn renew(&self, node: &Node, spec: &FileSpec) -> FsError {
         tracing::info!(path = %node.path.display(), "chunks have changed since the last opening");
@@ -110,11 +135,11 @@ impl Tree {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let unique = spec.id.0 ^ (time.as_nanos() << 16) ^ u128::from(state);
         let (old, new) = (node.ino(), Ino::derive(b'f', &node.path, unique));
-        *lock(&spec.newest) = Some(new);
+        lock(&spec.state).newest = Some(new);
         self.know_file(node.parent, node.path.clone(), spec);
         if let Ok(parent) = self.node(node.parent) {
             match &parent.content {
-                Content::StoreFolder { names } => {
+                Content::StoreFolder { names, .. } => {
                     lock(names).values_mut().filter(|ino| **ino == old).for_each(|ino| *ino = new);
                 }
                 Content::Mirror { listing, .. } => {

@@ -7,10 +7,11 @@ use std::time::{Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::ImageId;
-use crate::fs::tree::node::{Checked, FileSpec, Inspected, Skipped};
-use crate::source::FileStamp;
+use crate::fs::tree::lock;
+use crate::fs::tree::node::{Checked, FileSpec, FileState, Inspected, Skipped};
 use crate::source::image::Role;
 use crate::source::root::join;
+use crate::source::{FileStamp, Fingerprint, Permissions};
 
 /// The part of a line that says what it is about.
 #[derive(Deserialize)]
@@ -45,6 +46,11 @@ struct File {
     levels: usize,
     id: String,
     modified: SystemTime,
+    /// Relative to the folder.
+    samples: Vec<PathBuf>,
+    chunks_modified: Option<SystemTime>,
+    /// Mode, owner and group.
+    permissions: Option<(u32, u32, u32)>,
 }
 
 /// Inode, size, seconds and nanoseconds of the modification time, change time.
@@ -54,7 +60,7 @@ impl Row {
     /// `None` where a path is not below the folder.
     pub(super) fn of(folder: &Path, found: &Inspected) -> Option<Self> {
         let state = found.fingerprint.entries().map(|(path, stamp)| {
-            let stamp = stamp.map(|s| (s.ino, s.size, s.mtime_s, s.mtime_ns, s.ctime_ns));
+            let stamp = stamp.stamp().map(|s| (s.ino, s.size, s.mtime_s, s.mtime_ns, s.ctime_ns));
             Some((path.strip_prefix(folder).ok()?.to_path_buf(), stamp))
         });
         Some(Self {
@@ -69,12 +75,6 @@ impl Row {
     /// `None` if the line was not written by this program.
     pub(super) fn into_inspected(self) -> Option<Inspected> {
         let Self { folder, files, skipped, notes, state } = self;
-        let files = match files {
-            None => None,
-            Some(files) => {
-                Some(files.into_iter().map(|file| file.into_spec(&folder)).collect::<Option<_>>()?)
-            }
-        };
         let state = state.into_iter().map(|(path, stamp)| {
             let stamp = stamp.map(|(ino, size, mtime_s, mtime_ns, ctime_ns)| FileStamp {
                 ino,
@@ -85,11 +85,17 @@ impl Row {
             });
             (join(&folder, &path), stamp)
         });
+        let fingerprint: Arc<Fingerprint> = Arc::new(state.collect());
+        let spec = |file: File| file.into_spec(&folder, &fingerprint);
+        let files = match files {
+            None => None,
+            Some(files) => Some(files.into_iter().map(spec).collect::<Option<_>>()?),
+        };
         Some(Inspected {
             files,
             skipped: skipped.into_iter().map(|(path, reason)| Skipped { path, reason }).collect(),
             notes,
-            fingerprint: state.collect(),
+            fingerprint,
             is_lasting: true,
             checked: Mutex::new(Checked::since(Instant::now())),
         })
@@ -98,6 +104,7 @@ impl Row {
 
 impl File {
     fn of(spec: &FileSpec) -> Self {
+        let state = lock(&spec.state);
         Self {
             image: spec.image.clone(),
             multiscale: spec.multiscale,
@@ -108,10 +115,24 @@ impl File {
             levels: spec.levels,
             id: spec.id.to_string(),
             modified: spec.modified,
+            samples: spec
+                .samples
+                .iter()
+                .map(|path| path.strip_prefix(&spec.store).unwrap_or(path).to_path_buf())
+                .collect(),
+            chunks_modified: state.chunks_modified,
+            permissions: state.permissions.map(|p| (p.mode, p.uid, p.gid)),
         }
     }
 
-    fn into_spec(self, store: &Path) -> Option<FileSpec> {
+    fn into_spec(self, store: &Path, metadata: &Arc<Fingerprint>) -> Option<FileSpec> {
+        let permissions = self.permissions.map(|(mode, uid, gid)| Permissions { mode, uid, gid });
+        // When they were asked for is not known: they are asked for again at the first look-up.
+        let state = FileState {
+            chunks_modified: self.chunks_modified,
+            permissions,
+            ..FileState::default()
+        };
         Some(FileSpec {
             store: store.to_path_buf(),
             image: self.image,
@@ -123,9 +144,9 @@ impl File {
             levels: self.levels,
             id: ImageId(u128::from_str_radix(&self.id, 16).ok()?),
             modified: self.modified,
-            newest: Arc::default(),
-            has_changed: Arc::default(),
-            is_refuted: Arc::default(),
+            metadata: metadata.clone(),
+            samples: self.samples.iter().map(|path| store.join(path)).collect(),
+            state: Arc::new(Mutex::new(state)),
         })
     }
 }

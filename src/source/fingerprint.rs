@@ -1,0 +1,176 @@
+//! The files that an answer was computed from, to tell later whether it is still true.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::facts::xml_beside;
+use super::root::SourceRoot;
+use super::snapshot::{settles_after_ns, since_epoch_ns};
+use super::storage::FileStamp;
+
+/// What a look at a path has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// There is no such name.
+    Absent,
+    /// A file or folder in this state.
+    Present(FileStamp),
+    /// It could not be looked at.
+    Unreadable,
+}
+
+impl Seen {
+    /// The state, if there is one.
+    #[must_use]
+    pub fn stamp(self) -> Option<FileStamp> {
+        match self {
+            Self::Present(stamp) => Some(stamp),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+}
+
+impl From<Option<FileStamp>> for Seen {
+    fn from(stamp: Option<FileStamp>) -> Self {
+        stamp.map_or(Self::Absent, Self::Present)
+    }
+}
+
+/// The files and folders an answer was computed from, and what was seen of them. While all look [as
+/// they did](Fingerprint::is_unchanged), the answer need not be computed again, unless it is
+/// [doubtful](Fingerprint::is_lasting).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    entries: BTreeMap<PathBuf, Seen>,
+    /// Something could not be read, and may be readable the next time, whatever its state.
+    is_doubtful: bool,
+}
+
+impl Fingerprint {
+    /// Adds a path as it looks now.
+    pub(crate) fn record(&mut self, root: &SourceRoot, path: &Path) -> Seen {
+        let seen = root.look(path);
+        self.add(path, seen);
+        seen
+    }
+
+    /// Adds a path in the state given; `None` if there is no such name.
+    pub(crate) fn record_stamp(&mut self, path: &Path, stamp: Option<FileStamp>) {
+        self.add(path, stamp.into());
+    }
+
+    /// Adds a path as it was seen.
+    pub(crate) fn add(&mut self, path: &Path, seen: Seen) {
+        self.is_doubtful |= seen == Seen::Unreadable;
+        self.entries.entry(path.to_path_buf()).or_insert(seen);
+    }
+
+    /// Takes over what was seen of one path.
+    pub(crate) fn copy_from(&mut self, other: &Self, path: &Path) {
+        if let Some(seen) = other.entries.get(path) {
+            self.add(path, *seen);
+        }
+    }
+
+    /// Takes over all that another one has.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        for (path, seen) in &other.entries {
+            self.add(path, *seen);
+        }
+        self.is_doubtful |= other.is_doubtful;
+    }
+
+    /// Notes that something could not be read for a reason that its state does not tell.
+    pub(crate) fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// Whether the states tell at any later time if the answer, whose computation was begun at a time,
+    /// is still true: all that was looked at could be read, and had been at rest for so long that a
+    /// later change bears another time.
+    #[must_use]
+    pub fn is_lasting(&self, begun: SystemTime) -> bool {
+        let begun_ns = since_epoch_ns(begun);
+        let is_settled = |seen: &Seen| match seen {
+            Seen::Absent => true,
+            Seen::Present(stamp) => settles_after_ns(stamp, begun_ns) <= 0,
+            Seen::Unreadable => false,
+        };
+        !self.is_doubtful && !self.entries.is_empty() && self.entries.values().all(is_settled)
+    }
+
+    /// Whether all looks as it did.
+    #[must_use]
+    pub fn is_unchanged(&self, root: &SourceRoot) -> bool {
+        self.entries.iter().all(|(path, seen)| root.look(path) == *seen)
+    }
+
+    /// The newest modification time of the files.
+    #[must_use]
+    pub fn modified(&self) -> Option<SystemTime> {
+        let stamps = self.entries.values().filter_map(|seen| seen.stamp());
+        stamps.map(|stamp| stamp.modified()).max()
+    }
+
+    /// The files and folders below the folder of an image that are there, and the OME-XML that the folders
+    /// above it may have, up to that of its store.
+    #[must_use]
+    pub fn present_for(&self, store: &Path, image: &Path) -> Vec<&Path> {
+        let is_present = |seen: &Seen| seen.stamp().is_some();
+        let below = self.entries.range(image.to_path_buf()..);
+        let below = below.take_while(|(path, _)| path.starts_with(image));
+        let above = image.ancestors().take_while(|above| above.starts_with(store));
+        let xml = above.filter_map(|above| self.entries.get_key_value(&xml_beside(above)));
+        below.chain(xml).filter(|(_, seen)| is_present(seen)).map(|(path, _)| &**path).collect()
+    }
+
+    /// Paths and what was seen of them, in the order of the paths.
+    pub fn entries(&self) -> impl Iterator<Item = (&Path, Seen)> {
+        self.entries.iter().map(|(path, seen)| (path.as_path(), *seen))
+    }
+}
+
+impl FromIterator<(PathBuf, Option<FileStamp>)> for Fingerprint {
+    fn from_iter<I: IntoIterator<Item = (PathBuf, Option<FileStamp>)>>(entries: I) -> Self {
+        let entries = entries.into_iter().map(|(path, stamp)| (path, stamp.into()));
+        Self { entries: entries.collect(), is_doubtful: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn fingerprint(ctime_ns: i64) -> Fingerprint {
+        let stamp = FileStamp { ino: 1, size: 2, mtime_s: 3, mtime_ns: 4, ctime_ns };
+        let absent = (PathBuf::from("b"), None);
+        [(PathBuf::from("a"), Some(stamp)), absent].into_iter().collect()
+    }
+
+    #[test]
+    fn a_fingerprint_lasts_if_all_had_been_at_rest() {
+        let at = |ns: u64| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns);
+        let (second, milli) = (1_000_000_000, 1_000_000);
+        let fine = fingerprint(second + 1);
+        assert!(fine.is_lasting(at(1_000_000_001 + 50 * milli)));
+        assert!(!fine.is_lasting(at(1_000_000_001 + 49 * milli)));
+        assert!(!fine.is_lasting(at(0)), "a clock that is ahead");
+        // Whole seconds: a coarse clock.
+        let coarse = fingerprint(second);
+        assert!(!coarse.is_lasting(at(1_000_000_000 + 2_000 * milli)));
+        assert!(coarse.is_lasting(at(1_000_000_000 + 2_100 * milli)));
+        let mut doubtful = fine.clone();
+        doubtful.doubt();
+        assert!(!doubtful.is_lasting(at(1 << 60)));
+        let mut all = fine.clone();
+        all.absorb(&doubtful);
+        assert!(!all.is_lasting(at(1 << 60)));
+        let mut unreadable = fine;
+        unreadable.add(Path::new("c"), Seen::Unreadable);
+        assert!(!unreadable.is_lasting(at(1 << 60)), "it may be readable the next time");
+        assert!(!Fingerprint::default().is_lasting(at(1 << 60)), "nothing was looked at");
+    }
+}

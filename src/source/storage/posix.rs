@@ -1,0 +1,210 @@
+//! A folder of this machine as a source.
+//!
+//! Every open goes through `openat2(2)` with `RESOLVE_BENEATH`, so that no symbolic link, `..` or
+//! rename race leads out of the folder the user named; the kernel, not a string comparison, is the
+//! judge. Files are opened with `O_NONBLOCK` and must be regular, so a FIFO or a device is an error
+//! instead of a hang. Nothing here opens for writing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::{
+    Access, FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage,
+};
+
+/// `openat2` asks for another try when a rename happened while it resolved the path.
+const OPEN_ATTEMPTS: usize = 16;
+
+/// Bytes of names that are asked for at a time, as much as the C library asks for.
+const NAMES_BYTES: usize = 32 << 10;
+
+/// Largest access control list: the most that an extended attribute can hold (`xattr(7)`).
+const ACL_BYTES: usize = 64 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Posix {
+    dir: OwnedFd,
+    follow_links: bool,
+}
+
+impl Posix {
+    /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
+    ///
+    /// # Errors
+    /// The operating system's reason, when it is not a folder that can be read.
+    pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { dir, follow_links })
+    }
+
+    fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // `openat2` refuses flags that have no meaning for `O_PATH`.
+        let flags = if flags.contains(OFlags::PATH) {
+            flags | OFlags::CLOEXEC
+        } else {
+            flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK
+        };
+        let mut resolve = ResolveFlags::NO_MAGICLINKS;
+        if !self.follow_links {
+            resolve |= ResolveFlags::BENEATH;
+        }
+        let mut attempt = 0;
+        loop {
+            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Storage for Posix {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
+        let fd = self.open_beneath(path, OFlags::RDONLY)?;
+        let meta = meta_of(&rustix::fs::fstat(&fd)?);
+        match meta.kind {
+            FileKind::File => Ok((Box::new(File::from(fd)), meta.stamp)),
+            FileKind::Folder => Err(io::ErrorKind::IsADirectory.into()),
+            FileKind::Link | FileKind::Other => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+            }
+        }
+    }
+
+    fn stat(&self, path: &Path, links: Links) -> io::Result<Meta> {
+        let flags = match links {
+            Links::Follow => OFlags::PATH,
+            Links::Stay => OFlags::PATH | OFlags::NOFOLLOW,
+        };
+        let fd = self.open_beneath(path, flags)?;
+        Ok(meta_of(&rustix::fs::fstat(&fd)?))
+    }
+
+    fn access(&self, path: &Path) -> io::Result<Meta> {
+        let fd = self.open_beneath(path, OFlags::PATH)?;
+        let meta = meta_of(&rustix::fs::fstat(&fd)?);
+        Ok(Meta { access: narrowed(&fd, meta.access), ..meta })
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
+        let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Box::new(PosixFolder { fd, buffer: Vec::new() }))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let found = rustix::fs::fstatvfs(&self.dir)?;
+        // Blocks are counted in fragments.
+        Ok(Space { block_bytes: found.f_frsize, blocks: found.f_blocks, files: found.f_files })
+    }
+}
+
+impl OpenFile for File {
+    fn stamp(&self) -> io::Result<FileStamp> {
+        Ok(meta_of(&rustix::fs::fstat(self)?).stamp)
+    }
+
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, out, offset)
+    }
+}
+
+/// An open folder, with room for the names that the kernel gives at a time.
+#[derive(Debug)]
+struct PosixFolder {
+    fd: OwnedFd,
+    buffer: Vec<MaybeUninit<u8>>,
+}
+
+impl OpenFolder for PosixFolder {
+    fn meta(&self) -> io::Result<Meta> {
+        Ok(meta_of(&rustix::fs::fstat(&self.fd)?))
+    }
+
+    /// Not by `rustix::fs::Dir`, nor by the C library: both take `ENOENT`, the answer of a folder that
+    /// was removed, for the end of the names.
+    fn next_names(&mut self) -> io::Result<Vec<FolderName>> {
+        self.buffer.resize(NAMES_BYTES, MaybeUninit::uninit());
+        let mut found = Vec::new();
+        let mut entries = RawDir::new(&self.fd, &mut self.buffer);
+        while found.is_empty() || !entries.is_buffer_empty() {
+            let Some(entry) = entries.next() else { break };
+            let entry = entry?;
+            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            if name != "." && name != ".." {
+                found.push(FolderName { name, kind: kind_of(entry.file_type()) });
+            }
+        }
+        Ok(found)
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<Meta> {
+        Ok(meta_of(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+}
+
+/// Access with the access control list of an open file counted.
+fn narrowed(fd: &OwnedFd, access: Access) -> Access {
+    // `fgetxattr` refuses a descriptor that was opened with `O_PATH`.
+    let by_number = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let mut acl = [0; 512];
+    let found = match acl_at(&by_number, &mut acl) {
+        Err(Errno::RANGE) => {
+            let mut acl = vec![0; ACL_BYTES];
+            acl_at(&by_number, &mut acl).map(|len| access.narrowed_by(&acl[..len]))
+        }
+        other => other.map(|len| access.narrowed_by(&acl[..len])),
+    };
+    match found {
+        Ok(narrowed) => narrowed,
+        // There is none, or the file system knows none.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => access,
+        // There may be one: without it, the group's bits may be its mask.
+        Err(_) => Access { mode: access.mode & 0o700, ..access },
+    }
+}
+
+fn acl_at(path: &str, acl: &mut [u8]) -> rustix::io::Result<usize> {
+    rustix::fs::getxattr(path, "system.posix_acl_access", acl)
+}
+
+fn meta_of(stat: &Stat) -> Meta {
+    let ctime_ns = stat
+        .st_ctime
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i64::try_from(stat.st_ctime_nsec).unwrap_or(0));
+    let stamp = FileStamp {
+        ino: stat.st_ino,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_s: stat.st_mtime,
+        mtime_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        ctime_ns,
+    };
+    Meta {
+        kind: kind_of(FileType::from_raw_mode(stat.st_mode)).unwrap_or(FileKind::Other),
+        stamp,
+        device: stat.st_dev,
+        access: Access { mode: stat.st_mode & 0o777, uid: stat.st_uid, gid: stat.st_gid },
+    }
+}
+
+fn kind_of(file_type: FileType) -> Option<FileKind> {
+    match file_type {
+        FileType::RegularFile => Some(FileKind::File),
+        FileType::Directory => Some(FileKind::Folder),
+        FileType::Symlink => Some(FileKind::Link),
+        FileType::Unknown => None,
+        _ => Some(FileKind::Other),
+    }
+}
