@@ -200,6 +200,18 @@ impl SourceError {
         Self::Unsupported { path: path.into(), reason }
     }
 
+    /// Whether something could not be read that is there, and may be readable the next time.
+    pub(crate) fn is_fault(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() != io::ErrorKind::NotFound,
+            Self::Changed { .. } => true,
+            Self::MetadataTooLarge { .. }
+            | Self::Json { .. }
+            | Self::Unsupported { .. }
+            | Self::Chunk { .. } => false,
+        }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { path: path.into(), source }
     }

@@ -13,6 +13,8 @@ mod disk_faults;
 #[allow(dead_code, reason = "as above")]
 #[path = "reference/eager.rs"]
 mod eager;
+#[path = "faults/every_call.rs"]
+mod every_call;
 #[path = "faults/faulty_chunks.rs"]
 mod faulty_chunks;
 #[path = "faults/handle.rs"]

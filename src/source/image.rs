@@ -284,8 +284,9 @@ impl ImageSource {
             );
             let mut level = match opened {
                 Ok(level) => level,
-                // Without its finest level an image would lie about its size.
-                Err(error) if levels.is_empty() => return Err(error),
+                // Without its finest level an image would lie about its size; and what cannot be read now
+                // may be there at the next look, when the image would be another one.
+                Err(error) if levels.is_empty() || error.is_fault() => return Err(error),
                 Err(error) => {
                     notes.push(format!("level {:?} left out: {error}", dataset.path));
                     continue;
