@@ -20,14 +20,8 @@ use super::rest::rest;
 use super::store::{Dtype, Format, Step, StoreBuilder, each_position};
 
 /// Those that a source gives, or that might be taken for something else.
-const ERRNOS: [Errno; 6] = [
-    Errno::NOENT,
-    Errno::NOTDIR,
-    Errno::IO,
-    Errno::ACCESS,
-    Errno::STALE,
-    Errno::NOTCONN,
-];
+const ERRNOS: [Errno; 6] =
+    [Errno::NOENT, Errno::NOTDIR, Errno::IO, Errno::ACCESS, Errno::STALE, Errno::NOTCONN];
 
 /// Largest errno of Linux.
 const LAST_ERRNO: u64 = 133;
