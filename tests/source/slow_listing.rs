@@ -48,6 +48,15 @@ fn exchange(folder: &Path, elsewhere: &Path, ends: &AtomicBool) -> usize {
     times
 }
 
+/// Ends the exchanges also where an assertion fails.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_folder_exchanged_while_it_is_listed_never_reads_as_fill() {
     if !can_mount() {
@@ -82,6 +91,7 @@ fn a_folder_exchanged_while_it_is_listed_never_reads_as_fill() {
     let ends = AtomicBool::new(false);
     let (mut right, mut failed) = (0, 0);
     let times = thread::scope(|scope| {
+        let at_end = SetAtEnd(&ends);
         let exchanging = scope.spawn(|| exchange(&store.join("0/c"), elsewhere.path(), &ends));
         for _ in 0..READS {
             match Ims::open(&file).and_then(|ims| ims.pixels(0, 0, 0)) {
@@ -92,7 +102,7 @@ fn a_folder_exchanged_while_it_is_listed_never_reads_as_fill() {
                 Err(_) => failed += 1,
             }
         }
-        ends.store(true, Ordering::Relaxed);
+        drop(at_end);
         exchanging.join().expect("no panic")
     });
     println!("{times} exchanges, {right} reads right, {failed} failed");
