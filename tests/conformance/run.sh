@@ -4,6 +4,7 @@
 # Sets up what it needs. The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
 #
 # ZARRIMS_CORPUS=DIR        the corpus of stores; default ../shared/corpus, left out if not there
+# ZARRIMS_FIELD=DIR         stores rebuilt from public reports; default ../shared/field, left out if not there
 # ALLOW_MISSING_LEVELS=1    a reference image may lack its coarser levels
 # CONFORMANCE_DIR=DIR       where the Python environment and the Bio-Formats jar are kept;
 #                           default target/conformance
@@ -15,6 +16,7 @@ root=$(realpath "$here/../..")
 target=${CARGO_TARGET_DIR:-$root/target}
 bin=$(realpath -m "${1:-$target/release/zarrims-mount}")
 corpus=$(realpath -m "${ZARRIMS_CORPUS:-$root/../shared/corpus}")
+field=$(realpath -m "${ZARRIMS_FIELD:-$root/../shared/field}")
 kept=$(realpath -m "${CONFORMANCE_DIR:-$target/conformance}")
 limit=900 # seconds for all readers together
 cd "$root"
@@ -113,9 +115,10 @@ finish() {
         kill -TERM "$daemon" || true
         within 15 ended "$daemon" || kill -KILL "$daemon" || true
     fi
-    if mounted; then
-        fusermount3 -u -z "$work/mount" || umount -l "$work/mount" || true
-    fi
+    awk -v below="$work/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo |
+        while read -r left; do
+            fusermount3 -u -z "$left" || umount -l "$left" || true
+        done
     if [ "$status" -ne 0 ] && [ -s "$work/log" ]; then
         say "the daemon said:"
         tail -n 40 "$work/log" >&2
@@ -162,4 +165,19 @@ fi
 # The counts come last, after all that stopping may say.
 summary=$(sed -n '$p' "$work/results")
 sed '$d' "$work/results"
+
+# Each case writes stores, mounts them and compares; it ends with "N passed, N failed".
+if [ -e "$field/check.py" ]; then
+    timeout --kill-after=10 "$limit" "$venv/bin/python" "$field/check.py" --bin "$bin" \
+        "$field"/cases/*.py >"$work/field" &
+    checks=$!
+    wait "$checks" || status=1
+    checks=
+    grep -v '^holds ' "$work/field" | sed '$d'
+    read -r passed _ failed _ skipped _ <<<"$summary"
+    read -r more_passed _ more_failed _ <<<"$(sed -n '$p' "$work/field")"
+    summary="$((passed + more_passed)) passed, $((failed + more_failed)) failed, $skipped skipped"
+else
+    say "no $field: stores from public reports are left out"
+fi
 exit "$status"
