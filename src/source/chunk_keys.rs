@@ -144,7 +144,7 @@ impl ChunkNames {
         self.found.get_or_init(|| {
             let array = folder.display();
             if let Some(chunk) = found.unexpected.as_deref().filter(|_| self.is_stated) {
-                tracing::warn!(%array, chunk, "chunk files are not named as the metadata says; read");
+                tracing::warn!(%array, chunk, "chunk files are not named as the metadata says; read by the names they have");
             }
             if let Some(chunk) = found.unknown.as_deref().filter(|_| !found.is_unreadable) {
                 tracing::warn!(%array, chunk, "a chunk file is named in no known way; not read");

@@ -263,7 +263,7 @@ impl Builder {
                 // Zarr v3 has a codec `packbits` of its own.
                 let filter = match name {
                     "packbits" if !codec.is_of_numcodecs() => None,
-                    _ => Filter::new(name, &codec.members, NumpyType::native(numbers.kind))?,
+                    _ => Filter::new(name, &codec.members, Some(NumpyType::native(numbers.kind)))?,
                 };
                 match filter {
                     Some(filter) => self.add_array_filter(codec, filter, numbers),
@@ -352,7 +352,7 @@ impl Builder {
         } else if name == "shuffle" {
             let element = shuffled_element(codec, kind)?;
             self.push(&codec.name, Decoder::Shuffle(element), self.size);
-        } else if let Some(filter) = Filter::new(name, &codec.members, NumpyType::native(kind))? {
+        } else if let Some(filter) = Filter::new(name, &codec.members, None)? {
             self.push_filter(codec, filter)?;
         } else {
             return Err(codec.refused());

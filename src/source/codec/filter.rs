@@ -32,18 +32,18 @@ enum Step {
 }
 
 impl Filter {
-    /// The filter of a name without prefix; `None` if it is none. `array` is the type of the array
-    /// where the configuration states none.
+    /// The filter of a name without prefix; `None` if it is none. `array` is the type of the array,
+    /// for configurations that may leave theirs out.
     ///
     /// # Errors
     /// [`Unsupported`] when its configuration is not usable.
     pub(super) fn new(
         name: &str,
         members: &Map<String, Json>,
-        array: NumpyType,
+        array: Option<NumpyType>,
     ) -> Result<Option<Self>, Unsupported> {
-        let of_member = |name: &'static str, default: NumpyType| match members.get(name) {
-            None | Some(Json::Null) => Ok(default),
+        let of_member = |name: &'static str, default: Option<NumpyType>| match members.get(name) {
+            None | Some(Json::Null) => default.ok_or(Unsupported::Member(name)),
             Some(stated) => {
                 let found = stated.as_str().and_then(NumpyType::parse);
                 found.ok_or_else(|| Unsupported::DataType(stated.to_string()))
@@ -68,7 +68,7 @@ impl Filter {
             _ => return Ok(None),
         };
         let decoded = of_member(types[0], array)?;
-        let encoded = of_member(types[1], decoded)?;
+        let encoded = of_member(types[1], (name != "astype").then_some(decoded))?;
         if step == Step::Sum && [encoded, decoded].iter().any(|t| t.kind() == SourceType::Bool) {
             return Err(Unsupported::DataType("bool with delta".to_owned()));
         }

@@ -172,6 +172,8 @@ fn hostile_configurations_are_refused() {
     assert!(of_v2(json!({"id": "shuffle", "elementsize": -1})).is_err());
     assert!(of_v2(json!({"id": "delta", "dtype": "|O"})).is_err());
     assert!(of_v2(json!({"id": "delta", "dtype": "|b1"})).is_err());
+    assert!(of_v2(json!({"id": "delta"})).is_err());
+    assert!(of_v2(json!({"id": "astype", "decode_dtype": "<u2"})).is_err());
     assert!(of_v2(json!({"id": "crc32", "location": 3})).is_err());
     let many = Value::Array(vec![json!({"id": "zlib"}); 33]);
     assert!(NamedCodec::filters_v2(&many).is_err());
