@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use lru::LruCache;
 use zarrs::array::Array;
 use zarrs::metadata::ArrayMetadata;
+use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::ExtensionName;
 
 use crate::buffer::Buffer;
@@ -101,16 +102,7 @@ impl ZarrArray {
         if shape.contains(&0) {
             return Err(refuse(Unsupported::ZeroLength));
         }
-        if let ArrayMetadata::V3(v3) = &metadata {
-            if v3.chunk_grid.name() != "regular" {
-                let name = format!("chunk grid {:?} is not supported", v3.chunk_grid.name());
-                return Err(refuse(Unsupported::Array(name)));
-            }
-            if let Some(transformer) = v3.storage_transformers.first() {
-                let name = format!("storage transformer {:?} is not supported", transformer.name());
-                return Err(refuse(Unsupported::Array(name)));
-            }
-        }
+        check_extensions(&metadata).map_err(refuse)?;
         let array: Array<()> = Array::new_with_metadata(Arc::new(()), "/", metadata)
             .map_err(|error| refuse(Unsupported::Array(one_line(&error))))?;
         let type_name = array.data_type().name_v3().unwrap_or_default().into_owned();
@@ -363,6 +355,21 @@ impl ZarrArray {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some((position.to_vec(), stamp, bytes.clone()));
         }
+    }
+}
+
+/// Refuses what chunks are not read through here.
+fn check_extensions(metadata: &ArrayMetadata) -> Result<(), Unsupported> {
+    let ArrayMetadata::V3(v3) = metadata else { return Ok(()) };
+    if v3.chunk_grid.name() != "regular" {
+        let name = v3.chunk_grid.name();
+        return Err(Unsupported::Array(format!("chunk grid {name:?} is not supported")));
+    }
+    match v3.storage_transformers.first().map(MetadataV3::name) {
+        Some(name) => {
+            Err(Unsupported::Array(format!("storage transformer {name:?} is not supported")))
+        }
+        None => Ok(()),
     }
 }
 
