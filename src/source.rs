@@ -15,6 +15,7 @@
 //! [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the channels.
 
 mod array;
+mod chunk_keys;
 mod codec;
 mod convert;
 pub mod discover;
@@ -120,6 +121,9 @@ pub enum Unsupported {
     /// A codec that is not decoded here.
     #[error("codec {0:?} is not supported")]
     Codec(String),
+    /// A member of the metadata that is not known, and says that it must be.
+    #[error("metadata has {0:?}, which must be understood")]
+    MustUnderstand(String),
     /// Voxels of this type are not an image.
     #[error("data type {0} is not supported")]
     DataType(String),

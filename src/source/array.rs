@@ -9,14 +9,15 @@ use std::time::Duration;
 use lru::LruCache;
 use zarrs::array::Array;
 use zarrs::metadata::ArrayMetadata;
+use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::ExtensionName;
-use zarrs::storage::StoreKey;
 
 use crate::buffer::Buffer;
 
+use super::chunk_keys::{ChunkNames, Found, Scheme};
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::convert::SourceType;
-use super::metadata::ArrayNode;
+use super::metadata::{ArrayDescription, ArrayNode};
 use super::root::{Absence, SourceRoot};
 use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed, is_settled};
 use super::storage::{FileStamp, OpenFile};
@@ -65,6 +66,7 @@ pub struct ZarrArray {
     source_type: SourceType,
     zarr_format: u8,
     fill: Vec<u8>,
+    chunk_names: ChunkNames,
     indices: Mutex<LruCache<IndexKey, Arc<Vec<u64>>>>,
     remember: bool,
     last: Mutex<Option<LastUnit>>,
@@ -90,7 +92,8 @@ impl ZarrArray {
         node: &ArrayNode,
     ) -> Result<Self, SourceError> {
         let refuse = |reason: Unsupported| SourceError::unsupported(folder, reason);
-        let metadata = node.normalised(root)?;
+        let ArrayDescription { metadata, codecs, states_chunk_names, subfolders } =
+            node.described()?;
         let shape = match &metadata {
             ArrayMetadata::V2(v2) => v2.shape.clone(),
             ArrayMetadata::V3(v3) => v3.shape.clone(),
@@ -101,20 +104,7 @@ impl ZarrArray {
         if shape.contains(&0) {
             return Err(refuse(Unsupported::ZeroLength));
         }
-        let codecs_v3 = match &metadata {
-            ArrayMetadata::V3(v3) => Some(v3.codecs.clone()),
-            ArrayMetadata::V2(_) => None,
-        };
-        if let ArrayMetadata::V3(v3) = &metadata {
-            if v3.chunk_grid.name() != "regular" {
-                let name = format!("chunk grid {:?} is not supported", v3.chunk_grid.name());
-                return Err(refuse(Unsupported::Array(name)));
-            }
-            if let Some(transformer) = v3.storage_transformers.first() {
-                let name = format!("storage transformer {:?} is not supported", transformer.name());
-                return Err(refuse(Unsupported::Array(name)));
-            }
-        }
+        check_extensions(&metadata).map_err(refuse)?;
         let array: Array<()> = Array::new_with_metadata(Arc::new(()), "/", metadata)
             .map_err(|error| refuse(Unsupported::Array(one_line(&error))))?;
         let type_name = array.data_type().name_v3().unwrap_or_default().into_owned();
@@ -130,21 +120,10 @@ impl ZarrArray {
         let chunk_shape: Vec<NonZeroU64> = array
             .chunk_shape(&vec![0; shape.len()])
             .map_err(|error| refuse(Unsupported::Array(one_line(&error))))?;
-        let codec = match codecs_v3 {
-            Some(codecs) => {
-                UnitCodec::from_v3(&codecs, &chunk_shape, array.data_type(), array.fill_value())
-            }
-            None => super::codec::BoundedChain::new(
-                array.codecs().as_ref(),
-                &chunk_shape,
-                array.data_type(),
-                array.fill_value(),
-            )
-            .map(UnitCodec::Whole),
-        }
-        .map_err(refuse)?;
+        let codec = UnitCodec::new(&codecs, &chunk_shape, source_type).map_err(refuse)?;
         let unit_shape = codec.unit_shape();
         let fill = array.fill_value().as_ne_bytes().to_vec();
+        let chunk_names = ChunkNames::new(&array, subfolders, states_chunk_names);
         Ok(Self {
             root: root.clone(),
             folder: folder.to_path_buf(),
@@ -156,6 +135,7 @@ impl ZarrArray {
             source_type,
             zarr_format: node.zarr_format,
             fill,
+            chunk_names,
             array,
             indices: Mutex::new(LruCache::unbounded()),
             remember: false,
@@ -223,24 +203,16 @@ impl ZarrArray {
     /// cannot be opened, [`SourceError::Changed`] when the array is not as it was when the image was
     /// planned, or the chunk not as it was when the image was opened.
     pub fn read_unit(&self, position: &[u64]) -> Result<UnitBytes, SourceError> {
-        let (key, within) = self.place(position);
-        let path = self.folder.join(key.as_str());
-        let opened = self.open_chunk(&path)?;
-        let stamp = opened.as_ref().map(|(_, stamp)| stamp);
-        let since = self
-            .snapshot
-            .get()
-            .map_or(Since::Same, |snapshot| snapshot.compare(Path::new(key.as_str()), stamp));
-        let (file, stamp) = match (since, opened) {
-            (Since::Same, Some(opened)) => opened,
-            (Since::Same, None) | (Since::Added, _) => return Ok(UnitBytes::Fill),
-            (Since::Changed, _) => return Err(SourceError::Changed { path }),
+        let (chunk, within) = self.place(position);
+        let Some(FoundChunk { key, file, stamp }) = self.find_chunk(&chunk)? else {
+            return Ok(UnitBytes::Fill);
         };
+        let path = self.folder.join(&key);
         if let Some(bytes) = self.last_unit(position, stamp) {
             return Ok(UnitBytes::Stored { bytes, is_settled: is_settled(&stamp) });
         }
         let blob = ChunkBlob { file, len: stamp.size };
-        let indices = ArrayIndices { array: self, file: key.as_str(), stamp };
+        let indices = ArrayIndices { array: self, file: &key, stamp };
         let decoded = self.codec.read_unit(&blob, 0, &within, &indices);
         // Rewritten while it was read?
         if blob.file.stamp().ok() != Some(stamp) {
@@ -262,14 +234,22 @@ impl ZarrArray {
     /// Waits until the file of a read unit answers, or does not; what is wrong with it is told by
     /// [`ZarrArray::read_unit`].
     pub fn await_unit(&self, position: &[u64]) {
-        let path = self.folder.join(self.place(position).0.as_str());
-        if let Ok((file, _)) = self.root.storage().open(&path) {
-            let _ = file.read_exact_at(&mut [0], 0);
+        let (chunk, _) = self.place(position);
+        let answers = |scheme: &Scheme| {
+            let path = self.folder.join(scheme.key(&self.array, &chunk));
+            let opened = self.root.storage().open(&path);
+            opened.map(|(file, _)| file.read_exact_at(&mut [0], 0)).is_ok()
+        };
+        let is_known = self.chunk_names.found.get().is_some();
+        if (is_known || !answers(&self.chunk_names.primary))
+            && let Ok(found) = self.found_names()
+        {
+            found.schemes.iter().any(answers);
         }
     }
 
-    /// The key of the chunk that holds a unit, and the position of the unit in it.
-    fn place(&self, position: &[u64]) -> (StoreKey, Vec<u64>) {
+    /// The chunk that holds a unit, and the position of the unit in it.
+    fn place(&self, position: &[u64]) -> (Vec<u64>, Vec<u64>) {
         let mut chunk = Vec::with_capacity(position.len());
         let mut within = Vec::with_capacity(position.len());
         for ((&at, &unit), &extent) in position.iter().zip(&self.unit_shape).zip(&self.chunk_shape)
@@ -278,7 +258,57 @@ impl ZarrArray {
             chunk.push(at / units);
             within.push(at % units);
         }
-        (self.array.chunk_key(&chunk), within)
+        (chunk, within)
+    }
+
+    /// Opens the file of a chunk as it was when the image was opened, under whatever name it has.
+    fn find_chunk(&self, chunk: &[u64]) -> Result<Option<FoundChunk>, SourceError> {
+        if self.chunk_names.found.get().is_none()
+            && let Some(found) = self.open_named(&self.chunk_names.primary, chunk)?
+        {
+            return Ok(Some(found));
+        }
+        let names = self.found_names()?;
+        for scheme in &names.schemes {
+            if let Some(found) = self.open_named(scheme, chunk)? {
+                return Ok(Some(found));
+            }
+        }
+        names.absent().map(|()| None).map_err(|reason| {
+            let key = self.chunk_names.primary.key(&self.array, chunk);
+            SourceError::Chunk { path: self.folder.join(key), reason }
+        })
+    }
+
+    fn open_named(
+        &self,
+        scheme: &Scheme,
+        chunk: &[u64],
+    ) -> Result<Option<FoundChunk>, SourceError> {
+        let key = scheme.key(&self.array, chunk);
+        let path = self.folder.join(&key);
+        let opened = self.open_chunk(&path)?;
+        let stamp = opened.as_ref().map(|(_, stamp)| stamp);
+        let since = self
+            .snapshot
+            .get()
+            .map_or(Since::Same, |snapshot| snapshot.compare(Path::new(&key), stamp));
+        match (since, opened) {
+            (Since::Same, Some((file, stamp))) => Ok(Some(FoundChunk { key, file, stamp })),
+            (Since::Same, None) | (Since::Added, _) => Ok(None),
+            (Since::Changed, _) => Err(SourceError::Changed { path }),
+        }
+    }
+
+    /// The names that the chunk files have, looked at when the first one is absent.
+    fn found_names(&self) -> Result<&Found, SourceError> {
+        if let Some(found) = self.chunk_names.found.get() {
+            return Ok(found);
+        }
+        let found = self.chunk_names.look(&self.root, &self.folder, &self.array)?;
+        // Of an array that is being deleted, the look has shown less than there was.
+        self.check_unchanged()?;
+        Ok(self.chunk_names.keep(found, &self.folder))
     }
 
     /// Opens a chunk; `None` when it is absent and the array is there. A store that was deleted or
@@ -349,7 +379,8 @@ impl ZarrArray {
     /// The chunk at the origin, by its path relative to the folder of the array. It stands for all
     /// where they cannot all be looked at.
     pub(super) fn first_chunk(&self) -> PathBuf {
-        PathBuf::from(self.place(&vec![0; self.shape().len()]).0.as_str())
+        let origin = vec![0; self.shape().len()];
+        PathBuf::from(self.chunk_names.primary.key(&self.array, &origin))
     }
 
     /// Lets the array remember the unit it decoded last, for units that several bricks need: those
@@ -376,6 +407,21 @@ impl ZarrArray {
 const REST_LOOKS: usize = 4;
 const REST_TIME: Duration = Duration::from_millis(20);
 
+/// Refuses what chunks are not read through here.
+fn check_extensions(metadata: &ArrayMetadata) -> Result<(), Unsupported> {
+    let ArrayMetadata::V3(v3) = metadata else { return Ok(()) };
+    if v3.chunk_grid.name() != "regular" {
+        let name = v3.chunk_grid.name();
+        return Err(Unsupported::Array(format!("chunk grid {name:?} is not supported")));
+    }
+    match v3.storage_transformers.first().map(MetadataV3::name) {
+        Some(name) => {
+            Err(Unsupported::Array(format!("storage transformer {name:?} is not supported")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Largest unit that is remembered: half of the default memory budget.
 const REMEMBERED_LIMIT_BYTES: u64 = 64 << 20;
 
@@ -391,6 +437,13 @@ const LARGEST_ARRAY_BYTES: u64 = 1 << 60;
 /// `zarrs` messages may span lines; a log line may not.
 fn one_line(error: &impl std::fmt::Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// An open chunk under its key, in the state it was opened in.
+struct FoundChunk {
+    key: String,
+    file: Box<dyn OpenFile>,
+    stamp: FileStamp,
 }
 
 /// An open chunk, and the state it is in.

@@ -172,6 +172,28 @@ pub(crate) fn finite(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| number.is_finite())
 }
 
+/// A whole number, also where a writer spelt it `4.0` or `"4"`.
+pub(crate) fn whole(value: &Value) -> Option<u64> {
+    /// From here on, floats skip numbers.
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::String(text) => {
+            let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse().ok().filter(|_| is_plain)
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+        _ => value.as_u64().or_else(|| {
+            let number = value.as_f64()?;
+            (number.fract() == 0.0 && (0.0..LIMIT).contains(&number)).then_some(number as u64)
+        }),
+    }
+}
+
+/// A list of whole numbers.
+pub(crate) fn whole_numbers(value: &Value) -> Option<Vec<u64>> {
+    value.as_array()?.iter().map(whole).collect()
+}
+
 /// A string, or a number spelt out (early writers put numbers where names belong).
 pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
@@ -215,6 +237,18 @@ mod tests {
         assert!(parse_bounded(long.as_bytes(), 10_100).is_ok());
         let skipped = format!("{{\"{REPETITION}\": {}}}", many("{}"));
         assert!(parse_bounded(skipped.as_bytes(), 1000).is_ok());
+    }
+
+    #[test]
+    fn whole_numbers_are_spelt_in_many_ways() {
+        let value = serde_json::json!([4, 4.0, "4", 0, u64::MAX]);
+        assert_eq!(whole_numbers(&value), Some(vec![4, 4, 4, 0, u64::MAX]));
+        for other in
+            [r#""""#, r#""+4""#, r#""4.0""#, r#"" 4""#, "4.5", "-1", "1e300", "null", "true"]
+        {
+            let value = serde_json::from_str(other).expect("JSON");
+            assert_eq!(whole(&value), None, "{other}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Tiny {
     }
 
     /// The stored bytes of a chunk; positions outside of the array are zero.
-    fn chunk_bytes(&self, at: [usize; 3]) -> Vec<u8> {
+    pub fn chunk_bytes(&self, at: [usize; 3]) -> Vec<u8> {
         let [nz, ny, nx] = self.chunk;
         let mut bytes = Vec::with_capacity(nz * ny * nx * 2);
         for z in 0..nz {

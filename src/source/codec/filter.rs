@@ -1,0 +1,157 @@
+//! Filters of numcodecs: delta, fixedscaleoffset, quantize, astype, packbits. (bitround decodes to what
+//! it is given, so it is no step at all.)
+//!
+//! Source: the classes of these names in numcodecs 0.16. Each takes its input for an array of its
+//! encoded type, whatever it was before, and gives one of its decoded type.
+
+use serde_json::{Map, Value as Json};
+
+use super::number::{NumpyType, Value, f64_of};
+use crate::source::Unsupported;
+use crate::source::convert::SourceType;
+use crate::source::json::finite;
+
+/// How to undo a filter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Filter {
+    encoded: NumpyType,
+    decoded: NumpyType,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Step {
+    /// Only the type changes.
+    Cast,
+    /// Running sum.
+    Sum,
+    /// `x / scale + offset`
+    Scale { scale: f64, offset: f64 },
+    /// Eight to a byte, most significant bit first, after a byte with the number of bits to spare.
+    Unpack,
+}
+
+impl Filter {
+    /// The filter of a name without prefix; `None` if it is none. `array` is the type of the array,
+    /// for configurations that may leave theirs out.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when its configuration is not usable.
+    pub(super) fn new(
+        name: &str,
+        members: &Map<String, Json>,
+        array: Option<NumpyType>,
+    ) -> Result<Option<Self>, Unsupported> {
+        let of_member = |name: &'static str, default: Option<NumpyType>| match members.get(name) {
+            None | Some(Json::Null) => default.ok_or(Unsupported::Member(name)),
+            Some(stated) => {
+                let found = stated.as_str().and_then(NumpyType::parse);
+                found.ok_or_else(|| Unsupported::DataType(stated.to_string()))
+            }
+        };
+        let number = |name| members.get(name).and_then(finite).ok_or(Unsupported::Member(name));
+        let (types, step) = match name {
+            "delta" => (["dtype", "astype"], Step::Sum),
+            "quantize" => (["dtype", "astype"], Step::Cast),
+            "astype" => (["decode_dtype", "encode_dtype"], Step::Cast),
+            "fixedscaleoffset" => {
+                let (scale, offset) = (number("scale")?, number("offset")?);
+                if scale == 0.0 {
+                    return Err(Unsupported::Member("scale"));
+                }
+                (["dtype", "astype"], Step::Scale { scale, offset })
+            }
+            "packbits" => {
+                let [encoded, decoded] = [SourceType::U8, SourceType::Bool].map(NumpyType::native);
+                return Ok(Some(Self { encoded, decoded, step: Step::Unpack }));
+            }
+            _ => return Ok(None),
+        };
+        let decoded = of_member(types[0], array)?;
+        let encoded = of_member(types[1], (name != "astype").then_some(decoded))?;
+        if step == Step::Sum && [encoded, decoded].iter().any(|t| t.kind() == SourceType::Bool) {
+            return Err(Unsupported::DataType("bool with delta".to_owned()));
+        }
+        Ok(Some(Self { encoded, decoded, step }))
+    }
+
+    /// The same for arrays whose numbers are in the byte order of the machine, as those of Zarr v3 are
+    /// before the codec `bytes`. The order of the encoded type has no meaning there. `None` where the
+    /// decoded type is of the other order: zarr-python itself does not get back what it wrote.
+    pub(super) fn on_native_numbers(mut self) -> Option<Self> {
+        self.encoded = NumpyType::native(self.encoded.kind());
+        (!self.decoded.is_big_endian()).then_some(self)
+    }
+
+    pub(super) fn encoded_type(&self) -> SourceType {
+        self.encoded.kind()
+    }
+
+    pub(super) fn decoded_type(&self) -> SourceType {
+        self.decoded.kind()
+    }
+
+    /// Length of the encoded bytes; `None` where the decoded ones are no whole number of elements.
+    pub(super) fn encoded_len(&self, decoded_len: u64) -> Option<u64> {
+        if self.step == Step::Unpack {
+            return decoded_len.div_ceil(8).checked_add(1);
+        }
+        let elements = decoded_len / self.decoded.bytes() as u64;
+        let is_whole = decoded_len.is_multiple_of(self.decoded.bytes() as u64);
+        elements.checked_mul(self.encoded.bytes() as u64).filter(|_| is_whole)
+    }
+
+    /// Undoes the filter.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub(super) fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+        if self.step == Step::Unpack {
+            return unpack(bytes);
+        }
+        if !bytes.len().is_multiple_of(self.encoded.bytes()) {
+            return Err("not a whole number of elements");
+        }
+        if self.step == Step::Cast && self.encoded == self.decoded {
+            return Ok(bytes.to_vec());
+        }
+        let elements = bytes.len() / self.encoded.bytes();
+        let mut out = vec![0; elements * self.decoded.bytes()];
+        let encoded = bytes.chunks_exact(self.encoded.bytes()).map(|one| self.encoded.load(one));
+        let decoded = out.chunks_exact_mut(self.decoded.bytes());
+        let mut sum = None;
+        for (value, out) in encoded.zip(decoded) {
+            let value = match self.step {
+                Step::Cast | Step::Unpack => value,
+                Step::Scale { scale, offset } => self.scaled(value, scale, offset),
+                Step::Sum => {
+                    // Summed in the decoded type; that of float16 and float32 rounds at each step.
+                    self.decoded.store(value, out);
+                    let term = self.decoded.load(out);
+                    let next = sum.map_or(term, |sum| self.decoded.add(sum, term));
+                    sum = Some(next);
+                    next
+                }
+            };
+            self.decoded.store(value, out);
+        }
+        Ok(out)
+    }
+
+    /// Floats are computed in their own type, whole numbers in float64.
+    fn scaled(&self, value: Value, scale: f64, offset: f64) -> Value {
+        let round = |n: f64| f64_of(self.encoded.rounded(n));
+        self.encoded.rounded(round(f64_of(value) / round(scale)) + round(offset))
+    }
+}
+
+fn unpack(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let (&spare, packed) = bytes.split_first().ok_or("no bytes")?;
+    let bits = (packed.len() * 8).checked_sub(usize::from(spare)).ok_or("more bits to spare")?;
+    let mut out = Vec::with_capacity(packed.len() * 8);
+    for byte in packed {
+        out.extend((0..8).rev().map(|bit| byte >> bit & 1));
+    }
+    out.truncate(bits);
+    Ok(out)
+}

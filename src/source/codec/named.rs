@@ -1,0 +1,130 @@
+//! Codecs as metadata names them: Zarr v3 by `name` and `configuration`, Zarr v2 by `id`.
+
+use serde_json::{Map, Value, json};
+use zarrs::metadata::v3::MetadataV3;
+
+use crate::source::Unsupported;
+
+/// Most codecs in one list; writers use up to four.
+const MOST_CODECS: usize = 32;
+
+/// Prefixes under which codecs have been written that are known without them: zarr-python names
+/// those of numcodecs so, and `zarrs` once named its own so.
+const PREFIXES: [&str; 3] = [
+    "numcodecs.",
+    "https://codec.zarrs.dev/array_to_array/",
+    "https://codec.zarrs.dev/bytes_to_bytes/",
+];
+
+/// A codec of either format.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NamedCodec {
+    /// As the metadata spells it.
+    pub(crate) name: String,
+    /// Its configuration.
+    pub(crate) members: Map<String, Value>,
+}
+
+impl NamedCodec {
+    /// A codec that the metadata implies.
+    pub(crate) fn new(name: &str, configuration: Value) -> Self {
+        let members = match configuration {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
+        Self { name: name.to_owned(), members }
+    }
+
+    /// The name without a prefix.
+    pub(super) fn plain_name(&self) -> &str {
+        let plain = PREFIXES.iter().find_map(|prefix| self.name.strip_prefix(prefix));
+        plain.unwrap_or(&self.name)
+    }
+
+    /// Whether the name says that it is the codec of numcodecs, not another one of the same name.
+    pub(super) fn is_of_numcodecs(&self) -> bool {
+        self.name.starts_with(PREFIXES[0])
+    }
+
+    /// A list of codecs as Zarr v3 has it; a codec may be spelt by its name only.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when it is not one.
+    pub(crate) fn list_v3(codecs: &Value) -> Result<Vec<Self>, Unsupported> {
+        let one = |codec: &Value| match codec {
+            Value::String(name) => Some(Self::new(name, Value::Null)),
+            Value::Object(members) => {
+                let configuration = members.get("configuration").cloned().unwrap_or_default();
+                Some(Self::new(members.get("name")?.as_str()?, configuration))
+            }
+            _ => None,
+        };
+        Self::list(codecs, "codecs", one)
+    }
+
+    /// The filters of Zarr v2. None are spelt `null`, `[]`, `{}`, `false` or `""`; there may be
+    /// one without a list.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when it is neither.
+    pub(crate) fn filters_v2(filters: &Value) -> Result<Vec<Self>, Unsupported> {
+        match filters {
+            Value::Array(_) => Self::list(filters, "filters", Self::from_v2),
+            other if is_nothing(other) => Ok(Vec::new()),
+            one => Ok(vec![Self::from_v2(one).ok_or(Unsupported::Member("filters"))?]),
+        }
+    }
+
+    /// The compressor of Zarr v2; none is spelt as for the filters.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when it is neither.
+    pub(crate) fn compressor_v2(compressor: &Value) -> Result<Option<Self>, Unsupported> {
+        if is_nothing(compressor) {
+            return Ok(None);
+        }
+        Self::from_v2(compressor).map(Some).ok_or(Unsupported::Member("compressor"))
+    }
+
+    fn from_v2(codec: &Value) -> Option<Self> {
+        match codec {
+            Value::String(id) => Some(Self::new(id, Value::Null)),
+            Value::Object(members) => {
+                Some(Self::new(members.get("id")?.as_str()?, Value::Object(members.clone())))
+            }
+            _ => None,
+        }
+    }
+
+    fn list(
+        codecs: &Value,
+        member: &'static str,
+        one: impl Fn(&Value) -> Option<Self>,
+    ) -> Result<Vec<Self>, Unsupported> {
+        let codecs = codecs.as_array().ok_or(Unsupported::Member(member))?;
+        if codecs.len() > MOST_CODECS {
+            return Err(Unsupported::Member(member));
+        }
+        codecs.iter().map(|codec| one(codec).ok_or(Unsupported::Member(member))).collect()
+    }
+
+    /// What `zarrs` reads.
+    pub(super) fn metadata(&self) -> Result<MetadataV3, Unsupported> {
+        let metadata = json!({"name": self.name, "configuration": self.members});
+        serde_json::from_value(metadata).map_err(|_| self.refused())
+    }
+
+    pub(super) fn refused(&self) -> Unsupported {
+        Unsupported::Codec(self.name.clone())
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,245 @@
+//! Numbers as `NumPy` stores and converts them, for the filters of numcodecs.
+//!
+//! Source: `numpy.dtype` strings (array interface protocol, `typestr`), `ndarray.astype`.
+
+use std::cmp::Ordering;
+
+use half::f16;
+
+use crate::source::convert::SourceType;
+
+/// A `NumPy` data type with its byte order, such as `<u2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NumpyType {
+    kind: SourceType,
+    is_big_endian: bool,
+}
+
+/// Any number such a type holds, exactly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Value {
+    Int(i128),
+    Float(f64),
+}
+
+impl NumpyType {
+    /// The type in the byte order of the machine.
+    pub(crate) const fn native(kind: SourceType) -> Self {
+        Self { kind, is_big_endian: false }
+    }
+
+    /// Reads `<u2`, `=i4`, `|u1`, `u2`, and names such as `uint16`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        use SourceType::{Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        let plain = text.trim_start_matches(['<', '>', '=', '|']);
+        if text.len() > plain.len() + 1 {
+            return None;
+        }
+        let kind = match plain {
+            "b1" | "?" => Bool,
+            "i1" => I8,
+            "i2" => I16,
+            "i4" => I32,
+            "i8" => I64,
+            "u1" => U8,
+            "u2" => U16,
+            "u4" => U32,
+            "u8" => U64,
+            "f2" => F16,
+            "f4" => F32,
+            "f8" => F64,
+            name => SourceType::from_zarr_v3(&name.to_ascii_lowercase())?,
+        };
+        Some(Self { kind, is_big_endian: text.starts_with('>') && kind.bytes() > 1 })
+    }
+
+    pub(crate) fn kind(self) -> SourceType {
+        self.kind
+    }
+
+    pub(crate) fn bytes(self) -> usize {
+        self.kind.bytes()
+    }
+
+    pub(crate) fn is_big_endian(self) -> bool {
+        self.is_big_endian
+    }
+
+    /// The string that Zarr v2 wants.
+    pub(crate) fn zarr_v2(self) -> String {
+        let bytes = self.bytes();
+        let order = match (bytes, self.is_big_endian) {
+            (1, _) => '|',
+            (_, true) => '>',
+            (_, false) => '<',
+        };
+        let kind = match self.kind {
+            SourceType::Bool => 'b',
+            SourceType::F16 | SourceType::F32 | SourceType::F64 => 'f',
+            SourceType::I8 | SourceType::I16 | SourceType::I32 | SourceType::I64 => 'i',
+            SourceType::U8 | SourceType::U16 | SourceType::U32 | SourceType::U64 => 'u',
+        };
+        format!("{order}{kind}{bytes}")
+    }
+
+    /// The number in `bytes`, which are as many as one takes.
+    #[expect(clippy::cast_possible_truncation, reason = "the bits beyond are zero")]
+    pub(super) fn load(self, bytes: &[u8]) -> Value {
+        let mut raw = [0_u8; 8];
+        let len = bytes.len().min(8);
+        raw[..len].copy_from_slice(&bytes[..len]);
+        if self.is_big_endian {
+            raw[..len].reverse();
+        }
+        let bits = u64::from_le_bytes(raw);
+        match self.kind {
+            SourceType::Bool => Value::Int(i128::from(bits != 0)),
+            SourceType::U8 | SourceType::U16 | SourceType::U32 | SourceType::U64 => {
+                Value::Int(i128::from(bits))
+            }
+            SourceType::I8 => Value::Int(i128::from((bits as u8).cast_signed())),
+            SourceType::I16 => Value::Int(i128::from((bits as u16).cast_signed())),
+            SourceType::I32 => Value::Int(i128::from((bits as u32).cast_signed())),
+            SourceType::I64 => Value::Int(i128::from(bits.cast_signed())),
+            SourceType::F16 => Value::Float(f16::from_bits(bits as u16).to_f64()),
+            SourceType::F32 => Value::Float(f64::from(f32::from_bits(bits as u32))),
+            SourceType::F64 => Value::Float(f64::from_bits(bits)),
+        }
+    }
+
+    /// Writes a number as `astype` converts it: integers wrap, fractions are cut off, floats are
+    /// rounded.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "integers wrap")]
+    pub(super) fn store(self, value: Value, out: &mut [u8]) {
+        let bits = match self.kind {
+            SourceType::Bool => match value {
+                Value::Int(n) => u64::from(n != 0),
+                Value::Float(n) => u64::from(n != 0.0),
+            },
+            SourceType::F16 => u64::from(f16_of(value).to_bits()),
+            SourceType::F32 => u64::from(f32_of(value).to_bits()),
+            SourceType::F64 => f64_of(value).to_bits(),
+            _ => match value {
+                Value::Int(n) => (n as i64).cast_unsigned(),
+                // As x86-64 converts: what exceeds the type wraps. No writer means it.
+                Value::Float(n) if n >= 9_223_372_036_854_775_808.0 => n as u64,
+                Value::Float(n) => (n as i64).cast_unsigned(),
+            },
+        };
+        let raw = bits.to_le_bytes();
+        let len = out.len().min(8);
+        out[..len].copy_from_slice(&raw[..len]);
+        if self.is_big_endian {
+            out[..len].reverse();
+        }
+    }
+
+    /// The sum as this type holds it.
+    pub(super) fn add(self, a: Value, b: Value) -> Value {
+        match (a, b) {
+            // 2^64 numbers of 64 bits do not overflow 128 bits; `store` wraps.
+            (Value::Int(a), Value::Int(b)) => Value::Int(a.wrapping_add(b)),
+            _ => self.rounded(f64_of(a) + f64_of(b)),
+        }
+    }
+
+    /// A float as this type holds it. One operation on two numbers of a narrower type, rounded to
+    /// f64 and then to that type, is rounded correctly: f64 has more than twice the digits.
+    pub(super) fn rounded(self, n: f64) -> Value {
+        Value::Float(match self.kind {
+            SourceType::F16 => f16_of(Value::Float(n)).to_f64(),
+            SourceType::F32 => f64::from(f32_of(Value::Float(n))),
+            _ => n,
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rounds as NumPy does")]
+pub(super) fn f64_of(value: Value) -> f64 {
+    match value {
+        Value::Int(n) => n as f64,
+        Value::Float(n) => n,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "as NumPy does")]
+fn f32_of(value: Value) -> f32 {
+    match value {
+        Value::Int(n) => n as f32,
+        Value::Float(n) => n as f32,
+    }
+}
+
+/// `NumPy` takes integers to float16 by way of float32, and float64 in one step.
+fn f16_of(value: Value) -> f16 {
+    let single = f32_of(value);
+    match value {
+        Value::Int(_) => f16::from_f32(single),
+        Value::Float(n) => f16::from_f32(rounded_to_odd(n, single)),
+    }
+}
+
+/// `nearest` or its neighbour with the last bit set, so that rounding it again gives what rounding
+/// `n` once would (Boldo and Melquiond, "When double rounding is odd", 2005).
+fn rounded_to_odd(n: f64, nearest: f32) -> f32 {
+    let bits = nearest.to_bits();
+    match f64::from(nearest).abs().partial_cmp(&n.abs()) {
+        Some(Ordering::Greater) if nearest.is_finite() && bits & 1 == 0 => f32::from_bits(bits - 1),
+        Some(Ordering::Less) if bits & 1 == 0 => f32::from_bits(bits + 1),
+        _ => nearest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cast(from: &str, to: &str, bytes: &[u8]) -> Vec<u8> {
+        let (from, to) = (NumpyType::parse(from), NumpyType::parse(to));
+        let (from, to) = (from.expect("a type"), to.expect("a type"));
+        let mut out = vec![0; to.bytes()];
+        to.store(from.load(bytes), &mut out);
+        out
+    }
+
+    #[test]
+    fn types_are_spelt_in_many_ways() {
+        let wanted = [
+            ("<u2", "<u2"),
+            ("=u2", "<u2"),
+            ("u2", "<u2"),
+            ("|u2", "<u2"),
+            (">u2", ">u2"),
+            (">u1", "|u1"),
+            ("uint16", "<u2"),
+            (">uint16", ">u2"),
+            ("Float32", "<f4"),
+            ("|b1", "|b1"),
+            ("bool", "|b1"),
+            ("f2", "<f2"),
+        ];
+        for (given, wanted) in wanted {
+            assert_eq!(NumpyType::parse(given).expect(given).zarr_v2(), wanted, "{given}");
+        }
+        for given in ["", "<", "<<u2", "<U2", "<c8", "O", "u3", "<M8[ns]", "datetime64"] {
+            assert_eq!(NumpyType::parse(given), None, "{given}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_converted_as_numpy_does() {
+        assert_eq!(cast("<i4", "<u2", &(-2_i32).to_le_bytes()), [0xfe, 0xff]);
+        assert_eq!(cast("<i4", ">u2", &0x1_1234_i32.to_le_bytes()), [0x12, 0x34]);
+        assert_eq!(cast("<f4", "|u1", &300.9_f32.to_le_bytes()), [44]);
+        assert_eq!(cast("<f8", "<i2", &(-3.9_f64).to_le_bytes()), (-3_i16).to_le_bytes());
+        let large = 15_000_000_000_000_000_000_u64;
+        assert_eq!(cast("<f8", "<u8", &1.5e19_f64.to_le_bytes()), large.to_le_bytes());
+        assert_eq!(cast("<f4", "|b1", &0.1_f32.to_le_bytes()), [1]);
+        assert_eq!(cast("|b1", ">f4", &[2]), 1_f32.to_be_bytes());
+        assert_eq!(cast(">u8", "<f8", &u64::MAX.to_be_bytes()), 2_f64.powi(64).to_le_bytes());
+        // Halfway between two float16 but for a bit that float32 does not have.
+        let almost = 1.0 + f64::powi(2.0, -11) + f64::powi(2.0, -40);
+        assert_eq!(cast("<f8", "<f2", &almost.to_le_bytes()), 0x3c01_u16.to_le_bytes());
+        assert_eq!(cast("<f8", "<f2", &f64::INFINITY.to_le_bytes()), 0x7c00_u16.to_le_bytes());
+    }
+}

@@ -1,0 +1,170 @@
+//! Shards: chunks that hold chunks, found by an index.
+//!
+//! Source: Zarr v3, codec `sharding_indexed`, version 1.0.
+
+use std::num::NonZeroU64;
+
+use ndarray::{ArrayViewD, IxDyn};
+use serde_json::Value;
+
+use super::chain::BoundedChain;
+use super::named::NamedCodec;
+use super::{Blob, DecodeError, IndexCache, SubBlob, UnitCodec};
+use crate::source::Unsupported;
+use crate::source::convert::SourceType;
+use crate::source::json::whole_numbers;
+
+/// An entry of a shard index without a chunk: offset and length are both 2^64 - 1.
+const ABSENT: u64 = u64::MAX;
+
+/// A shard: where its index is, how it is decoded, and what the chunks inside are made of.
+#[derive(Debug)]
+pub(crate) struct Sharding {
+    /// Encoded axis `i` is axis `axes[i]` of the chunk.
+    pub(super) axes: Vec<usize>,
+    /// Inner chunks per shard, encoded axis order.
+    grid: Vec<u64>,
+    index: BoundedChain,
+    index_len: u64,
+    index_at_start: bool,
+    pub(super) inner: UnitCodec,
+    /// Units of `inner` per inner chunk, encoded axis order; all 1 unless shards are nested.
+    units_per_chunk: Vec<u64>,
+    voxel_bytes: usize,
+}
+
+impl Sharding {
+    pub(super) fn new(
+        codec: &NamedCodec,
+        axes: Vec<usize>,
+        shard_shape: &[NonZeroU64],
+        kind: SourceType,
+        depth: usize,
+    ) -> Result<Self, Unsupported> {
+        let chunk_shape = codec.members.get("chunk_shape").and_then(whole_numbers);
+        let chunk_shape: Option<Vec<NonZeroU64>> =
+            chunk_shape.and_then(|shape| shape.into_iter().map(NonZeroU64::new).collect());
+        let chunk_shape = chunk_shape.ok_or(Unsupported::Member("chunk_shape"))?;
+        let fits = chunk_shape.len() == shard_shape.len()
+            && std::iter::zip(shard_shape, &chunk_shape).all(|(s, c)| s.get() % c.get() == 0);
+        if !fits {
+            return Err(Unsupported::ChunkShape(chunk_shape.iter().map(|n| n.get()).collect()));
+        }
+        let grid: Vec<u64> =
+            std::iter::zip(shard_shape, &chunk_shape).map(|(s, c)| s.get() / c.get()).collect();
+        let index_at_start = match codec.members.get("index_location").map(Value::as_str) {
+            None | Some(Some("end")) => false,
+            Some(Some("start")) => true,
+            Some(_) => return Err(Unsupported::Member("index_location")),
+        };
+        let mut index_shape: Vec<NonZeroU64> =
+            grid.iter().filter_map(|&n| NonZeroU64::new(n)).collect();
+        index_shape.extend(NonZeroU64::new(2));
+        let index_codecs = inner_codecs(codec, "index_codecs", &["bytes", "crc32c"])?;
+        let index = BoundedChain::new(&index_codecs, &index_shape, SourceType::U64)?;
+        let index_len = index
+            .encoded_len()
+            .ok_or_else(|| Unsupported::Codec("index codec of variable length".to_owned()))?;
+        let codecs = inner_codecs(codec, "codecs", &["bytes"])?;
+        let inner = UnitCodec::nested(&codecs, &chunk_shape, kind, depth + 1)?;
+        let units_per_chunk = std::iter::zip(&chunk_shape, inner.unit_shape())
+            .map(|(chunk, unit)| chunk.get() / unit)
+            .collect();
+        let voxel_bytes = kind.bytes();
+        Ok(Self {
+            axes,
+            grid,
+            index,
+            index_len,
+            index_at_start,
+            inner,
+            units_per_chunk,
+            voxel_bytes,
+        })
+    }
+
+    pub(super) fn read_unit(
+        &self,
+        shard: &dyn Blob,
+        shard_offset: u64,
+        position: &[u64],
+        indices: &dyn IndexCache,
+    ) -> Result<Option<Vec<u8>>, DecodeError> {
+        let index = indices.index((shard_offset, shard.len()), &mut || self.read_index(shard))?;
+        let encoded: Vec<u64> = self.axes.iter().map(|&axis| position[axis]).collect();
+        let mut entry = 0;
+        let mut within = Vec::with_capacity(encoded.len());
+        for ((&at, &units), &chunks) in encoded.iter().zip(&self.units_per_chunk).zip(&self.grid) {
+            entry = entry * chunks + at / units;
+            within.push(at % units);
+        }
+        let entry = usize::try_from(entry).unwrap_or(usize::MAX).saturating_mul(2);
+        let (Some(&offset), Some(&length)) = (index.get(entry), index.get(entry.saturating_add(1)))
+        else {
+            return Err(DecodeError::ShardTooShort { len: shard.len(), index: self.index_len });
+        };
+        if offset == ABSENT && length == ABSENT {
+            return Ok(None);
+        }
+        if offset.checked_add(length).is_none_or(|end| end > shard.len()) {
+            return Err(DecodeError::ShardRange { offset, length, len: shard.len() });
+        }
+        let chunk = SubBlob { outer: shard, offset, len: length };
+        let bytes = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
+        Ok(bytes.map(|bytes| self.to_chunk_axes(bytes)))
+    }
+
+    fn read_index(&self, shard: &dyn Blob) -> Result<Vec<u64>, DecodeError> {
+        let Some(last) = shard.len().checked_sub(self.index_len) else {
+            return Err(DecodeError::ShardTooShort { len: shard.len(), index: self.index_len });
+        };
+        let offset = if self.index_at_start { 0 } else { last };
+        let bytes =
+            self.index.decode_blob(&SubBlob { outer: shard, offset, len: self.index_len })?;
+        Ok(bytes.as_chunks::<8>().0.iter().map(|entry| native_u64(*entry)).collect())
+    }
+
+    /// Undoes the transposes in front of the shard for the one unit.
+    fn to_chunk_axes(&self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.axes.is_sorted() {
+            return bytes;
+        }
+        let mut shape: Vec<usize> = self
+            .inner
+            .unit_shape()
+            .iter()
+            .map(|&n| usize::try_from(n).unwrap_or(usize::MAX))
+            .collect();
+        shape.push(self.voxel_bytes);
+        let mut order: Vec<usize> = vec![0; self.axes.len()];
+        for (encoded, &axis) in self.axes.iter().enumerate() {
+            order[axis] = encoded;
+        }
+        order.push(self.axes.len());
+        match ArrayViewD::from_shape(IxDyn(&shape), &bytes) {
+            Ok(view) => view.permuted_axes(IxDyn(&order)).iter().copied().collect(),
+            // The chain has compared the length with the shape already.
+            Err(_) => bytes,
+        }
+    }
+}
+
+/// The codecs of a member, or those that zarr-python takes where it is missing.
+fn inner_codecs(
+    codec: &NamedCodec,
+    member: &'static str,
+    usual: &[&str],
+) -> Result<Vec<NamedCodec>, Unsupported> {
+    match codec.members.get(member) {
+        Some(codecs) => NamedCodec::list_v3(codecs),
+        None => Ok(usual.iter().map(|name| NamedCodec::new(name, Value::Null)).collect()),
+    }
+}
+
+/// `zarrs` decodes to the byte order of the machine.
+fn native_u64(bytes: [u8; 8]) -> u64 {
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("zarrims is written for little-endian machines, as Imaris files are little-endian");
