@@ -31,12 +31,7 @@ impl Tree {
 
     /// Logs what is skipped, and what is assumed of what is shown.
     fn take_up(&self, folder: &Path, found: Inspected, origin: Origin) -> Arc<Inspected> {
-        for row in &found.skipped {
-            tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
-        }
-        for (path, notes) in &found.notes {
-            tracing::info!(path = %path.display(), "{notes}");
-        }
+        self.tell(folder, &found);
         let found = Arc::new(found);
         if let Some(memo) = &self.memo {
             memo.remember(folder, &found, origin);
@@ -53,7 +48,7 @@ impl Tree {
             fingerprint.record(&self.root, path);
             Inspected {
                 files: Some(Vec::new()),
-                skipped: vec![Skipped { path: path.to_path_buf(), reason }],
+                skipped: vec![Skipped::because(path, &reason)],
                 notes: Vec::new(),
                 fingerprint,
                 is_lasting: false,
@@ -74,19 +69,14 @@ impl Tree {
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         };
-        let mut skip = |path: &Path, reason: &str| {
-            let reason = reason_for(path, reason);
-            found.skipped.push(Skipped { path: path.to_path_buf(), reason });
-        };
         match discover::inspect(&self.root, path, self.config.labels) {
-            Ok(Folder::Plain(fingerprint)) => {
+            Ok(Folder::Plain(plain)) => {
                 found.files = None;
-                found.fingerprint = fingerprint;
+                found.skipped = Skipped::all(&plain.skipped);
+                found.fingerprint = plain.fingerprint;
             }
             Ok(Folder::Store(store)) => {
-                for (path, error) in &store.skipped {
-                    skip(path, &error.to_string());
-                }
+                found.skipped = Skipped::all(&store.skipped);
                 let mut files = Vec::new();
                 for image in store.images {
                     if !image.notes.is_empty() {
@@ -113,7 +103,8 @@ impl Tree {
                             is_refuted: Arc::default(),
                         }),
                         Err(error) => {
-                            skip(&image.folder(), &error.to_string());
+                            let row = Skipped::because(&image.folder(), &error.to_string());
+                            found.skipped.push(row);
                         }
                     }
                 }
@@ -121,7 +112,8 @@ impl Tree {
                 found.fingerprint = store.fingerprint;
             }
             Err(error) => {
-                skip(path, &error.to_string());
+                found.skipped.push(Skipped::of(path, &error));
+                found.fingerprint.doubt();
                 found.fingerprint.record(&self.root, path);
                 return found;
             }
@@ -134,7 +126,7 @@ impl Tree {
 /// Whether an entry of a folder is shown, or is worth a line why not.
 pub(super) fn is_notable(entry: &DirEntry) -> bool {
     match entry.kind {
-        EntryKind::File => discover::skipped_file(Path::new(&entry.name)).is_some(),
+        EntryKind::File => discover::is_notable_file(Path::new(&entry.name)),
         EntryKind::Other => false,
         EntryKind::Directory | EntryKind::LinkedDirectory | EntryKind::BadLink => true,
     }
@@ -148,10 +140,4 @@ fn one_line(notes: &[String]) -> String {
         more => format!("; and {more} more"),
     };
     format!("{}{more}", notes[..shown].join("; "))
-}
-
-/// The reason without the path in front, which the row has already.
-pub(super) fn reason_for(path: &Path, reason: &str) -> String {
-    let prefix = format!("{}: ", path.display());
-    reason.strip_prefix(&prefix).unwrap_or(reason).to_owned()
 }

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::cache::ImageId;
 use crate::image::VirtualFile;
 use crate::source::image::Role;
-use crate::source::{ChunkState, Fingerprint, SourceRoot};
+use crate::source::{ChunkState, Fingerprint, NonImage, SourceRoot};
 
 use super::lock;
 
@@ -115,6 +115,8 @@ pub struct Skipped {
     pub path: PathBuf,
     /// Reason, one line.
     pub reason: String,
+    /// What it is, where nothing is wrong with it but that it is no image.
+    pub non_image: Option<NonImage>,
 }
 
 /// What a folder of the source turned out to be.

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::ImageId;
 use crate::fs::tree::node::{Checked, FileSpec, Inspected, Skipped};
-use crate::source::FileStamp;
 use crate::source::image::Role;
 use crate::source::root::join;
+use crate::source::{FileStamp, NonImage};
 
 /// The part of a line that says what it is about.
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<File>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    skipped: Vec<(PathBuf, String)>,
+    skipped: Vec<(PathBuf, String, Option<NonImage>)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<(PathBuf, String)>,
     state: Vec<(PathBuf, Option<Stamp>)>,
@@ -60,7 +60,12 @@ impl Row {
         Some(Self {
             folder: folder.to_path_buf(),
             files: found.files.as_ref().map(|files| files.iter().map(File::of).collect()),
-            skipped: found.skipped.iter().map(|s| (s.path.clone(), s.reason.clone())).collect(),
+            skipped: found
+                .skipped
+                .iter()
+                .cloned()
+                .map(|s| (s.path, s.reason, s.non_image))
+                .collect(),
             notes: found.notes.clone(),
             state: state.collect::<Option<_>>()?,
         })
@@ -87,7 +92,10 @@ impl Row {
         });
         Some(Inspected {
             files,
-            skipped: skipped.into_iter().map(|(path, reason)| Skipped { path, reason }).collect(),
+            skipped: skipped
+                .into_iter()
+                .map(|(path, reason, non_image)| Skipped { path, reason, non_image })
+                .collect(),
             notes,
             fingerprint: state.collect(),
             is_lasting: true,
