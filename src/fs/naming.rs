@@ -88,7 +88,7 @@ pub fn assign_folders(taken: &mut Taken, sources: &[&OsStr]) -> Vec<OsString> {
     for i in order {
         let keeps = sources[i].to_str().is_none() || shown(sources[i], "", "") == *sources[i];
         if (keeps && taken.take(sources[i])) || sources[i].to_str().is_none() {
-            names[i] = sources[i].to_owned();
+            sources[i].clone_into(&mut names[i]);
         } else {
             pending.push(i);
         }
@@ -207,7 +207,8 @@ fn without_forbidden(name: &OsStr) -> Vec<u8> {
     let is_forbidden = |c: char| {
         c.is_control() || matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*')
     };
-    let mut bytes = Vec::with_capacity(name.len());
+    // Room for what is put behind it.
+    let mut bytes = Vec::with_capacity(name.len() + 8);
     for chunk in name.as_bytes().utf8_chunks() {
         bytes.extend_from_slice(chunk.valid().replace(is_forbidden, "_").as_bytes());
         bytes.extend_from_slice(chunk.invalid());
@@ -241,6 +242,9 @@ fn cut(bytes: &mut Vec<u8>, room: usize) {
 
 /// A name as a client compares it that ignores case.
 fn folded(name: &OsStr) -> OsString {
+    if let Some(name) = name.to_str() {
+        return name.to_lowercase().into();
+    }
     let mut bytes = Vec::with_capacity(name.len());
     for chunk in name.as_bytes().utf8_chunks() {
         bytes.extend_from_slice(chunk.valid().to_lowercase().as_bytes());

@@ -196,19 +196,21 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn members(value: Value) -> Map<String, Value> {
+    fn members(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().expect("an object")
     }
 
     #[test]
     fn documents_tell_their_format() {
-        assert!(is_n5(&members(json!({"n5": "4.0.0"}))));
-        assert!(is_n5(&members(json!({"dimensions": [1], "blockSize": [1], "dataType": "uint8"}))));
-        assert!(!is_n5(&members(json!({"dimensions": [1], "dataType": "uint8"}))));
-        assert!(is_precomputed(&members(json!({"@type": "neuroglancer_multiscale_volume"}))));
+        assert!(is_n5(&members(&json!({"n5": "4.0.0"}))));
+        assert!(is_n5(&members(
+            &json!({"dimensions": [1], "blockSize": [1], "dataType": "uint8"})
+        )));
+        assert!(!is_n5(&members(&json!({"dimensions": [1], "dataType": "uint8"}))));
+        assert!(is_precomputed(&members(&json!({"@type": "neuroglancer_multiscale_volume"}))));
         let volume = json!({"type": "image", "data_type": "uint8", "scales": []});
-        assert!(is_precomputed(&members(volume)));
-        assert!(!is_precomputed(&members(json!({"type": "image", "scales": []}))));
+        assert!(is_precomputed(&members(&volume)));
+        assert!(!is_precomputed(&members(&json!({"type": "image", "scales": []}))));
     }
 
     #[test]

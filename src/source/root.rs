@@ -359,13 +359,13 @@ impl SourceRoot {
         rustix::fs::fstat(&fd).ok().map(|stat| FileStamp::of(&stat))
     }
 
-    /// The state of a folder, and whether it may hold anything but regular files and what is known.
-    /// Cheaper than [`SourceRoot::list`]: three calls where nothing else is there, and no memory.
-    pub(super) fn holds_more(
+    /// Visits the names of what is in a folder but regular files; gives the state it was in before.
+    /// Cheaper than [`SourceRoot::list`], as it does not look where links lead.
+    pub(super) fn each_name(
         &self,
         path: &Path,
-        is_known: impl Fn(&OsStr) -> bool,
-    ) -> io::Result<(FileStamp, bool)> {
+        mut visit: impl FnMut(&OsStr),
+    ) -> io::Result<FileStamp> {
         let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let stamp = FileStamp::of(&rustix::fs::fstat(&fd)?);
         let mut buffer = [MaybeUninit::uninit(); NAMES_BYTES];
@@ -373,12 +373,11 @@ impl SourceRoot {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            let is_file = entry.file_type() == FileType::RegularFile;
-            if !is_file && !matches!(name, b"." | b"..") && !is_known(OsStr::from_bytes(name)) {
-                return Ok((stamp, true));
+            if entry.file_type() != FileType::RegularFile && !matches!(name, b"." | b"..") {
+                visit(OsStr::from_bytes(name));
             }
         }
-        Ok((stamp, false))
+        Ok(stamp)
     }
 
     /// Whether the path is a folder below the source folder.

@@ -112,13 +112,13 @@ fn names_from_metadata_and_paths_in_a_store_are_fit_as_well() {
         .map(|n| json!({"name": images[n], "axes": ["z", "y", "x"], "datasets": [{"path": n.to_string()}]}))
         .collect();
     write_json(&store.join("A/zarr.json"), &group_json(&json!({"ome": {"multiscales": entries}})));
-    (1..).zip(0..images.len()).for_each(|(seed, n)| {
+    for (seed, n) in (1..).zip(0..images.len()) {
         small(seed).write_array(&store.join(format!("A/{n}")));
-    });
+    }
     small(9).write(&store.join("a/im"));
-    ["", "a"].iter().for_each(|group| {
+    for group in ["", "a"] {
         write_json(&store.join(group).join("zarr.json"), &group_json(&json!({})));
-    });
+    }
     let expected =
         ["m/A.ims", "m/A_C__x__.ims", "m/A_line_break.ims", "m/A_same.ims", "m/A_same~2.ims"];
     let mount = Mount::of(source.path()).start();

@@ -145,12 +145,12 @@ proptest! {
     ) {
         let all = |sources: &[String]| -> BTreeMap<String, String> {
             let mut taken = Taken::default();
-            let is_folder = |source: &&String| (source.len() + split) % 3 == 0;
+            let is_folder = |source: &&String| (source.len() + split).is_multiple_of(3);
             let plain: Vec<&OsStr> = sources.iter().filter(is_folder).map(OsStr::new).collect();
             let stores: Vec<Candidate> = sources
                 .iter()
                 .filter(|source| !is_folder(source))
-                .map(|source| Candidate { source: source.into(), ending: if source.len() % 2 == 0 { ".ims" } else { "" } })
+                .map(|source| Candidate { source: source.into(), ending: if source.len().is_multiple_of(2) { ".ims" } else { "" } })
                 .collect();
             let mut names = text(assign_folders(&mut taken, &plain));
             names.extend(text(assign(&mut taken, &stores)));

@@ -1,7 +1,6 @@
 //! The walk through the nodes of one store.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use super::super::facts::SeriesXml;
 use super::super::foreign;
 use super::super::image::{About, ImageSource, Place, Role};
 use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
-use super::super::ome::{self, Dataset, Multiscale};
+use super::super::ome::{self, Multiscale};
 use super::super::root::{EntryKind, Fingerprint, SourceRoot, join};
 use super::super::{SourceError, Unsupported};
 use super::not_image::{not_an_image, not_understood};
@@ -121,7 +120,6 @@ impl Walk<'_> {
             self.images(inside, attributes, &multiscales, role);
             // A label image has none of its own; a link to an image here would have them for ever.
             if role == Role::Image {
-                self.labels(inside, depth);
                 self.beside_levels(inside, &multiscales, depth);
             }
         }
@@ -175,27 +173,37 @@ impl Walk<'_> {
         }
     }
 
-    /// Tells of what lies in the group of an image beside its levels and labels.
+    /// Finds the labels of an image, and tells of what else lies in its group beside its levels.
     fn beside_levels(&mut self, inside: &Path, multiscales: &[Multiscale], depth: usize) {
-        let first_part = |dataset: &Dataset| {
-            let mut parts = Path::new(&dataset.path).components();
+        let datasets = multiscales.iter().flat_map(|multiscale| &multiscale.datasets);
+        let parts = datasets.map(|dataset| Path::new(&dataset.path).components());
+        let first = parts.filter_map(|mut parts| {
             parts.find_map(|part| match part {
-                Component::Normal(name) => Some(name.to_owned()),
+                Component::Normal(name) => Some(name),
                 _ => None,
             })
-        };
-        let datasets = multiscales.iter().flat_map(|multiscale| &multiscale.datasets);
-        let levels: BTreeSet<OsString> = datasets.filter_map(first_part).collect();
-        let is_known = |name: &OsStr| name == "labels" || name == "OME" || levels.contains(name);
-        // Nearly always there is nothing else, and a look at the names tells that.
+        });
+        let mut known: Vec<&OsStr> = first.chain(["labels", "OME"].map(OsStr::new)).collect();
+        known.sort_unstable();
+        let is_known = |name: &OsStr| known.binary_search(&name).is_ok();
         let folder = join(self.store, inside);
-        if let Ok((stamp, false)) = self.root.holds_more(&folder, is_known) {
-            self.found.fingerprint.record_stamp(&folder, Some(stamp));
-            return;
+        let (mut has_labels, mut has_more) = (false, false);
+        let looked = self.root.each_name(&folder, |name| {
+            has_labels |= name == "labels";
+            has_more |= !is_known(name);
+        });
+        match looked {
+            Ok(stamp) => self.found.fingerprint.record_stamp(&folder, Some(stamp)),
+            Err(error) => self.fail(folder.clone(), SourceError::io(folder, error)),
         }
-        self.is_inside_image = true;
-        self.members(inside, depth, &|name| !is_known(name));
-        self.is_inside_image = false;
+        if has_labels {
+            self.labels(inside, depth);
+        }
+        if has_more {
+            self.is_inside_image = true;
+            self.members(inside, depth, &|name| !is_known(name));
+            self.is_inside_image = false;
+        }
     }
 
     /// Enters a group that is no image.
