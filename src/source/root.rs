@@ -359,15 +359,10 @@ impl SourceRoot {
         rustix::fs::fstat(&fd).ok().map(|stat| FileStamp::of(&stat))
     }
 
-    /// Visits the names of what is in a folder but regular files; gives the state it was in before.
-    /// Cheaper than [`SourceRoot::list`], as it does not look where links lead.
-    pub(super) fn each_name(
-        &self,
-        path: &Path,
-        mut visit: impl FnMut(&OsStr),
-    ) -> io::Result<FileStamp> {
+    /// Visits the names of what is in a folder but regular files. Cheaper than [`SourceRoot::list`], as it
+    /// does not look where links lead.
+    pub(super) fn each_name(&self, path: &Path, mut visit: impl FnMut(&OsStr)) -> io::Result<()> {
         let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let stamp = FileStamp::of(&rustix::fs::fstat(&fd)?);
         let mut buffer = [MaybeUninit::uninit(); NAMES_BYTES];
         let mut entries = RawDir::new(&fd, &mut buffer);
         while let Some(entry) = entries.next() {
@@ -377,7 +372,7 @@ impl SourceRoot {
                 visit(OsStr::from_bytes(name));
             }
         }
-        Ok(stamp)
+        Ok(())
     }
 
     /// Whether the path is a folder below the source folder.

@@ -46,8 +46,10 @@ pub(super) fn not_an_image(inside: &Path, node: &ArrayNode) -> Option<Unsupporte
         }
         [rows, columns] => {
             let (rows, columns) = (rows.as_u64()?, columns.as_u64()?);
-            let is_small = |length| (1..=MATRIX_LIMIT).contains(&length);
-            let is_matrix = is_small(rows) && is_small(columns);
+            // Square, or with a column for the translation.
+            let is_matrix = (2..=MATRIX_LIMIT).contains(&columns)
+                && rows >= 2
+                && (rows == columns || rows == columns - 1);
             let has_image =
                 ["multiscales", "ome"].iter().any(|it| node.attributes.contains_key(*it));
             (is_matrix && !has_image).then_some(Unsupported::Matrix(rows, columns))

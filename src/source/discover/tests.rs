@@ -150,12 +150,14 @@ fn small_and_flat_arrays_are_no_images() {
     source.group("s.zarr", &json!({}));
     source.array("s.zarr/affine", &[4, 4], &Value::Null);
     source.array("s.zarr/x", &[9], &json!(["x"])).array("s.zarr/t", &[9], &json!(["time"]));
-    source.array("s.zarr/crs", &[], &Value::Null).array("s.zarr/im", &[7, 6], &Value::Null);
+    source.array("s.zarr/crs", &[], &Value::Null).array("s.zarr/im", &[4, 6], &Value::Null);
+    source.array("s.zarr/im2", &[7, 7], &Value::Null).array("s.zarr/of", &[3, 4], &Value::Null);
     let (images, skipped, _) = source.store("s.zarr", false);
-    assert_eq!(images, ["im"]);
+    assert_eq!(images, ["im", "im2"]);
     let expected = [
         "s.zarr/affine: a 4 x 4 matrix, not an image",
         "s.zarr/crs: 0 dimensions; an image has 2 to 5",
+        "s.zarr/of: a 3 x 4 matrix, not an image",
         "s.zarr/t: 1 dimension; an image has 2 to 5",
         "s.zarr/x: coordinates of an axis, not an image",
     ];

@@ -192,12 +192,15 @@ impl Walk<'_> {
             has_labels |= name == "labels";
             has_more |= !is_known(name);
         });
-        match looked {
-            Ok(stamp) => self.found.fingerprint.record_stamp(&folder, Some(stamp)),
-            Err(error) => self.fail(folder.clone(), SourceError::io(folder, error)),
+        // The folder is not recorded: writers put files there that come and go, and nothing that is shown
+        // depends on them.
+        if let Err(error) = looked {
+            self.fail(folder.clone(), SourceError::io(&folder, error));
         }
         if has_labels {
             self.labels(inside, depth);
+        } else {
+            self.found.fingerprint.record_stamp(&folder.join("labels"), None);
         }
         if has_more {
             self.is_inside_image = true;
@@ -219,7 +222,9 @@ impl Walk<'_> {
         is_wanted: &dyn Fn(&OsStr) -> bool,
     ) {
         let folder = join(self.store, inside);
-        self.found.fingerprint.record(self.root, &folder);
+        if !self.is_inside_image {
+            self.found.fingerprint.record(self.root, &folder);
+        }
         if let Some(reason) = self.limit(depth) {
             self.skip(&folder, reason);
             return;
