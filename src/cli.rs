@@ -136,7 +136,7 @@ pub struct Cli {
     )]
     pub memory: ByteSize,
 
-    /// Say more: -v for debug, -vv for trace
+    /// Say more: -v for debug, -vv for trace; with --list, -v names every skipped path
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Log")]
     pub verbose: u8,
 

@@ -41,7 +41,9 @@ enum Event {
 /// # Errors
 /// What went wrong, in one line; nothing is mounted then.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
-    logging::start(cli.log_format, cli.verbose, cli.list);
+    // The first -v of a list asks for more of the list.
+    let verbose = if cli.list { cli.verbose.saturating_sub(1) } else { cli.verbose };
+    logging::start(cli.log_format, verbose, cli.list);
     if cli.list {
         return run_list(cli);
     }
@@ -106,7 +108,8 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
     let tree = Tree::new(open_source(&source, cli.follow_links)?, engine, config);
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = list::list(&tree, cli.json, &mut out).and_then(|()| io::Write::flush(&mut out));
+    let form = list::Form { as_json: cli.json, names_all: cli.verbose > 0 };
+    let written = list::list(&tree, form, &mut out).and_then(|()| io::Write::flush(&mut out));
     match written {
         // `zarrims-mount --list | head` is no fault.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

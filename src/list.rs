@@ -1,37 +1,64 @@
 //! `--list`: what would be shown, and what is skipped and why.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use serde_json::json;
 
 use zarrims::fs::Tree;
-use zarrims::fs::tree::{FileSpec, Skipped};
+use zarrims::fs::tree::{FileSpec, Skipped, Told};
 use zarrims::source::image::Role;
 
-/// Writes the whole tree, for people or as one JSON object a line.
+/// How the tree is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    /// One JSON object a line, for programs.
+    pub(crate) as_json: bool,
+    /// A line for every skipped path, also for those that are rightly no images.
+    pub(crate) names_all: bool,
+}
+
+/// Writes the whole tree.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub(crate) fn list(tree: &Tree, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn list(tree: &Tree, form: Form, out: &mut dyn Write) -> io::Result<()> {
     let mut files: Vec<(String, FileSpec)> = Vec::new();
-    let mut skipped: Vec<Skipped> = Vec::new();
+    let mut skipped: Vec<(PathBuf, Vec<Skipped>)> = Vec::new();
     tree.walk(
         &mut |path, spec| files.push((path.display().to_string(), spec.clone())),
-        &mut |row| skipped.push(row.clone()),
+        &mut |store, rows| skipped.push((store.to_path_buf(), rows.to_vec())),
     );
-    if as_json {
+    let rows = skipped.iter().flat_map(|(_, rows)| rows);
+    if form.as_json {
         for (path, spec) in &files {
             writeln!(out, "{}", json_row(path, spec))?;
         }
-        for Skipped { path, reason } in &skipped {
+        for Skipped { path, reason, .. } in rows {
             writeln!(out, "{}", json!({"skipped": path.to_string_lossy(), "reason": reason}))?;
         }
         return Ok(());
     }
+    let number = rows.clone().count();
+    if files.is_empty() && number == 0 {
+        return writeln!(out, "no Zarr stores found in {}", tree.source().path().display());
+    }
+    write_files(&files, out)?;
+    if form.names_all {
+        rows.into_iter().try_for_each(|row| writeln!(out, "{row}"))?;
+    } else {
+        skipped.iter().try_for_each(|(store, rows)| write_skipped(store, rows, out))?;
+    }
+    let total: u64 = files.iter().map(|(_, spec)| spec.size).fold(0, u64::saturating_add);
+    let count =
+        if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+    writeln!(out, "{count}, {}; {number} skipped", ByteSize(total))
+}
+
+fn write_files(files: &[(String, FileSpec)], out: &mut dyn Write) -> io::Result<()> {
     let width = files.iter().map(|(path, _)| path.chars().count()).max().unwrap_or(0);
-    for (path, spec) in &files {
+    for (path, spec) in files {
         let [t, c, z, y, x] = spec.shape;
         let size = ByteSize(spec.size).to_string();
         let levels = if spec.levels == 1 { "level" } else { "levels" };
@@ -41,11 +68,16 @@ pub(crate) fn list(tree: &Tree, as_json: bool, out: &mut dyn Write) -> io::Resul
             spec.levels
         )?;
     }
-    for Skipped { path, reason } in &skipped {
-        writeln!(out, "skipped {}: {reason}", path.display())?;
+    Ok(())
+}
+
+fn write_skipped(store: &Path, rows: &[Skipped], out: &mut dyn Write) -> io::Result<()> {
+    let told = Told::of(store, rows);
+    told.faults.iter().try_for_each(|row| writeln!(out, "{row}"))?;
+    for line in told.more.iter().chain(&told.summary) {
+        writeln!(out, "{}: {line}", store.display())?;
     }
-    let total: u64 = files.iter().map(|(_, spec)| spec.size).fold(0, u64::saturating_add);
-    writeln!(out, "{} files, {}; {} skipped", files.len(), ByteSize(total), skipped.len())
+    Ok(())
 }
 
 fn json_row(path: &str, spec: &FileSpec) -> serde_json::Value {

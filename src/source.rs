@@ -21,10 +21,12 @@ mod convert;
 pub mod discover;
 mod facts;
 mod fingerprint;
+mod foreign;
 mod geometry;
 pub mod image;
 mod json;
 mod metadata;
+mod non_image;
 mod ome;
 mod ome_xml;
 mod permissions;
@@ -41,6 +43,7 @@ use thiserror::Error;
 pub use array::{UnitBytes, ZarrArray};
 pub use convert::{Conversions, Int16, Pixels, SourceType, Strided, TargetType, Uint32, copy_box};
 pub use fingerprint::{Fingerprint, Seen};
+pub use non_image::NonImage;
 pub use permissions::{AccessKinds, Permissions, access_of};
 pub use root::SourceRoot;
 pub use snapshot::{ChunkState, Unfollowed};
@@ -128,7 +131,7 @@ pub enum Unsupported {
     #[error("data type {0} is not supported")]
     DataType(String),
     /// Anything but 2 to 5 dimensions.
-    #[error("{0} dimensions; an image has 2 to 5")]
+    #[error("{} {}; an image has 2 to 5", .0, if *.0 == 1 { "dimension" } else { "dimensions" })]
     Dimensions(usize),
     /// A dimension or chunk of length zero.
     #[error("a dimension of length 0")]
@@ -179,6 +182,27 @@ pub enum Unsupported {
     /// An N5 container.
     #[error("N5 is not supported")]
     N5,
+    /// A volume that neuroglancer reads.
+    #[error("neuroglancer precomputed is not supported")]
+    Precomputed,
+    /// References to chunks in other files.
+    #[error("kerchunk references are not supported")]
+    Kerchunk,
+    /// A member of `ome`, or several, that say what is not understood.
+    #[error("\"ome\" holds {0}, which is not understood; what lies below is shown without it")]
+    OmeMembers(String),
+    /// An image in the group of another one.
+    #[error("an image inside an image; only the outer one is shown")]
+    InnerImage,
+    /// An array in the group of an image that is no level of it.
+    #[error("an array inside an image that is none of its levels")]
+    Unlisted,
+    /// A few numbers, as of a transform.
+    #[error("a {0} x {1} matrix, not an image")]
+    Matrix(u64, u64),
+    /// Where the elements of an axis lie.
+    #[error("coordinates of an axis, not an image")]
+    Coordinates,
     /// A table beside the images.
     #[error("a table, not an image")]
     Table,

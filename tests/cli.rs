@@ -324,6 +324,80 @@ fn list_as_text_has_one_line_for_each_file_and_each_skipped_path() {
     assert!(text.contains("2 skipped"), "{text}");
 }
 
+/// Lines of `--list`.
+fn list_text(source: &Path, args: &[&str]) -> Vec<String> {
+    let output = command(&[]).arg("--list").args(args).arg(source).output();
+    let output = output.expect("the program starts");
+    assert!(output.status.success(), "{}", output.status);
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn list_sums_up_what_is_no_image_and_names_it_on_request() {
+    let source = TempDir::with_prefix("zarrims-list-").expect("a temporary folder");
+    let store = source.path().join("x.zarr");
+    Tiny::default().write(&store.join("im"));
+    for label in ["a", "b", "c"] {
+        Tiny::default().write(&store.join("im/labels").join(label));
+    }
+    for (path, attributes) in [
+        ("", json!({})),
+        ("im/labels", json!({"ome": {"labels": ["a", "b", "c"]}})),
+        ("t", json!({"encoding-type": "anndata"})),
+    ] {
+        write_json(&store.join(path).join("zarr.json"), &group_json(&attributes));
+    }
+    let mut matrix = Tiny::default().array_json();
+    matrix["shape"] = json!([3, 4]);
+    write_json(&store.join("affine/zarr.json"), &matrix);
+    fs::create_dir(store.join("half")).expect("a folder");
+    fs::write(store.join("half/zarr.json"), b"{").expect("a file");
+
+    let lines = list_text(source.path(), &[]);
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    assert!(lines[0].starts_with("x.ims "), "{lines:#?}");
+    assert!(lines[1].starts_with("skipped x.zarr/half: "), "{lines:#?}");
+    let summary = "5 nodes are no images: 3 labels, 1 table, 1 matrix (--list -v names them)";
+    assert_eq!(lines[2], format!("x.zarr: {summary}"));
+    assert!(lines[3].starts_with("1 file, ") && lines[3].ends_with("; 6 skipped"), "{lines:#?}");
+
+    let lines = list_text(source.path(), &["-v"]);
+    let skipped: Vec<&String> = lines.iter().filter(|line| line.starts_with("skipped ")).collect();
+    assert_eq!(skipped.len(), 6, "{lines:#?}");
+    for path in ["im/labels/a", "im/labels/b", "im/labels/c", "t", "affine", "half"] {
+        let start = format!("skipped x.zarr/{path}: ");
+        assert!(skipped.iter().any(|line| line.starts_with(&start)), "{path}: {lines:#?}");
+    }
+    let rows = list_json(source.path(), &[]);
+    assert_eq!(rows.iter().filter(|row| row.get("skipped").is_some()).count(), 6, "{rows:#?}");
+}
+
+#[test]
+fn list_bounds_the_faults_of_one_store() {
+    let source = TempDir::with_prefix("zarrims-list-").expect("a temporary folder");
+    let store = source.path().join("x.zarr");
+    write_json(&store.join("zarr.json"), &group_json(&json!({})));
+    for number in 10..40 {
+        fs::create_dir(store.join(number.to_string())).expect("a folder");
+        fs::write(store.join(format!("{number}/zarr.json")), b"{").expect("a file");
+    }
+    let lines = list_text(source.path(), &[]);
+    assert_eq!(lines.len(), 22, "{lines:#?}");
+    assert_eq!(lines[20], "x.zarr: and 10 more (--list -v names them)");
+    assert_eq!(list_text(source.path(), &["-v"]).len(), 31);
+}
+
+#[test]
+fn list_says_that_there_is_nothing() {
+    let source = TempDir::with_prefix("zarrims-list-").expect("a temporary folder");
+    fs::create_dir(source.path().join("empty")).expect("a folder");
+    let line = format!("no Zarr stores found in {}", source.path().display());
+    assert_eq!(list_text(source.path(), &[]), [line]);
+    assert!(list_json(source.path(), &[]).is_empty());
+}
+
 #[test]
 fn list_writes_nothing_into_the_source() {
     let source = listed_source();

@@ -2,6 +2,8 @@
 
 mod common;
 
+#[path = "mount/foreign.rs"]
+mod foreign;
 #[path = "mount/reads.rs"]
 mod reads;
 #[path = "mount/tree.rs"]

@@ -17,10 +17,12 @@ mod names;
 mod node;
 mod open;
 mod parallel;
+mod told;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -31,11 +33,12 @@ use crate::source::discover;
 use crate::source::root::{DirEntry, EntryKind};
 
 use super::FsError;
-use inspect::{is_notable, reason_for};
+use inspect::is_notable;
 use memo::Memo;
 use node::{Checked, Child, Content, Inspected, Listing, Node};
 
 pub use node::{Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, NodeKind, Skipped};
+pub use told::Told;
 
 /// What a tree shows instead of what the source says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,6 +80,8 @@ pub struct Tree {
     states: AtomicU64,
     /// What was found out in earlier runs; `None` without a cache folder.
     memo: Option<Arc<Memo>>,
+    /// A hash of what was told last of each folder of the source that something was told of.
+    told: Mutex<HashMap<PathBuf, u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,7 +96,8 @@ impl Tree {
         let lingering = Mutex::default();
         let memo = engine.cache().and_then(|cache| Memo::open(cache, &root, &engine, config));
         let states = AtomicU64::new(0);
-        let tree = Self { root, engine, config, nodes, lingering, states, memo };
+        let told = Mutex::default();
+        let tree = Self { root, engine, config, nodes, lingering, states, memo, told };
         let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
         let node = Node {
             attributes: Mutex::new(attributes),
@@ -192,26 +198,31 @@ impl Tree {
         Ok(entries)
     }
 
-    /// Walks everything: each image with its path below the mount point, each skipped path.
-    pub fn walk(&self, image: &mut dyn FnMut(&Path, &FileSpec), skipped: &mut dyn FnMut(&Skipped)) {
+    /// Walks everything: each image with its path below the mount point, and what of each store, or
+    /// beside the stores, is skipped.
+    pub fn walk(
+        &self,
+        image: &mut dyn FnMut(&Path, &FileSpec),
+        skipped: &mut dyn FnMut(&Path, &[Skipped]),
+    ) {
         let mut pending = vec![Ino::ROOT];
         while let Some(ino) = pending.pop() {
             let Ok(node) = self.node(ino) else { continue };
             let entries = match self.entries(ino) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    skipped(&Skipped { path: node.path.clone(), reason: error.to_string() });
+                    skipped(&node.path, &[Skipped::because(&node.path, &error.to_string())]);
                     continue;
                 }
             };
-            if let Content::Mirror { listing, .. } = &node.content
+            if let Content::Mirror { source, listing } = &node.content
                 && let Some(listing) = lock(listing).as_ref()
             {
-                listing.skipped.iter().for_each(&mut *skipped);
+                listing.skipped.iter().for_each(|row| skipped(&row.path, slice::from_ref(row)));
                 let mut sources: Vec<_> = listing.inspected.iter().collect();
                 sources.sort_by_key(|(name, _)| *name);
-                for (_, inspected) in sources {
-                    inspected.skipped.iter().for_each(&mut *skipped);
+                for (name, inspected) in sources {
+                    skipped(&source.join(name), &inspected.skipped);
                 }
             }
             let mut folders = Vec::new();
@@ -264,12 +275,12 @@ impl Tree {
                     folders.push(name);
                     None
                 }
-                EntryKind::File => discover::skipped_file(&path),
+                EntryKind::File => discover::skipped_file(&self.root, &path),
                 EntryKind::BadLink => discover::skipped_link(&path),
                 EntryKind::Other => None,
             };
             if let Some(reason) = reason {
-                let row = Skipped { reason: reason_for(&path, &reason.to_string()), path };
+                let row = Skipped::of(&path, &reason);
                 if !previous.as_ref().is_some_and(|old| old.skipped.contains(&row)) {
                     tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
                 }

@@ -170,12 +170,11 @@ impl Scene {
         let shared = TreeConfig { is_shared: true, ..TreeConfig::default() };
         let tree = Tree::new(Arc::new(root), engine.clone(), shared);
         let mut outcome = Outcome::default();
-        match self.open(&tree) {
-            Ok(file) => self.read(&Opened { file, engine }, &mut outcome),
-            Err(_) => {
-                outcome.failed += 1;
-                engine.stop();
-            }
+        if let Ok(file) = self.open(&tree) {
+            self.read(&Opened { file, engine }, &mut outcome);
+        } else {
+            outcome.failed += 1;
+            engine.stop();
         }
         // `df` asks for it.
         outcome.failed += usize::from(tree.source().storage().space().is_err());

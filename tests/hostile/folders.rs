@@ -19,23 +19,29 @@ fn many() -> usize {
     asked.map_or(200_000, |text| text.parse().expect("a number of files"))
 }
 
-/// Names of virtual files that their stores have given them.
-pub(crate) fn odd_names() -> Vec<Vec<u8>> {
-    let mut names = vec![
-        format!("new\n{FORGED}.ims").into_bytes(),
-        b"not \xff utf8.ims".to_vec(),
-        b"\x1b[31mred.ims".to_vec(),
+/// Names that stores have, without their ending, and what the virtual files are called.
+fn odd_stores() -> Vec<(Vec<u8>, Vec<u8>)> {
+    let odd = [
+        (format!("new\n{FORGED}").into_bytes(), format!("new_{FORGED}.ims").into_bytes()),
+        (b"not \xff utf8".to_vec(), b"not \xff utf8.ims".to_vec()),
+        (b"\x1b[31mred".to_vec(), b"_[31mred.ims".to_vec()),
+        (b"aux".to_vec(), b"aux_.ims".to_vec()),
     ];
+    let mut odd = odd.to_vec();
     // 255 bytes in the source.
-    names.push([&[b'l'; 250][..], b".ims"].concat());
-    names
+    odd.push((vec![b'l'; 250], [&[b'l'; 250][..], b".ims"].concat()));
+    odd
+}
+
+/// Names of virtual files whose stores have odd ones.
+pub(crate) fn odd_names() -> Vec<Vec<u8>> {
+    odd_stores().into_iter().map(|(_, shown)| shown).collect()
 }
 
 /// Writes the folders; the names that must be found however deep they are.
 pub(crate) fn write(source: &Source) -> Vec<Vec<u8>> {
-    for name in odd_names() {
-        let stem = name.strip_suffix(b".ims").expect("a virtual file");
-        let store = source.path().join(OsStr::from_bytes(&[stem, b".zarr"].concat()));
+    for (stem, _) in odd_stores() {
+        let store = source.path().join(OsStr::from_bytes(&[&stem[..], b".zarr"].concat()));
         PLANES.write(&store);
     }
     // Without an ending there is no room for one.

@@ -62,6 +62,77 @@ fn clashing_names_are_told_apart_as_documented() {
 }
 
 #[test]
+fn names_are_fit_for_clients_that_ignore_case_and_for_windows() {
+    if !can_mount() {
+        return;
+    }
+    let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
+    let expected = [
+        ("Brain.zarr", "Brain.ims"),
+        ("brain.zarr", "brain.zarr.ims"),
+        ("\u{c4}hre.zarr", "\u{c4}hre.ims"),
+        ("\u{e4}hre.zarr", "\u{e4}hre.zarr.ims"),
+        ("UP.ZARR", "UP.ims"),
+        ("up2.Ome.Zarr", "up2.ims"),
+        ("colon:1.zarr", "colon_1.ims"),
+        ("colon?1.zarr", "colon?1.zarr.ims"),
+        ("end .zarr", "end .ims"),
+        ("CON.zarr", "CON_.ims"),
+        ("Data/x.zarr", "Data/x.ims"),
+        ("data/y.zarr", "data~2/y.ims"),
+        ("day 1./z.zarr", "day 1_/z.ims"),
+        ("a|b/line\nbreak.zarr", "a_b/line_break.ims"),
+    ]
+    .map(|(store, file)| (store, file.replace('?', "_")));
+    for (seed, (store, _)) in (1..).zip(&expected) {
+        small(seed).write(&source.path().join(store));
+    }
+    let rows = list_json(source.path(), &[]);
+    let mount = Mount::of(source.path()).start();
+    let mut wanted: Vec<&str> = expected.iter().map(|(_, file)| file.as_str()).collect();
+    wanted.extend(["Data", "data~2", "day 1_", "a_b"]);
+    wanted.sort_unstable();
+    assert_eq!(names(mount.path()), wanted);
+    for (seed, (store, file)) in (1..).zip(&expected) {
+        assert_eq!(row_of(&rows, file)["store"], *store, "{file}");
+        assert!(shows(&mount.path().join(file), &small(seed)), "{file} does not show {store}");
+    }
+    assert!(!mount.path().join("data").exists(), "a name of the source that is not shown");
+}
+
+#[test]
+fn names_from_metadata_and_paths_in_a_store_are_fit_as_well() {
+    if !can_mount() {
+        return;
+    }
+    let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
+    let store = source.path().join("m.zarr");
+    let images = ["/", "C:\\x?*", "line\nbreak", "same", "same"];
+    let entries: Vec<_> = (0..images.len())
+        .map(|n| json!({"name": images[n], "axes": ["z", "y", "x"], "datasets": [{"path": n.to_string()}]}))
+        .collect();
+    write_json(&store.join("A/zarr.json"), &group_json(&json!({"ome": {"multiscales": entries}})));
+    for (seed, n) in (1..).zip(0..images.len()) {
+        small(seed).write_array(&store.join(format!("A/{n}")));
+    }
+    small(9).write(&store.join("a/im"));
+    for group in ["", "a"] {
+        write_json(&store.join(group).join("zarr.json"), &group_json(&json!({})));
+    }
+    let expected =
+        ["m/A.ims", "m/A_C__x__.ims", "m/A_line_break.ims", "m/A_same.ims", "m/A_same~2.ims"];
+    let mount = Mount::of(source.path()).start();
+    let mut wanted = vec!["m", "m/a", "m/a/im.ims"];
+    wanted.extend(expected);
+    wanted.sort_unstable();
+    assert_eq!(names(mount.path()), wanted);
+    for (seed, file) in (1..).zip(expected) {
+        assert!(shows(&mount.path().join(file), &small(seed)), "{file}");
+    }
+    assert!(shows(&mount.path().join("m/a/im.ims"), &small(9)));
+}
+
+#[test]
 fn several_images_of_a_store_become_a_folder() {
     if !can_mount() {
         return;

@@ -1,7 +1,7 @@
 //! Looking into folders of the source: which are stores, and of what images.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
@@ -21,7 +21,7 @@ impl Tree {
     /// What the memo has of a folder, where that is still true.
     pub(super) fn recall(&self, folder: &Path) -> Option<Arc<Inspected>> {
         let found = self.memo.as_ref()?.recall(&self.root, folder)?;
-        Some(self.take_up(folder, found, None, Origin::Memo))
+        Some(self.take_up(folder, found, Origin::Memo))
     }
 
     /// Inspects a folder of the source; `known` is what was known of it.
@@ -42,26 +42,12 @@ impl Tree {
                 self.ask_permissions(file);
             }
         }
-        self.take_up(folder, found, known, Origin::Source)
+        self.take_up(folder, found, Origin::Source)
     }
 
-    /// Logs what is skipped, and what is assumed of what is shown, unless that is `known`.
-    fn take_up(
-        &self,
-        folder: &Path,
-        found: Inspected,
-        known: Option<&Arc<Inspected>>,
-        origin: Origin,
-    ) -> Arc<Inspected> {
-        let is_new = |row: &&Skipped| known.is_none_or(|known| !known.skipped.contains(row));
-        for row in found.skipped.iter().filter(is_new) {
-            tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
-        }
-        let is_new =
-            |note: &&(PathBuf, String)| known.is_none_or(|known| !known.notes.contains(note));
-        for (path, notes) in found.notes.iter().filter(is_new) {
-            tracing::info!(path = %path.display(), "{notes}");
-        }
+    /// Logs what is skipped, and what is assumed of what is shown.
+    fn take_up(&self, folder: &Path, found: Inspected, origin: Origin) -> Arc<Inspected> {
+        self.tell(folder, &found);
         let found = Arc::new(found);
         if let Some(memo) = &self.memo {
             memo.remember(folder, &found, origin);
@@ -78,7 +64,7 @@ impl Tree {
             fingerprint.record(&self.root, path);
             Inspected {
                 files: Some(Vec::new()),
-                skipped: vec![Skipped { path: path.to_path_buf(), reason }],
+                skipped: vec![Skipped::because(path, &reason)],
                 notes: Vec::new(),
                 fingerprint: Arc::new(fingerprint),
                 is_lasting: false,
@@ -99,19 +85,14 @@ impl Tree {
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         };
-        let mut skip = |path: &Path, reason: &str| {
-            let reason = reason_for(path, reason);
-            found.skipped.push(Skipped { path: path.to_path_buf(), reason });
-        };
         match discover::inspect(&self.root, path, self.config.labels) {
-            Ok(Folder::Plain(fingerprint)) => {
+            Ok(Folder::Plain(plain)) => {
                 found.files = None;
-                found.fingerprint = Arc::new(fingerprint);
+                found.skipped = Skipped::all(&plain.skipped);
+                found.fingerprint = Arc::new(plain.fingerprint);
             }
             Ok(Folder::Store(store)) => {
-                for (path, error) in &store.skipped {
-                    skip(path, &error.to_string());
-                }
+                found.skipped = Skipped::all(&store.skipped);
                 let mut files = Vec::new();
                 found.fingerprint = Arc::new(store.fingerprint);
                 for image in store.images {
@@ -139,15 +120,17 @@ impl Tree {
                             state: Arc::default(),
                         }),
                         Err(error) => {
-                            skip(&image.folder(), &error.to_string());
+                            let row = Skipped::because(&image.folder(), &error.to_string());
+                            found.skipped.push(row);
                         }
                     }
                 }
                 found.files = Some(files);
             }
             Err(error) => {
-                skip(path, &error.to_string());
+                found.skipped.push(Skipped::of(path, &error));
                 let mut fingerprint = Fingerprint::default();
+                fingerprint.doubt();
                 fingerprint.record(&self.root, path);
                 found.fingerprint = Arc::new(fingerprint);
                 return found;
@@ -161,7 +144,7 @@ impl Tree {
 /// Whether an entry of a folder is shown, or is worth a line why not.
 pub(super) fn is_notable(entry: &DirEntry) -> bool {
     match entry.kind {
-        EntryKind::File => discover::skipped_file(Path::new(&entry.name)).is_some(),
+        EntryKind::File => discover::is_notable_file(Path::new(&entry.name)),
         EntryKind::Other => false,
         EntryKind::Directory | EntryKind::LinkedDirectory | EntryKind::BadLink => true,
     }
@@ -175,10 +158,4 @@ fn one_line(notes: &[String]) -> String {
         more => format!("; and {more} more"),
     };
     format!("{}{more}", notes[..shown].join("; "))
-}
-
-/// The reason without the path in front, which the row has already.
-pub(super) fn reason_for(path: &Path, reason: &str) -> String {
-    let prefix = format!("{}: ", path.display());
-    reason.strip_prefix(&prefix).unwrap_or(reason).to_owned()
 }

@@ -1,13 +1,13 @@
 //! Giving names and inodes to what is in a folder.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::source::root::join;
 
-use super::super::naming::{self, Candidate};
+use super::super::naming::{self, Candidate, InStore, Taken};
 use super::access::checked_now;
 use super::node::{Child, Content, FileNode, FileSpec, Ino, Inspected, Node};
 use super::{Tree, lock};
@@ -21,21 +21,10 @@ impl Tree {
         inspected: &[(OsString, Arc<Inspected>)],
     ) -> BTreeMap<OsString, Child> {
         let mut names = BTreeMap::new();
-        let mut candidates = Vec::new();
-        let mut stores = Vec::new();
+        let (mut candidates, mut stores, mut folders) = (Vec::new(), Vec::new(), Vec::new());
         for (name, found) in inspected {
             match &found.files {
-                None => {
-                    let path = node.path.join(name);
-                    let ino = Ino::derive(b'd', &path, 0);
-                    let content =
-                        Content::Mirror { source: source.join(name), listing: Mutex::default() };
-                    let attributes = self.folder_attributes(ino, &source.join(name));
-                    let (attributes, access_at) = (Mutex::new(attributes), checked_now());
-                    let parent = node.ino();
-                    self.know(ino, Node { attributes, access_at, parent, path, content });
-                    names.insert(name.clone(), Child { ino, inspected: found.clone() });
-                }
+                None => folders.push((name.as_os_str(), found)),
                 Some(files) if !files.is_empty() => {
                     let ending = if files.len() == 1 { ".ims" } else { "" };
                     candidates.push(Candidate { source: name.clone(), ending });
@@ -44,8 +33,15 @@ impl Tree {
                 Some(_) => {}
             }
         }
-        let taken: HashSet<OsString> = names.keys().cloned().collect();
-        let assigned = naming::assign(&taken, &candidates);
+        let mut taken = Taken::default();
+        let sources: Vec<&OsStr> = folders.iter().map(|(name, _)| *name).collect();
+        let assigned = naming::assign_folders(&mut taken, &sources);
+        for (name, (source_name, found)) in assigned.into_iter().zip(folders) {
+            let path = node.path.join(&name);
+            let ino = self.know_folder(node.ino(), path, source.join(source_name));
+            names.insert(name, Child { ino, inspected: found.clone() });
+        }
+        let assigned = naming::assign(&mut taken, &candidates);
         for (name, (found, files)) in assigned.into_iter().zip(stores) {
             let path = node.path.join(&name);
             let parent = node.ino();
@@ -58,33 +54,37 @@ impl Tree {
         names
     }
 
+    /// A folder of the source, shown as a folder.
+    fn know_folder(&self, parent: Ino, path: PathBuf, source: PathBuf) -> Ino {
+        let ino = Ino::derive(b'd', &path, 0);
+        let attributes = Mutex::new(self.folder_attributes(ino, &source));
+        let access_at = checked_now();
+        let content = Content::Mirror { source, listing: Mutex::default() };
+        self.know(ino, Node { attributes, access_at, parent, path, content });
+        ino
+    }
+
     /// A folder with the images of one store, and the folders within it.
     fn know_store_folder(&self, parent: Ino, path: &Path, files: &[FileSpec]) -> Ino {
-        let stem = path.file_name().unwrap_or_default().to_owned();
         let mut folders: BTreeMap<PathBuf, BTreeMap<OsString, Ino>> = BTreeMap::new();
-        folders.entry(PathBuf::new()).or_default();
         let folder_ino = |inside: &Path| Ino::derive(b'd', &join(path, inside), 0);
-        for file in files {
-            let mut parts =
-                naming::path_in_store(&stem, &file.image, file.multiscale, file.name.as_deref());
-            let Some(last) = parts.pop() else { continue };
-            let mut inside = PathBuf::new();
-            for part in parts {
-                let above = inside.clone();
-                inside.push(&part);
-                folders.entry(above).or_default().insert(part, folder_ino(&inside));
-                folders.entry(inside.clone()).or_default();
+        let images: Vec<InStore<'_>> = files
+            .iter()
+            .map(|FileSpec { image, multiscale, name, .. }| InStore {
+                image,
+                multiscale: *multiscale,
+                name: name.as_deref(),
+            })
+            .collect();
+        let paths = naming::paths_in_store(path.file_name().unwrap_or_default(), &images);
+        for (file, inside) in files.iter().zip(paths) {
+            let above = inside.parent().unwrap_or(Path::new(""));
+            let mut ino = self.know_file(folder_ino(above), join(path, &inside), file);
+            for below in inside.ancestors() {
+                let (Some(above), Some(name)) = (below.parent(), below.file_name()) else { break };
+                folders.entry(above.to_path_buf()).or_default().insert(name.to_owned(), ino);
+                ino = folder_ino(above);
             }
-            let siblings = folders.entry(inside.clone()).or_default();
-            let taken: HashSet<OsString> = siblings.keys().cloned().collect();
-            let name = if taken.contains(&last) {
-                let source = Path::new(&last).file_stem().unwrap_or(&last).to_owned();
-                naming::assign(&taken, &[Candidate { source, ending: ".ims" }]).remove(0)
-            } else {
-                last
-            };
-            let ino = self.know_file(folder_ino(&inside), join(path, &inside).join(&name), file);
-            siblings.insert(name, ino);
         }
         let store = files.first().map(|file| file.store.clone()).unwrap_or_default();
         for (inside, names) in folders {

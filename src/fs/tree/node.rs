@@ -14,7 +14,7 @@ use crate::cache::ImageId;
 use crate::image::VirtualFile;
 use crate::source::image::Role;
 use crate::source::root::join;
-use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, SourceRoot};
+use crate::source::{AccessKinds, ChunkState, Fingerprint, NonImage, Permissions, SourceRoot};
 
 use super::lock;
 
@@ -158,6 +158,8 @@ pub struct Skipped {
     pub path: PathBuf,
     /// Reason, one line.
     pub reason: String,
+    /// What it is, where nothing is wrong with it but that it is no image.
+    pub non_image: Option<NonImage>,
 }
 
 /// What a folder of the source turned out to be.

@@ -8,7 +8,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
@@ -124,7 +123,7 @@ impl OpenFile for File {
 #[derive(Debug)]
 struct PosixFolder {
     fd: OwnedFd,
-    buffer: Vec<MaybeUninit<u8>>,
+    buffer: Vec<u8>,
 }
 
 impl OpenFolder for PosixFolder {
@@ -135,9 +134,9 @@ impl OpenFolder for PosixFolder {
     /// Not by `rustix::fs::Dir`, nor by the C library: both take `ENOENT`, the answer of a folder that
     /// was removed, for the end of the names.
     fn next_names(&mut self) -> io::Result<Vec<FolderName>> {
-        self.buffer.resize(NAMES_BYTES, MaybeUninit::uninit());
+        self.buffer.reserve(NAMES_BYTES);
         let mut found = Vec::new();
-        let mut entries = RawDir::new(&self.fd, &mut self.buffer);
+        let mut entries = RawDir::new(&self.fd, self.buffer.spare_capacity_mut());
         while found.is_empty() || !entries.is_buffer_empty() {
             let Some(entry) = entries.next() else { break };
             let entry = entry?;

@@ -11,7 +11,7 @@ use crate::fs::tree::lock;
 use crate::fs::tree::node::{Checked, FileSpec, FileState, Inspected, Skipped};
 use crate::source::image::Role;
 use crate::source::root::join;
-use crate::source::{FileStamp, Fingerprint, Permissions};
+use crate::source::{FileStamp, Fingerprint, NonImage, Permissions};
 
 /// The part of a line that says what it is about.
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<File>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    skipped: Vec<(PathBuf, String)>,
+    skipped: Vec<(PathBuf, String, Option<NonImage>)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<(PathBuf, String)>,
     state: Vec<(PathBuf, Option<Stamp>)>,
@@ -66,7 +66,12 @@ impl Row {
         Some(Self {
             folder: folder.to_path_buf(),
             files: found.files.as_ref().map(|files| files.iter().map(File::of).collect()),
-            skipped: found.skipped.iter().map(|s| (s.path.clone(), s.reason.clone())).collect(),
+            skipped: found
+                .skipped
+                .iter()
+                .cloned()
+                .map(|s| (s.path, s.reason, s.non_image))
+                .collect(),
             notes: found.notes.clone(),
             state: state.collect::<Option<_>>()?,
         })
@@ -93,7 +98,10 @@ impl Row {
         };
         Some(Inspected {
             files,
-            skipped: skipped.into_iter().map(|(path, reason)| Skipped { path, reason }).collect(),
+            skipped: skipped
+                .into_iter()
+                .map(|(path, reason, non_image)| Skipped { path, reason, non_image })
+                .collect(),
             notes,
             fingerprint,
             is_lasting: true,

@@ -1,0 +1,266 @@
+//! The walk through the nodes of one store.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::super::facts::SeriesXml;
+use super::super::fingerprint::Fingerprint;
+use super::super::foreign;
+use super::super::image::{About, ImageSource, Place, Role};
+use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
+use super::super::ome::{self, Multiscale};
+use super::super::root::{EntryKind, SourceRoot, join};
+use super::super::{SourceError, Unsupported};
+use super::not_image::{not_an_image, not_understood};
+use super::{Store, role_of, skip};
+
+/// Nested groups entered within a store.
+const DEPTH_LIMIT: usize = 32;
+
+/// Nodes looked at within a store: the largest plates have some 10^4 fields.
+const NODE_LIMIT: usize = 200_000;
+
+pub(super) struct Walk<'a> {
+    pub(super) root: &'a Arc<SourceRoot>,
+    pub(super) store: &'a Path,
+    /// Label images are found, too.
+    pub(super) labels: bool,
+    pub(super) xml: SeriesXml,
+    pub(super) found: Store,
+    pub(super) nodes: usize,
+    /// Within the group of an image that is shown: what is found is told, and not shown.
+    pub(super) is_inside_image: bool,
+}
+
+impl Walk<'_> {
+    pub(super) fn skip(&mut self, path: &Path, reason: Unsupported) {
+        self.found.skipped.push(skip(path, reason));
+    }
+
+    /// Tells of something that could not be read, and may be readable the next time.
+    pub(super) fn fail(&mut self, path: PathBuf, error: SourceError) {
+        if matches!(error, SourceError::Io { .. }) {
+            self.found.fingerprint.doubt();
+        }
+        self.found.skipped.push((path, error));
+    }
+
+    pub(super) fn read_node(&mut self, folder: &Path) -> Result<Option<ZarrNode>, SourceError> {
+        read_node(self.root, folder, &mut self.found.fingerprint)
+    }
+
+    /// Looks at what has been read of a folder.
+    pub(super) fn node(
+        &mut self,
+        inside: &Path,
+        node: Result<Option<ZarrNode>, SourceError>,
+        depth: usize,
+    ) {
+        self.nodes += 1;
+        match node {
+            Err(error) => self.fail(join(self.store, inside), error),
+            Ok(Some(ZarrNode::Array(node))) => self.array(inside, &node),
+            Ok(Some(ZarrNode::Group(attributes))) => self.group_node(inside, &attributes, depth),
+            Ok(None) => {
+                let folder = join(self.store, inside);
+                let mut fingerprint = Fingerprint::default();
+                let format = foreign::format_of(self.root, &folder, &mut fingerprint);
+                self.found.fingerprint.absorb(&fingerprint);
+                if let Ok(Some(format)) = format {
+                    return self.skip(&folder, format);
+                }
+                if let Err(error) = format {
+                    self.fail(folder, error);
+                }
+                self.group(inside, depth);
+            }
+        }
+    }
+
+    /// An array that is no level of a multiscales group.
+    fn array(&mut self, inside: &Path, node: &ArrayNode) {
+        let folder = join(self.store, inside);
+        let role = role_of(inside, &node.attributes);
+        if let Some(reason) = not_an_image(inside, node) {
+            self.skip(&folder, reason);
+        } else if self.is_inside_image {
+            self.skip(&folder, Unsupported::Unlisted);
+        } else if role == Role::Label && !self.labels {
+            self.skip(&folder, Unsupported::Label);
+        } else {
+            let fingerprint = self.own_fingerprint(&folder);
+            let image = inside.to_string_lossy();
+            let image = ImageSource::from_array(self.root, self.store, &image, node, fingerprint);
+            self.image(&folder, image.map(|image| ImageSource { role, ..image }));
+        }
+    }
+
+    fn group_node(&mut self, inside: &Path, attributes: &Map<String, Value>, depth: usize) {
+        let folder = join(self.store, inside);
+        if ome::is_table(attributes) {
+            self.skip(&folder, Unsupported::Table);
+            return;
+        }
+        let multiscales = ome::multiscales(attributes);
+        if multiscales.is_empty() {
+            if let Some(reason) = not_understood(attributes) {
+                self.skip(&folder, reason);
+            }
+            self.group(inside, depth);
+            return;
+        }
+        let role = role_of(inside, attributes);
+        if role == Role::Label && !self.labels {
+            self.skip(&folder, Unsupported::Label);
+        } else if self.is_inside_image {
+            self.skip(&folder, Unsupported::InnerImage);
+        } else {
+            self.images(inside, attributes, &multiscales, role);
+            // A label image has none of its own; a link to an image here would have them for ever.
+            if role == Role::Image {
+                self.beside_levels(inside, &multiscales, depth);
+            }
+        }
+    }
+
+    /// The images of a multiscales group.
+    fn images(
+        &mut self,
+        inside: &Path,
+        attributes: &Map<String, Value>,
+        multiscales: &[Multiscale],
+        role: Role,
+    ) {
+        let folder = join(self.store, inside);
+        let image = inside.to_string_lossy();
+        for (index, multiscale) in multiscales.iter().enumerate() {
+            let mut fingerprint = self.own_fingerprint(&folder);
+            let place = Place { store: self.store, image: &image, multiscale: index, role };
+            let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
+            let about = About { attributes, xml };
+            let found = ImageSource::from_multiscale(
+                self.root,
+                &place,
+                multiscale,
+                about,
+                &mut fingerprint,
+            );
+            // Also without an image: the arrays may be written later than the group.
+            self.found.fingerprint.absorb(&fingerprint);
+            self.image(&folder, found);
+        }
+        let left_out = ome::multiscales_left_out(attributes);
+        if left_out > 0 {
+            self.skip(&folder, Unsupported::TooManyImages(left_out));
+        }
+    }
+
+    /// The metadata files of one node, as they were when it was read.
+    fn own_fingerprint(&self, folder: &Path) -> Fingerprint {
+        let mut own = Fingerprint::default();
+        for name in METADATA_FILES {
+            own.copy_from(&self.found.fingerprint, &folder.join(name));
+        }
+        own
+    }
+
+    fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
+        match image {
+            Ok(image) => self.found.images.push(Arc::new(image)),
+            Err(error) => self.fail(folder.to_path_buf(), error),
+        }
+    }
+
+    /// Finds the labels of an image, and tells of what else lies in its group beside its levels.
+    fn beside_levels(&mut self, inside: &Path, multiscales: &[Multiscale], depth: usize) {
+        let datasets = multiscales.iter().flat_map(|multiscale| &multiscale.datasets);
+        let parts = datasets.map(|dataset| Path::new(&dataset.path).components());
+        let first = parts.filter_map(|mut parts| {
+            parts.find_map(|part| match part {
+                Component::Normal(name) => Some(name),
+                _ => None,
+            })
+        });
+        let mut known: Vec<&OsStr> = first.chain(["labels", "OME"].map(OsStr::new)).collect();
+        known.sort_unstable();
+        let is_known = |name: &OsStr| known.binary_search(&name).is_ok();
+        let folder = join(self.store, inside);
+        let (mut has_labels, mut has_more) = (false, false);
+        let looked = self.root.each_name(&folder, |name| {
+            has_labels |= name == "labels";
+            has_more |= !is_known(name);
+        });
+        // The folder is not recorded: writers put files there that come and go, and nothing that is shown
+        // depends on them.
+        if let Err(error) = looked {
+            self.fail(folder.clone(), SourceError::io(&folder, error));
+        }
+        if has_labels {
+            self.labels(inside, depth);
+        } else {
+            self.found.fingerprint.record_stamp(&folder.join("labels"), None);
+        }
+        if has_more {
+            self.is_inside_image = true;
+            self.members(inside, depth, &|name| !is_known(name));
+            self.is_inside_image = false;
+        }
+    }
+
+    /// Enters a group that is no image.
+    pub(super) fn group(&mut self, inside: &Path, depth: usize) {
+        self.members(inside, depth, &|_| true);
+    }
+
+    /// Looks at those members of a group that are wanted.
+    pub(super) fn members(
+        &mut self,
+        inside: &Path,
+        depth: usize,
+        is_wanted: &dyn Fn(&OsStr) -> bool,
+    ) {
+        let folder = join(self.store, inside);
+        if !self.is_inside_image {
+            self.found.fingerprint.record(self.root, &folder);
+        }
+        if let Some(reason) = self.limit(depth) {
+            self.skip(&folder, reason);
+            return;
+        }
+        let entries = self.root.list(&folder, |entry| {
+            (entry.is_folder() || entry.kind == EntryKind::BadLink) && is_wanted(&entry.name)
+        });
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return self.fail(folder, error),
+        };
+        for entry in entries {
+            let inside = inside.join(&entry.name);
+            let path = join(self.store, &inside);
+            if entry.kind == EntryKind::BadLink {
+                // Its target may come later.
+                self.found.fingerprint.doubt();
+                self.skip(&path, Unsupported::Link);
+            } else if entry.name.to_str().is_none() {
+                self.skip(&path, Unsupported::Name);
+            } else {
+                let node = self.read_node(&path);
+                self.node(&inside, node, depth + 1);
+            }
+        }
+    }
+
+    /// Why nothing more is entered.
+    pub(super) fn limit(&self, depth: usize) -> Option<Unsupported> {
+        if depth >= DEPTH_LIMIT {
+            Some(Unsupported::TooDeep(DEPTH_LIMIT))
+        } else if self.nodes >= NODE_LIMIT {
+            Some(Unsupported::TooDeep(NODE_LIMIT))
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What lies in stores beside images, and is no fault.
+
+use serde::{Deserialize, Serialize};
+
+use super::{SourceError, Unsupported};
+
+/// What a node of a store is that is rightly not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NonImage {
+    /// A label image, where they are not asked for.
+    Label,
+    /// A table.
+    Table,
+    /// Where the elements of an axis lie.
+    Coordinates,
+    /// An array of one dimension.
+    Line,
+    /// An array of no dimension.
+    Number,
+    /// A few numbers, as of a transform.
+    Matrix,
+    /// An array in the group of an image that is no level of it.
+    Unlisted,
+}
+
+impl NonImage {
+    /// So many of them, in words.
+    #[must_use]
+    pub fn count(self, number: usize) -> String {
+        let (one, many) = match self {
+            Self::Label => ("label", "labels"),
+            Self::Table => ("table", "tables"),
+            Self::Coordinates => ("coordinate array", "coordinate arrays"),
+            Self::Line => ("one-dimensional array", "one-dimensional arrays"),
+            Self::Number => ("single number", "single numbers"),
+            Self::Matrix => ("matrix", "matrices"),
+            Self::Unlisted => ("array that is no level", "arrays that are no levels"),
+        };
+        format!("{number} {}", if number == 1 { one } else { many })
+    }
+}
+
+impl SourceError {
+    /// What the node is, where nothing is wrong with it but that it is no image.
+    #[must_use]
+    pub fn non_image(&self) -> Option<NonImage> {
+        let Self::Unsupported { reason, .. } = self else { return None };
+        Some(match reason {
+            Unsupported::Label => NonImage::Label,
+            Unsupported::Table => NonImage::Table,
+            Unsupported::Coordinates => NonImage::Coordinates,
+            Unsupported::Dimensions(1) => NonImage::Line,
+            Unsupported::Dimensions(0) => NonImage::Number,
+            Unsupported::Matrix(..) => NonImage::Matrix,
+            Unsupported::Unlisted => NonImage::Unlisted,
+            _ => return None,
+        })
+    }
+}
