@@ -10,23 +10,35 @@
 //!   verified. A chunk that is absent is the fill value; a chunk that exists but cannot be decoded
 //!   is an error, never the fill value.
 //!
-//! [`discover`] walks a folder, [`ome`] reads the image metadata, [`facts`] and [`ome_xml`] what else is
-//! worth keeping, [`image`] puts both together as an
-//! [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the channels.
+//! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
+//! for its parts; [`conventions`] reads what others than OME-NGFF put in its place, [`series`] and
+//! [`ome_xml`] what the microscope said, [`facts`] what else is worth keeping. [`level`] opens the arrays,
+//! [`geometry`] and [`display`] decide what counts where several say something, and [`image`] puts all
+//! together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the
+//! channels.
 
 mod array;
+mod axes;
 mod codec;
+mod color;
+mod conventions;
 mod convert;
+mod date_time;
 pub mod discover;
+mod display;
 mod facts;
 mod geometry;
 pub mod image;
 mod json;
+mod level;
 mod metadata;
 mod ome;
 mod ome_xml;
+mod omero;
 pub mod root;
+mod series;
 mod snapshot;
+mod transform;
 mod units;
 
 use std::io;

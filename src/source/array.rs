@@ -174,6 +174,12 @@ impl ZarrArray {
         &self.unit_shape
     }
 
+    /// Shape of a chunk (a shard, where there are shards) in voxels, stored axis order.
+    #[must_use]
+    pub fn chunk_shape(&self) -> &[u64] {
+        &self.chunk_shape
+    }
+
     /// Type of the stored voxels.
     #[must_use]
     pub fn source_type(&self) -> SourceType {

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::facts::SeriesXml;
 use super::image::{About, ImageSource, Place, Role};
 use super::metadata::{METADATA_FILES, ZarrNode, read_node};
 use super::ome;
 use super::root::{DirEntry, Fingerprint, SourceRoot, join};
+use super::series::SeriesXml;
 use super::{SourceError, Unsupported};
 
 /// Nested groups entered within a store.
