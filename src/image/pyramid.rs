@@ -153,9 +153,13 @@ impl Step {
     fn halvings(&self) -> Option<u32> {
         let &Self { shown, stored, own, ratio, .. } = self;
         if own == stored {
-            let may_be_half = (1..=HALVINGS_LIMIT).any(|n| self.is_padded_half(n));
-            // Where the level above was padded as well, it surely is one.
-            return if may_be_half && shown == stored { None } else { self.padded_halvings() };
+            let padded = (1..=HALVINGS_LIMIT).find(|&n| self.is_padded_half(n));
+            return match padded {
+                None => Some(0),
+                // The level above was padded: so is this one.
+                Some(n) if shown < stored => Some(n),
+                Some(_) => None,
+            };
         }
         (1..=HALVINGS_LIMIT).find(|&n| {
             let (down, up) = (halved(stored, n), stored.div_ceil(1 << n));
@@ -167,11 +171,6 @@ impl Step {
                 self.is_padded_half(n)
             }
         })
-    }
-
-    fn padded_halvings(&self) -> Option<u32> {
-        let padded = (1..=HALVINGS_LIMIT).find(|&n| self.is_padded_half(n));
-        Some(padded.filter(|_| self.shown < self.stored).unwrap_or(0))
     }
 
     /// Whether the scale says that there are so many halvings.

@@ -1,6 +1,6 @@
 //! Which dimension of an array is t, c, z, y, x.
 //!
-//! Sources: OME-NGFF 0.1 to 0.5, "axes"; Zarr v3 core specification, "dimension_names"; the
+//! Sources: OME-NGFF 0.1 to 0.5, "axes"; Zarr v3 core specification, `dimension_names`; the
 //! `_ARRAY_DIMENSIONS` attribute of xarray.
 
 use serde_json::Value;
@@ -179,8 +179,8 @@ mod tests {
         names.iter().map(|name| Axis::named(*name)).collect()
     }
 
-    fn names(names: &[&str]) -> Option<Vec<String>> {
-        Some(names.iter().map(|name| (*name).to_owned()).collect())
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     #[test]
@@ -236,8 +236,8 @@ mod tests {
         };
         let cyx = [None, Some(0), None, Some(1), Some(2)];
         let zyx = [None, None, Some(0), Some(1), Some(2)];
-        assert_eq!(slots(names(&["c", "y", "x"]), &[3, 8, 9]), cyx);
-        for useless in [None, names(&["dim_0", "dim_1", "dim_2"]), names(&["y", "x"])] {
+        assert_eq!(slots(Some(names(&["c", "y", "x"])), &[3, 8, 9]), cyx);
+        for useless in [None, Some(names(&["dim_0", "dim_1", "dim_2"])), Some(names(&["y", "x"]))] {
             assert_eq!(slots(useless, &[3, 8, 9]), zyx);
         }
         assert_eq!(Axes::of_array(None, &[1; 6]), Err(Unsupported::Dimensions(6)));

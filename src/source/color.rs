@@ -66,6 +66,7 @@ fn parse_number(number: i64) -> Option<[u8; 3]> {
 
 /// The names of CSS, in the order of the alphabet.
 #[rustfmt::skip]
+#[expect(clippy::unreadable_literal, reason = "six digits are one colour")]
 const NAMES: [(&str, u32); 148] = [
     ("aliceblue", 0xf0f8ff), ("antiquewhite", 0xfaebd7), ("aqua", 0x00ffff),
     ("aquamarine", 0x7fffd4), ("azure", 0xf0ffff), ("beige", 0xf5f5dc),

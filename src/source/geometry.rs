@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_negative_scale_is_a_size_and_a_flip() {
         let (found, notes) = geometry([S, UM, UM, UM], &scale([2.0, 6.5, -6.25, 6.5]), None);
-        assert_eq!(found.voxel_um, [6.5, 6.25, 6.5]);
+        assert_eq!(found.voxel_um.to_vec(), [6.5, 6.25, 6.5]);
         assert_eq!(found.is_flipped, [false, true, false]);
         assert!(notes.contains("scale of y is negative"), "{notes}");
         let (found, notes) = geometry([S, UM, UM, UM], &scale([-2.0, 1.0, 1.0, 1.0]), None);
@@ -298,17 +298,17 @@ mod tests {
     #[test]
     fn the_ome_xml_says_what_ome_ngff_does_not() {
         let (found, notes) = geometry([None; 4], &Transform::default(), Some(&xml()));
-        assert_eq!((found.voxel_um, found.time_step_s), ([0.2, 0.3, 1.5], Some(30.0)));
+        assert_eq!((found.voxel_um.to_vec(), found.time_step_s), (vec![0.2, 0.3, 1.5], Some(30.0)));
         assert_eq!(found.lacks_unit, [false; 3]);
         assert!(notes.contains("along xyz is that of the OME-XML"), "{notes}");
         // One without a unit states nothing; one micrometre, and half of something, do.
         let (found, _) =
             geometry([None, UM, None, None], &scale([1.0, 1.0, 0.5, 1.0]), Some(&xml()));
-        assert_eq!(found.voxel_um, [0.2, 0.5, 1.0]);
+        assert_eq!(found.voxel_um.to_vec(), [0.2, 0.5, 1.0]);
         assert_eq!(found.lacks_unit, [false, true, false]);
         assert_eq!(found.time_step_s, Some(30.0));
         let (found, notes) = geometry([S, UM, UM, UM], &scale([1.0, 2.0, 3.0, 4.0]), Some(&xml()));
-        assert_eq!((found.voxel_um, found.time_step_s), ([4.0, 3.0, 2.0], Some(1.0)));
+        assert_eq!((found.voxel_um.to_vec(), found.time_step_s), (vec![4.0, 3.0, 2.0], Some(1.0)));
         assert!(!notes.contains("XML"), "{notes}");
     }
 
@@ -344,7 +344,7 @@ mod tests {
         };
         let mut notes = Vec::new();
         let found = Geometry::new(&stated, &mut notes);
-        assert_eq!(found.voxel_um, [7.0, 8.0, 4.0]);
+        assert_eq!(found.voxel_um.to_vec(), [7.0, 8.0, 4.0]);
         assert_eq!(found.lacks_unit, [true; 3]);
         assert!(notes[0].contains("along yz is that of \"voxel_size\""), "{notes:?}");
     }
@@ -353,12 +353,12 @@ mod tests {
     fn units_that_say_nothing_and_units_that_are_not_known() {
         let (found, notes) =
             geometry([Some("frame"), Some("pixel"), Some(" "), None], &scale([2.0; 4]), None);
-        assert_eq!((found.voxel_um, found.lacks_unit), ([2.0; 3], [true; 3]));
+        assert_eq!((found.voxel_um.to_vec(), found.lacks_unit), (vec![2.0; 3], [true; 3]));
         assert_eq!(found.time_step_s, Some(2.0));
         assert!(notes.contains("\"pixel\" states no length"), "{notes}");
         let (found, notes) =
             geometry([Some("Channel"), Some("furlong"), UM, UM], &scale([2.0; 4]), None);
-        assert_eq!((found.voxel_um, found.lacks_unit), ([2.0; 3], [false; 3]));
+        assert_eq!((found.voxel_um.to_vec(), found.lacks_unit), (vec![2.0; 3], [false; 3]));
         assert!(notes.contains("\"Channel\" is not known; taken as second"), "{notes}");
         assert!(notes.contains("\"furlong\" is not known; taken as micrometre"), "{notes}");
     }

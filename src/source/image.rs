@@ -188,8 +188,8 @@ impl ImageSource {
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
-        let levels = vec![LevelSource::new(array, axes.slots, image.to_owned())];
-        let levels = Levels { levels, axes, transform, attributes: node.attributes.clone() };
+        let sources = vec![LevelSource::new(array, axes.slots, image.to_owned())];
+        let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
         let place = Place { store, image, multiscale: 0, role: Role::Image };
         let about = About { attributes: &node.attributes, xml: None };
         Ok(Self::assemble(&place, &multiscale, levels, about, fingerprint, notes))
@@ -221,7 +221,7 @@ impl ImageSource {
         fingerprint: Fingerprint,
         mut notes: Vec<String>,
     ) -> Self {
-        let Levels { levels, axes, transform, attributes } = levels;
+        let Levels { sources: levels, axes, transform, attributes } = levels;
         let [time_points, _, _, y, x] = levels[0].shape();
         let xml = about.xml.filter(|xml| !xml.must_fit || xml.pixels.size_xy == [Some(x), Some(y)]);
         if transform.simplified {

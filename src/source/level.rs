@@ -79,7 +79,7 @@ impl LevelSource {
 #[derive(Debug)]
 pub(super) struct Levels {
     /// Finest first, never empty.
-    pub(super) levels: Vec<LevelSource>,
+    pub(super) sources: Vec<LevelSource>,
     pub(super) axes: Axes,
     pub(super) transform: Transform,
     /// Attributes of the array.
@@ -118,7 +118,8 @@ impl Levels {
         notes: &mut Vec<String>,
     ) -> Result<Self, SourceError> {
         let (mut opened, failed) = open_all(root, place, multiscale, fingerprint);
-        let is_upward = opened.is_sorted_by_key(Opened::voxels);
+        let is_upward = opened.is_sorted_by_key(Opened::voxels)
+            && opened.first().map(Opened::voxels) < opened.last().map(Opened::voxels);
         // Stable: levels of one size keep their order.
         opened.sort_by_key(|level| std::cmp::Reverse(level.voxels()));
         if !opened.is_sorted_by_key(|level| level.listed) {
@@ -132,7 +133,6 @@ impl Levels {
             let none = SourceError::unsupported(group, reason);
             return Err(failed.into_iter().next().map_or(none, |(_, error)| error));
         };
-        let is_upward = is_upward && finest.listed > 0;
         for (listed, error) in failed {
             if is_finer(multiscale, listed, &finest, is_upward) {
                 return Err(error);
@@ -156,7 +156,7 @@ impl Levels {
             notes.push(format!("{left_out} levels beyond the first {LEVELS_LIMIT} left out"));
         }
         let Opened { axes, transform, attributes, .. } = finest;
-        Ok(Self { levels, axes, transform, attributes })
+        Ok(Self { sources: levels, axes, transform, attributes })
     }
 }
 
@@ -174,11 +174,11 @@ fn open_all(
         .collect();
     // Arrays that do not name their axes have those of their neighbours.
     let named = nodes.iter().zip(&multiscale.datasets);
-    let names = named.filter_map(|(node, dataset)| {
+    let mut names = named.filter_map(|(node, dataset)| {
         let (_, node) = node.as_ref().ok()?;
         dataset.axis_names().or_else(|| axis_names(node))
     });
-    let names = names.last();
+    let names = names.next();
     let (mut opened, mut failed) = (Vec::new(), Vec::new());
     for (listed, node) in nodes.into_iter().enumerate() {
         let dataset = &multiscale.datasets[listed];
@@ -297,7 +297,14 @@ fn relative_scale(finest: (&Transform, &Axes), own: (&Transform, &Axes)) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::source::discover::open_image;
+    use crate::source::image::ImageSource;
 
     #[test]
     fn paths_stay_inside_the_store() {
@@ -311,5 +318,74 @@ mod tests {
         assert_eq!(inside("a", "../../0"), None);
         assert_eq!(inside("", "../x.zarr/0"), None);
         assert_eq!(inside("", "").as_deref(), Some(""));
+    }
+
+    /// An image whose levels have these lengths, along y and x, and scales. A length of 0 stands for an
+    /// array that is not there.
+    fn image(levels: &[(u64, Option<f64>)]) -> Result<ImageSource, SourceError> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |path: PathBuf, document: &Value| {
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, document.to_string()).expect("a file");
+        };
+        let mut datasets = Vec::new();
+        for (number, (length, scale)) in levels.iter().enumerate() {
+            let path = number.to_string();
+            let array = json!({"zarr_format": 2, "shape": [length, length], "chunks": [8, 8],
+                "dtype": "<u2", "compressor": null, "fill_value": 0, "order": "C", "filters": null});
+            if *length > 0 {
+                write(dir.path().join(&path).join(".zarray"), &array);
+            }
+            let steps = scale.map(|scale| json!([{"type": "scale", "scale": [scale, scale]}]));
+            datasets.push(json!({"path": path, "coordinateTransformations": steps}));
+        }
+        let image = json!({"axes": ["y", "x"], "datasets": datasets});
+        write(dir.path().join(".zattrs"), &json!({"multiscales": [image]}));
+        let root = Arc::new(SourceRoot::open(dir.path(), false).expect("a folder"));
+        open_image(&root, Path::new(""), "", 0)
+    }
+
+    fn paths(levels: &[(u64, Option<f64>)]) -> Vec<String> {
+        let image = image(levels).unwrap_or_else(|error| panic!("{levels:?}: {error}"));
+        image.levels.into_iter().map(|level| level.path).collect()
+    }
+
+    #[test]
+    fn the_largest_level_is_the_first_in_whatever_order_they_are_listed() {
+        let up = [(8, Some(4.0)), (16, Some(2.0)), (32, Some(1.0))];
+        assert_eq!(paths(&up), ["2", "1", "0"]);
+        let found = image(&up).expect("an image");
+        assert!((found.voxel_um[0] - 1.0).abs() < 1e-9, "{:?}", found.voxel_um);
+        assert_eq!(found.levels[2].relative_scale, Some([1.0, 4.0, 4.0]));
+        assert!(found.notes.join("; ").contains("another order"), "{:?}", found.notes);
+        assert_eq!(paths(&[(16, None), (32, None), (8, None)]), ["1", "0", "2"]);
+        // Of one size, the first comes first.
+        assert_eq!(paths(&[(32, Some(1.0)), (32, Some(2.0)), (16, Some(4.0))]), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn an_image_without_its_finest_level_is_none() {
+        for unreadable in [
+            &[(0, Some(1.0)), (16, Some(2.0))][..],
+            &[(8, Some(4.0)), (16, Some(2.0)), (0, Some(1.0))],
+            &[(16, Some(2.0)), (0, Some(1.0))],
+            &[(0, None), (16, None), (8, None)],
+            &[(8, None), (16, None), (0, None)],
+            &[(0, Some(1.0)), (16, Some(1.0))],
+            &[(0, None)],
+            &[],
+        ] {
+            assert!(image(unreadable).is_err(), "{unreadable:?}");
+        }
+        for readable in [
+            &[(32, Some(1.0)), (0, Some(2.0)), (8, Some(4.0))][..],
+            &[(0, Some(4.0)), (16, Some(2.0)), (32, Some(1.0))],
+            &[(0, None), (16, None), (32, None)],
+            &[(32, None), (16, None), (0, None)],
+        ] {
+            let found = image(readable).unwrap_or_else(|error| panic!("{readable:?}: {error}"));
+            assert_eq!(found.levels[0].shape()[3..], [32, 32], "{readable:?}");
+            assert!(found.notes.join("; ").contains("left out"), "{:?}", found.notes);
+        }
     }
 }

@@ -5,12 +5,18 @@
 //! Sources: OME schema 2016-06 (`ome.xsd`), the elements named below; OME-NGFF 0.4,
 //! "bioformats2raw.layout", for the file's place. `StructuredAnnotations` are left out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::date_time::parse_date_time;
 use super::units;
+
+mod pixels;
+mod plate;
+
+pub(crate) use pixels::XmlPixels;
+pub(crate) use plate::XmlWell;
 
 /// Images beyond this many are left out.
 const MAX_IMAGES: usize = 100_000;
@@ -24,8 +30,6 @@ const MAX_NODES: u32 = 2_000_000;
 const MAX_ATTRIBUTES: usize = 128;
 /// Different namespace prefixes in a document.
 const MAX_PREFIXES: usize = 32;
-/// Plates of which the wells are read; the order of images is told by one only.
-const MAX_PLATES: usize = 2;
 /// Children of an element among which one is sought; the schema puts the many last.
 const MAX_CHILDREN: usize = 256;
 
@@ -56,29 +60,6 @@ pub(crate) struct XmlDocument {
     pub(crate) images: Vec<XmlImage>,
     /// Of the only plate.
     pub(crate) wells: Vec<XmlWell>,
-}
-
-/// One well of a plate.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct XmlWell {
-    pub(crate) row: usize,
-    pub(crate) column: usize,
-    /// Numbers of its images, in the order of its samples.
-    pub(crate) images: Vec<Option<usize>>,
-}
-
-/// What the element "Pixels" says of sizes and times.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct XmlPixels {
-    /// Length of x and y in voxels.
-    pub(crate) size_xy: [Option<u64>; 2],
-    /// Edge of a voxel in micrometres, order (x, y, z).
-    pub(crate) voxel_um: [Option<f64>; 3],
-    /// Interval between time points in seconds.
-    pub(crate) time_step_s: Option<f64>,
-    /// Seconds since the acquisition date, of the first plane of each time point, as far as each has
-    /// one from the first on.
-    pub(crate) times_s: Vec<f64>,
 }
 
 /// What the OME-XML of a store says of one image (one series).
@@ -163,52 +144,7 @@ pub(crate) fn parse(text: &str) -> Result<XmlDocument, XmlError> {
     let mut reader = Reader::new(root);
     let images = children(root, "Image").take(MAX_IMAGES);
     let images = images.map(|image| reader.image(image)).collect();
-    Ok(XmlDocument { images, wells: wells(root) })
-}
-
-/// Schema elements "Plate", "Well" and "WellSample"; none where there are several plates.
-fn wells(root: Node) -> Vec<XmlWell> {
-    let mut plates = children(root, "Plate").take(MAX_PLATES);
-    let (Some(plate), None) = (plates.next(), plates.next()) else { return Vec::new() };
-    let images = children(root, "Image").take(MAX_IMAGES).enumerate();
-    let numbers: HashMap<&str, usize> =
-        images.filter_map(|(number, image)| Some((image.attribute("ID")?, number))).collect();
-    let well = |well: Node| {
-        let mut samples: Vec<(u64, Option<usize>)> = children(well, "WellSample")
-            .map(|sample| {
-                let image = child(sample, "ImageRef").and_then(|image| image.attribute("ID"));
-                let index = whole(sample, "Index").unwrap_or(u64::MAX);
-                (index, image.and_then(|id| numbers.get(id).copied()))
-            })
-            .collect();
-        samples.sort_by_key(|(index, _)| *index);
-        Some(XmlWell {
-            row: usize::try_from(whole(well, "Row")?).ok()?,
-            column: usize::try_from(whole(well, "Column")?).ok()?,
-            images: samples.into_iter().map(|(_, image)| image).collect(),
-        })
-    };
-    children(plate, "Well").filter_map(well).collect()
-}
-
-/// Schema elements "Pixels" and "Plane": sizes and times. Units are micrometres and seconds where
-/// none is stated.
-fn sizes_and_times(pixels: Node) -> XmlPixels {
-    let size = |name: &str| length(pixels, name, "um", 1.0);
-    let mut times: BTreeMap<u64, f64> = BTreeMap::new();
-    for plane in children(pixels, "Plane") {
-        if let Some((t, time)) = whole(plane, "TheT").zip(seconds(plane, "DeltaT")) {
-            let first = times.entry(t).or_insert(time);
-            *first = first.min(time);
-        }
-    }
-    let in_order = times.into_iter().zip(0..).take_while(|((t, _), number)| t == number);
-    XmlPixels {
-        size_xy: ["SizeX", "SizeY"].map(|name| whole(pixels, name)),
-        voxel_um: ["PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ"].map(size),
-        time_step_s: seconds(pixels, "TimeIncrement").filter(|step| *step > 0.0),
-        times_s: in_order.map(|((_, time), _)| time).collect(),
-    }
+    Ok(XmlDocument { images, wells: plate::wells(root) })
 }
 
 /// The parser compares every attribute of an element with all before it, and every namespace in
@@ -298,7 +234,7 @@ impl<'a, 'input> Reader<'a, 'input> {
             manufacturer: microscope.and_then(|stand| short_text(stand, "Manufacturer")),
             model: microscope.and_then(|stand| short_text(stand, "Model")),
             channels: pixels.map_or_else(Vec::new, |pixels| self.channels(pixels)),
-            pixels: pixels.map_or_else(XmlPixels::default, sizes_and_times),
+            pixels: pixels.map_or_else(XmlPixels::default, pixels::sizes_and_times),
             must_fit: false,
             facts,
         }
@@ -419,14 +355,6 @@ fn whole(node: Node, name: &str) -> Option<u64> {
     short_text(node, name)?.parse().ok()
 }
 
-/// A time in seconds.
-fn seconds(node: Node, name: &str) -> Option<f64> {
-    let unit = text(node, &format!("{name}Unit"));
-    let factor = units::seconds(unit.as_deref().unwrap_or("s"))?;
-    let number: f64 = short_text(node, name)?.parse().ok()?;
-    Some(number * factor).filter(|time| time.is_finite())
-}
-
 /// A length in units of which a micrometre has `per_um`.
 fn length(node: Node, name: &str, default_unit: &str, per_um: f64) -> Option<f64> {
     let unit = text(node, &format!("{name}Unit"));
@@ -478,7 +406,7 @@ mod tests {
         facts.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    fn only(body: &str) -> XmlImage {
+    pub(super) fn only(body: &str) -> XmlImage {
         let found = parse(&format!("<OME><Image>{body}</Image></OME>")).expect("well-formed");
         found.images.into_iter().next().expect("one image")
     }
@@ -576,38 +504,5 @@ mod tests {
         let found = parse(&format!("<OME>{instrument}{image}</OME>")).expect("well-formed");
         let model = found.images[1].model.as_ref().expect("model");
         assert_eq!(model.chars().count(), MAX_FACT_CHARS);
-    }
-
-    #[test]
-    fn sizes_and_times_with_and_without_units() {
-        let found = only(
-            r#"<Pixels SizeX="16" SizeY="8" PhysicalSizeX="0.2" PhysicalSizeY="200"
-            PhysicalSizeYUnit="nm" PhysicalSizeZ="1.5" PhysicalSizeZUnit="&#181;m"
-            TimeIncrement="500" TimeIncrementUnit="ms"><Channel SamplesPerPixel="3"/>
-            <Plane TheT="1" TheC="0" TheZ="0" DeltaT="2"/><Plane TheT="0" TheZ="1" DeltaT="0.5"/>
-            <Plane TheT="0" TheC="0" TheZ="0" DeltaT="0.25"/>
-            <Plane TheT="3" TheC="0" TheZ="0" DeltaT="9"/></Pixels>"#,
-        );
-        assert_eq!(found.pixels.size_xy, [Some(16), Some(8)]);
-        assert_eq!(found.pixels.voxel_um, [Some(0.2), Some(0.2), Some(1.5)]);
-        assert_eq!(found.pixels.time_step_s, Some(0.5));
-        assert_eq!(found.pixels.times_s, [0.25, 2.0]);
-        assert_eq!(found.channels[0].samples, Some(3));
-        let bad = r#"<Pixels PhysicalSizeX="-1" PhysicalSizeY="1" PhysicalSizeYUnit="pixel"
-            TimeIncrement="0"><Plane TheT="-1" DeltaT="1"/><Plane TheT="0" DeltaT="NaN"/></Pixels>"#;
-        assert_eq!(only(bad).pixels, XmlPixels::default());
-    }
-
-    #[test]
-    fn wells_of_the_only_plate() {
-        let plate = r#"<Plate><Well Row="1" Column="2"><WellSample Index="9"><ImageRef ID="I:0"/>
-            </WellSample><WellSample Index="4"><ImageRef ID="I:1"/></WellSample><WellSample/></Well>
-            <Well Row="-1" Column="0"/></Plate>"#;
-        let images = r#"<Image ID="I:0"/><Image ID="I:1"/>"#;
-        let found = parse(&format!("<OME>{plate}{images}</OME>")).expect("well-formed");
-        let well = XmlWell { row: 1, column: 2, images: vec![Some(1), Some(0), None] };
-        assert_eq!(found.wells, [well]);
-        let two = parse(&format!("<OME>{plate}{plate}{images}</OME>")).expect("well-formed");
-        assert!(two.wells.is_empty());
     }
 }

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(steps: Value, names: &str) -> Transform {
+    fn of(steps: &Value, names: &str) -> Transform {
         let shape = vec![8; names.len()];
         let stored: Vec<String> = names.chars().map(String::from).collect();
         let axes = Axes::of_array(Some(stored), &shape).expect("axes");
@@ -234,10 +234,10 @@ mod tests {
     fn scale_and_translation_compose_in_their_order() {
         let scale = json!({"type": "scale", "scale": [2.0, 0.5]});
         let shift = json!({"type": "translation", "translation": [4.0, 1.0]});
-        let found = of(json!([scale, shift]), "yx");
+        let found = of(&json!([scale, shift]), "yx");
         assert_eq!(found.scale, [Some(2.0), Some(0.5)]);
         assert_eq!(found.translation, [Some(4.0), Some(1.0)]);
-        let found = of(json!([shift, scale]), "yx");
+        let found = of(&json!([shift, scale]), "yx");
         assert_eq!(found.translation, [Some(8.0), Some(0.5)]);
         assert_eq!(found.assumed, None);
     }
@@ -245,12 +245,12 @@ mod tests {
     #[test]
     fn rotated_affine_gives_column_lengths() {
         let found =
-            of(json!([{"type": "affine", "affine": [[0.0, 3.0, 7.0], [4.0, 0.0, 8.0]]}]), "yx");
+            of(&json!([{"type": "affine", "affine": [[0.0, 3.0, 7.0], [4.0, 0.0, 8.0]]}]), "yx");
         assert_eq!(found.scale, [Some(4.0), Some(3.0)]);
         assert_eq!(found.translation, [Some(7.0), Some(8.0)]);
         assert!(found.simplified);
         let square = json!([{"type": "affine", "affine": [[2, 0, 5], [0, 3, 6], [0, 0, 1]]}]);
-        let found = of(square, "zyx");
+        let found = of(&square, "zyx");
         assert_eq!(found.scale, [None, Some(2.0), Some(3.0)]);
         assert_eq!(found.translation, [None, Some(5.0), Some(6.0)]);
     }
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn fewer_and_more_numbers_than_axes_are_aligned_at_the_end() {
         let scale = |numbers: Value, names: &str| {
-            let found = of(json!([{"type": "scale", "scale": numbers}]), names);
+            let found = of(&json!([{"type": "scale", "scale": numbers}]), names);
             assert!(found.assumed.is_some(), "{names}");
             found.scale
         };
@@ -267,13 +267,13 @@ mod tests {
         assert_eq!(scale(json!([1, 1, 3, 0.3, 0.2]), "zyx"), [Some(3.0), Some(0.3), Some(0.2)]);
         // The numbers are those of space, wherever it lies.
         assert_eq!(scale(json!([0.3, 0.2]), "yxc"), [Some(0.3), Some(0.2), None]);
-        let found = of(json!([{"type": "translation", "translation": [5, 6, 7]}]), "tczyx");
+        let found = of(&json!([{"type": "translation", "translation": [5, 6, 7]}]), "tczyx");
         assert_eq!(found.translation, [None, None, Some(5.0), Some(6.0), Some(7.0)]);
     }
 
     #[test]
     fn scales_by_name_as_text_and_one_for_all() {
-        let scale = |scale: Value| of(json!([{"type": "scale", "scale": scale}]), "czyx").scale;
+        let scale = |scale: Value| of(&json!([{"type": "scale", "scale": scale}]), "czyx").scale;
         let zyx = [None, Some(3.0), Some(0.5), Some(0.25)];
         assert_eq!(scale(json!({"x": 0.25, "Y": "0.5", "z": 3})), zyx);
         assert_eq!(scale(json!(["1", "3", " 0.5", "0.25"]))[1..], zyx[1..]);
@@ -286,11 +286,11 @@ mod tests {
     #[test]
     fn a_transform_may_have_a_unit_of_its_own() {
         let found =
-            of(json!([{"type": "scale", "scale": [1, 1, 1, 1], "unit": "angstrom"}]), "czyx");
+            of(&json!([{"type": "scale", "scale": [1, 1, 1, 1], "unit": "angstrom"}]), "czyx");
         let units: Vec<Option<&str>> = (0..4).map(|i| found.unit_of(i)).collect();
         assert_eq!(units, [None, Some("angstrom"), Some("angstrom"), Some("angstrom")]);
         let units = json!(["nm", "um", "mm"]);
-        let found = of(json!([{"type": "scale", "scale": [1, 1, 1, 1], "units": units}]), "czyx");
+        let found = of(&json!([{"type": "scale", "scale": [1, 1, 1, 1], "units": units}]), "czyx");
         assert_eq!((found.unit_of(0), found.unit_of(1)), (None, Some("nm")));
     }
 }
