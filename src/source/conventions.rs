@@ -46,7 +46,11 @@ pub(crate) fn find(
         .or_else(|| named_units(attributes, axes))
         .or_else(|| named("spacing", spacing(attributes, axes)));
     if found.is_none() && attributes.get("spacing").is_some_and(Value::is_array) {
-        notes.push("\"spacing\" is not used: its order of axes is not told".to_owned());
+        let note = "\"spacing\" is not used: its order of axes is not told";
+        // The attributes of an array by itself are those of the image, too.
+        if !notes.iter().any(|known| known == note) {
+            notes.push(note.to_owned());
+        }
     }
     found
 }

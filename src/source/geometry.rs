@@ -131,7 +131,7 @@ impl Geometry {
                 self.lacks_unit[slot] = unit == Unit::Absent;
                 self.is_flipped[slot] = voxel < 0.0;
             } else {
-                notes.push(format!("voxel size {voxel} um replaced by 1 um"));
+                notes.push(format!("voxel size {voxel:?} um replaced by 1 um"));
             }
         }
         if self.is_flipped[slot] {

@@ -52,7 +52,14 @@ impl Multiscale {
     pub(crate) fn transform(&self, dataset: &Dataset, axes: &Axes) -> Transform {
         let found = Transform::of(dataset.steps.iter().chain(&self.whole), axes);
         let cosem = || conventions::cosem(dataset.cosem.as_ref()?, axes);
-        if found.is_scaled() { found } else { cosem().unwrap_or(found) }
+        if found.is_scaled() {
+            return found;
+        }
+        cosem().filter(Transform::is_scaled).map_or(found, |mut transform| {
+            let note = || "voxel size is that of \"transform\" in the dataset".to_owned();
+            transform.assumed.get_or_insert_with(note);
+            transform
+        })
     }
 }
 

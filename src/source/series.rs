@@ -9,6 +9,8 @@
 //! 3. for plates, what the OME-XML says of the samples of each well;
 //! 4. the only image of the OME-XML, if its planes have the size of the image.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,18 +36,20 @@ struct Series {
     /// The folder that the images lie below.
     folder: PathBuf,
     document: XmlDocument,
-    /// Paths of the images below the folder, in the order of the OME-XML.
-    paths: Vec<PathBuf>,
+    /// Numbers of the images by their paths below the folder.
+    numbers: HashMap<PathBuf, usize>,
     plate: Plate,
     /// The files that the order was read from.
     fingerprint: Fingerprint,
 }
 
-/// Names of rows and columns of a plate.
+/// Numbers of the rows and columns of a plate by their names, and of its wells.
 #[derive(Debug, Default)]
 struct Plate {
-    rows: Vec<String>,
-    columns: Vec<String>,
+    rows: HashMap<String, usize>,
+    columns: HashMap<String, usize>,
+    /// By row and column: which of the wells in the OME-XML.
+    wells: HashMap<(usize, usize), usize>,
 }
 
 impl SeriesXml {
@@ -111,17 +115,21 @@ impl Series {
             Ok(Some(ZarrNode::Group(attributes))) => attributes,
             _ => Map::new(),
         };
-        let paths = series(&attributes(&folder.join("OME")));
-        let is_plate = paths.is_empty() && !document.wells.is_empty();
-        let plate = if is_plate { plate(&attributes(&folder)) } else { Plate::default() };
-        Self { folder, document, paths, plate, fingerprint }
+        let numbers = first_of_each(series(&attributes(&folder.join("OME"))));
+        let mut plate = Plate::default();
+        if numbers.is_empty() && !document.wells.is_empty() {
+            plate = Plate::parse(&attributes(&folder));
+            let wells = document.wells.iter().map(|well| (well.row, well.column));
+            plate.wells = first_of_each(wells);
+        }
+        Self { folder, document, numbers, plate, fingerprint }
     }
 
     /// The image at a path below the folder.
     fn image(&self, path: &Path) -> Option<XmlImage> {
         let images = &self.document.images;
-        if !self.paths.is_empty() {
-            return images.get(self.paths.iter().position(|known| known == path)?).cloned();
+        if !self.numbers.is_empty() {
+            return images.get(*self.numbers.get(path)?).cloned();
         }
         let parts: Option<Vec<&str>> =
             path.components().map(|part| part.as_os_str().to_str()).collect();
@@ -144,11 +152,8 @@ impl Series {
 
     /// The number of the image of a field of a plate.
     fn field(&self, row: &str, column: &str, field: &str) -> Option<usize> {
-        let place = |names: &[String], name: &str| names.iter().position(|known| known == name);
-        let row = place(&self.plate.rows, row)?;
-        let column = place(&self.plate.columns, column)?;
-        let mut wells = self.document.wells.iter();
-        let well = wells.find(|well| well.row == row && well.column == column)?;
+        let place = (*self.plate.rows.get(row)?, *self.plate.columns.get(column)?);
+        let well = self.document.wells.get(*self.plate.wells.get(&place)?)?;
         *well.images.get(field.parse::<usize>().ok()?)?
     }
 }
@@ -165,16 +170,27 @@ fn series(attributes: &Map<String, Value>) -> Vec<PathBuf> {
     list.into_iter().flatten().map(path).collect()
 }
 
-/// The member `plate` (OME-NGFF 0.4, "plate").
-fn plate(attributes: &Map<String, Value>) -> Plate {
-    let below = attributes.get("ome").and_then(|ome| ome.get("plate"));
-    let plate = below.or_else(|| attributes.get("plate"));
-    let names = |member: &str| -> Vec<String> {
-        let list = plate.and_then(|plate| plate.get(member)).and_then(Value::as_array);
-        let name = |entry: &Value| entry.get("name").and_then(text).unwrap_or_default();
-        list.into_iter().flatten().map(name).collect()
-    };
-    Plate { rows: names("rows"), columns: names("columns") }
+/// Numbers things in their order; the first of several equal ones counts.
+fn first_of_each<T: Eq + Hash>(things: impl IntoIterator<Item = T>) -> HashMap<T, usize> {
+    let mut numbers = HashMap::new();
+    for (number, thing) in things.into_iter().enumerate() {
+        numbers.entry(thing).or_insert(number);
+    }
+    numbers
+}
+
+impl Plate {
+    /// The rows and columns of the member `plate` (OME-NGFF 0.4, "plate").
+    fn parse(attributes: &Map<String, Value>) -> Self {
+        let below = attributes.get("ome").and_then(|ome| ome.get("plate"));
+        let plate = below.or_else(|| attributes.get("plate"));
+        let names = |member: &str| {
+            let list = plate.and_then(|plate| plate.get(member)).and_then(Value::as_array);
+            let name = |entry: &Value| entry.get("name").and_then(text).unwrap_or_default();
+            first_of_each(list.into_iter().flatten().map(name))
+        };
+        Self { rows: names("rows"), columns: names("columns"), wells: HashMap::new() }
+    }
 }
 
 #[cfg(test)]

@@ -91,10 +91,9 @@ impl Transform {
             let pairs = aligned.iter_mut().rev().zip(list.iter().rev());
             pairs.for_each(|(slot, value)| *slot = Some(*value));
         }
+        let of = if numbers == axes.space().len() { " of space" } else { "" };
         self.assumed = Some(format!(
-            "a transform has {numbers} numbers for {dimensions} axes; the last is taken for the last \
-             axis of {}",
-            if numbers == axes.space().len() { "space" } else { "all" }
+            "a transform has {numbers} numbers for {dimensions} axes: the last is that of the last axis{of}"
         ));
         aligned
     }

@@ -9,6 +9,9 @@ use roxmltree::Node;
 use super::{children, length, short_text, text, whole};
 use crate::source::units;
 
+/// Times beyond this many are left out: no file has as many time points.
+const MAX_TIMES: usize = 50_000;
+
 /// What the element "Pixels" says of sizes and times.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlPixels {
@@ -39,7 +42,7 @@ pub(super) fn sizes_and_times(pixels: Node) -> XmlPixels {
         size_xy: ["SizeX", "SizeY"].map(|name| whole(pixels, name)),
         voxel_um: ["PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ"].map(size),
         time_step_s: seconds(pixels, "TimeIncrement").filter(|step| *step > 0.0),
-        times_s: in_order.map(|((_, time), _)| time).collect(),
+        times_s: in_order.map(|((_, time), _)| time).take(MAX_TIMES).collect(),
     }
 }
 
