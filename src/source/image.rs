@@ -227,18 +227,16 @@ impl ImageSource {
         if transform.simplified {
             notes.push("rotation or shear of the image is not applied".to_owned());
         }
-        let geometry = {
-            let convention =
-                stated_otherwise(&attributes, about.attributes, &axes, &transform, &mut notes);
-            let stated = Stated {
-                axes: &axes,
-                transform: &transform,
-                convention: convention.as_ref(),
-                xml: xml.as_ref().map(|xml| &xml.pixels),
-                time_points,
-            };
-            Geometry::new(&stated, &mut notes)
+        let otherwise =
+            stated_otherwise([&attributes, about.attributes], &axes, &transform, &mut notes);
+        let stated = Stated {
+            axes: &axes,
+            transform: &transform,
+            convention: otherwise.as_ref(),
+            xml: xml.as_ref().map(|xml| &xml.pixels),
+            time_points,
         };
+        let geometry = Geometry::new(&stated, &mut notes);
         let omero = if multiscale.omero == Omero::default() {
             Omero::find([&attributes])
         } else {
@@ -248,10 +246,7 @@ impl ImageSource {
         if multiscale.name.as_ref().is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
             notes.push(format!("name is cut to {NAME_LIMIT_BYTES} bytes"));
         }
-        let samples = xml.as_ref().and_then(|xml| match xml.channels.as_slice() {
-            [only] => only.samples,
-            _ => None,
-        });
+        let samples = xml.as_ref().and_then(XmlImage::samples);
         let mut source = Self {
             store: store.to_path_buf(),
             image: image.to_owned(),
@@ -279,10 +274,9 @@ impl ImageSource {
     }
 }
 
-/// What another convention than OME-NGFF states: in the attributes of the array, else of the group.
+/// What another convention than OME-NGFF states, in the first of several attributes.
 fn stated_otherwise(
-    array: &Map<String, Value>,
-    group: &Map<String, Value>,
+    places: [&Map<String, Value>; 2],
     axes: &Axes,
     transform: &Transform,
     notes: &mut Vec<String>,
@@ -294,7 +288,7 @@ fn stated_otherwise(
     if is_complete {
         return None;
     }
-    conventions::find(array, axes, notes).or_else(|| conventions::find(group, axes, notes))
+    places.into_iter().find_map(|attributes| conventions::find(attributes, axes, notes))
 }
 
 /// Longest name that is shown whole.

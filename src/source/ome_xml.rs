@@ -85,6 +85,16 @@ pub(crate) struct XmlImage {
     pub(crate) facts: Vec<Fact>,
 }
 
+impl XmlImage {
+    /// Samples per pixel, where they are all the channels that there are.
+    pub(crate) fn samples(&self) -> Option<u64> {
+        match self.channels.as_slice() {
+            [only] => only.samples,
+            _ => None,
+        }
+    }
+}
+
 /// One channel of an image.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlChannel {
