@@ -10,29 +10,41 @@
 //!   verified. A chunk that is absent is the fill value; a chunk that exists but cannot be decoded
 //!   is an error, never the fill value.
 //!
-//! [`discover`] walks a folder, [`ome`] reads the image metadata, [`facts`] and [`ome_xml`] what else is
-//! worth keeping, [`image`] puts both together as an
-//! [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the channels.
+//! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
+//! for its parts; [`conventions`] reads what others than OME-NGFF put in its place, [`series`] and
+//! [`ome_xml`] what the microscope said, [`facts`] what else is worth keeping. [`level`] opens the arrays,
+//! [`geometry`] and [`display`] decide what counts where several say something, and [`image`] puts all
+//! together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the
+//! channels.
 
 mod array;
+mod axes;
 mod chunk_keys;
 mod codec;
+mod color;
+mod conventions;
 mod convert;
+mod date_time;
 pub mod discover;
+mod display;
 mod facts;
 mod fingerprint;
 mod foreign;
 mod geometry;
 pub mod image;
 mod json;
+mod level;
 mod metadata;
 mod non_image;
 mod ome;
 mod ome_xml;
+mod omero;
 mod permissions;
 pub mod root;
+mod series;
 mod snapshot;
 pub mod storage;
+mod transform;
 mod units;
 
 use std::io;
@@ -42,12 +54,12 @@ use thiserror::Error;
 
 pub use array::{UnitBytes, ZarrArray};
 pub use convert::{Conversions, Int16, Pixels, SourceType, Strided, TargetType, Uint32, copy_box};
-pub use fingerprint::{Fingerprint, Seen};
+pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;
-pub use permissions::{AccessKinds, Permissions, access_of};
+pub use permissions::{AccessKinds, Permissions, access_of, metadata_of};
 pub use root::SourceRoot;
 pub use snapshot::{ChunkState, Unfollowed};
-pub use storage::{FileStamp, Storage};
+pub use storage::{FileStamp, Seen, Storage};
 pub use units::micrometres;
 
 /// What can go wrong between a store on disk and its decoded voxels.

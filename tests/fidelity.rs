@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "fidelity/conventions.rs"]
+mod conventions;
 #[path = "fidelity/levels.rs"]
 mod levels;
 #[path = "fidelity/metadata.rs"]

@@ -16,7 +16,7 @@ use super::pyramid::LevelOrigin;
 use super::{ImageError, OnError, guarded};
 
 /// Changes whenever equal stores would give other bytes than before; part of every image's identity.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 /// The levels that together take at most this part of the cache are those that every opening reads.
 const PROVEN_SHARE: u64 = 32;

@@ -11,7 +11,7 @@ use super::layout::{BrickGrid, FileLayout};
 use super::makers_chunk::makers_chunk;
 use super::pyramid::{self, Level, LevelOrigin, StoredLevel};
 use super::reduce::Reduction;
-use super::time::time_stamps;
+use super::time::{start, time_stamps};
 use super::{ImageError, ImageOptions};
 
 /// What the maker's writer puts where nothing is given.
@@ -111,7 +111,8 @@ impl ImagePlan {
         }
         let [z, y, x] = planned[0].size;
         let (extent_min_um, extent_max_um) = extents(source, options, [x, y, z]);
-        let stamps = time_stamps(source.acquired_ms, source.time_step_s, time_points);
+        let times = source.times_s.as_deref();
+        let stamps = time_stamps(source.acquired_ms, source.time_step_s, times, time_points);
         let mut ims = ImsFile {
             voxel_type: match target {
                 TargetType::U8 => VoxelType::U8,
@@ -129,7 +130,7 @@ impl ImagePlan {
             description: source.description.clone().unwrap_or_else(|| NO_DESCRIPTION.to_owned()),
             details: source.details.clone(),
             // The maker's writer leaves it empty where it does not know, too.
-            recording_date: source.acquired_ms.map_or_else(String::new, |_| stamps[0].clone()),
+            recording_date: source.acquired_ms.map_or_else(String::new, start),
             time_stamps: stamps,
             sections: source
                 .sections
@@ -214,7 +215,9 @@ fn published_levels(
         .iter()
         .map(|level| {
             let [_, _, z, y, x] = level.shape();
-            StoredLevel { size: [z, y, x], scale: level.relative_scale }
+            let padding =
+                [level.chunk_shape(), level.unit_shape()].map(|[_, _, z, y, x]| [z, y, x]);
+            StoredLevel { size: [z, y, x], scale: level.relative_scale, padding }
         })
         .collect();
     let coarsest_voxels = (options.coarsest_bytes / voxel_bytes).max(1);

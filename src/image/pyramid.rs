@@ -35,6 +35,9 @@ pub(super) struct StoredLevel {
     pub(super) size: [u64; 3],
     /// Scale relative to level 0, where stated.
     pub(super) scale: Option<[f64; 3]>,
+    /// Shapes that a writer may have padded it to multiples of: of its chunks, and of the chunks in its
+    /// shards.
+    pub(super) padding: [[u64; 3]; 2],
 }
 
 /// A level of the file.
@@ -112,33 +115,81 @@ fn halvings_between(shown: [u64; 3], above: &StoredLevel, own: &StoredLevel) -> 
     let mut halvings = [0; 3];
     for (axis, halvings) in halvings.iter_mut().enumerate() {
         let scales = own.scale.zip(above.scale);
-        let ratio = scales.map(|(own, above)| own[axis] / above[axis]);
-        *halvings = axis_halvings(shown[axis], above.size[axis], own.size[axis], ratio)?;
+        let step = Step {
+            shown: shown[axis],
+            stored: above.size[axis],
+            own: own.size[axis],
+            ratio: scales.map(|(own, above)| own[axis] / above[axis]),
+            // Who pads does so with chunks that are as long on every level. A chunk that is the whole
+            // of its level says nothing.
+            padding: std::array::from_fn(|i| {
+                let length = own.padding[i][axis];
+                (length == above.padding[i][axis]).then_some(length)
+            }),
+        };
+        *halvings = step.halvings()?;
     }
     Some(halvings)
 }
 
-/// How often an axis of `stored` voxels, of which `shown` are shown, is halved to have `own`; `ratio`
-/// is the step of the scale, where stated. The step is found among the stored lengths: where one
-/// half was rounded up, the levels below follow it.
-fn axis_halvings(shown: u64, stored: u64, own: u64, ratio: Option<f64>) -> Option<u32> {
-    if own == stored {
-        return Some(0);
-    }
-    (1..=HALVINGS_LIMIT).find(|&n| {
-        let (down, up) = (halved(stored, n), stored.div_ceil(1 << n));
-        let stated = |tolerance: f64| {
-            ratio.is_some_and(|ratio| (ratio.log2() - f64::from(n)).abs() < tolerance)
-        };
-        if own == down || own == up {
-            // One halving is plain from the sizes; where there are several, 6 voxels to 2 may be
-            // two halvings, rounded up, or a third.
-            n == 1 || stated(LOG_SCALE_TOLERANCE) || (ratio.is_none() && own == down)
-        } else {
-            // Padded to whole shards.
-            stated(0.015) && own > halved(shown, n)
+/// One axis from a level to the next.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// Voxels shown of the level above.
+    shown: u64,
+    /// Voxels stored of the level above.
+    stored: u64,
+    /// Voxels stored of the level.
+    own: u64,
+    /// The step of the scale, where stated.
+    ratio: Option<f64>,
+    /// Lengths of which the level may have been padded to a multiple.
+    padding: [Option<u64>; 2],
+}
+
+impl Step {
+    /// How often the axis is halved. The step is found among the stored lengths: where one half was
+    /// rounded up, the levels below follow it.
+    fn halvings(&self) -> Option<u32> {
+        let &Self { shown, stored, own, ratio, .. } = self;
+        if own == stored {
+            let padded = (1..=HALVINGS_LIMIT).find(|&n| self.is_padded_half(n));
+            return match padded {
+                None => Some(0),
+                // The level above was padded: so is this one.
+                Some(n) if shown < stored => Some(n),
+                Some(_) => None,
+            };
         }
-    })
+        (1..=HALVINGS_LIMIT).find(|&n| {
+            let (down, up) = (halved(stored, n), stored.div_ceil(1 << n));
+            if own == down || own == up {
+                // One halving is plain from the sizes; where there are several, 6 voxels to 2 may be
+                // two halvings, rounded up, or a third.
+                n == 1 || self.states(n, LOG_SCALE_TOLERANCE) || (ratio.is_none() && own == down)
+            } else {
+                self.is_padded_half(n)
+            }
+        })
+    }
+
+    /// Whether the scale says that there are so many halvings.
+    fn states(&self, n: u32, tolerance: f64) -> bool {
+        self.ratio.is_some_and(|ratio| (ratio.log2() - f64::from(n)).abs() < tolerance)
+    }
+
+    /// Whether the axis is halved `n` times and then padded to whole chunks, by its scale and its
+    /// length.
+    fn is_padded_half(&self, n: u32) -> bool {
+        let half = halved(self.shown, n);
+        let longest = self.stored.div_ceil(1 << n);
+        let fills = |length: u64| {
+            [half, longest]
+                .iter()
+                .any(|half| half.div_ceil(length).checked_mul(length) == Some(self.own))
+        };
+        self.states(n, 0.015) && self.own > half && self.padding.into_iter().flatten().any(fills)
+    }
 }
 
 fn halved(length: u64, times: u32) -> u64 {
@@ -185,7 +236,10 @@ mod tests {
     fn plan(sizes: &[([u64; 3], Option<f64>)], pyramid: Pyramid, limit: u64) -> Vec<Level> {
         let stored: Vec<StoredLevel> = sizes
             .iter()
-            .map(|&(size, scale)| StoredLevel { size, scale: scale.map(|scale| [scale; 3]) })
+            .map(|&(size, scale)| {
+                let scale = scale.map(|scale| [scale; 3]);
+                StoredLevel { size, scale, padding: [[64; 3]; 2] }
+            })
             .collect();
         levels(&stored, pyramid, limit)
     }
@@ -233,8 +287,12 @@ mod tests {
         );
         // zarrnii: 4x in y and x, nothing in z, scales as true ratios.
         let stored = [
-            StoredLevel { size: [33, 266, 266], scale: Some([1.0; 3]) },
-            StoredLevel { size: [33, 66, 66], scale: Some([1.0, 4.03, 4.03]) },
+            StoredLevel { size: [33, 266, 266], scale: Some([1.0; 3]), padding: [[64; 3]; 2] },
+            StoredLevel {
+                size: [33, 66, 66],
+                scale: Some([1.0, 4.03, 4.03]),
+                padding: [[66; 3]; 2],
+            },
         ];
         assert_eq!(
             levels(&stored, Pyramid::Auto, 1 << 20)[1..],
@@ -256,6 +314,9 @@ mod tests {
 
     #[test]
     fn steps_of_an_axis() {
+        let axis_halvings = |shown: u64, stored: u64, own: u64, ratio: Option<f64>| {
+            Step { shown, stored, own, ratio, padding: [Some(64), Some(24)] }.halvings()
+        };
         assert_eq!(axis_halvings(215, 215, 107, None), Some(1));
         assert_eq!(axis_halvings(215, 215, 108, None), Some(1));
         assert_eq!(axis_halvings(215, 215, 215, None), Some(0));
@@ -276,6 +337,59 @@ mod tests {
         // 8 is a half of 17 shown as 16, and more than half of 15.
         assert_eq!(axis_halvings(16, 17, 8, Some(2.1)), Some(1));
         assert_eq!(axis_halvings(107, 108, 72, Some(2.0)), Some(1));
+    }
+
+    /// Sizes of the levels of the store that are shown of 64 x 128 x 128 voxels in chunks of
+    /// 32 x 64 x 64, and one level more.
+    fn shown(size: [u64; 3], scale: [f64; 3], chunk: [u64; 3]) -> Vec<[u64; 3]> {
+        let finest =
+            StoredLevel { size: [64, 128, 128], scale: Some([1.0; 3]), padding: [[32, 64, 64]; 2] };
+        let own = StoredLevel { size, scale: Some(scale), padding: [chunk; 2] };
+        let levels = levels(&[finest, own], Pyramid::Source, 1);
+        levels[1..].iter().map(|level| level.size).collect()
+    }
+
+    #[test]
+    fn shape_counts_where_the_scale_contradicts_it() {
+        let chunk = [32, 64, 64];
+        for scale in [[2.0; 3], [1.0, 2.0, 2.0], [4.0; 3], [1.0; 3], [3.0; 3], [1.5; 3]] {
+            assert_eq!(shown([32, 64, 64], scale, chunk), [[32, 64, 64]], "{scale:?}");
+            assert_eq!(shown([64, 64, 64], scale, chunk), [[64, 64, 64]], "{scale:?}");
+            assert!(shown([64, 128, 128], scale, chunk).is_empty(), "{scale:?}");
+        }
+    }
+
+    #[test]
+    fn a_level_is_cropped_only_where_its_surplus_is_padding() {
+        // Two thirds, whose scale says that they are halves, in several chunks and in one.
+        for chunk in [[32, 64, 64], [43, 86, 86], [16, 32, 32], [64, 128, 128]] {
+            for scale in [[2.0; 3], [1.5; 3], [1.0; 3]] {
+                assert!(shown([43, 86, 86], scale, chunk).is_empty(), "{chunk:?} {scale:?}");
+            }
+        }
+        // Three quarters fill up chunks, but more of them than a half needs.
+        assert!(shown([48, 96, 96], [2.0; 3], [16, 32, 32]).is_empty());
+        // 100 voxels in chunks of 40: their half is padded to 80.
+        let level = |size: u64, scale: f64| StoredLevel {
+            size: [size; 3],
+            scale: Some([scale; 3]),
+            padding: [[40; 3]; 2],
+        };
+        let padded = levels(&[level(100, 1.0), level(80, 2.0)], Pyramid::Source, 1);
+        assert_eq!(padded[1..], [Level { origin: Stored(1), size: [50; 3] }]);
+        let third = levels(&[level(100, 1.0), level(80, 1.25)], Pyramid::Source, 1);
+        assert_eq!(third.len(), 1);
+    }
+
+    #[test]
+    fn a_level_that_was_padded_to_the_length_above_is_not_taken_for_the_same() {
+        let level = |z: u64, yx: u64, scale: f64| StoredLevel {
+            size: [z, yx, yx],
+            scale: Some([scale; 3]),
+            padding: [[64; 3]; 2],
+        };
+        let found = levels(&[level(64, 256, 1.0), level(64, 128, 2.0)], Pyramid::Source, 1);
+        assert_eq!(found.len(), 1);
     }
 
     #[test]

@@ -90,16 +90,13 @@ fn color_ranges(image: &Image, measured: &[Option<(f64, f64)>]) -> Vec<(f64, f64
     ranges.map(|(channel, range)| display_range(image, channel, *range)).collect()
 }
 
-/// The window of the metadata if it is usable, else what was measured, else the range of the type.
+/// The window of the metadata, as far as it is kept (`source/display.rs`), else what was measured, else the range of the type.
 fn display_range(image: &Image, channel: usize, measured: Option<(f64, f64)>) -> (f64, f64) {
     let source: &ImageSource = &image.source;
-    let integer = source.source_type().is_integer();
-    // Windows of 0..1 on integers are what writers put when they know nothing.
     let window = source
         .channels
         .get(channel)
         .and_then(|channel| channel.window)
-        .filter(|(_, end)| !(integer && *end <= 1.0))
         .map(|(low, high)| (low + image.plan.shift, high + image.plan.shift));
     let (low, high) = window.or(measured).unwrap_or(match image.plan.target {
         TargetType::U8 => (0.0, 255.0),

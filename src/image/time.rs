@@ -12,13 +12,20 @@ const START_RANGE_MS: std::ops::Range<i64> = -2_208_988_800_000..7_258_118_400_0
 const LONGEST_SERIES_S: f64 = 200e9;
 
 /// One stamp per time point, strictly increasing at a resolution of a millisecond. `start_ms` is the
-/// time of the first, in milliseconds since 1970-01-01.
+/// time of acquisition, in milliseconds since 1970-01-01. `times_s` are the seconds from then on to each
+/// time point, increasing by a millisecond at least and within a century; without them, the first time
+/// point is at the time of acquisition, and the others follow in steps of `step_s`.
 pub(super) fn time_stamps(
     start_ms: Option<i64>,
     step_s: Option<f64>,
+    times_s: Option<&[f64]>,
     time_points: u64,
 ) -> Vec<String> {
-    let start_ms = start_ms.filter(|ms| START_RANGE_MS.contains(ms)).unwrap_or(DEFAULT_START_MS);
+    let start_ms = clamp_start(start_ms);
+    if let Some(times) = times_s.filter(|times| times.len() as u64 == time_points) {
+        #[expect(clippy::cast_possible_truncation, reason = "within a century")]
+        return times.iter().map(|s| time_stamp(start_ms + (s * 1000.0).round() as i64)).collect();
+    }
     #[expect(clippy::cast_precision_loss, reason = "time points are far below 2^53")]
     let longest = LONGEST_SERIES_S / time_points.max(1) as f64;
     let step = step_s.unwrap_or(1.0).clamp(0.001, longest);
@@ -29,6 +36,15 @@ pub(super) fn time_stamps(
     )]
     let after_ms = |t: u64| (t as f64 * step * 1000.0).round() as i64;
     (0..time_points).map(|t| time_stamp(start_ms + after_ms(t))).collect()
+}
+
+/// The stamp of the time of acquisition.
+pub(super) fn start(start_ms: i64) -> String {
+    time_stamp(clamp_start(Some(start_ms)))
+}
+
+fn clamp_start(start_ms: Option<i64>) -> i64 {
+    start_ms.filter(|ms| START_RANGE_MS.contains(ms)).unwrap_or(DEFAULT_START_MS)
 }
 
 /// `YYYY-MM-DD HH:MM:SS`, with `.mmm` behind where the milliseconds are not 0, as the maker's writer
@@ -71,14 +87,14 @@ mod tests {
 
     #[test]
     fn stamps_increase_and_roll_over() {
-        let at = |seconds: f64| time_stamps(None, Some(seconds), 2).remove(1);
-        assert_eq!(time_stamps(None, None, 1), ["2000-01-01 00:00:00"]);
+        let at = |seconds: f64| time_stamps(None, Some(seconds), None, 2).remove(1);
+        assert_eq!(time_stamps(None, None, None, 1), ["2000-01-01 00:00:00"]);
         assert_eq!(at(2.5), "2000-01-01 00:00:02.500");
         assert_eq!(at(86_400.0 * 59.0), "2000-02-29 00:00:00");
         assert_eq!(at(86_400.0 * 366.0), "2001-01-01 00:00:00");
         for step in [None, Some(1e-9), Some(0.0014), Some(30.0), Some(1e30)] {
             for start in [None, Some(0), Some(1_641_025_800_000), Some(i64::MAX)] {
-                let stamps = time_stamps(start, step, 500);
+                let stamps = time_stamps(start, step, None, 500);
                 assert!(stamps.is_sorted_by(|a, b| a < b), "{step:?} {:?}", &stamps[498..]);
                 assert!(stamps.iter().all(|stamp| [19, 23].contains(&stamp.len())));
             }
@@ -88,10 +104,22 @@ mod tests {
     #[test]
     fn stamps_of_the_makers_file() {
         // u16_c3_t4_1lev_gzip2.ims: from 2022-01-01 08:30:00 on, every 2.5 s.
-        let stamps = time_stamps(Some(1_641_025_800_000), Some(2.5), 3);
+        let stamps = time_stamps(Some(1_641_025_800_000), Some(2.5), None, 3);
         assert_eq!(
             stamps,
             ["2022-01-01 08:30:00", "2022-01-01 08:30:02.500", "2022-01-01 08:30:05"]
         );
+    }
+
+    #[test]
+    fn each_time_point_may_have_its_own_time() {
+        let times = [-0.5, 0.001, 35.0];
+        let stamps = time_stamps(Some(0), Some(9.0), Some(&times), 3);
+        assert_eq!(
+            stamps,
+            ["1969-12-31 23:59:59.500", "1970-01-01 00:00:00.001", "1970-01-01 00:00:35"]
+        );
+        assert_eq!(time_stamps(Some(0), Some(9.0), Some(&times), 2)[1], "1970-01-01 00:00:09");
+        assert_eq!(start(0), "1970-01-01 00:00:00");
     }
 }

@@ -19,7 +19,7 @@ use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::convert::SourceType;
 use super::metadata::{ArrayDescription, ArrayNode};
 use super::root::{Absence, SourceRoot};
-use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed, is_settled};
+use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed};
 use super::storage::{FileStamp, OpenFile};
 use super::{SourceError, Unsupported};
 
@@ -156,6 +156,12 @@ impl ZarrArray {
         &self.unit_shape
     }
 
+    /// Shape of a chunk (a shard, where there are shards) in voxels, stored axis order.
+    #[must_use]
+    pub fn chunk_shape(&self) -> &[u64] {
+        &self.chunk_shape
+    }
+
     /// Type of the stored voxels.
     #[must_use]
     pub fn source_type(&self) -> SourceType {
@@ -209,7 +215,7 @@ impl ZarrArray {
         };
         let path = self.folder.join(&key);
         if let Some(bytes) = self.last_unit(position, stamp) {
-            return Ok(UnitBytes::Stored { bytes, is_settled: is_settled(&stamp) });
+            return Ok(UnitBytes::Stored { bytes, is_settled: stamp.is_settled() });
         }
         let blob = ChunkBlob { file, len: stamp.size };
         let indices = ArrayIndices { array: self, file: &key, stamp };
@@ -224,7 +230,7 @@ impl ZarrArray {
             Ok(Some(bytes)) => {
                 let bytes = Arc::new(Buffer::from(bytes));
                 self.keep_unit(position, stamp, &bytes);
-                Ok(UnitBytes::Stored { bytes, is_settled: is_settled(&stamp) })
+                Ok(UnitBytes::Stored { bytes, is_settled: stamp.is_settled() })
             }
             Ok(None) => Ok(UnitBytes::Fill),
             Err(reason) => Err(SourceError::Chunk { path, reason }),
@@ -346,7 +352,7 @@ impl ZarrArray {
         for _ in 0..REST_LOOKS {
             let before = self.folder_above(path)?;
             let opened = self.open_if_there(path)?;
-            if opened.is_some() || (self.folder_above(path)? == before && is_settled(&before)) {
+            if opened.is_some() || (self.folder_above(path)? == before && before.is_settled()) {
                 return Ok(opened);
             }
             std::thread::sleep(REST_TIME);

@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::facts::SeriesXml;
 use super::fingerprint::Fingerprint;
 use super::foreign;
 use super::image::{About, ImageSource, Place, Role};
 use super::metadata::{METADATA_FILES, ZarrNode, read_node};
 use super::ome;
 use super::root::{SourceRoot, join};
+use super::series::SeriesXml;
 use super::{SourceError, Unsupported};
 use walk::Walk;
 

@@ -6,19 +6,11 @@
 //! Imaris has names for gets them (`ImarisWriter` `bpWriterHDF5.cxx`, Imaris5FileFormat.pdf 3.2); the
 //! rest becomes sections of its own, which Imaris lists in its image properties.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
-use super::fingerprint::Fingerprint;
 use super::image::{ChannelSource, ImageSource, Section};
 use super::json::text;
-use super::ome_xml::{self, Fact, XmlChannel, XmlImage};
-use super::root::{SourceRoot, join};
-
-/// Largest OME-XML read: that of a plate with 10^4 fields stays below it.
-const XML_LIMIT_BYTES: u64 = 16 << 20;
+use super::ome_xml::{Fact, XmlChannel, XmlImage};
 
 /// Entries kept of one section, and sections kept of one image.
 const ENTRY_LIMIT: usize = 500;
@@ -48,56 +40,6 @@ const KNOWN_ATTRIBUTES: [&str; 10] = [
 
 /// Groups that every Imaris file has.
 const TAKEN_SECTIONS: [&str; 5] = ["Image", "TimeInfo", "Log", "ImarisDataSet", "Imaris"];
-
-/// The OME-XML of the series in one folder, read once.
-#[derive(Debug, Default)]
-pub(crate) struct SeriesXml {
-    folder: Option<PathBuf>,
-    images: Arc<Vec<XmlImage>>,
-}
-
-impl SeriesXml {
-    /// What the OME-XML beside an image says of it: `image` is the series of that number in its
-    /// folder, or the one of that place in the list of series. The file is recorded in the
-    /// fingerprint. A file that cannot be read says nothing.
-    pub(crate) fn of(
-        &mut self,
-        root: &SourceRoot,
-        store: &Path,
-        image: &str,
-        fingerprint: &mut Fingerprint,
-    ) -> Option<XmlImage> {
-        let inside = Path::new(image);
-        let number: usize = inside.file_name()?.to_str()?.parse().ok()?;
-        let folder = join(store, inside.parent()?);
-        let file = xml_beside(&folder);
-        let stamp = fingerprint.record(root, &file).stamp()?;
-        if self.folder.as_ref() != Some(&folder) {
-            let read =
-                if stamp.size <= XML_LIMIT_BYTES { root.read_metadata(&file) } else { Ok(None) };
-            if read.is_err() {
-                fingerprint.doubt();
-            }
-            let text = read.ok().flatten().and_then(|(bytes, _)| String::from_utf8(bytes).ok());
-            let images = match text.as_deref().map(ome_xml::parse) {
-                Some(Ok(images)) => images,
-                Some(Err(error)) => {
-                    tracing::info!(path = %file.display(), %error, "OME-XML is not used");
-                    Vec::new()
-                }
-                None => Vec::new(),
-            };
-            self.images = Arc::new(images);
-            self.folder = Some(folder);
-        }
-        self.images.get(number).cloned()
-    }
-}
-
-/// Where the OME-XML of the images in a folder is (OME-NGFF 0.4, "bioformats2raw.layout").
-pub(super) fn xml_beside(folder: &Path) -> PathBuf {
-    folder.join("OME").join("METADATA.ome.xml")
-}
 
 /// Adds to an image what its attributes and its OME-XML say.
 pub(crate) fn describe(
@@ -210,6 +152,7 @@ impl Sections {
             ("DataType", Some(image.source_type().name().to_owned())),
             ("Method", multiscale.and_then(|multiscale| multiscale.get("type")).and_then(text)),
             ("Orientation", multiscale.and_then(orientation)),
+            ("Flipped", flipped(image.is_flipped)),
         ];
         for (key, value) in present(entries) {
             self.add("OME-Zarr", &key, &value);
@@ -290,6 +233,13 @@ fn orientation(multiscale: &Value) -> Option<String> {
     };
     let found: Vec<String> = axes.iter().filter_map(of).collect();
     (!found.is_empty()).then(|| found.join(", "))
+}
+
+/// The axes along which voxels are stored backwards: their scale is negative.
+fn flipped(is_flipped: [bool; 3]) -> Option<String> {
+    let names = ["x", "y", "z"].into_iter().zip(is_flipped);
+    let found: Vec<&str> = names.filter(|(_, flipped)| *flipped).map(|(name, _)| name).collect();
+    (!found.is_empty()).then(|| format!("{} (negative scale)", found.join(", ")))
 }
 
 /// A text as it is, anything else as JSON.

@@ -4,38 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::facts::xml_beside;
 use super::root::SourceRoot;
-use super::snapshot::{settles_after_ns, since_epoch_ns};
-use super::storage::FileStamp;
-
-/// What a look at a path has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Seen {
-    /// There is no such name.
-    Absent,
-    /// A file or folder in this state.
-    Present(FileStamp),
-    /// It could not be looked at.
-    Unreadable,
-}
-
-impl Seen {
-    /// The state, if there is one.
-    #[must_use]
-    pub fn stamp(self) -> Option<FileStamp> {
-        match self {
-            Self::Present(stamp) => Some(stamp),
-            Self::Absent | Self::Unreadable => None,
-        }
-    }
-}
-
-impl From<Option<FileStamp>> for Seen {
-    fn from(stamp: Option<FileStamp>) -> Self {
-        stamp.map_or(Self::Absent, Self::Present)
-    }
-}
+use super::storage::{FileStamp, Seen, since_epoch_ns};
 
 /// The files and folders an answer was computed from, and what was seen of them. While all look [as
 /// they did](Fingerprint::is_unchanged), the answer need not be computed again, unless it is
@@ -94,7 +64,7 @@ impl Fingerprint {
         let begun_ns = since_epoch_ns(begun);
         let is_settled = |seen: &Seen| match seen {
             Seen::Absent => true,
-            Seen::Present(stamp) => settles_after_ns(stamp, begun_ns) <= 0,
+            Seen::Present(stamp) => stamp.settles_after_ns(begun_ns) <= 0,
             Seen::Unreadable => false,
         };
         !self.is_doubtful && !self.entries.is_empty() && self.entries.values().all(is_settled)
@@ -113,16 +83,17 @@ impl Fingerprint {
         stamps.map(|stamp| stamp.modified()).max()
     }
 
-    /// The files and folders below the folder of an image that are there, and the OME-XML that the folders
-    /// above it may have, up to that of its store.
-    #[must_use]
-    pub fn present_for(&self, store: &Path, image: &Path) -> Vec<&Path> {
-        let is_present = |seen: &Seen| seen.stamp().is_some();
-        let below = self.entries.range(image.to_path_buf()..);
-        let below = below.take_while(|(path, _)| path.starts_with(image));
-        let above = image.ancestors().take_while(|above| above.starts_with(store));
-        let xml = above.filter_map(|above| self.entries.get_key_value(&xml_beside(above)));
-        below.chain(xml).filter(|(_, seen)| is_present(seen)).map(|(path, _)| &**path).collect()
+    /// What was there below a folder, in the order of the paths.
+    pub(super) fn present_below(&self, folder: &Path) -> impl Iterator<Item = &Path> {
+        let below = self.entries.range(folder.to_path_buf()..);
+        let below = below.take_while(move |(path, _)| path.starts_with(folder));
+        below.filter(|(_, seen)| seen.stamp().is_some()).map(|(path, _)| path.as_path())
+    }
+
+    /// A path, if something was there.
+    pub(super) fn present(&self, path: &Path) -> Option<&Path> {
+        let (path, seen) = self.entries.get_key_value(path)?;
+        seen.stamp().map(|_| path.as_path())
     }
 
     /// Paths and what was seen of them, in the order of the paths.

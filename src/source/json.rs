@@ -194,6 +194,12 @@ pub(crate) fn whole_numbers(value: &Value) -> Option<Vec<u64>> {
     value.as_array()?.iter().map(whole).collect()
 }
 
+/// A finite number, also one that a writer put as text.
+pub(crate) fn number(value: &Value) -> Option<f64> {
+    let text = || value.as_str()?.trim().parse().ok();
+    value.as_f64().or_else(text).filter(|number: &f64| number.is_finite())
+}
+
 /// A string, or a number spelt out (early writers put numbers where names belong).
 pub(crate) fn text(value: &Value) -> Option<String> {
     match value {

@@ -4,9 +4,15 @@
 //! Sources: OME-NGFF 0.1 to 0.5, "multiscales", "omero" and "axes"; 0.6 (RFC-5),
 //! "coordinateSystems" and "coordinateTransformations".
 
+use std::path::{Component, Path};
+
 use serde_json::{Map, Value};
 
-use super::json::{finite, text};
+use super::axes::{Axes, Axis, parse_axes};
+use super::conventions;
+use super::json::text;
+use super::omero::Omero;
+use super::transform::Transform;
 
 /// Entries of `multiscales` that are looked at; real groups have one, or a few.
 const MULTISCALES_LIMIT: usize = 256;
@@ -20,19 +26,13 @@ pub(crate) struct Multiscale {
     pub(crate) name: Option<String>,
     /// In stored order; `None` where the metadata states none (0.1, 0.2).
     pub(crate) axes: Option<Vec<Axis>>,
-    /// Finest first, as listed.
+    /// As listed.
     pub(crate) datasets: Vec<Dataset>,
     /// Datasets beyond [`LEVELS_LIMIT`].
     pub(crate) left_out: usize,
-    pub(crate) channels: Vec<Channel>,
-}
-
-/// One axis.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Axis {
-    pub(crate) name: String,
-    pub(crate) kind: Option<String>,
-    pub(crate) unit: Option<String>,
+    pub(crate) omero: Omero,
+    /// Transforms of all datasets, after their own.
+    whole: Vec<Value>,
 }
 
 /// One level of a multiscale image.
@@ -40,29 +40,34 @@ pub(crate) struct Axis {
 pub(crate) struct Dataset {
     /// Path relative to the group.
     pub(crate) path: String,
-    /// From array index to axis units; identity where nothing usable is stated.
-    pub(crate) transform: Transform,
+    /// Its own transforms.
+    steps: Vec<Value>,
+    /// The member `transform` of COSEM.
+    cosem: Option<Value>,
 }
 
-/// `coordinate = scale * index + translation`, per stored axis. Empty vectors mean identity.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Transform {
-    pub(crate) scale: Vec<f64>,
-    pub(crate) translation: Vec<f64>,
-    /// A rotation or shear was left out.
-    pub(crate) simplified: bool,
+impl Multiscale {
+    /// From array index to axis units, for a level with these axes; identity where nothing usable is
+    /// stated.
+    pub(crate) fn transform(&self, dataset: &Dataset, axes: &Axes) -> Transform {
+        let found = Transform::of(dataset.steps.iter().chain(&self.whole), axes);
+        let cosem = || conventions::cosem(dataset.cosem.as_ref()?, axes);
+        if found.is_scaled() {
+            return found;
+        }
+        cosem().filter(Transform::is_scaled).map_or(found, |mut transform| {
+            let note = || "voxel size is that of \"transform\" in the dataset".to_owned();
+            transform.assumed.get_or_insert_with(note);
+            transform
+        })
+    }
 }
 
-/// One entry of `omero.channels`.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Channel {
-    pub(crate) label: Option<String>,
-    pub(crate) color: Option<[u8; 3]>,
-    pub(crate) window: Option<(f64, f64)>,
-    /// Wavelengths, with the names that Imaris has for them.
-    pub(crate) details: Vec<(String, String)>,
-    /// Members that are there and cannot be used.
-    pub(crate) unusable: Vec<&'static str>,
+impl Dataset {
+    /// Names of the axes, where the dataset states them itself (COSEM).
+    pub(crate) fn axis_names(&self) -> Option<Vec<String>> {
+        conventions::names(self.cosem.as_ref()?.get("axes"))
+    }
 }
 
 /// The attributes that hold OME metadata: below `ome` since 0.5, else at the top.
@@ -88,17 +93,32 @@ pub(crate) fn multiscales_left_out(attributes: &Map<String, Value>) -> usize {
 /// The usable entries of `multiscales`, as many as any real group has; empty when the group holds no
 /// image.
 pub(crate) fn multiscales(attributes: &Map<String, Value>) -> Vec<Multiscale> {
-    let group_channels = omero_channels(ome_attributes(attributes).get("omero"));
+    let ome = attributes.get("ome").and_then(Value::as_object);
+    let group = Omero::find(ome.into_iter().chain([attributes]));
     multiscale_entries(attributes)
         .take(MULTISCALES_LIMIT)
         .map(|entry| {
             let mut multiscale = parse_multiscale(entry);
-            if multiscale.channels.is_empty() {
-                multiscale.channels.clone_from(&group_channels);
+            if multiscale.omero == Omero::default() {
+                multiscale.omero.clone_from(&group);
             }
             multiscale
         })
         .collect()
+}
+
+/// The entry of `multiscales` in the attributes of an array that names the array itself, and which
+/// of its datasets does.
+pub(crate) fn own_multiscale(attributes: &Map<String, Value>) -> Option<(Multiscale, usize)> {
+    multiscales(attributes).into_iter().find_map(|multiscale| {
+        let at = multiscale.datasets.iter().position(|dataset| is_here(&dataset.path))?;
+        Some((multiscale, at))
+    })
+}
+
+/// Whether a path leads to where it starts.
+fn is_here(path: &str) -> bool {
+    Path::new(path).components().all(|part| part == Component::CurDir)
 }
 
 /// Names in the `labels` list of a `labels` group.
@@ -124,9 +144,6 @@ pub(crate) fn is_table(attributes: &Map<String, Value>) -> bool {
 }
 
 fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
-    let transforms = |value: Option<&Value>| -> Vec<Value> {
-        value.and_then(Value::as_array).cloned().unwrap_or_default()
-    };
     // Entries with an output name alternative coordinate systems (spatialdata, 0.6): not a chain.
     let whole: Vec<Value> = transforms(entry.get("coordinateTransformations"))
         .into_iter()
@@ -137,15 +154,11 @@ fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
     let listed = entry.get("datasets").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for dataset in &listed[..listed.len().min(LEVELS_LIMIT)] {
         let Some(path) = dataset.get("path").and_then(text) else { continue };
-        let own = transforms(dataset.get("coordinateTransformations"));
+        let steps = transforms(dataset.get("coordinateTransformations"));
         if system.is_none() {
-            system = own.first().and_then(output_name);
+            system = steps.first().and_then(output_name);
         }
-        let mut transform = Transform::default();
-        for step in own.iter().chain(&whole) {
-            transform = transform.then(&Transform::parse(step));
-        }
-        datasets.push(Dataset { path, transform });
+        datasets.push(Dataset { path, steps, cosem: dataset.get("transform").cloned() });
     }
     let axes = parse_axes(entry.get("axes")).or_else(|| {
         let systems = entry.get("coordinateSystems").and_then(Value::as_array)?;
@@ -154,13 +167,23 @@ fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
             .find(|candidate| system.is_some() && candidate.get("name").and_then(text) == system);
         parse_axes(named.or_else(|| systems.first())?.get("axes"))
     });
-    let nested = entry.get("metadata").and_then(|metadata| metadata.get("omero"));
+    let nested = entry.get("metadata").and_then(Value::as_object);
     Multiscale {
         name: entry.get("name").and_then(text).filter(|name| !name.is_empty()),
         axes,
         datasets,
         left_out: listed.len().saturating_sub(LEVELS_LIMIT),
-        channels: omero_channels(nested),
+        omero: Omero::find([entry].into_iter().chain(nested)),
+        whole,
+    }
+}
+
+/// A list of transforms; some writers leave the brackets out around a single one.
+fn transforms(value: Option<&Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(list)) => list.clone(),
+        Some(single @ Value::Object(_)) => vec![single.clone()],
+        _ => Vec::new(),
     }
 }
 
@@ -168,179 +191,6 @@ fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
 fn output_name(transform: &Value) -> Option<String> {
     let output = transform.get("output")?;
     text(output).or_else(|| output.get("name").and_then(text))
-}
-
-/// Strings (0.3) or objects (0.4 on); an empty list states nothing.
-fn parse_axes(value: Option<&Value>) -> Option<Vec<Axis>> {
-    let entries = value?.as_array()?;
-    let axes: Vec<Axis> = entries
-        .iter()
-        .map(|entry| match entry {
-            Value::Object(members) => {
-                let member = |name: &str| members.get(name).and_then(text);
-                Axis {
-                    name: member("name").unwrap_or_default(),
-                    kind: member("type"),
-                    unit: member("unit"),
-                }
-            }
-            other => Axis { name: text(other).unwrap_or_default(), ..Axis::default() },
-        })
-        .collect();
-    (!axes.is_empty()).then_some(axes)
-}
-
-impl Transform {
-    fn parse(value: &Value) -> Self {
-        let numbers = |name: &str| -> Vec<f64> {
-            let list = value.get(name).and_then(Value::as_array);
-            // A member that is no number leaves its axis as it is, not the whole transform.
-            list.map(|list| list.iter().map(|n| finite(n).unwrap_or(f64::NAN)).collect())
-                .unwrap_or_default()
-        };
-        match value.get("type").and_then(Value::as_str).unwrap_or_default() {
-            "scale" => Self { scale: numbers("scale"), ..Self::default() },
-            "translation" => Self { translation: numbers("translation"), ..Self::default() },
-            "affine" => Self::from_matrix(value.get("affine"), true),
-            "rotation" => Self::from_matrix(value.get("rotation"), false),
-            "sequence" => value
-                .get("transformations")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .fold(Self::default(), |whole, step| whole.then(&Self::parse(step))),
-            "" | "identity" => Self::default(),
-            _ => Self { simplified: true, ..Self::default() },
-        }
-    }
-
-    /// The axis-aligned part of a matrix: the diagonal where it is one, else the length of each
-    /// column, which is the voxel's edge.
-    fn from_matrix(rows: Option<&Value>, with_translation: bool) -> Self {
-        let rows: Vec<Vec<f64>> = rows
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .map(|row| {
-                let row = row.as_array().into_iter().flatten();
-                row.map(|n| finite(n).unwrap_or(0.0)).collect()
-            })
-            .collect();
-        let axes = rows.len();
-        if rows.iter().any(|row| row.len() < axes) {
-            return Self { simplified: true, ..Self::default() };
-        }
-        let off_diagonal = |i: usize, j: usize| i != j && rows[i][j].abs() > f64::EPSILON;
-        let aligned = !(0..axes).any(|i| (0..axes).any(|j| off_diagonal(i, j)));
-        let column = |j: usize| rows.iter().map(|row| row[j] * row[j]).sum::<f64>().sqrt();
-        let scale = (0..axes).map(|j| if aligned { rows[j][j] } else { column(j) }).collect();
-        let translation = if with_translation && rows.iter().all(|row| row.len() > axes) {
-            rows.iter().map(|row| row[axes]).collect()
-        } else {
-            Vec::new()
-        };
-        Self { scale, translation, simplified: !aligned }
-    }
-
-    /// First `self`, then `next`.
-    fn then(&self, next: &Self) -> Self {
-        let axes = [&self.scale, &self.translation, &next.scale, &next.translation]
-            .iter()
-            .map(|list| list.len())
-            .max()
-            .unwrap_or(0);
-        let at = |list: &[f64], i: usize, default: f64| list.get(i).copied().unwrap_or(default);
-        Self {
-            scale: (0..axes).map(|i| at(&self.scale, i, 1.0) * at(&next.scale, i, 1.0)).collect(),
-            translation: (0..axes)
-                .map(|i| {
-                    at(&self.translation, i, 0.0) * at(&next.scale, i, 1.0)
-                        + at(&next.translation, i, 0.0)
-                })
-                .collect(),
-            simplified: self.simplified || next.simplified,
-        }
-    }
-
-    /// Scale of stored axis `i`; `None` where none is stated.
-    pub(crate) fn scale_of(&self, i: usize) -> Option<f64> {
-        self.scale.get(i).copied()
-    }
-
-    /// Translation of stored axis `i`.
-    pub(crate) fn translation_of(&self, i: usize) -> f64 {
-        self.translation.get(i).copied().filter(|t| t.is_finite()).unwrap_or(0.0)
-    }
-}
-
-fn omero_channels(omero: Option<&Value>) -> Vec<Channel> {
-    let channels = omero.and_then(|omero| omero.get("channels")).and_then(Value::as_array);
-    channels
-        .into_iter()
-        .flatten()
-        .map(|channel| {
-            let bound = |name: &str| channel.get("window")?.get(name).and_then(finite);
-            let window = bound("start").zip(bound("end")).filter(|(start, end)| end > start);
-            let color = channel.get("color").and_then(Value::as_str).and_then(parse_color);
-            let label = channel.get("label").and_then(text).filter(|label| !label.is_empty());
-            let is_there = |name: &str| channel.get(name).is_some_and(|value| !value.is_null());
-            let unusable = [
-                ("label", label.is_none()),
-                ("color", color.is_none()),
-                ("window", window.is_none()),
-            ];
-            let unusable =
-                unusable.into_iter().filter(|(name, missing)| *missing && is_there(name));
-            Channel {
-                label,
-                color,
-                window,
-                details: wavelengths(channel),
-                unusable: unusable.map(|(name, _)| name).collect(),
-            }
-        })
-        .collect()
-}
-
-/// Wavelengths in nanometres. OME-NGFF has no member for them; writers that state them do it under
-/// these names, spelt in various ways.
-fn wavelengths(channel: &Value) -> Vec<(String, String)> {
-    let members = channel.as_object().into_iter().flatten();
-    let known = members.filter_map(|(name, value)| {
-        let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        let imaris = match name.to_lowercase().as_str() {
-            "emissionwavelength" | "emissionwavelengthnm" => "LSMEmissionWavelength",
-            "excitationwavelength" | "excitationwavelengthnm" => "LSMExcitationWavelength",
-            _ => return None,
-        };
-        let value = finite(value).filter(|nm| *nm > 0.0)?;
-        Some((imaris.to_owned(), value.to_string()))
-    });
-    let mut found: Vec<(String, String)> = known.collect();
-    found.sort();
-    found.dedup_by(|a, b| a.0 == b.0);
-    found
-}
-
-/// `RRGGBB`, also with `#`, with alpha behind, or three digits.
-fn parse_color(color: &str) -> Option<[u8; 3]> {
-    let digits = color.trim().trim_start_matches('#');
-    let doubled: String;
-    let digits = match digits.len() {
-        6 => digits,
-        8 => digits.get(..6)?,
-        3 => {
-            doubled = digits.chars().flat_map(|digit| [digit, digit]).collect();
-            &doubled
-        }
-        _ => return None,
-    };
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let value = u32::from_str_radix(digits, 16).ok()?;
-    let [_, red, green, blue] = value.to_be_bytes();
-    Some([red, green, blue])
 }
 
 #[cfg(test)]
@@ -352,53 +202,77 @@ mod tests {
         multiscales(value.as_object().expect("object"))
     }
 
+    fn yx() -> Axes {
+        Axes::of_array(None, &[8, 8]).expect("axes")
+    }
+
     #[test]
-    fn scale_and_translation_compose() {
+    fn transforms_of_the_image_follow_those_of_the_level() {
         let found = parse(&json!({"multiscales": [{
             "datasets": [{"path": "0", "coordinateTransformations": [
                 {"type": "scale", "scale": [2.0, 0.5]},
                 {"type": "translation", "translation": [4.0, 1.0]}]}],
             "coordinateTransformations": [{"type": "scale", "scale": [10.0, 10.0]},
                 {"type": "identity", "output": {"name": "global"}}]}]}));
-        let transform = &found[0].datasets[0].transform;
-        assert_eq!(transform.scale, [20.0, 5.0]);
-        assert_eq!(transform.translation, [40.0, 10.0]);
+        let transform = found[0].transform(&found[0].datasets[0], &yx());
+        assert_eq!(transform.scale, [Some(20.0), Some(5.0)]);
+        assert_eq!(transform.translation, [Some(40.0), Some(10.0)]);
     }
 
     #[test]
-    fn rotated_affine_gives_column_lengths() {
-        let transform = Transform::parse(&json!({"type": "affine",
-            "affine": [[0.0, 3.0, 7.0], [4.0, 0.0, 8.0]]}));
-        assert_eq!(transform.scale, [4.0, 3.0]);
-        assert_eq!(transform.translation, [7.0, 8.0]);
-        assert!(transform.simplified);
+    fn a_single_transform_and_that_of_cosem() {
+        let scale = json!({"type": "scale", "scale": [2, 3]});
+        let cosem = json!({"axes": ["x", "y"], "scale": [3, 2], "units": ["nm", "nm"]});
+        let found = parse(&json!({"multiscales": [{"datasets": [
+            {"path": "0", "coordinateTransformations": scale},
+            {"path": "1", "transform": cosem},
+            {"path": "2", "transform": cosem, "coordinateTransformations": [
+                {"type": "scale", "scale": [4, 5]}]}]}]}));
+        let scales = found[0].datasets.iter().map(|d| found[0].transform(d, &yx()).scale);
+        let yx = |y: f64, x: f64| vec![Some(y), Some(x)];
+        assert_eq!(scales.collect::<Vec<_>>(), [yx(2.0, 3.0), yx(2.0, 3.0), yx(4.0, 5.0)]);
+        assert_eq!(found[0].datasets[1].axis_names(), Some(vec!["x".into(), "y".into()]));
     }
 
     #[test]
     fn rubbish_members_count_as_absent() {
         let found = parse(&json!({"multiscales": [{"name": 7, "axes": [], "datasets": [
-            {"path": 0}, {"path": null}, 3]}], "omero": {"channels": [
-            {"label": 1, "color": "zz00ff", "window": {"start": 5, "end": 5}},
-            {"label": "", "color": "#F00", "window": {"start": 0, "end": 9}}]}}));
+            {"path": 0}, {"path": null}, 3]}]}));
         assert_eq!(found[0].name.as_deref(), Some("7"));
         assert!(found[0].axes.is_none());
         assert_eq!(found[0].datasets.len(), 1);
         assert_eq!(found[0].datasets[0].path, "0");
-        let unusable = vec!["color", "window"];
-        let expected = Channel { label: Some("1".into()), unusable, ..Channel::default() };
-        assert_eq!(found[0].channels[0], expected);
-        assert_eq!(found[0].channels[1].unusable, ["label"]);
-        assert_eq!(found[0].channels[1].color, Some([255, 0, 0]));
-        assert_eq!(found[0].channels[1].window, Some((0.0, 9.0)));
     }
 
     #[test]
-    fn colours_of_every_length() {
-        assert_eq!(parse_color("00ff7F"), Some([0, 255, 127]));
-        assert_eq!(parse_color("#00ff7f80"), Some([0, 255, 127]));
-        assert_eq!(parse_color("0f8"), Some([0, 255, 136]));
-        for bad in ["", "12345", "+12345", "\u{e9}\u{e9}\u{e9}", "red"] {
-            assert_eq!(parse_color(bad), None, "{bad:?}");
+    fn display_settings_are_found_wherever_they_are() {
+        let omero = json!({"channels": [{"label": "DNA"}]});
+        let image = json!({"datasets": [{"path": "0"}]});
+        let with = |key: &str, value: &Value| {
+            let mut image = image.clone();
+            image[key] = value.clone();
+            image
+        };
+        for attributes in [
+            json!({"ome": {"multiscales": [image], "omero": omero}}),
+            json!({"ome": {"multiscales": [image]}, "omero": omero}),
+            json!({"multiscales": [image], "omero": omero}),
+            json!({"multiscales": [image], "ome": {"omero": omero}}),
+            json!({"multiscales": [with("omero", &omero)], "omero": {"channels": [{}]}}),
+            json!({"multiscales": [with("metadata", &json!({"omero": omero}))]}),
+        ] {
+            let found = parse(&attributes);
+            assert_eq!(found[0].omero.channels[0].label.as_deref(), Some("DNA"), "{attributes}");
         }
+    }
+
+    #[test]
+    fn an_array_may_name_itself() {
+        let own = |path: &str| {
+            let attributes = json!({"multiscales": [{"datasets": [{"path": path}]}]});
+            own_multiscale(attributes.as_object().expect("an object")).is_some()
+        };
+        assert!(own(".") && own("") && own("./"));
+        assert!(!own("0") && !own("..") && !own("/"));
     }
 }

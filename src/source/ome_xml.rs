@@ -9,7 +9,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use roxmltree::{Document, Node, ParsingOptions};
 
+use super::date_time::parse_date_time;
 use super::units;
+
+mod pixels;
+mod plate;
+
+pub(crate) use pixels::XmlPixels;
+pub(crate) use plate::XmlWell;
 
 /// Images beyond this many are left out.
 const MAX_IMAGES: usize = 100_000;
@@ -46,6 +53,15 @@ const LIGHT_SOURCE: [&str; 6] =
     ["Manufacturer", "Model", "Type", "Wavelength", "Power", "Attenuation"];
 const FILTER: [&str; 3] = ["Model", "CutIn", "CutOut"];
 
+/// What the OME-XML of a store says.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct XmlDocument {
+    /// In document order; the index is the series number.
+    pub(crate) images: Vec<XmlImage>,
+    /// Of the only plate.
+    pub(crate) wells: Vec<XmlWell>,
+}
+
 /// What the OME-XML of a store says of one image (one series).
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlImage {
@@ -62,8 +78,21 @@ pub(crate) struct XmlImage {
     pub(crate) model: Option<String>,
     /// By position along c, where each has one sample per pixel, as bioformats2raw writes them.
     pub(crate) channels: Vec<XmlChannel>,
+    pub(crate) pixels: XmlPixels,
+    /// That it is of an image is a guess, and right only if its planes have the size of the image's.
+    pub(crate) must_fit: bool,
     /// What no other member holds: objective, experimenter, environment, stage label.
     pub(crate) facts: Vec<Fact>,
+}
+
+impl XmlImage {
+    /// Samples per pixel, where they are all the channels that there are.
+    pub(crate) fn samples(&self) -> Option<u64> {
+        match self.channels.as_slice() {
+            [only] => only.samples,
+            _ => None,
+        }
+    }
 }
 
 /// One channel of an image.
@@ -78,6 +107,8 @@ pub(crate) struct XmlChannel {
     /// Kind of microscopy, such as `LaserScanningConfocalMicroscopy`.
     pub(crate) acquisition_mode: Option<String>,
     pub(crate) pinhole_um: Option<f64>,
+    /// Samples per pixel: 3 or 4 are those of a colour camera.
+    pub(crate) samples: Option<u64>,
     /// What no other member holds: contrast, detector, light source, emission filter.
     pub(crate) facts: Vec<Fact>,
 }
@@ -106,12 +137,12 @@ pub(crate) enum XmlError {
     Attributes,
 }
 
-/// Images in document order; the index is the series number.
+/// Reads a document.
 ///
 /// # Errors
 /// [`XmlError`] for a text that is not well-formed, has a document type (and so could have
 /// entities) or is built to be slow to read. A document without images is no error.
-pub(crate) fn parse(text: &str) -> Result<Vec<XmlImage>, XmlError> {
+pub(crate) fn parse(text: &str) -> Result<XmlDocument, XmlError> {
     if !has_few_attributes(text) {
         return Err(XmlError::Attributes);
     }
@@ -122,7 +153,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<XmlImage>, XmlError> {
     let root = document.root_element();
     let mut reader = Reader::new(root);
     let images = children(root, "Image").take(MAX_IMAGES);
-    Ok(images.map(|image| reader.image(image)).collect())
+    let images = images.map(|image| reader.image(image)).collect();
+    Ok(XmlDocument { images, wells: plate::wells(root) })
 }
 
 /// The parser compares every attribute of an element with all before it, and every namespace in
@@ -201,6 +233,7 @@ impl<'a, 'input> Reader<'a, 'input> {
         self.keep(&mut facts, "Experimenter", [experimenter, None], &EXPERIMENTER);
         self.keep(&mut facts, "ImagingEnvironment", [environment, None], &ENVIRONMENT);
         self.keep(&mut facts, "StageLabel", [child(image, "StageLabel"), None], &["Name"]);
+        let pixels = child(image, "Pixels");
         let content = |name: &str| child(image, name).and_then(|node| node.text());
         XmlImage {
             name: text(image, "Name"),
@@ -210,7 +243,9 @@ impl<'a, 'input> Reader<'a, 'input> {
             numerical_aperture: objective.and_then(|objective| positive(objective, "LensNA")),
             manufacturer: microscope.and_then(|stand| short_text(stand, "Manufacturer")),
             model: microscope.and_then(|stand| short_text(stand, "Model")),
-            channels: child(image, "Pixels").map_or_else(Vec::new, |pixels| self.channels(pixels)),
+            channels: pixels.map_or_else(Vec::new, |pixels| self.channels(pixels)),
+            pixels: pixels.map_or_else(XmlPixels::default, pixels::sizes_and_times),
+            must_fit: false,
             facts,
         }
     }
@@ -253,6 +288,7 @@ impl<'a, 'input> Reader<'a, 'input> {
             color: channel.attribute("Color").and_then(parse_color),
             acquisition_mode: text(channel, "AcquisitionMode"),
             pinhole_um: length(channel, "PinholeSize", "um", 1.0),
+            samples: whole(channel, "SamplesPerPixel"),
             facts,
         }
     }
@@ -325,6 +361,10 @@ fn positive(node: Node, name: &str) -> Option<f64> {
     (number.is_finite() && number > 0.0).then_some(number)
 }
 
+fn whole(node: Node, name: &str) -> Option<u64> {
+    short_text(node, name)?.parse().ok()
+}
+
 /// A length in units of which a micrometre has `per_um`.
 fn length(node: Node, name: &str, default_unit: &str, per_um: f64) -> Option<f64> {
     let unit = text(node, &format!("{name}Unit"));
@@ -338,65 +378,6 @@ fn parse_color(color: &str) -> Option<[u8; 3]> {
     let rgba = color.parse().map(i32::cast_unsigned).or_else(|_| color.parse::<u32>()).ok()?;
     let [red, green, blue, _] = rgba.to_be_bytes();
     Some([red, green, blue])
-}
-
-/// Milliseconds since 1970-01-01 UTC of an `xsd:dateTime` with a year of four digits (XML Schema
-/// part 2, section 3.2.7). A finer fraction is cut.
-fn parse_date_time(text: &str) -> Option<i64> {
-    let (date, time) = text.trim().split_once('T')?;
-    let (time, zone) = time.split_at(time.find(['Z', '+', '-']).unwrap_or(time.len()));
-    let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
-    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + i64::from(leap),
-        _ => return None,
-    };
-    if !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    if fraction.is_empty() || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let milliseconds: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
-    let minutes = hour * 60 + minute - parse_zone(zone)?;
-    Some((days_since_1970(year, month, day) * 86_400 + minutes * 60 + second) * 1000 + milliseconds)
-}
-
-/// Minutes ahead of UTC.
-fn parse_zone(zone: &str) -> Option<i64> {
-    let sign = match zone.get(..1) {
-        None => return Some(0),
-        Some("Z") => return (zone == "Z").then_some(0),
-        Some("-") => -1,
-        Some(_) => 1,
-    };
-    let [hours, minutes] = numbers(zone.get(1..)?, ':', [2, 2])?;
-    (minutes <= 59 && hours * 60 + minutes <= 14 * 60).then_some(sign * (hours * 60 + minutes))
-}
-
-/// Numbers of just so many digits.
-fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
-    let mut parts = text.split(separator);
-    let mut values = [0; N];
-    for (value, digits) in values.iter_mut().zip(digits) {
-        let part = parts.next().filter(|part| part.len() == digits)?;
-        *value = part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())??;
-    }
-    parts.next().is_none().then_some(values)
-}
-
-/// Days from 1970-01-01 to a Gregorian date, counted in years that begin in March, so that the leap
-/// day is the last of its year.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    const DAYS_TO_1970: i64 = 719_468;
-    let year = if month < 3 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    year * 365 + leap_days + day_of_year - DAYS_TO_1970
 }
 
 #[cfg(test)]
@@ -435,9 +416,9 @@ mod tests {
         facts.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    fn only(body: &str) -> XmlImage {
-        let images = parse(&format!("<OME><Image>{body}</Image></OME>")).expect("well-formed");
-        images.into_iter().next().expect("one image")
+    pub(super) fn only(body: &str) -> XmlImage {
+        let found = parse(&format!("<OME><Image>{body}</Image></OME>")).expect("well-formed");
+        found.images.into_iter().next().expect("one image")
     }
 
     #[test]
@@ -447,10 +428,10 @@ mod tests {
         let prefixed = prefixed.replace("<o:/o:", "</o:").replace("<o:?", "<?");
         let prefixed = prefixed.replace("xmlns=", "xmlns:o=").replace("2016-06", "2015-01");
         let bare = CONFOCAL.replace("xmlns=", "was=");
-        let images = parse(CONFOCAL).expect("well-formed");
-        assert_eq!(images, parse(&prefixed).expect("well-formed"));
-        assert_eq!(images, parse(&format!("\u{feff}{bare}")).expect("well-formed"));
-        let [image] = images.as_slice() else { panic!("one image, annotations are none") };
+        let found = parse(CONFOCAL).expect("well-formed");
+        assert_eq!(found, parse(&prefixed).expect("well-formed"));
+        assert_eq!(found, parse(&format!("\u{feff}{bare}")).expect("well-formed"));
+        let [image] = found.images.as_slice() else { panic!("one image, annotations are none") };
         assert_eq!(image.name.as_deref(), Some("cells.czi"));
         assert_eq!(image.description.as_deref(), Some("HeLa & DAPI"));
         assert_eq!(image.acquired_ms, Some(1_568_893_706_500));
@@ -494,7 +475,7 @@ mod tests {
             image,
             XmlImage { channels: vec![XmlChannel::default()], ..XmlImage::default() }
         );
-        assert!(parse("<html/>").expect("well-formed").is_empty());
+        assert_eq!(parse("<html/>").expect("well-formed"), XmlDocument::default());
     }
 
     #[test]
@@ -503,29 +484,6 @@ mod tests {
         assert_eq!(parse_color("-16776961"), Some([255, 0, 0]));
         assert_eq!(parse_color("4278190335"), Some([255, 0, 0]));
         assert_eq!(parse_color("4294967296"), None);
-    }
-
-    #[test]
-    fn dates_of_every_form() {
-        for (text, expected) in [
-            ("1970-01-01T00:00:00Z", 0),
-            ("1969-12-31T23:59:59.999", -1),
-            (" 2000-02-29T12:00:00 ", 951_825_600_000),
-            ("2006-05-04T18:13:51.1239", 1_146_766_431_123),
-            ("2019-09-19T11:48:26+02:00", 1_568_886_506_000),
-            ("2019-09-19T11:48:26.25-09:30", 1_568_927_906_250),
-            ("0001-01-01T00:00:00", -62_135_596_800_000),
-        ] {
-            assert_eq!(parse_date_time(text), Some(expected), "{text}");
-        }
-        let bad = "T 2019-09-19 2019-13-01T00:00:00 2019-00-01T00:00:00 1900-02-29T00:00:00 \
-            2019-04-31T00:00:00 2019-09-19T24:00:01 2019-09-19T11:60:00 2019-09-19T11:48 \
-            2019-09-19T11:48:26. 2019-09-19T11:48:26.1e3 2019-09-19T11:48:26Zulu \
-            2019-09-19T11:48:26+2:00 2019-09-19T11:48:26+15:00 +019-09-19T11:48:26 \
-            2019-09-19T11:48:26:00 2019-09-19T11:48:26-\u{e9} 2019-09-19T11:48:26+\u{e9}1:00";
-        for bad in bad.split(' ').chain([""]) {
-            assert_eq!(parse_date_time(bad), None, "{bad:?}");
-        }
     }
 
     #[test]
@@ -542,9 +500,9 @@ mod tests {
             assert!(matches!(parse(&text), Err(XmlError::Attributes)), "{text:.30}");
         }
         let deep = format!("<OME>{deep}{}<Image/></OME>", "</a>".repeat(1_000_000));
-        assert_eq!(parse(&deep).expect("depth takes no stack").len(), 1);
+        assert_eq!(parse(&deep).expect("depth takes no stack").images.len(), 1);
         let many = format!("<OME>{}</OME>", "<Image/>".repeat(MAX_IMAGES + 1));
-        assert_eq!(parse(&many).expect("well-formed").len(), MAX_IMAGES);
+        assert_eq!(parse(&many).expect("well-formed").images.len(), MAX_IMAGES);
     }
 
     #[test]
@@ -553,8 +511,8 @@ mod tests {
         let model = "\u{b5}".repeat(9_999);
         let instrument =
             format!(r#"<Instrument ID="0"><Microscope Model="{model}"/></Instrument>"#);
-        let images = parse(&format!("<OME>{instrument}{image}</OME>")).expect("well-formed");
-        let model = images[1].model.as_ref().expect("model");
+        let found = parse(&format!("<OME>{instrument}{image}</OME>")).expect("well-formed");
+        let model = found.images[1].model.as_ref().expect("model");
         assert_eq!(model.chars().count(), MAX_FACT_CHARS);
     }
 }

@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::fingerprint::Fingerprint;
 use super::root::{SourceRoot, is_not_found};
+use super::series::xml_beside;
 use super::storage::{Access, FileKind};
 
 /// More different owners, groups and modes than this in one image leave it to the owner.
@@ -102,6 +104,17 @@ impl AccessKinds {
         }
         found
     }
+}
+
+/// The metadata files and folders that an image of a store was made from: those below its folder, and
+/// the OME-XML that the folders above it may have.
+#[must_use]
+pub fn metadata_of<'a>(metadata: &'a Fingerprint, store: &Path, image: &Path) -> Vec<&'a Path> {
+    let above = image.ancestors().take_while(|above| above.starts_with(store));
+    let xml = above.filter_map(|above| metadata.present(&xml_beside(above)));
+    let mut found: Vec<&Path> = metadata.present_below(image).collect();
+    found.extend(xml);
+    found
 }
 
 /// What readers of an image of a store need, and the access to the folder of the store. `files` are the

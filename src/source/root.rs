@@ -12,9 +12,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::SourceError;
-use super::fingerprint::Seen;
 use super::storage::{
-    FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Posix, Storage,
+    FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Posix, Seen, Storage,
 };
 
 /// Largest metadata file read: consolidated metadata of a plate with 10^5 arrays stays below it.

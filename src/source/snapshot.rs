@@ -25,18 +25,13 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use super::metadata::METADATA_FILES;
 use super::permissions::{AccessKinds, Need};
 use super::root::{SourceRoot, is_bad_link, is_not_found, join};
-use super::storage::{FileKind, FileStamp, Links, Meta, OpenFolder};
+use super::storage::{FileKind, FileStamp, Links, Meta, OpenFolder, SETTLED_NS, now_ns};
 
 /// Most files and folders of an image that are looked at: half a second on a local disk.
 const MOST_ENTRIES: usize = 200_000;
 
 /// Longest time for it. The reader who opens the file waits.
 const LONGEST_TIME: Duration = Duration::from_secs(1);
-
-/// Age from which the time of a change tells it from later ones: some ticks of the kernel's clock,
-/// or, where times are whole seconds, the two that FAT has.
-const SETTLED_NS: i64 = 50_000_000;
-const SETTLED_COARSE_NS: i64 = 2_100_000_000;
 
 /// How often a folder that changes while it is looked at is looked at.
 const LOOKS: usize = 4;
@@ -163,28 +158,6 @@ impl ChunkState {
     }
 }
 
-fn now_ns() -> i64 {
-    since_epoch_ns(SystemTime::now())
-}
-
-pub(super) fn since_epoch_ns(time: SystemTime) -> i64 {
-    let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Time after `now_ns` at which the last change of a file is told from later ones; not positive if it
-/// was before.
-pub(super) fn settles_after_ns(stamp: &FileStamp, now_ns: i64) -> i64 {
-    let is_coarse = stamp.ctime_ns % 1_000_000_000 == 0;
-    let settled_ns = if is_coarse { SETTLED_COARSE_NS } else { SETTLED_NS };
-    stamp.ctime_ns.saturating_add(settled_ns).saturating_sub(now_ns)
-}
-
-/// Whether the last change of a file is told from later ones by now.
-pub(super) fn is_settled(stamp: &FileStamp) -> bool {
-    settles_after_ns(stamp, now_ns()) <= 0
-}
-
 fn hash_of_name(path_in_array: &Path) -> u32 {
     let bytes = xxh3_64(path_in_array.as_os_str().as_bytes()).to_le_bytes();
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
@@ -276,7 +249,7 @@ impl Snapshot {
     fn note(&mut self, need: Need, meta: &Meta, begun_ns: i64) {
         self.access.add(need, meta.access);
         self.modified = self.modified.max(Some(meta.stamp.modified()));
-        let settles_after_ns = settles_after_ns(&meta.stamp, begun_ns);
+        let settles_after_ns = meta.stamp.settles_after_ns(begun_ns);
         self.settles_after_ns = self.settles_after_ns.max(settles_after_ns);
     }
 

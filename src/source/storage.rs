@@ -15,6 +15,11 @@ use std::time::{Duration, SystemTime};
 
 pub use posix::Posix;
 
+/// Age from which the time of a change tells it from later ones: some ticks of the kernel's clock,
+/// or, where times are whole seconds, the two that FAT has.
+pub(super) const SETTLED_NS: i64 = 50_000_000;
+const SETTLED_COARSE_NS: i64 = 2_100_000_000;
+
 /// The calls on the files of a source. Paths are relative to its top folder; the empty path is that
 /// folder itself.
 pub trait Storage: fmt::Debug + Send + Sync {
@@ -140,6 +145,34 @@ impl Meta {
     }
 }
 
+/// What a look at a path has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// There is no such name.
+    Absent,
+    /// A file or folder in this state.
+    Present(FileStamp),
+    /// It could not be looked at.
+    Unreadable,
+}
+
+impl Seen {
+    /// The state, if there is one.
+    #[must_use]
+    pub fn stamp(self) -> Option<FileStamp> {
+        match self {
+            Self::Present(stamp) => Some(stamp),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+}
+
+impl From<Option<FileStamp>> for Seen {
+    fn from(stamp: Option<FileStamp>) -> Self {
+        stamp.map_or(Self::Absent, Self::Present)
+    }
+}
+
 /// Size of a file system, as `statvfs` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -177,6 +210,29 @@ impl FileStamp {
             if self.mtime_s < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
         base.unwrap_or(epoch) + Duration::from_nanos(u64::from(self.mtime_ns))
     }
+
+    /// Time after `now_ns` at which the last change of the file is told from later ones; not positive if
+    /// it was before.
+    pub(super) fn settles_after_ns(&self, now_ns: i64) -> i64 {
+        let is_coarse = self.ctime_ns % 1_000_000_000 == 0;
+        let settled_ns = if is_coarse { SETTLED_COARSE_NS } else { SETTLED_NS };
+        self.ctime_ns.saturating_add(settled_ns).saturating_sub(now_ns)
+    }
+
+    /// Whether the last change of the file is told from later ones by now.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settles_after_ns(now_ns()) <= 0
+    }
+}
+
+pub(super) fn now_ns() -> i64 {
+    since_epoch_ns(SystemTime::now())
+}
+
+/// Nanoseconds since 1970-01-01, as far as they can be told.
+pub(super) fn since_epoch_ns(time: SystemTime) -> i64 {
+    let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Who may do what with a file or folder, by the traditional three classes.

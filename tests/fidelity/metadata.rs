@@ -65,7 +65,9 @@ fn odd_stores() -> Vec<Odd> {
         move |shown: &Shown| assert_close(&shown.color_range(0), &[low, high], "range")
     };
     vec![
-        scale("negative", json!([-2.0, 0.5, 0.25]), [0.25, 0.5, 1.0]),
+        scale("negative", json!([-2.0, 0.5, 0.25]), [0.25, 0.5, 2.0]),
+        scale("two_of_three", json!([0.5, 0.25]), [0.25, 0.5, 1.0]),
+        scale("five_for_three", json!([1, 1, 2.0, 0.5, 0.25]), [0.25, 0.5, 2.0]),
         scale("zero", json!([2.0, 0.0, 0.25]), [0.25, 1.0, 2.0]),
         scale("not_a_number", json!([2.0, 0.5, "NaN"]), [1.0, 0.5, 2.0]),
         Odd {

@@ -14,7 +14,9 @@ use crate::cache::ImageId;
 use crate::image::VirtualFile;
 use crate::source::image::Role;
 use crate::source::root::join;
-use crate::source::{AccessKinds, ChunkState, Fingerprint, NonImage, Permissions, SourceRoot};
+use crate::source::{
+    AccessKinds, ChunkState, Fingerprint, NonImage, Permissions, SourceRoot, metadata_of,
+};
 
 use super::lock;
 
@@ -140,7 +142,7 @@ impl FileSpec {
     /// Paths that stand for all the image is made of.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
         let group = join(&self.store, Path::new(&self.image));
-        let metadata = self.metadata.present_for(&self.store, &group);
+        let metadata = metadata_of(&self.metadata, &self.store, &group);
         metadata.into_iter().chain(self.samples.iter().map(PathBuf::as_path))
     }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::super::facts::SeriesXml;
 use super::super::fingerprint::Fingerprint;
 use super::super::foreign;
 use super::super::image::{About, ImageSource, Place, Role};
 use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
 use super::super::ome::{self, Multiscale};
 use super::super::root::{EntryKind, SourceRoot, join};
+use super::super::series::SeriesXml;
 use super::super::{SourceError, Unsupported};
 use super::not_image::{not_an_image, not_understood};
 use super::{Store, role_of, skip};

@@ -1,0 +1,334 @@
+//! Voxel sizes that other conventions than OME-NGFF put into the attributes of arrays and groups.
+//!
+//! | Attribute | Order of its numbers | Convention |
+//! |---|---|---|
+//! | `transform` {`axes`, `units`, `scale`, `translate`} | as `axes` says | COSEM (`janelia-cosem/schemas`, "multiscale") |
+//! | `pixelResolution` {`dimensions`, `unit`}, or a list | x, y, z | n5-viewer (`saalfeldlab/n5-viewer` README) |
+//! | `voxel_size` or `resolution`, `offset`, `units`, `axis_names` | as `axis_names` says, else of the array | funlib, daisy (`funkelab/funlib.persistence` `arrays/metadata.py`) |
+//! | `voxel_zyx_um`, `voxel_size_um`, `pixel_size_x_um` and their like | as the name says, else of the array | acquisition software |
+//! | `spacing`, `origin` | by name only: ITK has x first, numpy z | ITK and others |
+//!
+//! What states no unit has none here either: funlib has no default.
+
+use serde_json::{Map, Value};
+
+use super::axes::Axes;
+use super::json::{number, text};
+use super::transform::{Transform, units};
+use super::units::micrometres;
+
+/// Numbers of a list that may be voxel sizes; arrays have at most 16 dimensions.
+const LIST_LIMIT: usize = 16;
+
+/// What a convention states.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Convention {
+    /// The attribute that it was found by.
+    pub(crate) name: String,
+    /// From array index to place.
+    pub(crate) transform: Transform,
+}
+
+/// The first convention that attributes follow.
+pub(crate) fn find(
+    attributes: &Map<String, Value>,
+    axes: &Axes,
+    notes: &mut Vec<String>,
+) -> Option<Convention> {
+    let named = |name: &str, transform: Option<Transform>| {
+        let transform = transform.filter(Transform::is_scaled)?;
+        Some(Convention { name: name.to_owned(), transform })
+    };
+    let found = named("transform", attributes.get("transform").and_then(|t| cosem(t, axes)))
+        .or_else(|| named("pixelResolution", n5_viewer(attributes, axes)))
+        .or_else(|| named("voxel_size", funlib(attributes, "voxel_size", axes)))
+        .or_else(|| named("resolution", funlib(attributes, "resolution", axes)))
+        .or_else(|| named_units(attributes, axes))
+        .or_else(|| named("spacing", spacing(attributes, axes)));
+    if found.is_none() && attributes.get("spacing").is_some_and(Value::is_array) {
+        let note = "\"spacing\" is not used: its order of axes is not told";
+        // The attributes of an array by itself are those of the image, too.
+        if !notes.iter().any(|known| known == note) {
+            notes.push(note.to_owned());
+        }
+    }
+    found
+}
+
+/// Names of axes that these conventions state; those of channels end in `^` (funlib).
+pub(crate) fn axis_names(attributes: &Map<String, Value>) -> Option<Vec<String>> {
+    names(attributes.get("axis_names")).or_else(|| names(attributes.get("transform")?.get("axes")))
+}
+
+/// The member `transform` of a dataset or an array (COSEM).
+pub(crate) fn cosem(transform: &Value, axes: &Axes) -> Option<Transform> {
+    let members = transform.as_object()?;
+    let order = names(members.get("axes"));
+    Some(by_order(
+        members.get("scale")?,
+        members.get("translate").or_else(|| members.get("translation")),
+        members.get("units").or_else(|| members.get("unit")),
+        order.as_deref(),
+        axes,
+    ))
+}
+
+/// A list of names of axes.
+pub(crate) fn names(value: Option<&Value>) -> Option<Vec<String>> {
+    let list = value?.as_array().filter(|list| list.len() <= LIST_LIMIT)?;
+    let names: Option<Vec<String>> = list.iter().map(text).collect();
+    Some(names?.into_iter().map(|name| name.trim_end_matches('^').to_owned()).collect())
+}
+
+/// A transform whose lists are in the order of `names`; without them, in that of the array.
+fn by_order(
+    scale: &Value,
+    translation: Option<&Value>,
+    unit: Option<&Value>,
+    names: Option<&[String]>,
+    axes: &Axes,
+) -> Transform {
+    let mut found = Transform::default();
+    let ordered = |value: &Value| -> Option<Vec<Option<Value>>> {
+        let list = value.as_array()?;
+        let names = names.filter(|names| names.len() == list.len())?;
+        let mut ordered = vec![None; axes.stored.len()];
+        for (name, value) in names.iter().zip(list) {
+            ordered[axes.dimension(name)?] = Some(value.clone());
+        }
+        Some(ordered)
+    };
+    let mut numbers = |value: Option<&Value>| match value.and_then(ordered) {
+        Some(ordered) => ordered.iter().map(|value| number(value.as_ref()?)).collect(),
+        None => found.numbers(value.filter(|value| is_short(value)), axes),
+    };
+    let (scale, translation) = (numbers(Some(scale)), numbers(translation));
+    found.units = match unit.and_then(ordered) {
+        Some(ordered) => ordered.iter().map(|unit| text(unit.as_ref()?)).collect(),
+        None => units(unit, axes),
+    };
+    Transform { scale, translation, ..found }
+}
+
+fn is_short(value: &Value) -> bool {
+    value.as_array().is_none_or(|list| list.len() <= LIST_LIMIT)
+}
+
+fn funlib(attributes: &Map<String, Value>, size: &str, axes: &Axes) -> Option<Transform> {
+    let scale = attributes.get(size).filter(|value| value.is_array() || value.is_object())?;
+    let unit = attributes.get("units").or_else(|| attributes.get("unit"));
+    let names = axis_names(attributes).or_else(|| names(attributes.get("_ARRAY_DIMENSIONS")));
+    Some(by_order(scale, attributes.get("offset"), unit, names.as_deref(), axes))
+}
+
+fn n5_viewer(attributes: &Map<String, Value>, axes: &Axes) -> Option<Transform> {
+    let value = attributes.get("pixelResolution")?;
+    let (list, unit) = match value {
+        Value::Object(members) => (members.get("dimensions")?, members.get("unit")),
+        list => (list, attributes.get("unit")),
+    };
+    let order = ["x", "y", "z"].map(str::to_owned);
+    let known = order.get(..list.as_array()?.len())?;
+    let known: Vec<String> =
+        known.iter().filter(|name| axes.dimension(name).is_some()).cloned().collect();
+    let list = Value::Array(list.as_array()?.iter().take(known.len()).cloned().collect());
+    Some(by_order(&list, None, unit, Some(&known), axes))
+}
+
+fn spacing(attributes: &Map<String, Value>, axes: &Axes) -> Option<Transform> {
+    let scale = attributes.get("spacing")?;
+    let unit = attributes.get("units").or_else(|| attributes.get("unit"));
+    let order = axis_names(attributes)
+        .or_else(|| names(attributes.get("axes")))
+        .or_else(|| names(attributes.get("dims")));
+    let is_clear = scale.is_object()
+        || scale.as_array().zip(order.as_ref()).is_some_and(|(list, names)| {
+            list.len() == names.len() && names.iter().all(|name| axes.dimension(name).is_some())
+        });
+    let transform = by_order(scale, attributes.get("origin"), unit, order.as_deref(), axes);
+    is_clear.then_some(transform)
+}
+
+/// Attributes whose names say the unit, the order or both, such as `voxel_zyx_um`.
+fn named_units(attributes: &Map<String, Value>, axes: &Axes) -> Option<Convention> {
+    let mut name = None;
+    let mut found = Transform::default();
+    let dimensions = axes.stored.len();
+    for (key, value) in attributes.iter().filter(|(key, _)| key.len() <= 40) {
+        let Some(Words { order, unit, is_plane }) = words(key) else { continue };
+        let mut own = Transform::default();
+        let sizes = match (value, order) {
+            (Value::Array(_), Some(order)) => {
+                let names: Vec<String> = order.chars().map(String::from).collect();
+                if value.as_array().is_none_or(|list| list.len() != names.len()) {
+                    continue;
+                }
+                by_order(value, None, None, Some(&names), axes).scale
+            }
+            (Value::Array(_) | Value::Object(_), _) if is_short(value) => {
+                own.numbers(Some(value), axes)
+            }
+            (single, order) => {
+                let Some(size) = number(single) else { continue };
+                let letters = order.unwrap_or(if is_plane { "yx" } else { "zyx" });
+                let mut sizes = vec![None; dimensions];
+                for letter in letters.chars() {
+                    if let Some(at) = axes.dimension(&letter.to_string()) {
+                        sizes[at] = Some(size);
+                    }
+                }
+                sizes
+            }
+        };
+        found.scale.resize(dimensions, None);
+        found.units.resize(dimensions, None);
+        for (at, size) in sizes.into_iter().enumerate() {
+            if found.scale[at].is_none() && size.is_some() {
+                found.scale[at] = size;
+                found.units[at] = unit.map(str::to_owned);
+                name.get_or_insert_with(|| key.clone());
+            }
+        }
+        found.assumed = found.assumed.or(own.assumed);
+    }
+    Some(Convention { name: name?, transform: found })
+}
+
+/// What the words of an attribute's name say.
+struct Words<'a> {
+    order: Option<&'a str>,
+    unit: Option<&'a str>,
+    /// A pixel, which has no depth.
+    is_plane: bool,
+}
+
+/// Reads a name such as `voxel_zyx_um`; `None` for names with other words, or without order and unit.
+fn words(key: &str) -> Option<Words<'_>> {
+    let mut words = key.split('_');
+    let is_plane = match words.next()? {
+        "voxel" | "voxelsize" => false,
+        "pixel" | "pixelsize" => true,
+        _ => return None,
+    };
+    let (mut order, mut unit) = (None, None);
+    for word in words {
+        let is_order = word.chars().all(|letter| "zyx".contains(letter));
+        match word {
+            "size" | "sizes" | "spacing" | "resolution" => {}
+            word if is_order && !word.is_empty() && order.is_none() => order = Some(word),
+            word if micrometres(word).is_some() && unit.is_none() => unit = Some(word),
+            _ => return None,
+        }
+    }
+    let is_told = order.is_some() || unit.is_some();
+    is_told.then_some(Words { order, unit, is_plane })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn axes(names: &str) -> Axes {
+        let shape = vec![8; names.len()];
+        let names = names.chars().map(String::from).collect();
+        Axes::of_array(Some(names), &shape).expect("axes")
+    }
+
+    fn found(attributes: &Value, names: &str) -> Convention {
+        let attributes = attributes.as_object().expect("an object");
+        find(attributes, &axes(names), &mut Vec::new()).unwrap_or_else(|| panic!("{attributes:?}"))
+    }
+
+    fn nothing(attributes: &Value) -> Vec<String> {
+        let mut notes = Vec::new();
+        let attributes = attributes.as_object().expect("an object");
+        assert_eq!(find(attributes, &axes("zyx"), &mut notes), None, "{attributes:?}");
+        notes
+    }
+
+    const ZYX: [Option<f64>; 3] = [Some(40.0), Some(8.0), Some(4.0)];
+
+    #[test]
+    fn funlib_and_daisy() {
+        let own = json!({"resolution": [40, 8, 4], "offset": [0, 80, 160], "units": ["nm", "nm", "nm"],
+            "axis_names": ["z", "y", "x"]});
+        let found_one = found(&own, "zyx").transform;
+        assert_eq!(found_one.scale, ZYX);
+        assert_eq!(found_one.translation, [Some(0.0), Some(80.0), Some(160.0)]);
+        assert_eq!(found_one.unit_of(1), Some("nm"));
+        let other = json!({"voxel_size": [4, 8, 40], "axis_names": ["x", "y", "z"]});
+        let found_one = found(&other, "zyx").transform;
+        assert_eq!(found_one.scale, ZYX);
+        assert_eq!(found_one.unit_of(1), None);
+        let channels =
+            json!({"voxel_size": [40, 8, 4], "axis_names": ["c^", "z", "y", "x"], "units": "nm"});
+        assert_eq!(found(&channels, "czyx").transform.scale[1..], ZYX);
+        let bare = json!({"voxel_size": [40, 8, 4]});
+        assert_eq!(found(&bare, "czyx").transform.scale[1..], ZYX);
+    }
+
+    #[test]
+    fn cosem_and_n5_viewer() {
+        let cosem = json!({"transform": {"axes": ["x", "y", "z"], "units": ["nm", "nm", "um"],
+            "scale": [4, 8, 40], "translate": [1, 2, 3]}});
+        let transform = found(&cosem, "zyx").transform;
+        assert_eq!(transform.scale, ZYX);
+        assert_eq!(transform.translation, [Some(3.0), Some(2.0), Some(1.0)]);
+        assert_eq!((transform.unit_of(0), transform.unit_of(2)), (Some("um"), Some("nm")));
+        let viewer = json!({"pixelResolution": {"dimensions": [4, 8, 40], "unit": "um"},
+            "downsamplingFactors": [2, 2, 2]});
+        let transform = found(&viewer, "zyx").transform;
+        assert_eq!((&transform.scale[..], transform.unit_of(0)), (&ZYX[..], Some("um")));
+    }
+
+    #[test]
+    fn names_that_say_the_unit_and_the_order() {
+        for (attributes, unit) in [
+            (json!({"voxel_zyx_um": [40, 8, 4]}), Some("um")),
+            (json!({"voxel_size_xyz_nm": [4, 8, 40]}), Some("nm")),
+            (json!({"voxel_size_um": [40, 8, 4]}), Some("um")),
+            (json!({"voxel_size_um": {"x": 4, "y": 8, "z": 40}}), Some("um")),
+            (
+                json!({"pixel_size_x_um": 4, "pixel_size_y_um": 8, "voxel_size_z_um": 40}),
+                Some("um"),
+            ),
+            (json!({"voxel_size_zyx": [40, 8, 4]}), None),
+        ] {
+            let transform = found(&attributes, "zyx").transform;
+            assert_eq!(transform.scale, ZYX, "{attributes}");
+            assert_eq!(transform.unit_of(0), unit, "{attributes}");
+        }
+        let plane = found(&json!({"pixel_size_um": 0.1}), "zyx").transform;
+        assert_eq!(plane.scale, [None, Some(0.1), Some(0.1)]);
+    }
+
+    #[test]
+    fn spacing_is_used_by_name_only() {
+        let by_name = json!({"spacing": {"x": 4, "y": 8, "z": 40}, "unit": "nm"});
+        assert_eq!(found(&by_name, "zyx").transform.scale, ZYX);
+        let listed = json!({"spacing": [4, 8, 40], "origin": [1, 2, 3], "dims": ["x", "y", "z"]});
+        assert_eq!(found(&listed, "zyx").transform.scale, ZYX);
+        assert_eq!(found(&listed, "zyx").transform.translation_of(0), Some(3.0));
+        assert_eq!(nothing(&json!({"spacing": [4, 8, 40]})).len(), 1);
+    }
+
+    #[test]
+    fn rubbish_states_nothing() {
+        for rubbish in [
+            json!({"resolution": "high"}),
+            json!({"resolution": 300}),
+            json!({"voxel_size": []}),
+            json!({"voxel_size": vec![1.0; 1000]}),
+            json!({"transform": {"type": "scale"}}),
+            json!({"transform": "none"}),
+            json!({"voxel_zyx_um": [1, 2]}),
+            json!({"voxel_count_um": [1, 2, 3]}),
+            json!({"pixelResolution": {"unit": "um"}}),
+            json!({"pixelResolution": [1, 2, 3, 4]}),
+            json!({"voxel_size": null, "offset": [0, 0, 0]}),
+        ] {
+            nothing(&rubbish);
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The levels of an image: opened, put in order, and left out where they do not belong to it.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::array::ZarrArray;
+use super::axes::Axes;
+use super::conventions;
+use super::fingerprint::Fingerprint;
+use super::image::Place;
+use super::metadata::{ArrayNode, ZarrNode, read_node};
+use super::ome::{Dataset, LEVELS_LIMIT, Multiscale};
+use super::root::{SourceRoot, join};
+use super::transform::Transform;
+use super::{SourceError, Unsupported};
+
+/// One resolution level of a store.
+#[derive(Debug, Clone)]
+pub struct LevelSource {
+    /// The voxels.
+    pub array: Arc<ZarrArray>,
+    /// Which dimension of the array is t, c, z, y, x; `None`: the axis has length one.
+    pub axes: [Option<usize>; 5],
+    /// Path of the array within the store.
+    pub path: String,
+    /// Scale relative to level 0, order (z, y, x), where stated.
+    pub relative_scale: Option<[f64; 3]>,
+}
+
+impl LevelSource {
+    pub(super) fn new(mut array: ZarrArray, axes: [Option<usize>; 5], path: String) -> Self {
+        let shared = |axis: Option<usize>| axis.is_some_and(|axis| array.unit_shape()[axis] > 1);
+        if shared(axes[0]) || shared(axes[1]) {
+            array.remember_units();
+        }
+        Self { array: Arc::new(array), axes, path, relative_scale: None }
+    }
+
+    /// Lengths in voxels, order (t, c, z, y, x).
+    #[must_use]
+    pub fn shape(&self) -> [u64; 5] {
+        self.axes.map(|axis| axis.map_or(1, |axis| self.array.shape()[axis]))
+    }
+
+    /// Shape of a read unit in voxels, order (t, c, z, y, x).
+    #[must_use]
+    pub fn unit_shape(&self) -> [u64; 5] {
+        self.axes.map(|axis| axis.map_or(1, |axis| self.array.unit_shape()[axis]))
+    }
+
+    /// Shape of a chunk (a shard, where there are shards) in voxels, order (t, c, z, y, x).
+    #[must_use]
+    pub fn chunk_shape(&self) -> [u64; 5] {
+        self.axes.map(|axis| axis.map_or(1, |axis| self.array.chunk_shape()[axis]))
+    }
+
+    /// Distance in voxels, within a decoded read unit, between neighbours along (t, c, z, y, x).
+    #[must_use]
+    pub fn unit_strides(&self) -> [u64; 5] {
+        let shape = self.array.unit_shape();
+        self.axes.map(|axis| axis.map_or(0, |axis| shape[axis + 1..].iter().product()))
+    }
+
+    /// Position of a unit for [`ZarrArray::read_unit`] from its position along (t, c, z, y, x).
+    #[must_use]
+    pub fn unit_position(&self, tczyx: [u64; 5]) -> Vec<u64> {
+        let mut position = vec![0; self.array.shape().len()];
+        for (axis, at) in self.axes.iter().zip(tczyx) {
+            if let Some(axis) = *axis {
+                position[axis] = at;
+            }
+        }
+        position
+    }
+}
+
+/// The levels of an image, and what is stated of the finest.
+#[derive(Debug)]
+pub(super) struct Levels {
+    /// Finest first, never empty.
+    pub(super) sources: Vec<LevelSource>,
+    pub(super) axes: Axes,
+    pub(super) transform: Transform,
+    /// Attributes of the array.
+    pub(super) attributes: Map<String, Value>,
+}
+
+/// A level that can be read.
+struct Opened {
+    /// Its place in the list of datasets.
+    listed: usize,
+    level: LevelSource,
+    axes: Axes,
+    transform: Transform,
+    attributes: Map<String, Value>,
+}
+
+impl Opened {
+    /// Number of voxels of a volume.
+    fn voxels(&self) -> u128 {
+        self.level.shape()[2..].iter().fold(1, |n, side| n.saturating_mul(u128::from(*side)))
+    }
+}
+
+impl Levels {
+    /// Opens the arrays of a multiscale image. The largest is level 0, in whatever order they are
+    /// listed. Those that cannot be used are left out and noted.
+    ///
+    /// # Errors
+    /// [`SourceError`] when the finest level cannot be read or is not an image: without it an image
+    /// would lie about its size.
+    pub(super) fn open(
+        root: &Arc<SourceRoot>,
+        place: &Place<'_>,
+        multiscale: &Multiscale,
+        fingerprint: &mut Fingerprint,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, SourceError> {
+        let (mut opened, failed) = open_all(root, place, multiscale, fingerprint);
+        let is_upward = opened.is_sorted_by_key(Opened::voxels)
+            && opened.first().map(Opened::voxels) < opened.last().map(Opened::voxels);
+        // Stable: levels of one size keep their order.
+        opened.sort_by_key(|level| std::cmp::Reverse(level.voxels()));
+        if !opened.is_sorted_by_key(|level| level.listed) {
+            notes.push("levels are listed in another order than by size".to_owned());
+        }
+        let mut opened = opened.into_iter();
+        let Some(finest) = opened.next() else {
+            let group = join(place.store, Path::new(place.image));
+            let names = multiscale.datasets.len();
+            let reason = Unsupported::NoLevel(format!("{names} datasets listed"));
+            let none = SourceError::unsupported(group, reason);
+            return Err(failed.into_iter().next().map_or(none, |(_, error)| error));
+        };
+        for (listed, error) in failed {
+            // What cannot be read now may be there at the next look, when the image would be another.
+            if error.is_fault() || is_finer(multiscale, listed, &finest, is_upward) {
+                return Err(error);
+            }
+            let path = &multiscale.datasets[listed].path;
+            notes.push(format!("level {path:?} left out: {error}"));
+        }
+        let mut levels = vec![finest.level];
+        for mut own in opened {
+            if let Err(reason) = fits(&levels[0], &levels[levels.len() - 1], &own.level) {
+                let path = &multiscale.datasets[own.listed].path;
+                notes.push(format!("level {path:?} left out: {reason}"));
+                continue;
+            }
+            own.level.relative_scale =
+                relative_scale((&finest.transform, &finest.axes), (&own.transform, &own.axes));
+            levels.push(own.level);
+        }
+        if multiscale.left_out > 0 {
+            let left_out = multiscale.left_out;
+            notes.push(format!("{left_out} levels beyond the first {LEVELS_LIMIT} left out"));
+        }
+        let Opened { axes, transform, attributes, .. } = finest;
+        Ok(Self { sources: levels, axes, transform, attributes })
+    }
+}
+
+/// Opens what can be opened, in the order of the list.
+fn open_all(
+    root: &Arc<SourceRoot>,
+    place: &Place<'_>,
+    multiscale: &Multiscale,
+    fingerprint: &mut Fingerprint,
+) -> (Vec<Opened>, Vec<(usize, SourceError)>) {
+    let nodes: Vec<_> = multiscale
+        .datasets
+        .iter()
+        .map(|dataset| read_level(root, place, &dataset.path, fingerprint))
+        .collect();
+    // Arrays that do not name their axes have those of their neighbours.
+    let named = nodes.iter().zip(&multiscale.datasets);
+    let mut names = named.filter_map(|(node, dataset)| {
+        let (_, node) = node.as_ref().ok()?;
+        dataset.axis_names().or_else(|| axis_names(node))
+    });
+    let names = names.next();
+    let (mut opened, mut failed) = (Vec::new(), Vec::new());
+    for (listed, node) in nodes.into_iter().enumerate() {
+        let dataset = &multiscale.datasets[listed];
+        let level = node.and_then(|(path, node)| {
+            let array = ZarrArray::open(root, &join(place.store, &path), &node)?;
+            let own = || dataset.axis_names().or_else(|| axis_names(&node)).or(names.clone());
+            let axes = match &multiscale.axes {
+                Some(stated) => Axes::stated(stated, array.shape()),
+                None => Axes::of_array(own(), array.shape()),
+            };
+            let group = join(place.store, Path::new(place.image));
+            let axes = axes.map_err(|reason| SourceError::unsupported(group, reason))?;
+            let transform = multiscale.transform(dataset, &axes);
+            let path = path.to_string_lossy().into_owned();
+            let level = LevelSource::new(array, axes.slots, path);
+            Ok(Opened { listed, level, axes, transform, attributes: node.attributes })
+        });
+        match level {
+            Ok(level) => opened.push(level),
+            Err(error) => failed.push((listed, error)),
+        }
+    }
+    (opened, failed)
+}
+
+/// Names of the dimensions, where the array states them.
+pub(super) fn axis_names(node: &ArrayNode) -> Option<Vec<String>> {
+    node.dimension_names().or_else(|| conventions::axis_names(&node.attributes))
+}
+
+/// Reads the metadata of a level.
+fn read_level(
+    root: &SourceRoot,
+    place: &Place<'_>,
+    path: &str,
+    fingerprint: &mut Fingerprint,
+) -> Result<(PathBuf, Box<ArrayNode>), SourceError> {
+    let Some(inside) = path_inside(place.image, path) else {
+        let reason = Unsupported::PathEscapes(path.to_owned());
+        let group = join(place.store, Path::new(place.image));
+        return Err(SourceError::unsupported(group, reason));
+    };
+    let folder = join(place.store, &inside);
+    match read_node(root, &folder, fingerprint)? {
+        Some(ZarrNode::Array(node)) => Ok((inside, node)),
+        Some(ZarrNode::Group(_)) | None => {
+            let reason = Unsupported::NoLevel(format!("no array at {path:?}"));
+            Err(SourceError::unsupported(folder, reason))
+        }
+    }
+}
+
+/// The path of a dataset within the store; `None` where it leaves the store. A slash in front stands for
+/// the group.
+fn path_inside(image: &str, path: &str) -> Option<PathBuf> {
+    let mut inside = PathBuf::from(image);
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => inside.push(name),
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir => {
+                if !inside.pop() {
+                    return None;
+                }
+            }
+            Component::Prefix(_) => return None,
+        }
+    }
+    Some(inside)
+}
+
+/// Whether a level that cannot be read is finer than the finest that can: by its scale, else by its
+/// place in the list.
+fn is_finer(multiscale: &Multiscale, listed: usize, finest: &Opened, is_upward: bool) -> bool {
+    let size = |transform: &Transform| {
+        let scales = finest.axes.space().into_iter().map(|at| transform.scale_of(at));
+        let size: f64 = scales.map(|scale| scale.map(f64::abs)).product::<Option<f64>>()?;
+        (size.is_finite() && size > 0.0).then_some(size)
+    };
+    let dataset: &Dataset = &multiscale.datasets[listed];
+    let own = size(&multiscale.transform(dataset, &finest.axes));
+    match own.zip(size(&finest.transform)) {
+        Some((own, known)) if own < known * 0.999 => true,
+        Some((own, known)) if own > known * 1.001 => false,
+        _ if is_upward => listed > finest.listed,
+        _ => listed < finest.listed,
+    }
+}
+
+/// Whether a coarser level belongs to the same image.
+fn fits(finest: &LevelSource, above: &LevelSource, level: &LevelSource) -> Result<(), String> {
+    if level.array.source_type() != finest.array.source_type() {
+        return Err("another data type than the finest level".to_owned());
+    }
+    let (shape, before) = (level.shape(), above.shape());
+    if shape[..2] != before[..2] {
+        return Err(format!("{} time points and {} channels", shape[0], shape[1]));
+    }
+    if shape[2..].iter().zip(&before[2..]).any(|(own, above)| own > above) {
+        return Err("larger than the level above".to_owned());
+    }
+    Ok(())
+}
+
+/// Scale of a level by that of the finest, order (z, y, x); flips do not matter.
+fn relative_scale(finest: (&Transform, &Axes), own: (&Transform, &Axes)) -> Option<[f64; 3]> {
+    let ratio = |slot: usize| match (own.1.slots[slot], finest.1.slots[slot]) {
+        (Some(at), Some(above)) => {
+            let ratio = (own.0.scale_of(at)? / finest.0.scale_of(above)?).abs();
+            (ratio.is_finite() && ratio > 0.0).then_some(ratio)
+        }
+        _ => Some(1.0),
+    };
+    Some([ratio(2)?, ratio(3)?, ratio(4)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::source::discover::open_image;
+    use crate::source::image::ImageSource;
+
+    #[test]
+    fn paths_stay_inside_the_store() {
+        let inside = |image: &str, path: &str| {
+            path_inside(image, path).map(|path| path.to_string_lossy().into_owned())
+        };
+        for path in ["0", "/0", "0/", "./0", "//0/.", "x/../0"] {
+            assert_eq!(inside("a", path).as_deref(), Some("a/0"), "{path}");
+        }
+        assert_eq!(inside("a/b", "../0").as_deref(), Some("a/0"));
+        assert_eq!(inside("a", "../../0"), None);
+        assert_eq!(inside("", "../x.zarr/0"), None);
+        assert_eq!(inside("", "").as_deref(), Some(""));
+    }
+
+    /// An image whose levels have these lengths, along y and x, and scales. A length of 0 stands for an
+    /// array that is not there.
+    fn image(levels: &[(u64, Option<f64>)]) -> Result<ImageSource, SourceError> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |path: PathBuf, document: &Value| {
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, document.to_string()).expect("a file");
+        };
+        let mut datasets = Vec::new();
+        for (number, (length, scale)) in levels.iter().enumerate() {
+            let path = number.to_string();
+            let array = json!({"zarr_format": 2, "shape": [length, length], "chunks": [8, 8],
+                "dtype": "<u2", "compressor": null, "fill_value": 0, "order": "C", "filters": null});
+            if *length > 0 {
+                write(dir.path().join(&path).join(".zarray"), &array);
+            }
+            let steps = scale.map(|scale| json!([{"type": "scale", "scale": [scale, scale]}]));
+            datasets.push(json!({"path": path, "coordinateTransformations": steps}));
+        }
+        let image = json!({"axes": ["y", "x"], "datasets": datasets});
+        write(dir.path().join(".zattrs"), &json!({"multiscales": [image]}));
+        let root = Arc::new(SourceRoot::open(dir.path(), false).expect("a folder"));
+        open_image(&root, Path::new(""), "", 0)
+    }
+
+    fn paths(levels: &[(u64, Option<f64>)]) -> Vec<String> {
+        let image = image(levels).unwrap_or_else(|error| panic!("{levels:?}: {error}"));
+        image.levels.into_iter().map(|level| level.path).collect()
+    }
+
+    #[test]
+    fn the_largest_level_is_the_first_in_whatever_order_they_are_listed() {
+        let up = [(8, Some(4.0)), (16, Some(2.0)), (32, Some(1.0))];
+        assert_eq!(paths(&up), ["2", "1", "0"]);
+        let found = image(&up).expect("an image");
+        assert!((found.voxel_um[0] - 1.0).abs() < 1e-9, "{:?}", found.voxel_um);
+        assert_eq!(found.levels[2].relative_scale, Some([1.0, 4.0, 4.0]));
+        assert!(found.notes.join("; ").contains("another order"), "{:?}", found.notes);
+        assert_eq!(paths(&[(16, None), (32, None), (8, None)]), ["1", "0", "2"]);
+        // Of one size, the first comes first.
+        assert_eq!(paths(&[(32, Some(1.0)), (32, Some(2.0)), (16, Some(4.0))]), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn an_image_without_its_finest_level_is_none() {
+        for unreadable in [
+            &[(0, Some(1.0)), (16, Some(2.0))][..],
+            &[(8, Some(4.0)), (16, Some(2.0)), (0, Some(1.0))],
+            &[(16, Some(2.0)), (0, Some(1.0))],
+            &[(0, None), (16, None), (8, None)],
+            &[(8, None), (16, None), (0, None)],
+            &[(0, Some(1.0)), (16, Some(1.0))],
+            &[(0, None)],
+            &[],
+        ] {
+            assert!(image(unreadable).is_err(), "{unreadable:?}");
+        }
+        for readable in [
+            &[(32, Some(1.0)), (0, Some(2.0)), (8, Some(4.0))][..],
+            &[(0, Some(4.0)), (16, Some(2.0)), (32, Some(1.0))],
+            &[(0, None), (16, None), (32, None)],
+            &[(32, None), (16, None), (0, None)],
+        ] {
+            let found = image(readable).unwrap_or_else(|error| panic!("{readable:?}: {error}"));
+            assert_eq!(found.levels[0].shape()[3..], [32, 32], "{readable:?}");
+            assert!(found.notes.join("; ").contains("left out"), "{:?}", found.notes);
+        }
+    }
+}
