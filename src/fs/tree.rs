@@ -292,13 +292,10 @@ impl Tree {
             let path = source.join(name);
             match known.filter(|known| known.is_current(&self.root)) {
                 Some(known) => Some(known.clone()),
-                None => self.recall(&path).or_else(|| {
-                    // Those that may take much memory come one after the other.
-                    let is_large = discover::has_large_metadata(&self.root, &path);
-                    (!is_large).then(|| self.look_into(&path, known))
-                }),
+                None => self.recall(&path).or_else(|| self.look_into_small(&path, known)),
             }
         });
+        // Those that may take much memory come one after the other.
         let found = folders.into_iter().zip(found).map(|(name, found)| {
             let known = previous.as_ref().and_then(|old| old.inspected.get(&name));
             let found = found.unwrap_or_else(|| self.look_into(&source.join(&name), known));

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use crate::image::VirtualFile;
-use crate::source::Fingerprint;
 use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
+use crate::source::{Fingerprint, SourceRoot};
 
 use super::memo::Origin;
 use super::node::{Checked, FileSpec, Inspected, Skipped};
 use super::{Tree, lock};
+
+/// Metadata files of more bytes than this are large: those of an image have some thousands.
+const LARGE_METADATA_BYTES: u64 = 256 << 10;
 
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
@@ -30,7 +33,28 @@ impl Tree {
         folder: &Path,
         known: Option<&Arc<Inspected>>,
     ) -> Arc<Inspected> {
-        let mut found = self.inspect_guarded(folder);
+        self.take_over(folder, self.inspect_guarded(&self.root, folder), known)
+    }
+
+    /// The same, unless its metadata is so long that reading it may take much memory: many folders are
+    /// inspected at a time.
+    pub(super) fn look_into_small(
+        &self,
+        folder: &Path,
+        known: Option<&Arc<Inspected>>,
+    ) -> Option<Arc<Inspected>> {
+        let root = Arc::new(self.root.with_metadata_limit(LARGE_METADATA_BYTES));
+        let found = self.inspect_guarded(&root, folder);
+        (!root.has_refused()).then(|| self.take_over(folder, found, known))
+    }
+
+    /// What was found out of images that are known goes on to be true.
+    fn take_over(
+        &self,
+        folder: &Path,
+        mut found: Inspected,
+        known: Option<&Arc<Inspected>>,
+    ) -> Arc<Inspected> {
         for file in found.files.iter_mut().flatten() {
             let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
             if let Some(same) = before.into_iter().find(|before| before.is_same(file)) {
@@ -56,8 +80,8 @@ impl Tree {
     }
 
     /// A fault of this program in one store must not hide the stores beside it.
-    fn inspect_guarded(&self, path: &Path) -> Inspected {
-        catch_unwind(AssertUnwindSafe(|| self.inspect(path))).unwrap_or_else(|_| {
+    fn inspect_guarded(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
+        catch_unwind(AssertUnwindSafe(|| self.inspect(root, path))).unwrap_or_else(|_| {
             let reason = "internal fault while reading its metadata".to_owned();
             tracing::error!(path = %path.display(), reason, "fault");
             let mut fingerprint = Fingerprint::default();
@@ -74,7 +98,7 @@ impl Tree {
     }
 
     /// Inspects a folder of the source and plans its images.
-    fn inspect(&self, path: &Path) -> Inspected {
+    fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
         let begun = SystemTime::now();
         let mut found = Inspected {
@@ -85,7 +109,7 @@ impl Tree {
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         };
-        match discover::inspect(&self.root, path, self.config.labels) {
+        match discover::inspect(root, path, self.config.labels) {
             Ok(Folder::Plain(plain)) => {
                 found.files = None;
                 found.skipped = Skipped::all(&plain.skipped);
