@@ -111,9 +111,11 @@ pub struct Cli {
           help_heading = "Images")]
     pub on_error: OnError,
 
-    /// When chunk files that were rewritten, added or deleted are noticed; changed metadata always is
-    #[arg(long, value_name = "WHEN", env = "ZARRIMS_REVALIDATE", default_value = "open",
-          value_parser = one_of(&[("open", Revalidate::Open), ("never", Revalidate::Never)]),
+    /// When chunk files that were rewritten, added or deleted are noticed: when the file is opened two seconds
+    /// or more after the last look, at each opening, or never; changed metadata always is
+    #[arg(long, value_name = "WHEN", env = "ZARRIMS_REVALIDATE", default_value = "2s",
+          value_parser = one_of(&[("2s", Revalidate::AFTER_A_MOMENT), ("open", Revalidate::AT_ONCE),
+                                  ("never", Revalidate::Never)]),
           help_heading = "Source")]
     pub revalidate: Revalidate,
 

@@ -113,6 +113,14 @@ pub enum ImageError {
     Abandoned,
 }
 
+impl ImageError {
+    /// Whether the store is not any more as it was when the file was opened.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::Source(error) if matches!(**error, SourceError::Changed { .. }))
+    }
+}
+
 impl From<SourceError> for ImageError {
     fn from(error: SourceError) -> Self {
         Self::Source(Arc::new(error))

@@ -48,7 +48,10 @@ impl Mount {
         ];
         options.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
         options.n_threads = Some(EVENT_THREADS);
+        let notifier = adapter.notifier();
         let session = Session::new(adapter, path, &options)?.spawn()?;
+        // Nobody else sets it.
+        let _ = notifier.set(session.notifier());
         if let Err(error) = window::widen(path) {
             tracing::info!(%error, "the kernel's read-ahead window stays at its default");
         }

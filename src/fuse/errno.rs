@@ -11,6 +11,7 @@ pub(crate) fn errno_of(error: &FsError) -> (Errno, bool) {
     match error {
         FsError::NotFound => (Errno::ENOENT, false),
         FsError::Stale => (Errno::ESTALE, true),
+        FsError::Restricted => (Errno::ESTALE, false),
         FsError::BadHandle => (Errno::EBADF, true),
         FsError::NotADirectory => (Errno::ENOTDIR, false),
         FsError::IsADirectory => (Errno::EISDIR, false),

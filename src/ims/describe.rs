@@ -149,8 +149,9 @@ pub struct ImsFile {
 }
 
 impl ImsFile {
-    /// Checks everything [`build_skeleton`](super::build_skeleton) demands of a description, so
-    /// that a file can be refused when it is planned and not when it is first read.
+    /// Checks what [`build_skeleton`](super::build_skeleton) demands of a description, so that a file
+    /// can be refused when it is planned and not when it is first read. Left to it are the names that
+    /// are this program's own.
     ///
     /// # Errors
     ///
@@ -183,7 +184,7 @@ impl ImsFile {
                 MAX_ATTRIBUTE_BYTES as u64,
             )?;
         }
-        self.validate_sections()
+        self.validate_foreign_names()
     }
 
     fn validate_level(&self, level: &ImsLevel) -> Result<(), ImsError> {
@@ -199,7 +200,8 @@ impl ImsFile {
         check_limit("size of a level in bytes", product(level.padded(), bytes), MAX_DATA_BYTES)
     }
 
-    fn validate_sections(&self) -> Result<(), ImsError> {
+    /// Checks the names in all groups.
+    pub(super) fn validate_names(&self) -> Result<(), ImsError> {
         let mut taken = BTreeSet::new();
         // Any ranges: only names are looked at.
         let ranges = vec![(0.0, 0.0); self.channels.len()];

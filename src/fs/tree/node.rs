@@ -19,6 +19,7 @@ use crate::source::{
 };
 
 use super::lock;
+use super::pages::Pages;
 
 /// A name is compared with the source when the last comparison is older than this.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -122,8 +123,6 @@ pub struct FileSpec {
 /// and taken over by the next one that finds the same image.
 #[derive(Debug, Default)]
 pub(super) struct FileState {
-    /// The inode that stands for the newest state of the chunks, if it is not the first one.
-    pub(super) newest: Option<Ino>,
     /// The store was not as it was listed when the file was to be opened.
     pub(super) has_changed: bool,
     /// Opening the file gave another image than this.
@@ -209,7 +208,7 @@ pub(super) enum Content {
         names: Mutex<BTreeMap<OsString, Ino>>,
     },
     /// An image in one state.
-    File(FileNode),
+    File(Box<FileNode>),
 }
 
 #[derive(Debug)]
@@ -217,8 +216,10 @@ pub(super) struct FileNode {
     pub(super) spec: FileSpec,
     /// Locked while the file is being opened, which may take a while.
     pub(super) looked: Mutex<Looked>,
-    /// The virtual file, while it is open. Never locked for long.
+    /// The virtual file in its newest state, while it is open. Never locked for long.
     pub(super) open: Mutex<Weak<VirtualFile>>,
+    /// What the kernel has of it.
+    pub(super) pages: Pages,
     /// Bytes were served that the source may complete any time.
     pub(super) fleeting: Arc<AtomicBool>,
 }
@@ -227,11 +228,11 @@ pub(super) struct FileNode {
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     pub(super) chunks: Chunks,
-    /// When it was begun; only of looks that found nothing changed.
+    /// When it was begun.
     pub(super) at: Option<Instant>,
 }
 
-/// The state of the chunks that an inode stands for.
+/// The state of the chunks that the newest virtual file shows.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Chunks {
     /// The one at the first opening, which is to come.
