@@ -12,6 +12,8 @@ mod handles;
 mod passes;
 #[path = "load/stalled.rs"]
 mod stalled;
+#[path = "load/stalled_calls.rs"]
+mod stalled_calls;
 #[path = "common/store.rs"]
 mod store;
 
