@@ -42,7 +42,9 @@ Requires=inside.service basic.target
 After=basic.target
 AllowIsolate=yes
 UNIT
-timeout --kill-after=10 180 systemd-nspawn --quiet --boot --directory "$root" --capability=all \
+bind=()
+[ ! -e /dev/autofs ] || bind=(--bind=/dev/autofs)
+timeout --kill-after=10 180 systemd-nspawn --quiet --boot --directory "$root" --capability=all "${bind[@]}" \
     --property=DeviceAllow='/dev/fuse rw' --register=no --keep-unit --console=pipe \
     -- systemd.unit=inside.target >"$work/boot.log" 2>&1 </dev/null || true
 if [ -s "$root/result" ]; then

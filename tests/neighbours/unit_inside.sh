@@ -109,6 +109,31 @@ for noise in "not mounted" "read-ahead window" "Read-only file system" "Failed t
         not said "$noise"
 done
 
+# A source that is mounted when it is asked for, and unmounted when it is not for two seconds.
+automount() {
+    mkdir -p /srv/auto /srv/ims/auto
+    chown zarrims /srv/ims/auto
+    printf '[Mount]\nWhat=/srv/later\nWhere=/srv/auto\nType=none\nOptions=bind\n' \
+        >/run/systemd/system/srv-auto.mount
+    printf '[Automount]\nWhere=/srv/auto\nTimeoutIdleSec=2\n' >/run/systemd/system/srv-auto.automount
+    printf 'SOURCE=/srv/auto\nMOUNTPOINT=/srv/ims/auto\n' >/etc/zarrims/auto.env
+    systemctl daemon-reload
+    systemctl start srv-auto.automount && systemctl start zarrims-mount@auto
+}
+if [ -e /dev/autofs ]; then
+    is_idle() { [ "$(systemctl is-active srv-auto.mount)" = inactive ]; }
+    check "it serves a source that is mounted on demand" "$(journalctl -u zarrims-mount@auto -o cat | tail -n 3)" \
+        automount
+    for round in first second; do
+        check "with its files, the $round time" "$(ls /srv/ims/auto 2>&1)" \
+            within 10 test -e /srv/ims/auto/later.ims
+        check "and lets it be unmounted when nobody asks, the $round time" "still mounted" within 30 is_idle
+    done
+    systemctl stop zarrims-mount@auto srv-auto.automount
+else
+    echo "SKIPPED unit: a source that is mounted on demand: no /dev/autofs"
+fi
+
 options "--no-such-option"
 systemctl start "$unit"
 check "a wrong command line is status 2" "$(property ExecMainStatus)" is ExecMainStatus 2

@@ -33,7 +33,7 @@ pub(crate) struct SourceGone;
 impl SourceGone {
     /// Whether it is the reason of an error. It was told when it happened.
     pub(crate) fn is_reason_of(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+        error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Self>)
     }
 }
 
