@@ -9,13 +9,14 @@ FUZZ_SECONDS ?= 60
 # What `make bench` tells the bench of mounted files; see benches/mounted/main.rs.
 BENCH ?= --write
 
-.PHONY: help demo test conformance fuzz check bench build setup clean
+.PHONY: help demo test conformance neighbours fuzz check bench build setup clean
 
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
 	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
 	@echo "make test                        run all tests"
 	@echo "make conformance                 read virtual files with the readers of other people"
+	@echo "make neighbours                  put the mount beside systemd, Samba and NFS-Ganesha (as root)"
 	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to whatever reads files"
 	@echo "make check                       format and lints"
 	@echo "make bench                       measure, and write the tables of doc/PERFORMANCE.md (BENCH=--quick: only print)"
@@ -34,11 +35,16 @@ demo: setup
 test: setup
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory neighbours
 	@$(MAKE) --no-print-directory fuzz
 
 # Sets up its own Python packages, and Java and h5dump where they are missing.
 conformance: build
 	@tests/conformance/run.sh target/release/zarrims-mount
+
+# Sets up Samba, NFS-Ganesha and systemd-nspawn where they are missing, and starts none of their services.
+neighbours: build
+	@tests/neighbours/run.sh target/release/zarrims-mount
 
 # Sets up cargo-fuzz where it is missing.
 fuzz: setup

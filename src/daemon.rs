@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytesize::ByteSize;
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -52,7 +53,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         let flag = if matches!(error, EngineError::Cache(_)) { "--cache-dir: " } else { "" };
         anyhow::anyhow!("{flag}{error}")
     })?;
-    let root = open_source(&config.source, config.follow_links)?;
+    let root = open_source(&cli.source, config.follow_links)?;
     let tree = Tree::new(root, engine.clone(), config.tree);
     let fs = Arc::new(FileSystem::new(tree));
 
@@ -98,7 +99,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 fn run_list(cli: &Cli) -> anyhow::Result<()> {
-    let source = check_source(&cli.source)?;
+    check_source(&cli.source)?;
     let engine = Engine::start(&EngineConfig {
         cache: None,
         memory_bytes: cli.memory.as_u64(),
@@ -106,7 +107,7 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
         images: cli.images(),
     })?;
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
-    let tree = Tree::new(open_source(&source, cli.follow_links)?, engine, config);
+    let tree = Tree::new(open_source(&cli.source, cli.follow_links)?, engine, config);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let form = list::Form { as_json: cli.json, names_all: cli.verbose > 0 };
     let written = list::list(&tree, form, &mut out).and_then(|()| io::Write::flush(&mut out));
@@ -117,15 +118,34 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     }
 }
 
+/// Opens SOURCE by the path that was given, links in it included: it is looked up again while it is served.
 fn open_source(path: &Path, follow_links: bool) -> anyhow::Result<Arc<SourceRoot>> {
-    let root = SourceRoot::open(path, follow_links)
-        .with_context(|| format!("SOURCE {}", path.display()))?;
+    let name = path.display();
+    let path = std::path::absolute(path).with_context(|| format!("SOURCE {name}"))?;
+    let root = SourceRoot::open(&path, follow_links).with_context(|| format!("SOURCE {name}"))?;
+    if root.is_empty().map_err(|error| explain_source_error(&path, error))? {
+        tracing::warn!(source = %name, "SOURCE is empty; what comes there, or is mounted there, will be served");
+    }
     anyhow::ensure!(
         !discover::is_image(&root, Path::new("")),
-        "SOURCE {}: is a Zarr store itself; give the folder that holds it",
-        path.display()
+        "SOURCE {name}: is a Zarr store itself; give the folder that holds it"
     );
     Ok(Arc::new(root))
+}
+
+/// Adds what to do about it.
+fn explain_source_error(path: &Path, error: io::Error) -> anyhow::Error {
+    let source = path.display();
+    let refused = [Errno::NOSYS, Errno::PERM].map(|errno| Some(errno.raw_os_error()));
+    if refused.contains(&error.raw_os_error()) {
+        return anyhow::anyhow!(
+            "SOURCE {source}: the system call openat2 is refused ({error}), without which links could \
+             lead out of SOURCE; allow it: in a systemd unit, no RestrictSUIDSGID= and a \
+             SystemCallFilter= that lets it through; in a container, a seccomp profile that knows it; \
+             Linux 5.6 or newer"
+        );
+    }
+    anyhow::Error::new(error).context(format!("SOURCE {source}"))
 }
 
 fn watch_signals(events: &mpsc::Sender<Event>) -> anyhow::Result<()> {

@@ -23,7 +23,7 @@ const METADATA_LIMIT_BYTES: u64 = 64 << 20;
 /// How often a file or folder that changes while it is looked at is looked at again.
 const LOOKS: usize = 4;
 
-/// The folder that holds the stores, opened once.
+/// The folder that holds the stores: whatever stands at its path.
 #[derive(Debug)]
 pub struct SourceRoot {
     storage: Arc<dyn Storage>,
@@ -97,7 +97,7 @@ impl SourceRoot {
     /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
     ///
     /// # Errors
-    /// The operating system's reason, when it is not a folder that can be read.
+    /// The operating system's reason, when it is not a folder.
     pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
         let storage = Arc::new(Posix::open(path, follow_links)?);
         Ok(Self {
@@ -125,6 +125,15 @@ impl SourceRoot {
     #[must_use]
     pub fn has_refused(&self) -> bool {
         self.has_refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is nothing in the folder, which is opened for that as all below it will be.
+    ///
+    /// # Errors
+    /// The operating system's reason when it cannot be read; `ENOSYS` or `EPERM` where a filter of system
+    /// calls refuses `openat2`.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.storage.open_folder(Path::new(""))?.next_names()?.is_empty())
     }
 
     /// Puts something between this program and the source.

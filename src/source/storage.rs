@@ -6,6 +6,7 @@
 //! no implementation turns an error into "there is nothing".
 
 mod posix;
+mod top;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 pub use posix::Posix;
+pub(crate) use top::SourceGone;
 
 /// Age from which the time of a change tells it from later ones: some ticks of the kernel's clock,
 /// or, where times are whole seconds, the two that FAT has.

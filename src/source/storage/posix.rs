@@ -16,6 +16,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::top::Top;
 use super::{
     Access, FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage,
 };
@@ -32,7 +33,7 @@ const ACL_BYTES: usize = 64 << 10;
 /// See the module.
 #[derive(Debug)]
 pub struct Posix {
-    dir: OwnedFd,
+    top: Top,
     follow_links: bool,
 }
 
@@ -40,14 +41,13 @@ impl Posix {
     /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
     ///
     /// # Errors
-    /// The operating system's reason, when it is not a folder that can be read.
+    /// The operating system's reason, when it is not a folder.
     pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { dir, follow_links })
+        Ok(Self { top: Top::open(path)?, follow_links })
     }
 
-    fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    fn open_beneath(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let dir = self.top.dir()?;
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // `openat2` refuses flags that have no meaning for `O_PATH`.
         let flags = if flags.contains(OFlags::PATH) {
@@ -61,9 +61,9 @@ impl Posix {
         }
         let mut attempt = 0;
         loop {
-            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve) {
+            match rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
-                other => return other,
+                other => return Ok(other?),
             }
         }
     }
@@ -103,7 +103,7 @@ impl Storage for Posix {
     }
 
     fn space(&self) -> io::Result<Space> {
-        let found = rustix::fs::fstatvfs(&self.dir)?;
+        let found = rustix::fs::fstatvfs(self.top.dir()?)?;
         // Blocks are counted in fragments.
         Ok(Space { block_bytes: found.f_frsize, blocks: found.f_blocks, files: found.f_files })
     }
