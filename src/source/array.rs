@@ -190,6 +190,13 @@ impl ZarrArray {
         self.snapshot.get_or_init(|| snapshot);
     }
 
+    /// Whether the folders of the chunks are as they were when the image was opened, as far as they were
+    /// looked at.
+    pub(super) fn has_same_folders(&self) -> bool {
+        let snapshot = self.snapshot.get();
+        snapshot.is_none_or(|snapshot| snapshot.has_same_folders(&self.root, &self.folder))
+    }
+
     /// Path of the array below the source folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -159,6 +159,13 @@ impl ImageSource {
         Ok(ChunkState::of(self.look()?.iter()))
     }
 
+    /// Whether no chunk file was added, deleted or replaced since [`ImageSource::keep_to_chunks`], as far as
+    /// their folders tell.
+    #[must_use]
+    pub fn has_same_folders(&self) -> bool {
+        self.levels.iter().all(|level| level.array.has_same_folders())
+    }
+
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
         let mut budget = LookBudget::new();
         self.levels.iter().map(|level| level.array.look(&mut budget)).collect()

@@ -101,8 +101,9 @@ impl Tree {
         let Chunks::Known(known) = &looked.chunks else { return Ok(Some(file)) };
         // Many who open a file at the same time look once.
         let reuse = self.config.revalidate.time();
-        let is_recent = |at: Instant| at >= asked || at.elapsed() < reuse;
-        if looked.at.is_some_and(is_recent) && !file.is_outdated() {
+        let stands =
+            |at: Instant| at >= asked || (at.elapsed() < reuse && file.source().has_same_folders());
+        if looked.at.is_some_and(stands) && !file.is_outdated() {
             return Ok(Some(file));
         }
         let begun = Instant::now();
