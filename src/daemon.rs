@@ -124,7 +124,7 @@ fn open_source(path: &Path, follow_links: bool) -> anyhow::Result<Arc<SourceRoot
     let path = std::path::absolute(path).with_context(|| format!("SOURCE {name}"))?;
     let root = SourceRoot::open(&path, follow_links).with_context(|| format!("SOURCE {name}"))?;
     if root.is_empty().map_err(|error| explain_source_error(&path, error))? {
-        tracing::warn!(source = %name, "SOURCE is empty; what comes there, or is mounted there, will be served");
+        tracing::warn!(source = %name, "SOURCE is empty; stores that come, or a disk in its place, will be served");
     }
     anyhow::ensure!(
         !discover::is_image(&root, Path::new("")),

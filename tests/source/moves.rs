@@ -198,10 +198,11 @@ fn without_openat2_the_daemon_says_so_and_ends() {
     let cache = folder();
     for errno in ["ENOSYS", "EPERM"] {
         let inject = format!("inject=openat2:error={errno}");
-        let output = command(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject])
-            .args([source.path(), mountpoint.path(), Path::new("--cache-dir"), cache.path()])
-            .output()
-            .expect("strace");
+        let output =
+            command(&["timeout", "30", "strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject])
+                .args([source.path(), mountpoint.path(), Path::new("--cache-dir"), cache.path()])
+                .output()
+                .expect("strace");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{errno}: {stderr}");
         let line = stderr.lines().last().unwrap_or_default();
