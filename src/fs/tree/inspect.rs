@@ -11,7 +11,7 @@ use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
 
 use super::memo::Origin;
-use super::node::{Checked, FileSpec, Inspected, Skipped};
+use super::node::{Checked, FileSpec, Inspected, LevelSpec, Skipped};
 use super::{Tree, lock};
 
 /// Notes on an image that its log line holds.
@@ -109,7 +109,7 @@ impl Tree {
                             name: image.name.clone(),
                             size: file.size(),
                             shape: image.levels[0].shape(),
-                            levels: file.plan().levels.len(),
+                            levels: file.plan().levels.iter().map(LevelSpec::of).collect(),
                             id: file.id(),
                             modified: image
                                 .fingerprint
