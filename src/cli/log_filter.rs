@@ -37,8 +37,16 @@ mod tests {
 
     #[test]
     fn filters_and_others() {
-        for good in ["", "debug", "INFO", "off", "info,zarrims::source=trace", "zarrims", "fuser=debug,",
-            "zarrims[open{path=a,b}]=trace"] {
+        for good in [
+            "",
+            "debug",
+            "INFO",
+            "off",
+            "info,zarrims::source=trace",
+            "zarrims",
+            "fuser=debug,",
+            "zarrims[open{path=a,b}]=trace",
+        ] {
             assert!(is_filter(good), "{good}");
         }
         for bad in ["loud", "debugg", "zarrims=loud", "info;zarrims=debug", "zarims=debug", "1,2"] {

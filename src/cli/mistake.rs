@@ -49,9 +49,7 @@ impl Report<'_> {
             ErrorKind::MissingRequiredArgument => self.missing(),
             _ => None,
         };
-        line.unwrap_or_else(|| {
-            format!("{}; {SEE_HELP}", first_paragraph(&self.error.to_string()))
-        })
+        line.unwrap_or_else(|| format!("{}; {SEE_HELP}", first_paragraph(&self.error.to_string())))
     }
 
     /// An option that is not there, or a third argument.

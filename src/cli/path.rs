@@ -51,7 +51,10 @@ mod tests {
             ("\u{2013}list", "long dash"),
         ] {
             let mistake = mistake(Path::new(path));
-            assert!(mistake.as_ref().is_some_and(|line| line.contains(word)), "{path}: {mistake:?}");
+            assert!(
+                mistake.as_ref().is_some_and(|line| line.contains(word)),
+                "{path}: {mistake:?}"
+            );
         }
         for path in ["/data/zarr", "data", "./~", "/data/a:b", "/data/s3://x", "a:b", ":/", ""] {
             assert_eq!(mistake(Path::new(path)), None, "{path}");
