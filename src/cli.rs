@@ -174,12 +174,12 @@ impl Cli {
     ///
     /// # Errors
     /// [`Refused`]: help, or whatever the words themselves show to be wrong.
-    pub fn read(words: Vec<OsString>) -> Result<Self, Refused> {
+    pub fn read(words: &[OsString]) -> Result<Self, Refused> {
         let matches = Self::command()
-            .try_get_matches_from(&words)
-            .map_err(|error| Refused::because(error, &words))?;
+            .try_get_matches_from(words)
+            .map_err(|error| Refused::because(error, words))?;
         let cli = Self::from_arg_matches(&matches);
-        let mut cli = cli.map_err(|error| Refused::because(error, &words))?;
+        let mut cli = cli.map_err(|error| Refused::because(error, words))?;
         let arguments = Self::command();
         let ids = arguments.get_arguments().map(|argument| argument.get_id().as_str());
         cli.from_environment = ids

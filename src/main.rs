@@ -21,7 +21,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     allocator::share_heaps();
-    let cli = match Cli::read(std::env::args_os().collect()) {
+    let cli = match Cli::read(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(Refused::Asked(help)) => help.exit(),
         Err(Refused::Mistake(line)) => {

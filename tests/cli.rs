@@ -9,6 +9,8 @@ mod demo;
 mod documents;
 #[path = "cli/list.rs"]
 mod list;
+#[path = "cli/make.rs"]
+mod make;
 #[path = "cli/mistakes.rs"]
 mod mistakes;
 #[path = "cli/mounted.rs"]

@@ -37,8 +37,9 @@ fn a_mount_point_in_use_and_a_cache_in_use_are_refused() {
         assert_eq!(stderr.lines().count(), 1, "{line}: {stderr:?}");
         assert!(stderr.contains(word), "{line}: {stderr:?}");
         if word == "--cache-dir" {
-            let pid = mount.pid().to_string();
-            assert!(stderr.contains(&pid), "{line}: {pid} is not in {stderr:?}");
+            let (cache, pid) = (folders.expand("@cache"), mount.pid());
+            let line = format!("--cache-dir: cache directory {cache} is in use by process {pid}");
+            assert_eq!(stderr, format!("zarrims-mount: {line}\n"));
         }
     }
     assert!(!is_mounted(&folders.folder.path().join("full2")));
