@@ -71,6 +71,8 @@ pub(crate) fn refused(words: &str, folders: &Folders) -> Output {
     let mut child = command(&[])
         .args(line.args)
         .envs(line.variables)
+        // Where a relative path that is not refused makes a folder, it is seen.
+        .current_dir(folders.folder.path())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
