@@ -10,19 +10,13 @@ use bytesize::ByteSize;
 use rustix::fs::{Access, statvfs};
 use thiserror::Error;
 
-use crate::cache::CacheLimits;
-use crate::cli::Cli;
+use crate::cache::{CacheLimits, MinFree};
+use crate::cli::{Cli, LEAST_CACHE_BYTES};
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig};
 
 /// Cache size where the disk is large enough.
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
-
-/// Smallest cache worth having: a few bricks.
-const LEAST_CACHE_BYTES: u64 = 64 << 20;
-
-/// Smallest memory that decodes common chunks side by side.
-const LEAST_MEMORY_BYTES: u64 = 16 << 20;
 
 /// A checked configuration of a mount.
 #[derive(Debug, Clone)]
@@ -72,15 +66,15 @@ pub enum ConfigError {
     /// There is no default for the cache folder.
     #[error("--cache-dir: neither XDG_CACHE_HOME nor HOME is set; name a folder")]
     NoCacheDir,
-    /// A size is too small to work with.
-    #[error("{flag} {given}: at least {least} is needed")]
-    TooSmall {
-        /// The flag.
-        flag: &'static str,
+    /// All of the disk is to be left free.
+    #[error("--min-free {given}: leaves no room for the cache: the disk of {} has {total}", dir.display())]
+    NoRoom {
         /// As given.
         given: ByteSize,
-        /// Smallest value.
-        least: ByteSize,
+        /// The cache folder.
+        dir: PathBuf,
+        /// Size of its disk.
+        total: ByteSize,
     },
 }
 
@@ -93,20 +87,13 @@ impl Config {
         let source = check_source(&cli.source)?;
         let mountpoint = cli.mountpoint.clone().unwrap_or_default();
         let mountpoint = check_mountpoint(&mountpoint, &source)?;
-        at_least("--memory", cli.memory, LEAST_MEMORY_BYTES)?;
-        if let Some(size) = cli.cache_size {
-            at_least("--cache-size", size, LEAST_CACHE_BYTES)?;
-        }
         let cache_dir = match &cli.cache_dir {
             Some(dir) => dir.clone(),
             None => default_cache_dir().ok_or(ConfigError::NoCacheDir)?,
         };
         let cache_dir = check_cache_dir(&cache_dir, &source, &mountpoint)?;
-        let cap_bytes = match cli.cache_size {
-            Some(size) => size.as_u64(),
-            None => default_cache_bytes(&cache_dir)?,
-        };
-        let limits = CacheLimits { cap_bytes, min_free: cli.min_free };
+        let cap = cap_of(cli, &cache_dir)?;
+        let limits = CacheLimits { cap_bytes: cap, min_free: cli.min_free };
         let cache = CacheConfig { dir: cache_dir, limits };
         Ok(Self {
             source,
@@ -166,6 +153,10 @@ fn check_mountpoint(path: &Path, source: &Path) -> Result<PathBuf, ConfigError> 
     if source.starts_with(&canonical) {
         return Err(fail("contains SOURCE, which the mount would hide"));
     }
+    // Before other reasons: the folder of the stores is often the root of a disk.
+    if is_empty(source) && !is_empty(&canonical) {
+        return Err(fail("is not empty, and SOURCE is: SOURCE comes first; are they swapped?"));
+    }
     if is_mount(&canonical) {
         return Err(fail("something is mounted here already"));
     }
@@ -174,6 +165,11 @@ fn check_mountpoint(path: &Path, source: &Path) -> Result<PathBuf, ConfigError> 
         return Err(fail("is not empty"));
     }
     Ok(canonical)
+}
+
+/// Whether a folder can be read and has no names in it.
+fn is_empty(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut names| names.next().is_none())
 }
 
 /// A mount point lies on another device than the folder above it.
@@ -252,24 +248,63 @@ fn default_cache_dir() -> Option<PathBuf> {
     from_env("HOME").map(|home| home.join(".cache/zarrims"))
 }
 
-fn default_cache_bytes(dir: &Path) -> Result<u64, ConfigError> {
+/// Bytes of the disk of the cache.
+#[derive(Debug, Clone, Copy)]
+struct Disk {
+    total: u64,
+    available: u64,
+}
+
+fn disk_of(dir: &Path) -> Result<Disk, ConfigError> {
     let there = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
-    let disk = statvfs(there).map_err(|errno| ConfigError::CacheDir {
+    let found = statvfs(there).map_err(|errno| ConfigError::CacheDir {
         path: dir.to_path_buf(),
         reason: plain(&errno.into()),
     })?;
-    let tenth = disk.f_bavail.saturating_mul(disk.f_frsize) / 10;
-    Ok(DEFAULT_CACHE_BYTES.min(tenth).max(LEAST_CACHE_BYTES))
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Disk { total: bytes(found.f_blocks), available: bytes(found.f_bavail) })
+}
+
+fn cap_of(cli: &Cli, dir: &Path) -> Result<u64, ConfigError> {
+    match (disk_of(dir), cli.cache_size) {
+        (Ok(disk), size) => {
+            check_min_free(cli.min_free, dir, disk)?;
+            Ok(size.map_or_else(|| default_cap(disk), |size| fitting(size, disk)))
+        }
+        // Until the disk comes to its senses the daemon does without.
+        (Err(_), Some(size)) => Ok(size.as_u64()),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// A percentage always leaves room: the whole is refused where it is parsed.
+fn check_min_free(min_free: MinFree, dir: &Path, disk: Disk) -> Result<(), ConfigError> {
+    match min_free {
+        MinFree::Bytes(bytes) if bytes > 0 && bytes >= disk.total => Err(ConfigError::NoRoom {
+            given: ByteSize(bytes),
+            dir: dir.to_path_buf(),
+            total: ByteSize(disk.total),
+        }),
+        MinFree::Bytes(_) | MinFree::Percent(_) => Ok(()),
+    }
+}
+
+/// A cap larger than the disk never works; a smaller disk than usual may be there by mistake.
+fn fitting(size: ByteSize, disk: Disk) -> u64 {
+    if size.as_u64() > disk.total {
+        let total = ByteSize(disk.total);
+        tracing::warn!("--cache-size {size}: is more than the disk has, which is {total}");
+    }
+    size.as_u64()
+}
+
+fn default_cap(disk: Disk) -> u64 {
+    DEFAULT_CACHE_BYTES.min(disk.available / 10).max(LEAST_CACHE_BYTES)
 }
 
 /// Most of these threads wait for disks; decoding itself is bounded by the memory budget.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
-}
-
-fn at_least(flag: &'static str, given: ByteSize, least: u64) -> Result<(), ConfigError> {
-    let least = ByteSize(least);
-    if given < least { Err(ConfigError::TooSmall { flag, given, least }) } else { Ok(()) }
 }
 
 /// The message without "(os error N)".

@@ -4,7 +4,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use zarrims::cli::Cli;
 use zarrims::config::{Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
-use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats};
+use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats, Statistics};
 use zarrims::source::{SourceRoot, discover};
 
 use crate::mount::Mount;
-use crate::{list, logging};
+use crate::{list, logging, process, window};
 
 /// How long open files are served after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         let _ = events.send(Event::SessionEnded);
     })
     .context("cannot start threads")?;
-    let mount = Mount::new(adapter, &config.mountpoint, config.allow_other)
+    let mount = Mount::new(adapter, &config.source, &config.mountpoint, config.allow_other)
         .map_err(|error| explain_mount_error(&error, &config))?;
     // The kernel has shaken hands, and requests are answered. This process never asks its own mount for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
@@ -86,7 +86,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Ok(Event::Signal(signal)) => {
             tracing::info!(signal, "unmounting");
             notify_service_manager("STOPPING=1")?;
-            exit_on_next_signal(received);
+            exit_on_next_signal(received, config.mountpoint);
             mount.unmount(&session_ended, GRACE).context("cannot unmount")?;
         }
         Ok(Event::SessionEnded) | Err(_) => mount.forget(),
@@ -109,7 +109,11 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
     let tree = Tree::new(open_source(&cli.source, cli.follow_links)?, engine, config);
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let form = list::Form { as_json: cli.json, names_all: cli.verbose > 0 };
+    let form = list::Form {
+        as_json: cli.json,
+        names_all: cli.verbose > 0,
+        is_exact: cli.statistics == Statistics::Exact,
+    };
     let written = list::list(&tree, form, &mut out).and_then(|()| io::Write::flush(&mut out));
     match written {
         // `zarrims-mount --list | head` is no fault.
@@ -170,17 +174,27 @@ fn watch_signals(events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
 
 /// Whether a signal was ignored by whoever started this program, as `nohup` does.
 fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    process::status_mask("SigIgn").is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Who presses Ctrl-C twice does not want to wait.
-fn exit_on_next_signal(received: mpsc::Receiver<Event>) {
+fn exit_on_next_signal(received: mpsc::Receiver<Event>, mountpoint: PathBuf) {
     let watch = move || {
         while let Ok(event) = received.recv() {
-            if let Event::Signal(_) = event {
+            if let Event::Signal(signal) = event {
+                if window::is_mounted(&mountpoint) {
+                    let mountpoint = mountpoint.display();
+                    tracing::warn!(
+                        signal,
+                        "ended at once by a second signal; remove the mount with fusermount3 -u \
+                         {mountpoint}"
+                    );
+                } else {
+                    tracing::warn!(
+                        signal,
+                        "ended at once by a second signal; whoever has files open gets errors"
+                    );
+                }
                 std::process::exit(INTERRUPTED);
             }
         }

@@ -5,6 +5,7 @@
 //! look into the source (names, folders, opening) runs on a few threads of its own.
 
 mod errno;
+mod space;
 
 use std::ffi::OsStr;
 use std::io;
@@ -290,10 +291,11 @@ impl Filesystem for Adapter {
 
     fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
         self.later(move |fs| match fs.space() {
-            // Nothing can be written here, so nothing is free.
-            Ok(Space { block_bytes, blocks, files }) => {
+            Ok(space) => {
+                let Space { block_bytes, blocks, free, available, files, files_free } =
+                    space::shown(space);
                 let block = u32::try_from(block_bytes).unwrap_or(4096);
-                reply.statfs(blocks, 0, 0, files, 0, block, 255, block);
+                reply.statfs(blocks, free, available, files, files_free, block, 255, block);
             }
             Err(error) => reply.error(refuse("statfs", ino, &error)),
         });

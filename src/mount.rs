@@ -16,10 +16,13 @@ use rustix::mount::UnmountFlags;
 
 use zarrims::fuse::Adapter;
 
-use crate::window;
+use crate::{process, window};
 
 /// Threads that talk to the kernel; they never wait for a store.
 const EVENT_THREADS: usize = 4;
+
+/// Bit of `CAP_SYS_ADMIN` in a set of capabilities (`capabilities(7)`).
+const SYS_ADMIN: u32 = 21;
 
 /// A mount that is taken away when dropped.
 #[derive(Debug)]
@@ -33,7 +36,12 @@ impl Mount {
     ///
     /// # Errors
     /// The operating system's or `fusermount3`'s reason.
-    pub(crate) fn new(adapter: Adapter, path: &Path, allow_other: bool) -> io::Result<Self> {
+    pub(crate) fn new(
+        adapter: Adapter,
+        source: &Path,
+        path: &Path,
+        allow_other: bool,
+    ) -> io::Result<Self> {
         let mut options = fuser::Config::default();
         options.mount_options = vec![
             MountOption::RO,
@@ -43,8 +51,9 @@ impl Mount {
             MountOption::NoAtime,
             // Without it any local user could read what the source's modes forbid.
             MountOption::DefaultPermissions,
-            MountOption::FSName("zarrims".to_owned()),
-            MountOption::Subtype("zarrims".to_owned()),
+            MountOption::FSName(source_name(source, mounts_directly())),
+            // For `fuser`, a `Subtype` is for `fusermount3` alone; as it is, both it and the kernel take it.
+            MountOption::CUSTOM("subtype=zarrims".to_owned()),
         ];
         options.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
         options.n_threads = Some(EVENT_THREADS);
@@ -69,7 +78,10 @@ impl Mount {
         std::mem::forget(self.session.take());
         let busy = detach(&self.path)?;
         if busy {
-            tracing::warn!(grace_s = grace.as_secs(), "files are still open; serving them on");
+            tracing::warn!(
+                grace_s = grace.as_secs(),
+                "files are still open; serving them on; a second signal ends that"
+            );
         }
         if ended.recv_timeout(grace).is_err() {
             tracing::warn!("files are still open; their readers will get errors");
@@ -88,6 +100,18 @@ impl Drop for Mount {
             }
         }
     }
+}
+
+/// Whether the kernel mounts for this process, and `fusermount3` is not needed.
+fn mounts_directly() -> bool {
+    process::status_mask("CapEff").is_some_and(|mask| mask >> SYS_ADMIN & 1 == 1)
+}
+
+/// What `df` and `findmnt` show as the source of the mount. `fusermount3` takes it as one of several
+/// options with commas between.
+fn source_name(source: &Path, is_direct: bool) -> String {
+    let name = source.to_string_lossy();
+    if is_direct { name.into_owned() } else { name.replace('\\', r"\\").replace(',', r"\,") }
 }
 
 /// Unmounts, lazily if the mount is busy; tells whether it was.
@@ -114,4 +138,16 @@ fn detach(path: &Path) -> io::Result<bool> {
 fn fusermount(flags: &[&str], path: &Path) -> io::Result<bool> {
     let output = Command::new("fusermount3").args(flags).arg("--").arg(path).output()?;
     Ok(output.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_one_option() {
+        let source = Path::new(r"/data/a,b\c");
+        assert_eq!(source_name(source, true), r"/data/a,b\c");
+        assert_eq!(source_name(source, false), r"/data/a\,b\\c");
+    }
 }

@@ -29,6 +29,11 @@ pub(crate) fn widen(mountpoint: &Path) -> io::Result<()> {
     if is_set { Ok(()) } else { Err(io::Error::other("the kernel did not take it")) }
 }
 
+/// Whether something is mounted at a path.
+pub(crate) fn is_mounted(mountpoint: &Path) -> bool {
+    device_of(mountpoint).is_ok_and(|device| device.is_some())
+}
+
 /// `major:minor` of the file system mounted last at a path. Asking `stat` would ask this very process.
 fn device_of(mountpoint: &Path) -> io::Result<Option<String>> {
     let table = fs::read("/proc/self/mountinfo")?;

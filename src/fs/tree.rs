@@ -42,7 +42,9 @@ use inspect::is_notable;
 use memo::Memo;
 use node::{Checked, Child, Content, Inspected, Listing, Node};
 
-pub use node::{Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, NodeKind, Skipped};
+pub use node::{
+    Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, LevelSpec, NodeKind, Skipped,
+};
 pub use open::Opened;
 pub use pages::Paging;
 pub use told::Told;

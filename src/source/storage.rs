@@ -175,15 +175,21 @@ impl From<Option<FileStamp>> for Seen {
     }
 }
 
-/// Size of a file system, as `statvfs` tells it.
+/// Size of a file system and what of it is free, as `statvfs` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Size of a block in bytes.
     pub block_bytes: u64,
     /// Number of blocks.
     pub blocks: u64,
+    /// Blocks that are free, those for root included.
+    pub free: u64,
+    /// Blocks that are free for everybody.
+    pub available: u64,
     /// Number of files it can hold.
     pub files: u64,
+    /// Number of files that can be added.
+    pub files_free: u64,
 }
 
 /// What identifies the state of one file: enough to notice a rewrite, a replacement, a growth.

@@ -11,7 +11,7 @@ use crate::source::root::{DirEntry, EntryKind};
 use crate::source::{Fingerprint, SourceRoot};
 
 use super::memo::Origin;
-use super::node::{Checked, FileSpec, Inspected, Skipped};
+use super::node::{Checked, FileSpec, Inspected, LevelSpec, Skipped};
 use super::{Tree, lock};
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
@@ -133,7 +133,7 @@ impl Tree {
                             name: image.name.clone(),
                             size: file.size(),
                             shape: image.levels[0].shape(),
-                            levels: file.plan().levels.len(),
+                            levels: file.plan().levels.iter().map(LevelSpec::of).collect(),
                             id: file.id(),
                             modified: image
                                 .fingerprint

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cache::ImageId;
-use crate::image::VirtualFile;
+use crate::image::plan::PlannedLevel;
+use crate::image::{LevelOrigin, VirtualFile};
 use crate::source::image::Role;
 use crate::source::root::join;
 use crate::source::{
@@ -105,8 +106,8 @@ pub struct FileSpec {
     pub size: u64,
     /// Lengths of the finest level in voxels, order (t, c, z, y, x).
     pub shape: [u64; 5],
-    /// Number of published levels.
-    pub levels: usize,
+    /// The published levels, finest first.
+    pub levels: Arc<[LevelSpec]>,
     /// Identity of the image in this state of its metadata.
     pub id: ImageId,
     /// Time of the newest metadata file.
@@ -117,6 +118,15 @@ pub struct FileSpec {
     /// who may read them.
     pub(super) samples: Arc<[PathBuf]>,
     pub(super) state: Arc<Mutex<FileState>>,
+}
+
+/// One level of an image, as far as listing it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelSpec {
+    /// Lengths in voxels, order (z, y, x).
+    pub size: [u64; 3],
+    /// Its voxels are computed from the level above, not read from the store.
+    pub is_computed: bool,
 }
 
 /// What is known of an image beside its metadata. It is shared by all that is made of one inspection,
@@ -137,7 +147,20 @@ pub(super) struct FileState {
     pub(super) chunk_access: Option<(AccessKinds, Instant)>,
 }
 
+impl LevelSpec {
+    pub(super) fn of(planned: &PlannedLevel) -> Self {
+        Self { size: planned.size, is_computed: planned.origin == LevelOrigin::Computed }
+    }
+}
+
 impl FileSpec {
+    /// Whether the coarsest level, which every viewer reads first, takes a pass over all voxels.
+    #[must_use]
+    pub fn needs_pass(&self) -> bool {
+        let coarser = self.levels.get(1..).unwrap_or_default();
+        !coarser.is_empty() && coarser.iter().all(|level| level.is_computed)
+    }
+
     /// Paths that stand for all the image is made of.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
         let group = join(&self.store, Path::new(&self.image));

@@ -105,7 +105,14 @@ impl Storage for Posix {
     fn space(&self) -> io::Result<Space> {
         let found = rustix::fs::fstatvfs(self.top.dir()?)?;
         // Blocks are counted in fragments.
-        Ok(Space { block_bytes: found.f_frsize, blocks: found.f_blocks, files: found.f_files })
+        Ok(Space {
+            block_bytes: found.f_frsize,
+            blocks: found.f_blocks,
+            free: found.f_bfree,
+            available: found.f_bavail,
+            files: found.f_files,
+            files_free: found.f_ffree,
+        })
     }
 }
 
