@@ -27,11 +27,11 @@ fn commands(target: &str) -> Option<Vec<String>> {
 #[test]
 fn all_targets_share_one_release_build() {
     let mut builds = BTreeSet::new();
-    for target in ["build", "demo", "conformance", "test"] {
+    for target in ["build", "demo", "conformance", "neighbours", "test"] {
         let Some(commands) = commands(target) else { return };
         let own: Vec<String> =
             commands.into_iter().filter(|line| line.starts_with("cargo build")).collect();
-        assert_eq!(own.len(), 1, "{target}: {own:#?}");
+        assert!(!own.is_empty(), "{target} builds nothing");
         builds.extend(own);
     }
     assert_eq!(builds.len(), 1, "{builds:#?}");
