@@ -1,13 +1,16 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
-//! [`mount`] mounts and unmounts, [`window`] widens the kernel's window, [`list`] is the dry run.
+//! [`signals`] and [`notify`] are for those who started it, [`mount`] mounts and unmounts, [`window`]
+//! widens the kernel's window, [`list`] is the dry run, [`logging`] writes lines.
 
 mod allocator;
 mod daemon;
 mod list;
 mod logging;
 mod mount;
+mod notify;
+mod signals;
 mod window;
 
 use std::process::ExitCode;
@@ -20,19 +23,27 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     allocator::share_heaps();
+    let status = run();
+    logging::finish();
+    status
+}
+
+fn run() -> ExitCode {
+    signals::ignore_meaningless();
+    zarrims::descriptors::raise_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are asked for.
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
-            eprintln!("zarrims-mount: {}", first_paragraph(&error.to_string()));
+            logging::say(&first_paragraph(&error.to_string()));
             return ExitCode::from(USAGE);
         }
     };
     match daemon::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zarrims-mount: {error:#}");
+            logging::say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -236,7 +236,7 @@ impl Engine {
             metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
             passes: PassQueue::default(),
             images: config.images,
-            damage: DamageLog::new(),
+            damage: DamageLog::default(),
             memory: MemoryBudget::new(config.memory_bytes),
             threads: config.threads,
             filled: AtomicU64::new(0),
