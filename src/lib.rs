@@ -22,6 +22,7 @@ mod dead_mount;
 pub mod descriptors;
 pub mod fs;
 pub mod fuse;
+mod headroom;
 pub mod image;
 pub mod ims;
 mod log_limit;

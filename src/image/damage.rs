@@ -55,7 +55,7 @@ pub(super) fn is_damage(error: &ImageError) -> bool {
         ImageError::Source(source) => {
             matches!(**source, SourceError::Chunk { .. } | SourceError::Io { .. })
         }
-        ImageError::Fault => true,
+        ImageError::NoMemory(_) | ImageError::Fault => true,
         _ => false,
     }
 }

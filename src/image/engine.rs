@@ -94,7 +94,7 @@ impl Brick {
         match self {
             Self::Memory(whole) => Ok(whole.clone()),
             Self::Cached(brick) => {
-                let mut bytes = Buffer::of(usize::try_from(brick.len()).unwrap_or(usize::MAX));
+                let mut bytes = Buffer::try_of(usize::try_from(brick.len()).unwrap_or(usize::MAX))?;
                 brick.read_at(0, &mut bytes)?;
                 Ok(Whole { bytes: Arc::new(bytes), lasting: true, is_zero: false })
             }
