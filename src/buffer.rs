@@ -5,8 +5,10 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+use crate::headroom::{self, NoMemory};
+
 /// Largest buffer that a thread keeps for the next time.
-const KEPT_BYTES: usize = 4 << 20;
+pub(crate) const KEPT_BYTES: usize = 4 << 20;
 
 /// Lends a buffer of `len` bytes with anything in them.
 pub(crate) fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
@@ -47,6 +49,16 @@ impl Buffer {
         let mut buffer = Self { bytes, is_from_here: true };
         spoil(&mut buffer);
         buffer
+    }
+
+    /// The same, unless there is no memory for it.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn try_of(len: usize) -> Result<Self, NoMemory> {
+        // Once it is there it is counted by the system.
+        let _claim = headroom::claim(u64::try_from(len).unwrap_or(u64::MAX))?;
+        Ok(Self::of(len))
     }
 
     fn find(len: usize) -> Option<Vec<u8>> {

@@ -50,8 +50,8 @@ pub struct Cli {
     #[arg(long)]
     pub json: bool,
 
-    /// Folder for the disk cache [default: zarrims in the user's cache folder, or
-    /// /var/cache/zarrims for root]
+    /// Folder for the disk cache [default: one for each SOURCE, below zarrims in the
+    /// user's cache folder, or below /var/cache/zarrims-root for root]
     #[arg(long, value_name = "DIR", env = "ZARRIMS_CACHE_DIR", help_heading = "Cache")]
     pub cache_dir: Option<PathBuf>,
 

@@ -3,20 +3,26 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use rustix::fs::{Access, statvfs};
 use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cache::{CacheLimits, MinFree};
 use crate::cli::{Cli, LEAST_CACHE_BYTES};
+use crate::dead_mount;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig};
 
 /// Cache size where the disk is large enough.
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
+
+/// Characters of the name of a source that become part of the name of its cache.
+const LONGEST_NAME: usize = 40;
 
 /// A checked configuration of a mount.
 #[derive(Debug, Clone)]
@@ -89,7 +95,7 @@ impl Config {
         let mountpoint = check_mountpoint(&mountpoint, &source)?;
         let cache_dir = match &cli.cache_dir {
             Some(dir) => dir.clone(),
-            None => default_cache_dir().ok_or(ConfigError::NoCacheDir)?,
+            None => default_cache_dir(&source).ok_or(ConfigError::NoCacheDir)?,
         };
         let cache_dir = check_cache_dir(&cache_dir, &source, &mountpoint)?;
         let cap = cap_of(cli, &cache_dir)?;
@@ -124,12 +130,15 @@ impl Config {
 /// [`ConfigError::Source`].
 pub fn check_source(path: &Path) -> Result<PathBuf, ConfigError> {
     let fail = |reason: String| ConfigError::Source { path: path.to_path_buf(), reason };
-    let canonical = fs::canonicalize(path).map_err(|error| fail(plain(&error)))?;
-    if !canonical.is_dir() {
-        return Err(fail("is not a folder".to_owned()));
+    let looked_at = folder_at(path).and_then(|found| match found {
+        Some(canonical) => fs::read_dir(&canonical).map(|_| Some(canonical)),
+        None => Ok(None),
+    });
+    match looked_at {
+        Ok(Some(canonical)) => Ok(canonical),
+        Ok(None) => Err(fail("is not a folder".to_owned())),
+        Err(error) => Err(fail(plain(&dead_mount::explained(error, path)))),
     }
-    fs::read_dir(&canonical).map_err(|error| fail(plain(&error)))?;
-    Ok(canonical)
 }
 
 fn check_mountpoint(path: &Path, source: &Path) -> Result<PathBuf, ConfigError> {
@@ -137,16 +146,8 @@ fn check_mountpoint(path: &Path, source: &Path) -> Result<PathBuf, ConfigError> 
         path: path.to_path_buf(),
         reason: reason.to_owned(),
     };
-    let canonical = fs::canonicalize(path).map_err(|error| {
-        if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) {
-            fail("a mount whose program has died is in the way; remove it with fusermount3 -u")
-        } else {
-            fail(&plain(&error))
-        }
-    })?;
-    if !canonical.is_dir() {
-        return Err(fail("is not a folder"));
-    }
+    let failed = |error| fail(&plain(&dead_mount::explained(error, path)));
+    let canonical = folder_at(path).map_err(failed)?.ok_or_else(|| fail("is not a folder"))?;
     if canonical.starts_with(source) {
         return Err(fail("lies inside SOURCE; stores and mount must be apart"));
     }
@@ -172,6 +173,13 @@ fn is_empty(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut names| names.next().is_none())
 }
 
+/// The canonical path, if a folder is there. `Path::is_dir` would take every error for a no.
+fn folder_at(path: &Path) -> io::Result<Option<PathBuf>> {
+    let canonical = fs::canonicalize(path)?;
+    let is_folder = fs::metadata(&canonical)?.is_dir();
+    Ok(is_folder.then_some(canonical))
+}
+
 /// A mount point lies on another device than the folder above it.
 fn is_mount(path: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
@@ -184,16 +192,15 @@ fn check_cache_dir(path: &Path, source: &Path, mountpoint: &Path) -> Result<Path
         reason: reason.to_owned(),
     };
     // Before it is made: nothing may be written into the source.
-    let planned = canonical_ancestor(path).map_err(|error| fail(&plain(&error)))?;
+    let failed = |error| fail(&plain(&dead_mount::explained(error, path)));
+    let planned = canonical_ancestor(path).map_err(failed)?;
     if planned.starts_with(source) {
         return Err(fail("lies inside SOURCE, where nothing is ever written"));
     }
     if planned.starts_with(mountpoint) {
         return Err(fail("lies inside MOUNTPOINT"));
     }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    let made = builder.create(path).and_then(|()| {
+    let made = make_cache_dir(path).and_then(|()| {
         let canonical = fs::canonicalize(path)?;
         rustix::fs::access(&canonical, Access::WRITE_OK | Access::EXEC_OK)?;
         Ok(canonical)
@@ -202,8 +209,18 @@ fn check_cache_dir(path: &Path, source: &Path, mountpoint: &Path) -> Result<Path
         Ok(canonical) => Ok(canonical),
         // The disk may come to its senses; until then the daemon does without.
         Err(error) if is_trouble_of_the_disk(&error) => Ok(planned),
-        Err(error) => Err(fail(&plain(&error))),
+        Err(error) => Err(failed(error)),
     }
+}
+
+/// Makes the folder, for its user alone. Those above it, when root makes them, are for others as well:
+/// the system's folder for caches has several users.
+fn make_cache_dir(path: &Path) -> io::Result<()> {
+    let make = |path: &Path, mode| fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    if let Some(parent) = path.parent().filter(|_| rustix::process::geteuid().is_root()) {
+        make(parent, 0o755)?;
+    }
+    make(path, 0o700)
 }
 
 /// Whether a folder cannot be used for now, and it is not the command line that is wrong.
@@ -236,16 +253,27 @@ fn canonical_ancestor(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn default_cache_dir() -> Option<PathBuf> {
+/// A folder for each source, since a cache has one daemon; not `/var/cache/zarrims`, which is the
+/// service's.
+fn default_cache_dir(source: &Path) -> Option<PathBuf> {
     let from_env =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(base) = from_env("XDG_CACHE_HOME") {
-        return Some(base.join("zarrims"));
-    }
-    if rustix::process::geteuid().is_root() {
-        return Some(PathBuf::from("/var/cache/zarrims"));
-    }
-    from_env("HOME").map(|home| home.join(".cache/zarrims"))
+    let base = if let Some(base) = from_env("XDG_CACHE_HOME") {
+        base.join("zarrims")
+    } else if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/cache/zarrims-root")
+    } else {
+        from_env("HOME")?.join(".cache/zarrims")
+    };
+    Some(base.join(name_of(source)))
+}
+
+/// A name for a source: the end of its path, for people, and a hash of the whole.
+fn name_of(source: &Path) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let end = source.file_name().unwrap_or_default().to_string_lossy();
+    let end: String = end.chars().take(LONGEST_NAME).map(plain).collect();
+    format!("{end}-{:016x}", xxh3_64(source.as_os_str().as_bytes()))
 }
 
 /// Bytes of the disk of the cache.
@@ -316,4 +344,21 @@ fn plain(error: &io::Error) -> String {
         first.make_ascii_lowercase();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_has_a_cache_folder_of_its_own_name() {
+        let names = ["/data/a", "/other/a", "/data/a b", "/data/a_b", "/", "/data/.."];
+        let named: Vec<String> = names.iter().map(|name| name_of(Path::new(name))).collect();
+        let mut different = named.clone();
+        different.sort();
+        different.dedup();
+        assert_eq!(different.len(), names.len(), "{named:?}");
+        assert!(named[0].starts_with("a-") && named[2].starts_with("a_b-"), "{named:?}");
+        assert!(named.iter().all(|name| Path::new(name).components().count() == 1), "{named:?}");
+    }
 }

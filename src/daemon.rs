@@ -1,20 +1,13 @@
 //! Wiring, readiness, signals, unmount: the one place that knows every layer.
 
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytesize::ByteSize;
 use rustix::io::Errno;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-
 use zarrims::cli::Cli;
 use zarrims::config::{Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
@@ -22,8 +15,8 @@ use zarrims::fuse::Adapter;
 use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats, Statistics};
 use zarrims::source::{SourceRoot, discover};
 
-use crate::mount::Mount;
-use crate::{list, logging, process, window};
+use crate::mount::{self, Mount};
+use crate::{list, logging, notify, signals, window};
 
 /// How long open files are served after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -59,7 +52,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
 
     let (events, received) = mpsc::channel();
     let (ended, session_ended) = mpsc::channel();
-    watch_signals(&events)?;
+    let of_signal = events.clone();
+    signals::watch(move |signal| of_signal.send(Event::Signal(signal)).is_ok())?;
     let adapter = Adapter::new(fs.clone(), move || {
         // Receivers are gone only when nobody waits any more.
         let _ = ended.send(());
@@ -70,14 +64,14 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         .map_err(|error| explain_mount_error(&error, &config))?;
     // The kernel has shaken hands, and requests are answered. This process never asks its own mount for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
-    notify_service_manager("READY=1")?;
+    notify::service_manager("READY=1")?;
     let cache = config.engine.cache.as_ref();
     tracing::info!(
         source = %config.source.display(),
         mountpoint = %config.mountpoint.display(),
         cache = cache.map(|cache| tracing::field::display(cache.dir.display())),
-        cache_size = cache.map(|cache| tracing::field::display(ByteSize(cache.limits.cap_bytes))),
-        memory = %ByteSize(config.engine.memory_bytes),
+        cache_bytes = cache.map(|cache| cache.limits.cap_bytes),
+        memory_bytes = config.engine.memory_bytes,
         threads = config.engine.threads,
         "mounted"
     );
@@ -85,7 +79,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     match received.recv() {
         Ok(Event::Signal(signal)) => {
             tracing::info!(signal, "unmounting");
-            notify_service_manager("STOPPING=1")?;
+            if let Err(error) = notify::service_manager("STOPPING=1") {
+                tracing::warn!(%error, "the service manager was not told of the end");
+            }
             exit_on_next_signal(received, config.mountpoint);
             mount.unmount(&session_ended, GRACE).context("cannot unmount")?;
         }
@@ -152,31 +148,6 @@ fn explain_source_error(path: &Path, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("SOURCE {source}"))
 }
 
-fn watch_signals(events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
-    let mut wanted = vec![SIGINT, SIGTERM];
-    if !is_ignored(SIGHUP) {
-        wanted.push(SIGHUP);
-    }
-    let mut signals = Signals::new(wanted).context("cannot handle signals")?;
-    let events = events.clone();
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if events.send(Event::Signal(signal)).is_err() {
-                    return;
-                }
-            }
-        })
-        .context("cannot start a thread")?;
-    Ok(())
-}
-
-/// Whether a signal was ignored by whoever started this program, as `nohup` does.
-fn is_ignored(signal: i32) -> bool {
-    process::status_mask("SigIgn").is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
-}
-
 /// Who presses Ctrl-C twice does not want to wait.
 fn exit_on_next_signal(received: mpsc::Receiver<Event>, mountpoint: PathBuf) {
     let watch = move || {
@@ -195,6 +166,7 @@ fn exit_on_next_signal(received: mpsc::Receiver<Event>, mountpoint: PathBuf) {
                         "ended at once by a second signal; whoever has files open gets errors"
                     );
                 }
+                logging::finish();
                 std::process::exit(INTERRUPTED);
             }
         }
@@ -202,20 +174,6 @@ fn exit_on_next_signal(received: mpsc::Receiver<Event>, mountpoint: PathBuf) {
     if let Err(error) = thread::Builder::new().name("second-signal".to_owned()).spawn(watch) {
         tracing::warn!(%error, "a second signal will not be noticed");
     }
-}
-
-/// Tells systemd (protocol: `sd_notify(3)`); does nothing without it.
-fn notify_service_manager(state: &str) -> anyhow::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
-    let address = match path.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&path),
-    }
-    .with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
-    let sent =
-        UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address));
-    sent.with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
-    Ok(())
 }
 
 /// Adds what to do about it.
@@ -228,11 +186,8 @@ fn explain_mount_error(error: &io::Error, config: &Config) -> anyhow::Error {
             "--allow-other: put the line \"user_allow_other\" into /etc/fuse.conf, or mount as root"
         );
     }
-    if !Path::new("/dev/fuse").exists() {
-        return anyhow::anyhow!(
-            "MOUNTPOINT {mountpoint}: /dev/fuse is missing; load it with \"modprobe fuse\", or give \
-             the container the device"
-        );
+    if let Err(reason) = mount::check_device() {
+        return anyhow::anyhow!("MOUNTPOINT {mountpoint}: {reason}");
     }
     if error.kind() == io::ErrorKind::NotFound {
         return anyhow::anyhow!(
@@ -246,15 +201,16 @@ fn log_summary(stats: &EngineStats) {
     let cache = stats.cache.unwrap_or_default();
     tracing::info!(
         filled = stats.filled,
-        filled_bytes = %ByteSize(stats.filled_bytes),
+        filled_bytes = stats.filled_bytes,
         passed = stats.passed,
         failed = stats.failed,
         damaged = stats.damaged,
         cache_hits = cache.hits,
         cache_misses = cache.misses,
-        cache_used = %ByteSize(cache.used_bytes),
+        cache_used_bytes = cache.used_bytes,
         evicted = cache.evicted,
-        decode_memory_peak = %ByteSize(stats.memory_peak_bytes),
+        decode_memory_peak_bytes = stats.memory_peak_bytes,
+        log_lines_lost = logging::lost(),
         "unmounted"
     );
 }

@@ -10,7 +10,7 @@ mod space;
 use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -23,6 +23,7 @@ use fuser::{
 use crate::fs::{
     Attributes, DirectoryEntry, FileSystem, FsError, Ino, NodeKind, OpenedHandle, Paging, tree,
 };
+use crate::log_limit::LogLimit;
 use crate::source::storage::Space;
 use crate::workers::Workers;
 
@@ -75,9 +76,12 @@ impl Adapter {
 
 /// The errno of an error, logged where it is not everyday business.
 fn refuse(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
+    /// Programs ask again and again, and for all files of a folder.
+    static TOLD: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
     let (errno, worth_a_line) = errno::errno_of(error);
-    if worth_a_line {
-        tracing::warn!(operation, ino = ino.0, %error, "request failed");
+    let due = if worth_a_line { TOLD.is_due(&format!("{} {error}", ino.0)) } else { None };
+    if let Some(suppressed) = due {
+        tracing::warn!(operation, ino = ino.0, %error, suppressed, "request failed");
     } else {
         tracing::debug!(operation, ino = ino.0, %error, "request failed");
     }

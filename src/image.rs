@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+use crate::headroom::NoMemory;
 use crate::ims::ImsError;
 use crate::source::{Conversions, SourceError};
 
@@ -105,6 +106,9 @@ pub enum ImageError {
         /// Most that are made.
         limit: u64,
     },
+    /// The machine, or what this process may use of it, is too small for a brick.
+    #[error("{0}")]
+    NoMemory(#[from] NoMemory),
     /// A fault of this program, in the production of these bytes alone.
     #[error("internal fault while producing the bytes")]
     Fault,

@@ -1,15 +1,18 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
-//! [`mount`] mounts and unmounts, [`window`] widens the kernel's window, [`process`] asks the kernel about
-//! this process, [`list`] is the dry run.
+//! [`signals`] and [`notify`] are for those who started it, [`mount`] mounts and unmounts, [`window`]
+//! widens the kernel's window, [`process`] asks the kernel about this process, [`list`] is the dry run,
+//! [`logging`] writes lines.
 
 mod allocator;
 mod daemon;
 mod list;
 mod logging;
 mod mount;
+mod notify;
 mod process;
+mod signals;
 mod window;
 
 use std::process::ExitCode;
@@ -21,18 +24,26 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     allocator::share_heaps();
+    let status = run();
+    logging::finish();
+    status
+}
+
+fn run() -> ExitCode {
+    signals::ignore_meaningless();
+    zarrims::descriptors::raise_limit();
     let cli = match Cli::read(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(Refused::Asked(help)) => help.exit(),
         Err(Refused::Mistake(line)) => {
-            eprintln!("zarrims-mount: {line}");
+            logging::say(&line);
             return ExitCode::from(USAGE);
         }
     };
     match daemon::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zarrims-mount: {}", cli.name_variable(format!("{error:#}")));
+            logging::say(&cli.name_variable(format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use fuser::{BackgroundSession, MountOption, Session, SessionACL};
 use rustix::mount::UnmountFlags;
 
+use zarrims::descriptors;
 use zarrims::fuse::Adapter;
 
 use crate::{process, window};
@@ -23,6 +24,8 @@ const EVENT_THREADS: usize = 4;
 
 /// Bit of `CAP_SYS_ADMIN` in a set of capabilities (`capabilities(7)`).
 const SYS_ADMIN: u32 = 21;
+/// Where the kernel is asked for a mount.
+const DEVICE: &str = "/dev/fuse";
 
 /// A mount that is taken away when dropped.
 #[derive(Debug)]
@@ -135,9 +138,32 @@ fn detach(path: &Path) -> io::Result<bool> {
     Err(io::Error::other("fusermount3 -u failed"))
 }
 
+/// Whether the device that mounts are made with can be opened by this user.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub(crate) fn check_device() -> Result<(), String> {
+    use rustix::io::Errno;
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open(DEVICE);
+    let Err(error) = opened else { return Ok(()) };
+    Err(match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => format!(
+            "{DEVICE} is missing; load it with \"modprobe fuse\", or give the container the device"
+        ),
+        Some(Errno::ACCESS) => format!(
+            "{DEVICE} cannot be opened by this user; as root: \"chmod 666 {DEVICE}\", or mount as \
+             root"
+        ),
+        Some(Errno::PERM) => format!(
+            "{DEVICE} is forbidden here; give the container the device (\"--device {DEVICE}\")"
+        ),
+        _ => format!("{DEVICE}: {error}"),
+    })
+}
+
 fn fusermount(flags: &[&str], path: &Path) -> io::Result<bool> {
-    let output = Command::new("fusermount3").args(flags).arg("--").arg(path).output()?;
-    Ok(output.status.success())
+    let run = || Command::new("fusermount3").args(flags).arg("--").arg(path).output();
+    Ok(descriptors::with_retry(run)?.status.success())
 }
 
 #[cfg(test)]

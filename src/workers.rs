@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::descriptors;
+
 type Task = Box<dyn FnOnce() + Send>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -15,8 +17,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A task that has run so long may hang; its thread is replaced if others wait for one.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Most threads of one group, however many of them hang.
+/// Most threads of one group, however many of them hang, and the part of all descriptors that they may
+/// need if each has a file open.
 const MOST_THREADS: usize = 1024;
+const THREADS_SHARE: usize = 8;
 
 /// Memory that has been in use so long is with a task that hangs, and no longer counted.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +47,8 @@ struct Shared {
     name: &'static str,
     /// Threads that are always there.
     threads: usize,
+    /// Most there may ever be.
+    most_threads: usize,
     /// Tasks that nobody waits for and that run at a time: those that somebody waits for find a thread.
     idle_limit: usize,
     queue: Mutex<Queue>,
@@ -92,12 +98,12 @@ struct Begun {
 
 impl Queue {
     /// Threads to start so that as many as usual do not hang.
-    fn missing(&self, usual: usize) -> usize {
+    fn missing(&self, usual: usize, most: usize) -> usize {
         if self.tasks.is_empty() || self.stopped {
             return 0;
         }
         let hang = self.running.values().filter(|begun| begun.elapsed() >= PATIENCE).count();
-        (usual + hang).saturating_sub(self.threads).min(MOST_THREADS.saturating_sub(self.threads))
+        (usual + hang).saturating_sub(self.threads).min(most.saturating_sub(self.threads))
     }
 }
 
@@ -112,6 +118,7 @@ impl Workers {
         let shared = Arc::new(Shared {
             name,
             threads,
+            most_threads: MOST_THREADS.min(descriptors::limit() / THREADS_SHARE),
             idle_limit: cores.min(threads.saturating_sub(1)).max(1),
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -292,7 +299,7 @@ impl Shared {
             }
             let waited = self.stopping.wait_timeout_while(queue, PATIENCE, |queue| !queue.stopped);
             let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let missing = queue.missing(self.threads);
+            let missing = queue.missing(self.threads, self.most_threads);
             drop(queue);
             for _ in 0..missing {
                 tracing::debug!(name = self.name, "a task hangs; starting another thread");

@@ -21,6 +21,7 @@ use super::segment::{
     Created, IMAGES, PAGE_BYTES, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize,
 };
 use super::{BrickKey, CacheError, CacheStats, MinFree, lock};
+use crate::log_limit::LogLimit;
 
 /// Bytes read at a time to verify a brick.
 const VERIFY_BYTES: u64 = 1 << 20;
@@ -56,6 +57,7 @@ pub(super) struct Store {
     /// When the room on the disk was measured.
     measured: Mutex<Instant>,
     pub(super) directory: Directory,
+    pub(super) told: LogLimit,
 }
 
 impl Store {
@@ -78,6 +80,7 @@ impl Store {
             min_free,
             measured: Mutex::new(Instant::now()),
             directory,
+            told: LogLimit::default(),
         }
     }
 
@@ -169,7 +172,14 @@ impl Store {
 
     fn retire(&self, segment: &SegmentKey) {
         let path = SegmentFiles::path(segment);
-        tracing::warn!(path = %path.display(), "cache segment changed from outside, dropped");
+        if let Some(suppressed) = self.told.is_due(&path.to_string_lossy()) {
+            let path = path.display();
+            tracing::warn!(%path, suppressed, "cache segment changed from outside, dropped");
+        }
+        self.drop_segment(segment);
+    }
+
+    fn drop_segment(&self, segment: &SegmentKey) {
         self.files.forget(segment);
         self.discard(|key| key == segment);
     }
@@ -439,7 +449,10 @@ impl Store {
                 Ok(false) => {}
                 Err(error) => {
                     let path = SegmentFiles::path(&segment);
-                    tracing::warn!(path = %path.display(), %error, "empty segment not deleted");
+                    if let Some(suppressed) = self.told.is_due("not deleted") {
+                        let path = path.display();
+                        tracing::warn!(%path, %error, suppressed, "empty segment not deleted");
+                    }
                 }
             }
         }
@@ -470,7 +483,12 @@ impl Store {
         journal.rewrite(self.files.folder(), live.into_iter(), false)
     }
 
-    pub(super) fn write_back(&self) {
+    /// Brings what was written lately to the disk, and forgets what it does not take.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(super) fn write_back(&self) -> Result<(), CacheError> {
+        let mut result = Ok(());
         for segment in std::mem::take(&mut *lock(&self.written)) {
             // A file that is opened anew is told of a failure that nobody was told of. One that is
             // gone has no bricks.
@@ -479,11 +497,12 @@ impl Store {
                 file => file.and_then(|file| file.sync()),
             };
             if let Err(error) = synced {
-                tracing::warn!(%error, "the cache disk did not take what was written");
                 self.count_write_error();
-                self.retire(&segment);
+                self.drop_segment(&segment);
+                result = result.and(Err(Self::segment_error(&segment, error)));
             }
         }
+        result
     }
 
     pub(super) fn sync(&self) {

@@ -59,7 +59,10 @@ fn errno_of_image(error: &ImageError) -> Errno {
             | SourceError::Unsupported { .. }
             | SourceError::Chunk { .. } => Errno::EIO,
         },
-        ImageError::Ims(_) | ImageError::Fault | ImageError::Abandoned => Errno::EIO,
+        ImageError::Ims(_)
+        | ImageError::NoMemory(_)
+        | ImageError::Fault
+        | ImageError::Abandoned => Errno::EIO,
         ImageError::TooLarge | ImageError::TooManyDatasets { .. } => Errno::EFBIG,
     }
 }

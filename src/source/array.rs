@@ -240,6 +240,10 @@ impl ZarrArray {
                 Ok(UnitBytes::Stored { bytes, is_settled: stamp.is_settled() })
             }
             Ok(None) => Ok(UnitBytes::Fill),
+            // It may be there the next time.
+            Err(DecodeError::NoMemory(error)) => {
+                Err(SourceError::io(path, io::Error::new(io::ErrorKind::OutOfMemory, error)))
+            }
             Err(reason) => Err(SourceError::Chunk { path, reason }),
         }
     }

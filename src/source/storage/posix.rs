@@ -11,10 +11,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+use crate::{dead_mount, descriptors};
 
 use super::top::Top;
 use super::{
@@ -34,6 +36,8 @@ const ACL_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Posix {
     top: Top,
+    /// For messages only.
+    path: PathBuf,
     follow_links: bool,
 }
 
@@ -43,7 +47,7 @@ impl Posix {
     /// # Errors
     /// The operating system's reason, when it is not a folder.
     pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
-        Ok(Self { top: Top::open(path)?, follow_links })
+        Ok(Self { top: Top::open(path)?, path: path.to_path_buf(), follow_links })
     }
 
     fn open_beneath(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
@@ -59,20 +63,34 @@ impl Posix {
         if !self.follow_links {
             resolve |= ResolveFlags::BENEATH;
         }
-        let mut attempt = 0;
-        loop {
-            match rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
-                other => return Ok(other?),
+        descriptors::with_retry(|| {
+            let mut attempt = 0;
+            loop {
+                match rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve) {
+                    Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                    other => return Ok(other?),
+                }
             }
-        }
+        })
+    }
+
+    /// Opens something, and tells what it is.
+    fn look_beneath(&self, path: &Path, flags: OFlags) -> io::Result<(OwnedFd, Meta)> {
+        let opened = self.open_beneath(path, flags).and_then(|fd| {
+            let meta = meta_of(&rustix::fs::fstat(&fd)?);
+            Ok((fd, meta))
+        });
+        opened.map_err(|error| self.explained(error, path))
+    }
+
+    fn explained(&self, error: io::Error, path: &Path) -> io::Error {
+        dead_mount::explained(error, &self.path.join(path))
     }
 }
 
 impl Storage for Posix {
     fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
-        let fd = self.open_beneath(path, OFlags::RDONLY)?;
-        let meta = meta_of(&rustix::fs::fstat(&fd)?);
+        let (fd, meta) = self.look_beneath(path, OFlags::RDONLY)?;
         match meta.kind {
             FileKind::File => Ok((Box::new(File::from(fd)), meta.stamp)),
             FileKind::Folder => Err(io::ErrorKind::IsADirectory.into()),
@@ -87,19 +105,19 @@ impl Storage for Posix {
             Links::Follow => OFlags::PATH,
             Links::Stay => OFlags::PATH | OFlags::NOFOLLOW,
         };
-        let fd = self.open_beneath(path, flags)?;
-        Ok(meta_of(&rustix::fs::fstat(&fd)?))
+        Ok(self.look_beneath(path, flags)?.1)
     }
 
     fn access(&self, path: &Path) -> io::Result<Meta> {
-        let fd = self.open_beneath(path, OFlags::PATH)?;
-        let meta = meta_of(&rustix::fs::fstat(&fd)?);
+        let (fd, meta) = self.look_beneath(path, OFlags::PATH)?;
         Ok(Meta { access: narrowed(&fd, meta.access), ..meta })
     }
 
     fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
-        let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Ok(Box::new(PosixFolder { fd, buffer: Vec::new() }))
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let fd = self.open_beneath(path, flags).map_err(|error| self.explained(error, path))?;
+        let path = self.path.join(path);
+        Ok(Box::new(PosixFolder { fd, path, buffer: Vec::new() }))
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -130,12 +148,15 @@ impl OpenFile for File {
 #[derive(Debug)]
 struct PosixFolder {
     fd: OwnedFd,
+    /// For messages only.
+    path: PathBuf,
     buffer: Vec<u8>,
 }
 
 impl OpenFolder for PosixFolder {
     fn meta(&self) -> io::Result<Meta> {
-        Ok(meta_of(&rustix::fs::fstat(&self.fd)?))
+        let stat = rustix::fs::fstat(&self.fd).map_err(io::Error::from);
+        Ok(meta_of(&stat.map_err(|error| dead_mount::explained(error, &self.path))?))
     }
 
     /// Not by `rustix::fs::Dir`, nor by the C library: both take `ENOENT`, the answer of a folder that
@@ -156,7 +177,9 @@ impl OpenFolder for PosixFolder {
     }
 
     fn stat(&self, name: &OsStr) -> io::Result<Meta> {
-        Ok(meta_of(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        let explained = |error: Errno| dead_mount::explained(error.into(), &self.path.join(name));
+        Ok(meta_of(&stat.map_err(explained)?))
     }
 }
 
