@@ -16,11 +16,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::assemble::About;
 use super::fingerprint::Fingerprint;
 use super::foreign;
-use super::image::{About, ImageSource, Place, Role};
+use super::image::ImageSource;
 use super::metadata::{ZarrNode, read_node};
 use super::ome;
+use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use super::{SourceError, Unsupported};
