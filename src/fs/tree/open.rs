@@ -90,7 +90,7 @@ impl Tree {
     fn look_again(
         &self,
         node: &Node,
-        FileNode { spec, .. }: &FileNode,
+        FileNode { spec, fleeting, .. }: &FileNode,
         file: Arc<VirtualFile>,
         looked: &mut Looked,
         asked: Instant,
@@ -103,7 +103,9 @@ impl Tree {
         let reuse = self.config.revalidate.time();
         let stands =
             |at: Instant| at >= asked || (at.elapsed() < reuse && file.source().has_same_folders());
-        if looked.at.is_some_and(stands) && !file.is_outdated() {
+        // Who mends a damaged chunk sees it mended at the next opening.
+        let may_be_mended = fleeting.load(Ordering::Relaxed);
+        if looked.at.is_some_and(stands) && !file.is_outdated() && !may_be_mended {
             return Ok(Some(file));
         }
         let begun = Instant::now();
