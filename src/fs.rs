@@ -188,12 +188,6 @@ impl FileSystem {
         }
     }
 
-    /// Number of open handles.
-    #[must_use]
-    pub fn open_handles(&self) -> usize {
-        self.lock_handles().len()
-    }
-
     fn insert(&self, handle: Handle) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         self.lock_handles().insert(number, handle);

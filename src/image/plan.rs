@@ -176,12 +176,6 @@ impl ImagePlan {
         (0..=level).rev().find(is_stored).unwrap_or(0)
     }
 
-    /// Whether any level is not the store's.
-    #[must_use]
-    pub fn has_computed_levels(&self) -> bool {
-        self.levels.iter().any(|level| level.origin == LevelOrigin::Computed)
-    }
-
     /// Number of the last level.
     #[must_use]
     pub fn coarsest(&self) -> usize {
