@@ -14,12 +14,20 @@ use crate::cache::CacheLimits;
 use crate::cli::Cli;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig};
+use crate::machine;
 
 /// Cache size where the disk is large enough.
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
 
 /// Smallest cache worth having: a few bricks.
 const LEAST_CACHE_BYTES: u64 = 64 << 20;
+
+/// Memory where the machine has enough.
+const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
+
+/// Part of the memory of the machine, or of the control group, that is the budget where there is little: twice
+/// the budget is taken in all, and as much is left to what the kernel counts with it.
+const MEMORY_SHARE: u64 = 4;
 
 /// Smallest memory that decodes common chunks side by side.
 const LEAST_MEMORY_BYTES: u64 = 16 << 20;
@@ -93,7 +101,9 @@ impl Config {
         let source = check_source(&cli.source)?;
         let mountpoint = cli.mountpoint.clone().unwrap_or_default();
         let mountpoint = check_mountpoint(&mountpoint, &source)?;
-        at_least("--memory", cli.memory, LEAST_MEMORY_BYTES)?;
+        if let Some(memory) = cli.memory {
+            at_least("--memory", memory, LEAST_MEMORY_BYTES)?;
+        }
         if let Some(size) = cli.cache_size {
             at_least("--cache-size", size, LEAST_CACHE_BYTES)?;
         }
@@ -123,7 +133,7 @@ impl Config {
             follow_links: cli.follow_links,
             engine: EngineConfig {
                 cache: Some(cache),
-                memory_bytes: cli.memory.as_u64(),
+                memory_bytes: memory_bytes(cli),
                 threads: cli.threads.map_or_else(default_threads, usize::from),
                 images: cli.images(),
             },
@@ -262,6 +272,17 @@ fn default_cache_bytes(dir: &Path) -> Result<u64, ConfigError> {
     Ok(DEFAULT_CACHE_BYTES.min(tenth).max(LEAST_CACHE_BYTES))
 }
 
+/// The memory budget: as given, or what the machine has room for.
+#[must_use]
+pub fn memory_bytes(cli: &Cli) -> u64 {
+    cli.memory.map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64())
+}
+
+fn default_memory(available: Option<u64>) -> u64 {
+    let share = available.map_or(u64::MAX, |bytes| bytes / MEMORY_SHARE);
+    DEFAULT_MEMORY_BYTES.min(share).max(LEAST_MEMORY_BYTES)
+}
+
 /// Most of these threads wait for disks; decoding itself is bounded by the memory budget.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
@@ -281,4 +302,17 @@ fn plain(error: &io::Error) -> String {
         first.make_ascii_lowercase();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_budget_follows_the_machine() {
+        let budget = |mib: u64| default_memory(Some(mib << 20)) >> 20;
+        let budgets = [64_000, 512, 256, 128, 10].map(budget);
+        assert_eq!(budgets, [128, 128, 64, 32, 16]);
+        assert_eq!(default_memory(None), 128 << 20);
+    }
 }

@@ -15,14 +15,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use zarrims::cli::Cli;
-use zarrims::config::{Config, check_source};
+use zarrims::config::{self, Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
 use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats};
 use zarrims::source::{SourceRoot, discover};
 
 use crate::mount::Mount;
-use crate::{list, logging};
+use crate::{allocator, list, logging};
 
 /// How long open files are served after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -52,6 +52,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         let flag = if matches!(error, EngineError::Cache(_)) { "--cache-dir: " } else { "" };
         anyhow::anyhow!("{flag}{error}")
     })?;
+    allocator::give_back_at_rest(&engine);
     let root = open_source(&config.source, config.follow_links)?;
     let tree = Tree::new(root, engine.clone(), config.tree);
     let fs = Arc::new(FileSystem::new(tree));
@@ -101,7 +102,7 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     let source = check_source(&cli.source)?;
     let engine = Engine::start(&EngineConfig {
         cache: None,
-        memory_bytes: cli.memory.as_u64(),
+        memory_bytes: config::memory_bytes(cli),
         threads: 1,
         images: cli.images(),
     })?;

@@ -22,5 +22,7 @@ pub mod fs;
 pub mod fuse;
 pub mod image;
 pub mod ims;
+mod machine;
+mod memory;
 pub mod source;
 mod workers;

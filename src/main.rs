@@ -19,7 +19,7 @@ use zarrims::cli::Cli;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    allocator::share_heaps();
+    allocator::configure();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are asked for.

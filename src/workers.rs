@@ -1,4 +1,4 @@
-//! The threads that produce bytes, and the memory they may use.
+//! The threads that produce bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -17,9 +17,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Most threads of one group, however many of them hang.
 const MOST_THREADS: usize = 1024;
-
-/// Memory that has been in use so long is with a task that hangs, and no longer counted.
-const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
 const MOST_IDLE_TASKS: usize = 256;
@@ -305,114 +302,9 @@ impl Shared {
     }
 }
 
-/// Bytes that may be in use at once. A request larger than the whole budget waits until nothing
-/// else is in use and then runs alone: late is better than never. Bytes in the hands of a task that
-/// hangs are not waited for.
-#[derive(Debug)]
-pub(crate) struct MemoryBudget {
-    limit: u64,
-    state: Mutex<MemoryState>,
-    freed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct MemoryState {
-    /// When and how many bytes were taken, by number.
-    taken: HashMap<u64, (Instant, u64)>,
-    number: u64,
-    used: u64,
-    peak: u64,
-    /// Who waits for bytes.
-    waiting: usize,
-}
-
-impl MemoryState {
-    /// Bytes in use, but for those of tasks that hang.
-    fn counted(&self) -> u64 {
-        let lately = self.taken.values().filter(|(at, _)| at.elapsed() < MEMORY_PATIENCE);
-        lately.map(|(_, bytes)| bytes).sum()
-    }
-}
-
-/// Bytes in use until dropped.
-#[derive(Debug)]
-pub(crate) struct Reserved {
-    budget: Arc<MemoryBudget>,
-    number: u64,
-}
-
-impl MemoryBudget {
-    pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, state: Mutex::default(), freed: Condvar::new() })
-    }
-
-    /// Waits until `bytes` are free and takes them.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Reserved {
-        let mut state = lock(&self.state);
-        let is_free = |used: u64| used == 0 || used.saturating_add(bytes) <= self.limit;
-        while !is_free(state.used) && !is_free(state.counted()) {
-            state.waiting += 1;
-            let waited = self.freed.wait_timeout(state, PATIENCE);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting -= 1;
-        }
-        self.take(&mut state, bytes)
-    }
-
-    /// Whether somebody waits for bytes.
-    pub(crate) fn is_short(&self) -> bool {
-        lock(&self.state).waiting > 0
-    }
-
-    /// Takes `bytes` if they are free now and nobody waits for them.
-    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reserved> {
-        let mut state = lock(&self.state);
-        let is_free = state.waiting == 0 && state.used.saturating_add(bytes) <= self.limit;
-        is_free.then(|| self.take(&mut state, bytes))
-    }
-
-    fn take(self: &Arc<Self>, state: &mut MemoryState, bytes: u64) -> Reserved {
-        state.used = state.used.saturating_add(bytes);
-        state.peak = state.peak.max(state.used);
-        state.number += 1;
-        let number = state.number;
-        state.taken.insert(number, (Instant::now(), bytes));
-        Reserved { budget: self.clone(), number }
-    }
-
-    /// Largest use so far.
-    pub(crate) fn peak(&self) -> u64 {
-        lock(&self.state).peak
-    }
-}
-
-impl Reserved {
-    /// Gives back all but so many bytes.
-    pub(crate) fn shrink_to(&self, bytes: u64) {
-        let mut state = lock(&self.budget.state);
-        if let Some((_, taken)) = state.taken.get_mut(&self.number) {
-            let freed = taken.saturating_sub(bytes);
-            *taken -= freed;
-            state.used -= freed;
-        }
-        self.budget.freed.notify_all();
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let mut state = lock(&self.budget.state);
-        if let Some((_, bytes)) = state.taken.remove(&self.number) {
-            state.used -= bytes;
-        }
-        self.budget.freed.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc;
 
     #[test]
@@ -444,28 +336,5 @@ mod tests {
         *lock(&gates.0) = true;
         gates.1.notify_all();
         assert!(opened.iter().all(|finished| finished.recv().is_ok()));
-    }
-
-    #[test]
-    fn memory_is_never_exceeded_by_requests_that_fit() {
-        let budget = MemoryBudget::new(100);
-        let in_use = AtomicU64::new(0);
-        thread::scope(|scope| {
-            for thread in 0..8_u64 {
-                let (budget, in_use) = (&budget, &in_use);
-                scope.spawn(move || {
-                    for round in 0..200 {
-                        let bytes = (thread * 7 + round * 13) % 60 + 1;
-                        let reserved = budget.reserve(bytes);
-                        assert!(in_use.fetch_add(bytes, Ordering::SeqCst) + bytes <= 100);
-                        in_use.fetch_sub(bytes, Ordering::SeqCst);
-                        drop(reserved);
-                    }
-                });
-            }
-        });
-        assert!(budget.peak() <= 100);
-        drop(budget.reserve(1000));
-        assert_eq!(budget.peak(), 1000);
     }
 }
