@@ -54,7 +54,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     })?;
     allocator::give_back_at_rest(&engine);
     let root = open_source(&config.source, config.follow_links)?;
-    let tree = Tree::new(root, engine.clone(), config.tree);
+    let tree = Tree::new(root, engine.clone(), config.tree).context("cannot start threads")?;
     let fs = Arc::new(FileSystem::new(tree));
 
     let (events, received) = mpsc::channel();
@@ -107,7 +107,8 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
         images: cli.images(),
     })?;
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
-    let tree = Tree::new(open_source(&source, cli.follow_links)?, engine, config);
+    let root = open_source(&source, cli.follow_links)?;
+    let tree = Tree::new(root, engine, config).context("cannot start threads")?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let form = list::Form { as_json: cli.json, names_all: cli.verbose > 0 };
     let written = list::list(&tree, form, &mut out).and_then(|()| io::Write::flush(&mut out));

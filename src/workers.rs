@@ -15,7 +15,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A task that has run so long may hang; its thread is replaced if others wait for one.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Most threads of one group, however many of them hang.
+/// Most threads of a group, however many of them hang.
 const MOST_THREADS: usize = 1024;
 
 /// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
@@ -42,6 +42,8 @@ struct Shared {
     threads: usize,
     /// Tasks that nobody waits for and that run at a time: those that somebody waits for find a thread.
     idle_limit: usize,
+    /// Most threads, however many of them hang.
+    most_threads: usize,
     queue: Mutex<Queue>,
     /// There is a task, or the end has come.
     wake: Condvar,
@@ -89,12 +91,12 @@ struct Begun {
 
 impl Queue {
     /// Threads to start so that as many as usual do not hang.
-    fn missing(&self, usual: usize) -> usize {
+    fn missing(&self, usual: usize, most: usize) -> usize {
         if self.tasks.is_empty() || self.stopped {
             return 0;
         }
         let hang = self.running.values().filter(|begun| begun.elapsed() >= PATIENCE).count();
-        (usual + hang).saturating_sub(self.threads).min(MOST_THREADS.saturating_sub(self.threads))
+        (usual + hang).saturating_sub(self.threads).min(most.saturating_sub(self.threads))
     }
 }
 
@@ -104,11 +106,24 @@ impl Workers {
     /// # Errors
     /// The operating system's reason when a thread cannot be started.
     pub(crate) fn start(name: &'static str, threads: usize) -> io::Result<Self> {
+        Self::start_within(name, threads, MOST_THREADS)
+    }
+
+    /// As [`Workers::start`]; `most`: threads, also where many hang.
+    ///
+    /// # Errors
+    /// As for [`Workers::start`].
+    pub(crate) fn start_within(
+        name: &'static str,
+        threads: usize,
+        most: usize,
+    ) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
             name,
             threads,
+            most_threads: most,
             idle_limit: cores.min(threads.saturating_sub(1)).max(1),
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -180,10 +195,17 @@ impl Workers {
         self.stop_within(STOP_TIME);
     }
 
+    /// Drops what is queued, and leaves what runs behind: it is of no use to anybody.
+    pub(crate) fn leave(&self) {
+        self.stop_within(Duration::ZERO);
+    }
+
     fn stop_within(&self, time: Duration) {
         let dropped = {
             let mut queue = lock(&self.shared.queue);
-            queue.stopped = true;
+            if std::mem::replace(&mut queue.stopped, true) && time.is_zero() {
+                return;
+            }
             (std::mem::take(&mut queue.tasks), std::mem::take(&mut queue.idle_tasks))
         };
         // Outside the lock: dropping a task may answer readers.
@@ -206,7 +228,10 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.stop();
+        let is_stopped = lock(&self.shared.queue).stopped;
+        if !is_stopped {
+            self.stop();
+        }
     }
 }
 
@@ -289,7 +314,7 @@ impl Shared {
             }
             let waited = self.stopping.wait_timeout_while(queue, PATIENCE, |queue| !queue.stopped);
             let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let missing = queue.missing(self.threads);
+            let missing = queue.missing(self.threads, self.most_threads);
             drop(queue);
             for _ in 0..missing {
                 tracing::debug!(name = self.name, "a task hangs; starting another thread");
