@@ -219,8 +219,8 @@ impl Workers {
         let queue = lock(&self.shared.queue);
         let waited = self.shared.ended.wait_timeout_while(queue, time, |queue| queue.threads > own);
         let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if queue.threads > own {
-            let (name, tasks) = (self.shared.name, queue.threads - own);
+        if queue.running.len() > own {
+            let (name, tasks) = (self.shared.name, queue.running.len() - own);
             tracing::warn!(name, tasks, "tasks still under way are left behind");
         }
     }
