@@ -185,7 +185,7 @@ pub enum Lock {
 pub struct LocalDisk;
 
 /// File systems that give blocks out when they write them back, and have those of holes again after the next
-/// transaction (`linux/magic.h`; OpenZFS, `zfs_vfsops`): Btrfs, bcachefs, ZFS.
+/// transaction (`linux/magic.h`; `OpenZFS`, `zfs_vfsops`): Btrfs, bcachefs, ZFS.
 const LATE: [u64; 3] = [0x9123_683e, 0xca45_1a4e, 0x2fc1_2fc1];
 
 #[derive(Debug)]

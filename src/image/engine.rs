@@ -14,6 +14,8 @@ use crate::cache::{
     SteadyCache, Ticket,
 };
 
+use crate::source;
+
 use super::build::PassQueue;
 use super::damage::DamageLog;
 use super::kept::{KeptBricks, Unwritten};
@@ -250,6 +252,7 @@ impl Engine {
             None => None,
         };
         buffer::keep_at_most(config.memory_bytes);
+        source::remember_at_most(config.memory_bytes);
         Ok(Arc::new(Self {
             kept: KeptBricks::new(cache, config.memory_bytes)?,
             flights: SingleFlight::new(),
@@ -499,6 +502,7 @@ impl Engine {
     pub fn give_back(&self) {
         self.kept.give_back();
         buffer::give_back();
+        source::forget_remembered();
     }
 
     /// The counters as they are now.

@@ -245,7 +245,9 @@ impl KeptBricks {
     /// Forgets bricks that can be had from the cache.
     pub(super) fn give_back(&self) {
         let contains = |key: &BrickKey| self.cache().is_some_and(|cache| cache.contains(key));
-        lock(&self.in_memory).recent.forget(contains);
+        let mut memory = lock(&self.in_memory);
+        memory.recent.forget(contains);
+        memory.only.forget(contains);
     }
 
     /// Bricks that are to be written, but are not yet.

@@ -114,15 +114,15 @@ impl Tree {
         let mut inspected = Vec::new();
         let mut unknown = HashSet::new();
         for name in contents.folders {
-            match found.remove(&name).or_else(|| old.inspected.get(&name).cloned()) {
-                Some(found) => inspected.push((name, found)),
-                None => {
-                    unknown.insert(naming::key(&name));
-                    if is_told && !old.slow.contains(&name) {
-                        let path = source.join(&name);
-                        tracing::info!(path = %path.display(), "takes long to look into; shown later");
-                    }
-                }
+            let found = found.remove(&name).or_else(|| old.inspected.get(&name).cloned());
+            if let Some(found) = found {
+                inspected.push((name, found));
+                continue;
+            }
+            unknown.insert(naming::key(&name));
+            if is_told && !old.slow.contains(&name) {
+                let path = source.join(&name);
+                tracing::info!(path = %path.display(), "takes long to look into; shown later");
             }
         }
         let is_shown = |name: &OsString| {
