@@ -49,9 +49,9 @@ pub fn stem(name: &OsStr) -> &OsStr {
 /// stands for, or may take that name. Says yes rather too often.
 #[must_use]
 pub fn may_be_called(source: &OsStr, name: &OsStr) -> bool {
-    // What is cut off of long names is not compared.
-    let begin = |name: &OsStr| key(name).chars().take(NAME_LIMIT_BYTES / 8).collect::<String>();
-    key(name).starts_with(&begin(source))
+    // What is cut off of long names, or changed at the end of a stem, is not compared.
+    let begin: String = key(source).chars().take(NAME_LIMIT_BYTES / 8).collect();
+    key(name).starts_with(begin.trim_end_matches(['_', '.', ' ']))
 }
 
 /// What the names have in common that may fall together.
