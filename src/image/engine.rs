@@ -417,7 +417,10 @@ impl Engine {
                 }
             }
             Err(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
+                // A guess that nobody waits for, and that is given up at the end, is no failure.
+                if mode.purpose != Purpose::Ahead || ticket.waiters() > 1 {
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                }
                 ticket.complete(Err(error));
             }
         }
