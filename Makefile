@@ -9,13 +9,17 @@ FUZZ_SECONDS ?= 60
 # What `make bench` tells the bench of mounted files; see benches/mounted/main.rs.
 BENCH ?= --write
 
-.PHONY: help demo test conformance fuzz check bench build setup clean
+# Packages of Python are kept in target/conformance, and nowhere else.
+export PIP_NO_CACHE_DIR := 1
+
+.PHONY: help demo test conformance neighbours fuzz check bench build setup clean
 
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
 	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
-	@echo "make test                        run all tests"
+	@echo "make test                        run all tests (half an hour; says first what it installs where)"
 	@echo "make conformance                 read virtual files with the readers of other people"
+	@echo "make neighbours                  put the mount beside systemd, Samba and NFS-Ganesha (as root)"
 	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to whatever reads files"
 	@echo "make check                       format and lints"
 	@echo "make bench                       measure, and write the tables of doc/PERFORMANCE.md (BENCH=--quick: only print)"
@@ -24,23 +28,33 @@ help:
 setup:
 	@scripts/setup.sh
 
+# One build for all that needs a release build: `demo`, `conformance` and `test`, too. Without the examples
+# the libraries would be built with other features, and then once more.
 build: setup
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --bins --examples
 
-demo: setup
-	$(CARGO) build --release --locked --bin zarrims-mount --example sample_store --example read_levels
+demo: build
 	@scripts/demo.sh "$(SOURCE)" "$(MOUNT)"
 
-test: setup
+# The tests of `cargo test` have a profile of their own: with assertions, checks for overflow, and rubbish in
+# buffers that are used again, all of which a release build leaves out.
+test:
+	@scripts/cost.sh
+	@$(MAKE) --no-print-directory setup
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory neighbours
 	@$(MAKE) --no-print-directory fuzz
 
 # Sets up its own Python packages, and Java and h5dump where they are missing.
 conformance: build
 	@tests/conformance/run.sh target/release/zarrims-mount
 
-# Sets up cargo-fuzz where it is missing.
+# Sets up Samba, NFS-Ganesha and systemd-nspawn where they are missing, and starts none of their services.
+neighbours: build
+	@tests/neighbours/run.sh target/release/zarrims-mount
+
+# Sets up cargo-fuzz in target/tools where it is missing.
 fuzz: setup
 	@scripts/fuzz.sh "$(FUZZ_SECONDS)"
 

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # demo.sh "" ""            writes a sample store, mounts it, reads every level, unmounts
 # demo.sh SOURCE MOUNT     mounts a folder in the foreground until Ctrl-C
+#
+# Nothing is left behind, however it ends.
+#
+# DEMO_BIN=DIR             where the programs are; default target/release
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bin=${CARGO_TARGET_DIR:-target}/release
+bin=${DEMO_BIN:-${CARGO_TARGET_DIR:-target}/release}
 source=$1
 mount=$2
 
@@ -17,15 +21,28 @@ if [ -n "$source" ] || [ -n "$mount" ]; then
     exec "$bin/zarrims-mount" "$source" "$mount"
 fi
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-demo.XXXXXX")
+work=
 daemon=
 finish() {
-    if [ -n "$daemon" ] && kill -TERM "$daemon" 2>/dev/null; then
-        wait "$daemon" || true
+    trap '' INT TERM HUP
+    # One signal: after a second one it would not wait for anything.
+    local pid=${daemon:-${DAEMON_PID:-}}
+    if [ -n "$pid" ] && kill -TERM "$pid" 2>/dev/null; then
+        wait "$pid" || true
     fi
-    rm -rf "$work"
+    if [ -z "$work" ]; then
+        return
+    fi
+    if grep -qF " $work/ims " /proc/self/mountinfo; then
+        fusermount3 -u -z "$work/ims" || umount -l "$work/ims" || true
+    fi
+    rm -rf --one-file-system "$work" || echo "demo: left behind: $work" >&2
 }
 trap finish EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-demo.XXXXXX")
 mkdir "$work/zarr" "$work/ims"
 
 step() { printf '\n== %s\n' "$*"; }
@@ -35,7 +52,8 @@ time "$bin/examples/sample_store" "$work/zarr/embryo.ome.zarr"
 du -sh "$work/zarr/embryo.ome.zarr"
 
 step "Mounting it"
-coproc DAEMON { exec "$bin/zarrims-mount" "$work/zarr" "$work/ims" --cache-dir "$work/cache" 2>&1; }
+# In a session of its own: Ctrl-C is for this script, which then ends the daemon.
+coproc DAEMON { exec setsid "$bin/zarrims-mount" "$work/zarr" "$work/ims" --cache-dir "$work/cache" 2>&1; }
 daemon=$DAEMON_PID
 exec 3<&"${DAEMON[0]}"
 mounted=
@@ -69,4 +87,10 @@ kill -TERM "$daemon"
 while read -r line <&3; do echo "$line"; done
 wait "$daemon"
 daemon=
-echo "demo: done"
+
+step "Next, with your own stores"
+cat <<END
+$bin/zarrims-mount --list /data/zarr     what would be shown, what not, and why
+make demo SOURCE=/data/zarr MOUNT=/mnt/ims         mount them until Ctrl-C
+README.md has the options, and says how to run it as a service and share it with Windows.
+END

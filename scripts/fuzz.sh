@@ -18,9 +18,11 @@ fi
 
 say() { echo "fuzz: $*" >&2; }
 
+tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/tools")
+export PATH=$tools/bin:$PATH
 if ! cargo fuzz --version >/dev/null 2>&1; then
-    say "installing cargo-fuzz"
-    cargo install --quiet --locked cargo-fuzz
+    say "installing cargo-fuzz in $tools"
+    cargo install --quiet --locked --root "$tools" cargo-fuzz
 fi
 
 # Sanitizers need the nightly compiler. What they would add is in the C libraries below: the rest is safe

@@ -6,8 +6,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::headroom::{self, NoMemory};
+
 /// Largest buffer that a thread keeps for the next time.
-const KEPT_BYTES: usize = 4 << 20;
+pub(crate) const KEPT_BYTES: usize = 4 << 20;
 
 /// Part of the memory budget for buffers that threads keep, and as much again for those in the pool.
 const SHARE: u64 = 16;
@@ -93,6 +95,16 @@ impl Buffer {
         let mut buffer = Self { bytes, is_from_here: true };
         spoil(&mut buffer);
         buffer
+    }
+
+    /// The same, unless there is no memory for it.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn try_of(len: usize) -> Result<Self, NoMemory> {
+        // Once it is there it is counted by the system.
+        let _claim = headroom::claim(u64::try_from(len).unwrap_or(u64::MAX))?;
+        Ok(Self::of(len))
     }
 
     fn find(len: usize) -> Option<Vec<u8>> {

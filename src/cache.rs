@@ -43,6 +43,7 @@ mod steady;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::fmt;
 use std::path::Path;
@@ -311,8 +312,11 @@ impl BrickCache {
     /// Brings the segment files written since the last call to the disk. Bricks of a file that the disk
     /// did not take are forgotten: once the system drops its pages, they would read as something
     /// else, and their checksums are not compared again in this run.
-    pub fn write_back(&self) {
-        self.store.write_back();
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn write_back(&self) -> Result<(), CacheError> {
+        self.store.write_back()
     }
 
     /// Waits until the journal is on disk. For a clean end, so that a power failure soon after

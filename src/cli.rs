@@ -1,15 +1,30 @@
 //! The command line: names, types and help texts, no behaviour.
 
+mod log_filter;
+mod mistake;
+mod path;
+mod value;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Parser, ValueEnum};
+use clap::builder::ValueParser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::cache::MinFree;
 use crate::fs::Revalidate;
 use crate::image::{ImageOptions, OnError, Pyramid, Statistics};
-use crate::source::{Conversions, Int16, Uint32, micrometres};
+use crate::source::{Conversions, Int16, Uint32};
+
+pub use mistake::Refused;
+pub(crate) use value::LEAST_MEMORY_BYTES;
+pub use value::{LEAST_CACHE_BYTES, Unit};
+use value::{
+    one_of, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
+    parse_umask, parse_unit, parse_user,
+};
 
 /// Show Zarr stores as Imaris files, without converting anything.
 ///
@@ -25,26 +40,26 @@ pub struct Cli {
     pub source: PathBuf,
 
     /// Empty folder to mount at
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present_any = ["list", "json"])]
     pub mountpoint: Option<PathBuf>,
 
     /// Print what would be shown and what is skipped and why, and exit
-    #[arg(long, conflicts_with = "mountpoint")]
+    #[arg(long)]
     pub list: bool,
 
     /// With --list: one JSON object a line
-    // A mount point would make clap forgive the missing --list.
-    #[arg(long, requires = "list", conflicts_with = "mountpoint")]
+    #[arg(long)]
     pub json: bool,
 
-    /// Folder for the disk cache [default: zarrims in the user's cache folder, or
-    /// /var/cache/zarrims for root]
+    /// Folder for the disk cache [default: one for each SOURCE, below zarrims in the
+    /// user's cache folder, or below /var/cache/zarrims-root for root]
     #[arg(long, value_name = "DIR", env = "ZARRIMS_CACHE_DIR", help_heading = "Cache")]
     pub cache_dir: Option<PathBuf>,
 
     /// Largest size of the disk cache, such as 200GiB [default: 50GiB or a tenth of the free
     /// space, whichever is less]
-    #[arg(long, value_name = "SIZE", env = "ZARRIMS_CACHE_SIZE", help_heading = "Cache")]
+    #[arg(long, value_name = "SIZE", env = "ZARRIMS_CACHE_SIZE",
+          value_parser = parse_cache_size, help_heading = "Cache")]
     pub cache_size: Option<ByteSize>,
 
     /// Room to leave free on the disk of the cache, such as 20GiB or 5%; the cache shrinks for it
@@ -53,15 +68,18 @@ pub struct Cli {
     pub min_free: MinFree,
 
     /// Let all users of this machine see the mount, not only the one who made it
-    #[arg(long, env = "ZARRIMS_ALLOW_OTHER", help_heading = "Mount")]
+    #[arg(long, env = "ZARRIMS_ALLOW_OTHER", value_parser = ValueParser::new(parse_switch),
+          help_heading = "Mount")]
     pub allow_other: bool,
 
     /// Owner of everything in the mount, as a number [default: as in SOURCE]
-    #[arg(long, value_name = "UID", env = "ZARRIMS_UID", help_heading = "Mount")]
+    #[arg(long, value_name = "UID", env = "ZARRIMS_UID", value_parser = parse_user,
+          allow_negative_numbers = true, help_heading = "Mount")]
     pub uid: Option<u32>,
 
     /// Group of everything in the mount, as a number [default: as in SOURCE]
-    #[arg(long, value_name = "GID", env = "ZARRIMS_GID", help_heading = "Mount")]
+    #[arg(long, value_name = "GID", env = "ZARRIMS_GID", value_parser = parse_user,
+          allow_negative_numbers = true, help_heading = "Mount")]
     pub gid: Option<u32>,
 
     /// Permission bits to take away, in octal; nothing in the mount is ever writable
@@ -102,7 +120,8 @@ pub struct Cli {
     pub uint32: Uint32,
 
     /// Show label images, too; a store that has some becomes a folder
-    #[arg(long, env = "ZARRIMS_LABELS", help_heading = "Images")]
+    #[arg(long, env = "ZARRIMS_LABELS", value_parser = ValueParser::new(parse_switch),
+          help_heading = "Images")]
     pub labels: bool,
 
     /// What readers get for voxels of a damaged chunk: an I/O error, or the fill value of the array
@@ -111,24 +130,28 @@ pub struct Cli {
           help_heading = "Images")]
     pub on_error: OnError,
 
-    /// When chunk files that were rewritten, added or deleted are noticed; changed metadata always is
-    #[arg(long, value_name = "WHEN", env = "ZARRIMS_REVALIDATE", default_value = "open",
-          value_parser = one_of(&[("open", Revalidate::Open), ("never", Revalidate::Never)]),
+    /// When chunk files that were rewritten, added or deleted are noticed: when the file is opened two seconds
+    /// or more after the last look, at each opening, or never; changed metadata always is
+    #[arg(long, value_name = "WHEN", env = "ZARRIMS_REVALIDATE", default_value = "2s",
+          value_parser = one_of(&[("2s", Revalidate::AFTER_A_MOMENT), ("open", Revalidate::AT_ONCE),
+                                  ("never", Revalidate::Never)]),
           help_heading = "Source")]
     pub revalidate: Revalidate,
 
     /// Follow symbolic links that lead out of SOURCE, and absolute ones
-    #[arg(long, env = "ZARRIMS_FOLLOW_LINKS", help_heading = "Source")]
+    #[arg(long, env = "ZARRIMS_FOLLOW_LINKS", value_parser = ValueParser::new(parse_switch),
+          help_heading = "Source")]
     pub follow_links: bool,
 
     /// Threads that read and decode stores [default: 4 per processor, at least 8]
     #[arg(long, value_name = "N", env = "ZARRIMS_THREADS",
-          value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Resources")]
+          value_parser = parse_threads, allow_negative_numbers = true, help_heading = "Resources")]
     pub threads: Option<u16>,
 
     /// Memory for decoding and for metadata of open files [default: 128MiB, or a quarter of what the machine
     /// or the control group has, if that is less]
-    #[arg(long, value_name = "SIZE", env = "ZARRIMS_MEMORY", help_heading = "Resources")]
+    #[arg(long, value_name = "SIZE", env = "ZARRIMS_MEMORY", value_parser = parse_memory,
+          help_heading = "Resources")]
     pub memory: Option<ByteSize>,
 
     /// Say more: -v for debug, -vv for trace; with --list, -v names every skipped path
@@ -144,9 +167,72 @@ pub struct Cli {
         help_heading = "Log"
     )]
     pub log_format: LogFormat,
+
+    /// Arguments whose value an environment variable gave, by their field here.
+    #[arg(skip)]
+    pub from_environment: Vec<String>,
 }
 
 impl Cli {
+    /// Reads the words of a command line, the program's name first, and the environment.
+    ///
+    /// # Errors
+    /// [`Refused`]: help, or whatever the words themselves show to be wrong.
+    pub fn read(words: &[OsString]) -> Result<Self, Refused> {
+        let matches = Self::command()
+            .try_get_matches_from(words)
+            .map_err(|error| Refused::because(error, words))?;
+        let cli = Self::from_arg_matches(&matches);
+        let mut cli = cli.map_err(|error| Refused::because(error, words))?;
+        let arguments = Self::command();
+        let ids = arguments.get_arguments().map(|argument| argument.get_id().as_str());
+        cli.from_environment = ids
+            .filter(|id| matches.try_contains_id(id).is_ok())
+            .filter(|id| matches.value_source(id) == Some(ValueSource::EnvVariable))
+            .map(str::to_owned)
+            .collect();
+        match cli.mistake() {
+            Some(line) => Err(Refused::Mistake(cli.name_variable(line))),
+            None => Ok(cli),
+        }
+    }
+
+    /// What is wrong beyond single values.
+    fn mistake(&self) -> Option<String> {
+        if self.json && !self.list {
+            return Some(mistake::JSON_ALONE.to_owned());
+        }
+        if let (true, Some(mountpoint)) = (self.list, &self.mountpoint) {
+            let path = mountpoint.display();
+            return Some(format!("MOUNTPOINT {path}: --list takes SOURCE only; see --help"));
+        }
+        let paths = [
+            ("SOURCE", Some(&self.source)),
+            ("MOUNTPOINT", self.mountpoint.as_ref()),
+            ("--cache-dir", self.cache_dir.as_ref()),
+        ];
+        let mistake = paths.into_iter().find_map(|(name, path)| {
+            let path = path?;
+            let reason = path::mistake(path)?;
+            Some(format!("{name} {}: {reason}", path.display()))
+        });
+        mistake.or_else(log_filter::mistake)
+    }
+
+    /// A line that begins with a flag names the environment variable instead, if the value came from it.
+    #[must_use]
+    pub fn name_variable(&self, line: String) -> String {
+        let flag = line.split([' ', ':']).next().unwrap_or_default();
+        let Some(name) = flag.strip_prefix("--") else { return line };
+        let id = name.replace('-', "_");
+        if !self.from_environment.contains(&id) {
+            return line;
+        }
+        let rest = &line[flag.len()..];
+        let rest = rest.strip_prefix(' ').map_or(rest.to_owned(), |value| format!("={value}"));
+        format!("{}{rest}", value::variable(name))
+    }
+
     /// How images become files.
     #[must_use]
     pub fn images(&self) -> ImageOptions {
@@ -161,10 +247,6 @@ impl Cli {
     }
 }
 
-/// A unit of length, in micrometres.
-#[derive(Debug, Clone, Copy)]
-pub struct Unit(pub f64);
-
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -174,49 +256,36 @@ pub enum LogFormat {
     Json,
 }
 
-/// A parser of a few words, each of which stands for a value.
-fn one_of<T>(choices: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T>
-where
-    T: Copy + Send + Sync,
-{
-    let names = choices.iter().map(|(name, _)| *name);
-    PossibleValuesParser::new(names).try_map(|given| {
-        let found = choices.iter().find(|(name, _)| *name == given);
-        found.map(|(_, value)| *value).ok_or("not one of the choices")
-    })
-}
-
-fn parse_unit(text: &str) -> Result<Unit, String> {
-    micrometres(text)
-        .map(Unit)
-        .ok_or_else(|| "not a unit of length such as um, mm or nanometer".to_owned())
-}
-
-fn parse_min_free(text: &str) -> Result<MinFree, String> {
-    match text.strip_suffix('%') {
-        Some(percent) => match percent.trim().parse() {
-            Ok(percent) if percent <= 100 => Ok(MinFree::Percent(percent)),
-            _ => Err("not a percentage from 0% to 100%".to_owned()),
-        },
-        None => text.parse::<ByteSize>().map(|size| MinFree::Bytes(size.as_u64())),
-    }
-}
-
-fn parse_umask(text: &str) -> Result<u16, String> {
-    match u16::from_str_radix(text, 8) {
-        Ok(umask) if umask <= 0o777 => Ok(umask),
-        _ => Err("not an octal number from 000 to 777".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// By which an error finds the variable of a flag.
+    #[test]
+    fn a_variable_is_called_as_its_flag() {
+        for argument in Cli::command().get_arguments() {
+            let Some(env) = argument.get_env() else { continue };
+            let flag = argument.get_long().expect("a flag");
+            assert_eq!(env.to_str(), Some(value::variable(flag).as_str()));
+            assert_eq!(argument.get_id().as_str(), flag.replace('-', "_"));
+        }
+    }
+
+    #[test]
+    fn a_line_names_where_the_value_came_from() {
+        let cli = Cli::try_parse_from(["zarrims-mount", "/s", "/m"]).expect("valid");
+        let cli = Cli { from_environment: vec!["cache_dir".to_owned()], ..cli };
+        let line = |line: &str| cli.name_variable(line.to_owned());
+        assert_eq!(line("--cache-dir /x: is full"), "ZARRIMS_CACHE_DIR=/x: is full");
+        assert_eq!(line("--cache-dir: in use"), "ZARRIMS_CACHE_DIR: in use");
+        for other in ["--cache-size 1: too small", "SOURCE /s: --cache-dir", ""] {
+            assert_eq!(line(other), other);
+        }
     }
 
     #[test]
@@ -227,7 +296,6 @@ mod tests {
         assert_eq!(parse(&["--umask", "027"]).expect("valid").umask, 0o27);
         assert!(parse(&["--umask", "9"]).is_err());
         assert!(parse(&["--cache-size", "lots"]).is_err());
-        assert!(parse(&["--json"]).is_err());
     }
 
     #[test]

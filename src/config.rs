@@ -3,24 +3,24 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use rustix::fs::{Access, statvfs};
 use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::cache::CacheLimits;
-use crate::cli::Cli;
+use crate::cache::{CacheLimits, MinFree};
+use crate::cli::{Cli, LEAST_CACHE_BYTES, LEAST_MEMORY_BYTES};
+use crate::dead_mount;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig};
 use crate::machine;
 
 /// Cache size where the disk is large enough.
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
-
-/// Smallest cache worth having: a few bricks.
-const LEAST_CACHE_BYTES: u64 = 64 << 20;
 
 /// Memory where the machine has enough.
 const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
@@ -29,8 +29,8 @@ const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
 /// the budget is taken in all, and as much is left to what the kernel counts with it.
 const MEMORY_SHARE: u64 = 4;
 
-/// Smallest memory that decodes common chunks side by side.
-const LEAST_MEMORY_BYTES: u64 = 16 << 20;
+/// Characters of the name of a source that become part of the name of its cache.
+const LONGEST_NAME: usize = 40;
 
 /// A checked configuration of a mount.
 #[derive(Debug, Clone)]
@@ -80,15 +80,15 @@ pub enum ConfigError {
     /// There is no default for the cache folder.
     #[error("--cache-dir: neither XDG_CACHE_HOME nor HOME is set; name a folder")]
     NoCacheDir,
-    /// A size is too small to work with.
-    #[error("{flag} {given}: at least {least} is needed")]
-    TooSmall {
-        /// The flag.
-        flag: &'static str,
+    /// All of the disk is to be left free.
+    #[error("--min-free {given}: leaves no room for the cache: the disk of {} has {total}", dir.display())]
+    NoRoom {
         /// As given.
         given: ByteSize,
-        /// Smallest value.
-        least: ByteSize,
+        /// The cache folder.
+        dir: PathBuf,
+        /// Size of its disk.
+        total: ByteSize,
     },
 }
 
@@ -101,22 +101,13 @@ impl Config {
         let source = check_source(&cli.source)?;
         let mountpoint = cli.mountpoint.clone().unwrap_or_default();
         let mountpoint = check_mountpoint(&mountpoint, &source)?;
-        if let Some(memory) = cli.memory {
-            at_least("--memory", memory, LEAST_MEMORY_BYTES)?;
-        }
-        if let Some(size) = cli.cache_size {
-            at_least("--cache-size", size, LEAST_CACHE_BYTES)?;
-        }
         let cache_dir = match &cli.cache_dir {
             Some(dir) => dir.clone(),
-            None => default_cache_dir().ok_or(ConfigError::NoCacheDir)?,
+            None => default_cache_dir(&source).ok_or(ConfigError::NoCacheDir)?,
         };
         let cache_dir = check_cache_dir(&cache_dir, &source, &mountpoint)?;
-        let cap_bytes = match cli.cache_size {
-            Some(size) => size.as_u64(),
-            None => default_cache_bytes(&cache_dir)?,
-        };
-        let limits = CacheLimits { cap_bytes, min_free: cli.min_free };
+        let cap = cap_of(cli, &cache_dir)?;
+        let limits = CacheLimits { cap_bytes: cap, min_free: cli.min_free };
         let cache = CacheConfig { dir: cache_dir, limits };
         Ok(Self {
             source,
@@ -147,12 +138,15 @@ impl Config {
 /// [`ConfigError::Source`].
 pub fn check_source(path: &Path) -> Result<PathBuf, ConfigError> {
     let fail = |reason: String| ConfigError::Source { path: path.to_path_buf(), reason };
-    let canonical = fs::canonicalize(path).map_err(|error| fail(plain(&error)))?;
-    if !canonical.is_dir() {
-        return Err(fail("is not a folder".to_owned()));
+    let looked_at = folder_at(path).and_then(|found| match found {
+        Some(canonical) => fs::read_dir(&canonical).map(|_| Some(canonical)),
+        None => Ok(None),
+    });
+    match looked_at {
+        Ok(Some(canonical)) => Ok(canonical),
+        Ok(None) => Err(fail("is not a folder".to_owned())),
+        Err(error) => Err(fail(plain(&dead_mount::explained(error, path)))),
     }
-    fs::read_dir(&canonical).map_err(|error| fail(plain(&error)))?;
-    Ok(canonical)
 }
 
 fn check_mountpoint(path: &Path, source: &Path) -> Result<PathBuf, ConfigError> {
@@ -160,21 +154,17 @@ fn check_mountpoint(path: &Path, source: &Path) -> Result<PathBuf, ConfigError> 
         path: path.to_path_buf(),
         reason: reason.to_owned(),
     };
-    let canonical = fs::canonicalize(path).map_err(|error| {
-        if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) {
-            fail("a mount whose program has died is in the way; remove it with fusermount3 -u")
-        } else {
-            fail(&plain(&error))
-        }
-    })?;
-    if !canonical.is_dir() {
-        return Err(fail("is not a folder"));
-    }
+    let failed = |error| fail(&plain(&dead_mount::explained(error, path)));
+    let canonical = folder_at(path).map_err(failed)?.ok_or_else(|| fail("is not a folder"))?;
     if canonical.starts_with(source) {
         return Err(fail("lies inside SOURCE; stores and mount must be apart"));
     }
     if source.starts_with(&canonical) {
         return Err(fail("contains SOURCE, which the mount would hide"));
+    }
+    // Before other reasons: the folder of the stores is often the root of a disk.
+    if is_empty(source) && !is_empty(&canonical) {
+        return Err(fail("is not empty, and SOURCE is: SOURCE comes first; are they swapped?"));
     }
     if is_mount(&canonical) {
         return Err(fail("something is mounted here already"));
@@ -184,6 +174,18 @@ fn check_mountpoint(path: &Path, source: &Path) -> Result<PathBuf, ConfigError> 
         return Err(fail("is not empty"));
     }
     Ok(canonical)
+}
+
+/// Whether a folder can be read and has no names in it.
+fn is_empty(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut names| names.next().is_none())
+}
+
+/// The canonical path, if a folder is there. `Path::is_dir` would take every error for a no.
+fn folder_at(path: &Path) -> io::Result<Option<PathBuf>> {
+    let canonical = fs::canonicalize(path)?;
+    let is_folder = fs::metadata(&canonical)?.is_dir();
+    Ok(is_folder.then_some(canonical))
 }
 
 /// A mount point lies on another device than the folder above it.
@@ -198,16 +200,15 @@ fn check_cache_dir(path: &Path, source: &Path, mountpoint: &Path) -> Result<Path
         reason: reason.to_owned(),
     };
     // Before it is made: nothing may be written into the source.
-    let planned = canonical_ancestor(path).map_err(|error| fail(&plain(&error)))?;
+    let failed = |error| fail(&plain(&dead_mount::explained(error, path)));
+    let planned = canonical_ancestor(path).map_err(failed)?;
     if planned.starts_with(source) {
         return Err(fail("lies inside SOURCE, where nothing is ever written"));
     }
     if planned.starts_with(mountpoint) {
         return Err(fail("lies inside MOUNTPOINT"));
     }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    let made = builder.create(path).and_then(|()| {
+    let made = make_cache_dir(path).and_then(|()| {
         let canonical = fs::canonicalize(path)?;
         rustix::fs::access(&canonical, Access::WRITE_OK | Access::EXEC_OK)?;
         Ok(canonical)
@@ -216,8 +217,18 @@ fn check_cache_dir(path: &Path, source: &Path, mountpoint: &Path) -> Result<Path
         Ok(canonical) => Ok(canonical),
         // The disk may come to its senses; until then the daemon does without.
         Err(error) if is_trouble_of_the_disk(&error) => Ok(planned),
-        Err(error) => Err(fail(&plain(&error))),
+        Err(error) => Err(failed(error)),
     }
+}
+
+/// Makes the folder, for its user alone. Those above it, when root makes them, are for others as well:
+/// the system's folder for caches has several users.
+fn make_cache_dir(path: &Path) -> io::Result<()> {
+    let make = |path: &Path, mode| fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    if let Some(parent) = path.parent().filter(|_| rustix::process::geteuid().is_root()) {
+        make(parent, 0o755)?;
+    }
+    make(path, 0o700)
 }
 
 /// Whether a folder cannot be used for now, and it is not the command line that is wrong.
@@ -250,26 +261,81 @@ fn canonical_ancestor(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn default_cache_dir() -> Option<PathBuf> {
+/// A folder for each source, since a cache has one daemon; not `/var/cache/zarrims`, which is the
+/// service's.
+fn default_cache_dir(source: &Path) -> Option<PathBuf> {
     let from_env =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(base) = from_env("XDG_CACHE_HOME") {
-        return Some(base.join("zarrims"));
-    }
-    if rustix::process::geteuid().is_root() {
-        return Some(PathBuf::from("/var/cache/zarrims"));
-    }
-    from_env("HOME").map(|home| home.join(".cache/zarrims"))
+    let base = if let Some(base) = from_env("XDG_CACHE_HOME") {
+        base.join("zarrims")
+    } else if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/cache/zarrims-root")
+    } else {
+        from_env("HOME")?.join(".cache/zarrims")
+    };
+    Some(base.join(name_of(source)))
 }
 
-fn default_cache_bytes(dir: &Path) -> Result<u64, ConfigError> {
+/// A name for a source: the end of its path, for people, and a hash of the whole.
+fn name_of(source: &Path) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let end = source.file_name().unwrap_or_default().to_string_lossy();
+    let end: String = end.chars().take(LONGEST_NAME).map(plain).collect();
+    format!("{end}-{:016x}", xxh3_64(source.as_os_str().as_bytes()))
+}
+
+/// Bytes of the disk of the cache.
+#[derive(Debug, Clone, Copy)]
+struct Disk {
+    total: u64,
+    available: u64,
+}
+
+fn disk_of(dir: &Path) -> Result<Disk, ConfigError> {
     let there = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
-    let disk = statvfs(there).map_err(|errno| ConfigError::CacheDir {
+    let found = statvfs(there).map_err(|errno| ConfigError::CacheDir {
         path: dir.to_path_buf(),
         reason: plain(&errno.into()),
     })?;
-    let tenth = disk.f_bavail.saturating_mul(disk.f_frsize) / 10;
-    Ok(DEFAULT_CACHE_BYTES.min(tenth).max(LEAST_CACHE_BYTES))
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Disk { total: bytes(found.f_blocks), available: bytes(found.f_bavail) })
+}
+
+fn cap_of(cli: &Cli, dir: &Path) -> Result<u64, ConfigError> {
+    match (disk_of(dir), cli.cache_size) {
+        (Ok(disk), size) => {
+            check_min_free(cli.min_free, dir, disk)?;
+            Ok(size.map_or_else(|| default_cap(disk), |size| fitting(size, disk)))
+        }
+        // Until the disk comes to its senses the daemon does without.
+        (Err(_), Some(size)) => Ok(size.as_u64()),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// A percentage always leaves room: the whole is refused where it is parsed.
+fn check_min_free(min_free: MinFree, dir: &Path, disk: Disk) -> Result<(), ConfigError> {
+    match min_free {
+        MinFree::Bytes(bytes) if bytes > 0 && bytes >= disk.total => Err(ConfigError::NoRoom {
+            given: ByteSize(bytes),
+            dir: dir.to_path_buf(),
+            total: ByteSize(disk.total),
+        }),
+        MinFree::Bytes(_) | MinFree::Percent(_) => Ok(()),
+    }
+}
+
+/// A cap larger than the disk never works; a smaller disk than usual may be there by mistake.
+fn fitting(size: ByteSize, disk: Disk) -> u64 {
+    if size.as_u64() > disk.total {
+        let total = ByteSize(disk.total);
+        tracing::warn!("--cache-size {size}: is more than the disk has, which is {total}");
+    }
+    size.as_u64()
+}
+
+fn default_cap(disk: Disk) -> u64 {
+    DEFAULT_CACHE_BYTES.min(disk.available / 10).max(LEAST_CACHE_BYTES)
 }
 
 /// The memory budget: as given, or what the machine has room for.
@@ -286,11 +352,6 @@ fn default_memory(available: Option<u64>) -> u64 {
 /// Most of these threads wait for disks; decoding itself is bounded by the memory budget.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
-}
-
-fn at_least(flag: &'static str, given: ByteSize, least: u64) -> Result<(), ConfigError> {
-    let least = ByteSize(least);
-    if given < least { Err(ConfigError::TooSmall { flag, given, least }) } else { Ok(()) }
 }
 
 /// The message without "(os error N)".
@@ -314,5 +375,17 @@ mod tests {
         let budgets = [64_000, 512, 256, 128, 10].map(budget);
         assert_eq!(budgets, [128, 128, 64, 32, 16]);
         assert_eq!(default_memory(None), 128 << 20);
+    }
+
+    #[test]
+    fn each_source_has_a_cache_folder_of_its_own_name() {
+        let names = ["/data/a", "/other/a", "/data/a b", "/data/a_b", "/", "/data/.."];
+        let named: Vec<String> = names.iter().map(|name| name_of(Path::new(name))).collect();
+        let mut different = named.clone();
+        different.sort();
+        different.dedup();
+        assert_eq!(different.len(), names.len(), "{named:?}");
+        assert!(named[0].starts_with("a-") && named[2].starts_with("a_b-"), "{named:?}");
+        assert!(named.iter().all(|name| Path::new(name).components().count() == 1), "{named:?}");
     }
 }

@@ -1,28 +1,22 @@
 //! Wiring, readiness, signals, unmount: the one place that knows every layer.
 
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytesize::ByteSize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-
+use rustix::io::Errno;
 use zarrims::cli::Cli;
 use zarrims::config::{self, Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
-use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats};
+use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats, Statistics};
 use zarrims::source::{SourceRoot, discover};
 
-use crate::mount::Mount;
-use crate::{allocator, list, logging};
+use crate::mount::{self, Mount};
+use crate::{allocator, list, logging, notify, signals, window};
 
 /// How long open files are served after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -53,31 +47,32 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         anyhow::anyhow!("{flag}{error}")
     })?;
     allocator::give_back_at_rest(&engine);
-    let root = open_source(&config.source, config.follow_links)?;
+    let root = open_source(&cli.source, config.follow_links)?;
     let tree = Tree::new(root, engine.clone(), config.tree).context("cannot start threads")?;
     let fs = Arc::new(FileSystem::new(tree));
 
     let (events, received) = mpsc::channel();
     let (ended, session_ended) = mpsc::channel();
-    watch_signals(&events)?;
+    let of_signal = events.clone();
+    signals::watch(move |signal| of_signal.send(Event::Signal(signal)).is_ok())?;
     let adapter = Adapter::new(fs.clone(), move || {
         // Receivers are gone only when nobody waits any more.
         let _ = ended.send(());
         let _ = events.send(Event::SessionEnded);
     })
     .context("cannot start threads")?;
-    let mount = Mount::new(adapter, &config.mountpoint, config.allow_other)
+    let mount = Mount::new(adapter, &config.source, &config.mountpoint, config.allow_other)
         .map_err(|error| explain_mount_error(&error, &config))?;
     // The kernel has shaken hands, and requests are answered. This process never asks its own mount for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
-    notify_service_manager("READY=1")?;
+    notify::service_manager("READY=1")?;
     let cache = config.engine.cache.as_ref();
     tracing::info!(
         source = %config.source.display(),
         mountpoint = %config.mountpoint.display(),
         cache = cache.map(|cache| tracing::field::display(cache.dir.display())),
-        cache_size = cache.map(|cache| tracing::field::display(ByteSize(cache.limits.cap_bytes))),
-        memory = %ByteSize(config.engine.memory_bytes),
+        cache_bytes = cache.map(|cache| cache.limits.cap_bytes),
+        memory_bytes = config.engine.memory_bytes,
         threads = config.engine.threads,
         "mounted"
     );
@@ -85,8 +80,10 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     match received.recv() {
         Ok(Event::Signal(signal)) => {
             tracing::info!(signal, "unmounting");
-            notify_service_manager("STOPPING=1")?;
-            exit_on_next_signal(received);
+            if let Err(error) = notify::service_manager("STOPPING=1") {
+                tracing::warn!(%error, "the service manager was not told of the end");
+            }
+            exit_on_next_signal(received, config.mountpoint);
             mount.unmount(&session_ended, GRACE).context("cannot unmount")?;
         }
         Ok(Event::SessionEnded) | Err(_) => mount.forget(),
@@ -99,7 +96,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 fn run_list(cli: &Cli) -> anyhow::Result<()> {
-    let source = check_source(&cli.source)?;
+    check_source(&cli.source)?;
     let engine = Engine::start(&EngineConfig {
         cache: None,
         memory_bytes: config::memory_bytes(cli),
@@ -107,10 +104,14 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
         images: cli.images(),
     })?;
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
-    let root = open_source(&source, cli.follow_links)?;
+    let root = open_source(&cli.source, cli.follow_links)?;
     let tree = Tree::new(root, engine, config).context("cannot start threads")?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let form = list::Form { as_json: cli.json, names_all: cli.verbose > 0 };
+    let form = list::Form {
+        as_json: cli.json,
+        names_all: cli.verbose > 0,
+        is_exact: cli.statistics == Statistics::Exact,
+    };
     let written = list::list(&tree, form, &mut out).and_then(|()| io::Write::flush(&mut out));
     match written {
         // `zarrims-mount --list | head` is no fault.
@@ -119,50 +120,55 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     }
 }
 
+/// Opens SOURCE by the path that was given, links in it included: it is looked up again while it is served.
 fn open_source(path: &Path, follow_links: bool) -> anyhow::Result<Arc<SourceRoot>> {
-    let root = SourceRoot::open(path, follow_links)
-        .with_context(|| format!("SOURCE {}", path.display()))?;
+    let name = path.display();
+    let path = std::path::absolute(path).with_context(|| format!("SOURCE {name}"))?;
+    let root = SourceRoot::open(&path, follow_links).with_context(|| format!("SOURCE {name}"))?;
+    if root.is_empty().map_err(|error| explain_source_error(&path, error))? {
+        tracing::warn!(source = %name, "SOURCE is empty; stores that come, or a disk in its place, will be served");
+    }
     anyhow::ensure!(
         !discover::is_image(&root, Path::new("")),
-        "SOURCE {}: is a Zarr store itself; give the folder that holds it",
-        path.display()
+        "SOURCE {name}: is a Zarr store itself; give the folder that holds it"
     );
     Ok(Arc::new(root))
 }
 
-fn watch_signals(events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
-    let mut wanted = vec![SIGINT, SIGTERM];
-    if !is_ignored(SIGHUP) {
-        wanted.push(SIGHUP);
+/// Adds what to do about it.
+fn explain_source_error(path: &Path, error: io::Error) -> anyhow::Error {
+    let source = path.display();
+    let refused = [Errno::NOSYS, Errno::PERM].map(|errno| Some(errno.raw_os_error()));
+    if refused.contains(&error.raw_os_error()) {
+        return anyhow::anyhow!(
+            "SOURCE {source}: the system call openat2 is refused ({error}), without which links could \
+             lead out of SOURCE; allow it: in a systemd unit, no RestrictSUIDSGID= and a \
+             SystemCallFilter= that lets it through; in a container, a seccomp profile that knows it; \
+             Linux 5.6 or newer"
+        );
     }
-    let mut signals = Signals::new(wanted).context("cannot handle signals")?;
-    let events = events.clone();
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if events.send(Event::Signal(signal)).is_err() {
-                    return;
-                }
-            }
-        })
-        .context("cannot start a thread")?;
-    Ok(())
-}
-
-/// Whether a signal was ignored by whoever started this program, as `nohup` does.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    anyhow::Error::new(error).context(format!("SOURCE {source}"))
 }
 
 /// Who presses Ctrl-C twice does not want to wait.
-fn exit_on_next_signal(received: mpsc::Receiver<Event>) {
+fn exit_on_next_signal(received: mpsc::Receiver<Event>, mountpoint: PathBuf) {
     let watch = move || {
         while let Ok(event) = received.recv() {
-            if let Event::Signal(_) = event {
+            if let Event::Signal(signal) = event {
+                if window::is_mounted(&mountpoint) {
+                    let mountpoint = mountpoint.display();
+                    tracing::warn!(
+                        signal,
+                        "ended at once by a second signal; remove the mount with fusermount3 -u \
+                         {mountpoint}"
+                    );
+                } else {
+                    tracing::warn!(
+                        signal,
+                        "ended at once by a second signal; whoever has files open gets errors"
+                    );
+                }
+                logging::finish();
                 std::process::exit(INTERRUPTED);
             }
         }
@@ -170,20 +176,6 @@ fn exit_on_next_signal(received: mpsc::Receiver<Event>) {
     if let Err(error) = thread::Builder::new().name("second-signal".to_owned()).spawn(watch) {
         tracing::warn!(%error, "a second signal will not be noticed");
     }
-}
-
-/// Tells systemd (protocol: `sd_notify(3)`); does nothing without it.
-fn notify_service_manager(state: &str) -> anyhow::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
-    let address = match path.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&path),
-    }
-    .with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
-    let sent =
-        UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address));
-    sent.with_context(|| format!("NOTIFY_SOCKET {}", path.display()))?;
-    Ok(())
 }
 
 /// Adds what to do about it.
@@ -196,11 +188,8 @@ fn explain_mount_error(error: &io::Error, config: &Config) -> anyhow::Error {
             "--allow-other: put the line \"user_allow_other\" into /etc/fuse.conf, or mount as root"
         );
     }
-    if !Path::new("/dev/fuse").exists() {
-        return anyhow::anyhow!(
-            "MOUNTPOINT {mountpoint}: /dev/fuse is missing; load it with \"modprobe fuse\", or give \
-             the container the device"
-        );
+    if let Err(reason) = mount::check_device() {
+        return anyhow::anyhow!("MOUNTPOINT {mountpoint}: {reason}");
     }
     if error.kind() == io::ErrorKind::NotFound {
         return anyhow::anyhow!(
@@ -214,15 +203,16 @@ fn log_summary(stats: &EngineStats) {
     let cache = stats.cache.unwrap_or_default();
     tracing::info!(
         filled = stats.filled,
-        filled_bytes = %ByteSize(stats.filled_bytes),
+        filled_bytes = stats.filled_bytes,
         passed = stats.passed,
         failed = stats.failed,
         damaged = stats.damaged,
         cache_hits = cache.hits,
         cache_misses = cache.misses,
-        cache_used = %ByteSize(cache.used_bytes),
+        cache_used_bytes = cache.used_bytes,
         evicted = cache.evicted,
-        decode_memory_peak = %ByteSize(stats.memory_peak_bytes),
+        decode_memory_peak_bytes = stats.memory_peak_bytes,
+        log_lines_lost = logging::lost(),
         "unmounted"
     );
 }

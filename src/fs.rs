@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 
-use crate::image::{ImageError, VirtualFile};
+use crate::image::ImageError;
 use crate::source::SourceError;
 use crate::source::storage::Space;
 
-pub use tree::{Attributes, DirectoryEntry, Ino, NodeKind, Revalidate, Tree, TreeConfig};
+use tree::Opened;
+pub use tree::{Attributes, DirectoryEntry, Ino, NodeKind, Paging, Revalidate, Tree, TreeConfig};
 
 /// Why a file system operation fails.
 #[derive(Debug, Error)]
@@ -30,6 +31,9 @@ pub enum FsError {
     /// The inode is not known, or the store behind it changed.
     #[error("file has changed or gone since it was looked up")]
     Stale,
+    /// Fewer users may read the file than when it was looked up: the kernel has to ask again.
+    #[error("permissions have been taken away since the file was looked up")]
+    Restricted,
     /// The handle is not open.
     #[error("handle is not open")]
     BadHandle,
@@ -56,8 +60,19 @@ pub enum FsError {
 /// An open file or folder.
 #[derive(Debug, Clone)]
 enum Handle {
-    File(Arc<VirtualFile>),
+    File(Opened),
     Folder(Arc<Vec<DirectoryEntry>>),
+}
+
+/// A file that was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenedHandle {
+    /// Number of the handle.
+    pub handle: u64,
+    /// What the kernel does with the pages it has.
+    pub paging: Paging,
+    /// The kernel must ask for the attributes of the inode.
+    pub is_another: bool,
 }
 
 /// Receives the bytes of a read, possibly on another thread.
@@ -101,10 +116,8 @@ impl FileSystem {
     }
 
     /// The same, if that needs no look into the source.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] when it is not known.
-    pub fn attributes_at_hand(&self, ino: Ino) -> Result<Option<Attributes>, FsError> {
+    #[must_use]
+    pub fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {
         self.tree.attributes_at_hand(ino)
     }
 
@@ -116,13 +129,14 @@ impl FileSystem {
         Ok(self.tree.source().storage().space()?)
     }
 
-    /// Opens a file for reading; also tells whether pages the kernel has of it are still true.
+    /// Opens a file for reading; also tells what becomes of the pages the kernel has of it.
     ///
     /// # Errors
-    /// [`FsError::IsADirectory`], [`FsError::Stale`] when the store changed, [`FsError::Source`].
-    pub fn open(&self, ino: Ino) -> Result<(u64, bool), FsError> {
-        let (file, keep_pages) = self.tree.open(ino)?;
-        Ok((self.insert(Handle::File(file)), keep_pages))
+    /// As for [`Tree::open`].
+    pub fn open(&self, ino: Ino) -> Result<OpenedHandle, FsError> {
+        let opened = self.tree.open(ino)?;
+        let (paging, is_another) = (opened.paging, opened.is_another);
+        Ok(OpenedHandle { handle: self.insert(Handle::File(opened)), paging, is_another })
     }
 
     /// Opens a folder; the handle keeps the names it has now.
@@ -149,9 +163,16 @@ impl FileSystem {
     /// before this returns, others later by a worker; the caller's thread never waits.
     pub fn read(&self, handle: u64, offset: u64, len: usize, done: ReadDone) {
         match self.get(handle) {
-            Ok(Handle::File(file)) => {
-                let answer =
-                    move |result: Result<&[u8], ImageError>| done(result.map_err(FsError::from));
+            Ok(Handle::File(Opened { file, .. })) => {
+                let reader = file.clone();
+                let answer = move |result: Result<&[u8], ImageError>| {
+                    if let Err(error) = &result
+                        && error.is_change()
+                    {
+                        reader.outdate();
+                    }
+                    done(result.map_err(FsError::from));
+                };
                 file.read(offset, len, Box::new(answer));
             }
             Ok(Handle::Folder(_)) => done(Err(FsError::IsADirectory)),
@@ -161,7 +182,10 @@ impl FileSystem {
 
     /// Closes a handle.
     pub fn release(&self, handle: u64) {
-        self.lock_handles().remove(&handle);
+        let closed = self.lock_handles().remove(&handle);
+        if let Some(Handle::File(opened)) = closed {
+            self.tree.close(opened);
+        }
     }
 
     /// Number of open handles.

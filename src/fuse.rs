@@ -5,20 +5,25 @@
 //! look into the source (names, folders, opening) runs on a few threads of its own.
 
 mod errno;
+mod space;
 
 use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, ReplyAttr, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr,
+    Request,
 };
 
-use crate::fs::{Attributes, DirectoryEntry, FileSystem, FsError, Ino, NodeKind, tree};
+use crate::fs::{
+    Attributes, DirectoryEntry, FileSystem, FsError, Ino, NodeKind, OpenedHandle, Paging, tree,
+};
+use crate::log_limit::LogLimit;
 use crate::source::storage::Space;
 use crate::workers::Workers;
 
@@ -39,6 +44,7 @@ const GENERATION: Generation = Generation(0);
 pub struct Adapter {
     fs: Arc<FileSystem>,
     names: Workers,
+    notifier: Arc<OnceLock<Notifier>>,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -52,7 +58,13 @@ impl Adapter {
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let names = Workers::start("names", NAME_THREADS)?;
-        Ok(Self { fs, names, ended: Some(Box::new(ended)) })
+        Ok(Self { fs, names, notifier: Arc::default(), ended: Some(Box::new(ended)) })
+    }
+
+    /// Where the way to tell the kernel of changes is to be put, once it is mounted.
+    #[must_use]
+    pub fn notifier(&self) -> Arc<OnceLock<Notifier>> {
+        self.notifier.clone()
     }
 
     /// Runs something that may look into the source, away from the kernel's threads.
@@ -64,9 +76,12 @@ impl Adapter {
 
 /// The errno of an error, logged where it is not everyday business.
 fn refuse(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
+    /// Programs ask again and again, and for all files of a folder.
+    static TOLD: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
     let (errno, worth_a_line) = errno::errno_of(error);
-    if worth_a_line {
-        tracing::warn!(operation, ino = ino.0, %error, "request failed");
+    let due = if worth_a_line { TOLD.is_due(&format!("{} {error}", ino.0)) } else { None };
+    if let Some(suppressed) = due {
+        tracing::warn!(operation, ino = ino.0, %error, suppressed, "request failed");
     } else {
         tracing::debug!(operation, ino = ino.0, %error, "request failed");
     }
@@ -149,8 +164,8 @@ impl Filesystem for Adapter {
             Ok(attributes) => reply.attr(&TTL, &file_attr(&attributes)),
             Err(error) => reply.error(refuse("getattr", ino, &error)),
         };
-        match self.fs.attributes_at_hand(Ino(ino.0)).transpose() {
-            Some(found) => answer(found, reply),
+        match self.fs.attributes_at_hand(Ino(ino.0)) {
+            Some(found) => answer(Ok(found), reply),
             None => self.later(move |fs| answer(fs.attributes(Ino(ino.0)), reply)),
         }
     }
@@ -160,11 +175,20 @@ impl Filesystem for Adapter {
             reply.error(refuse("open", ino, &FsError::ReadOnly));
             return;
         }
+        let notifier = self.notifier.clone();
         self.later(move |fs| match fs.open(Ino(ino.0)) {
-            // An inode stands for one state of a store, so its pages stay true across opens, but
-            // for those of chunks that may have been written meanwhile.
-            Ok((handle, true)) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
-            Ok((handle, false)) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Ok(OpenedHandle { handle, paging, is_another }) => {
+                if is_another && let Some(notifier) = notifier.get() {
+                    // Attributes only. It fails if the kernel knows the inode no more.
+                    let _ = notifier.inval_inode(ino, -1, 0);
+                }
+                let flags = match paging {
+                    Paging::Keep => FopenFlags::FOPEN_KEEP_CACHE,
+                    Paging::Drop => FopenFlags::empty(),
+                    Paging::Bypass => FopenFlags::FOPEN_DIRECT_IO,
+                };
+                reply.opened(FileHandle(handle), flags);
+            }
             Err(error) => reply.error(refuse("open", ino, &error)),
         });
     }
@@ -271,10 +295,11 @@ impl Filesystem for Adapter {
 
     fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
         self.later(move |fs| match fs.space() {
-            // Nothing can be written here, so nothing is free.
-            Ok(Space { block_bytes, blocks, files }) => {
+            Ok(space) => {
+                let Space { block_bytes, blocks, free, available, files, files_free } =
+                    space::shown(space);
                 let block = u32::try_from(block_bytes).unwrap_or(4096);
-                reply.statfs(blocks, 0, 0, files, 0, block, 255, block);
+                reply.statfs(blocks, free, available, files, files_free, block, 255, block);
             }
             Err(error) => reply.error(refuse("statfs", ino, &error)),
         });

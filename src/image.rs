@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+use crate::headroom::NoMemory;
 use crate::ims::ImsError;
 use crate::source::{Conversions, SourceError};
 
@@ -105,12 +106,23 @@ pub enum ImageError {
         /// Most that are made.
         limit: u64,
     },
+    /// The machine, or what this process may use of it, is too small for a brick.
+    #[error("{0}")]
+    NoMemory(#[from] NoMemory),
     /// A fault of this program, in the production of these bytes alone.
     #[error("internal fault while producing the bytes")]
     Fault,
     /// The bytes were given up: those who produced them ended without an answer.
     #[error("given up before the bytes were produced")]
     Abandoned,
+}
+
+impl ImageError {
+    /// Whether the store is not any more as it was when the file was opened.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::Source(error) if matches!(**error, SourceError::Changed { .. }))
+    }
 }
 
 impl From<SourceError> for ImageError {

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use serde_json::json;
 
 use zarrims::fs::Tree;
-use zarrims::fs::tree::{FileSpec, Skipped, Told};
+use zarrims::fs::tree::{FileSpec, LevelSpec, Skipped, Told};
 use zarrims::source::image::Role;
 
 /// How the tree is written.
@@ -17,6 +17,15 @@ pub(crate) struct Form {
     pub(crate) as_json: bool,
     /// A line for every skipped path, also for those that are rightly no images.
     pub(crate) names_all: bool,
+    /// Statistics are taken from all voxels of each image.
+    pub(crate) is_exact: bool,
+}
+
+impl Form {
+    /// Whether a file is complete only after a pass over all voxels of its image.
+    fn needs_pass(self, spec: &FileSpec) -> bool {
+        self.is_exact || spec.needs_pass()
+    }
 }
 
 /// Writes the whole tree.
@@ -33,7 +42,7 @@ pub(crate) fn list(tree: &Tree, form: Form, out: &mut dyn Write) -> io::Result<(
     let rows = skipped.iter().flat_map(|(_, rows)| rows);
     if form.as_json {
         for (path, spec) in &files {
-            writeln!(out, "{}", json_row(path, spec))?;
+            writeln!(out, "{}", json_row(path, spec, form))?;
         }
         for Skipped { path, reason, .. } in rows {
             writeln!(out, "{}", json!({"skipped": path.to_string_lossy(), "reason": reason}))?;
@@ -53,7 +62,12 @@ pub(crate) fn list(tree: &Tree, form: Form, out: &mut dyn Write) -> io::Result<(
     let total: u64 = files.iter().map(|(_, spec)| spec.size).fold(0, u64::saturating_add);
     let count =
         if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
-    writeln!(out, "{count}, {}; {number} skipped", ByteSize(total))
+    let passes = match files.iter().filter(|(_, spec)| form.needs_pass(spec)).count() {
+        0 => String::new(),
+        1 => "; 1 needs a pass over all its voxels".to_owned(),
+        passes => format!("; {passes} need a pass over all their voxels"),
+    };
+    writeln!(out, "{count}, {}{passes}; {number} skipped", ByteSize(total))
 }
 
 fn write_files(files: &[(String, FileSpec)], out: &mut dyn Write) -> io::Result<()> {
@@ -61,14 +75,25 @@ fn write_files(files: &[(String, FileSpec)], out: &mut dyn Write) -> io::Result<
     for (path, spec) in files {
         let [t, c, z, y, x] = spec.shape;
         let size = ByteSize(spec.size).to_string();
-        let levels = if spec.levels == 1 { "level" } else { "levels" };
+        let levels = levels(&spec.levels);
         writeln!(
             out,
-            "{path:width$}  {size:>10}  {t} x {c} x {z} x {y} x {x} (t c z y x), {} {levels}",
-            spec.levels
+            "{path:width$}  {size:>10}  {t} x {c} x {z} x {y} x {x} (t c z y x), {levels}"
         )?;
     }
     Ok(())
+}
+
+/// Such as `5 levels: 1 stored, 4 computed`.
+fn levels(levels: &[LevelSpec]) -> String {
+    let count = levels.len();
+    let computed = levels.iter().filter(|level| level.is_computed).count();
+    let noun = if count == 1 { "level" } else { "levels" };
+    let computed_too = match computed {
+        0 => String::new(),
+        computed => format!(", {computed} computed"),
+    };
+    format!("{count} {noun}: {} stored{computed_too}", count - computed)
 }
 
 fn write_skipped(store: &Path, rows: &[Skipped], out: &mut dyn Write) -> io::Result<()> {
@@ -80,7 +105,7 @@ fn write_skipped(store: &Path, rows: &[Skipped], out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
-fn json_row(path: &str, spec: &FileSpec) -> serde_json::Value {
+fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     json!({
         "file": path,
@@ -90,6 +115,15 @@ fn json_row(path: &str, spec: &FileSpec) -> serde_json::Value {
         "role": match spec.role { Role::Image => "image", Role::Label => "label" },
         "size": spec.size,
         "shape": spec.shape,
-        "levels": spec.levels,
+        "levels": spec.levels.len(),
+        "pyramid": spec.levels.iter().map(json_level).collect::<Vec<_>>(),
+        "needs_pass": form.needs_pass(spec),
+    })
+}
+
+fn json_level(level: &LevelSpec) -> serde_json::Value {
+    json!({
+        "size": level.size,
+        "origin": if level.is_computed { "computed" } else { "stored" },
     })
 }

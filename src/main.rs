@@ -1,47 +1,50 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
-//! [`mount`] mounts and unmounts, [`window`] widens the kernel's window, [`list`] is the dry run.
+//! [`signals`] and [`notify`] are for those who started it, [`mount`] mounts and unmounts, [`window`]
+//! widens the kernel's window, [`process`] asks the kernel about this process, [`list`] is the dry run,
+//! [`logging`] writes lines.
 
 mod allocator;
 mod daemon;
 mod list;
 mod logging;
 mod mount;
+mod notify;
+mod process;
+mod signals;
 mod window;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use zarrims::cli::Cli;
+use zarrims::cli::{Cli, Refused};
 
-/// Exit status for a command line that does not parse, as other programs have it.
+/// Exit status for what the command line itself shows to be wrong, as other programs have it.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     allocator::configure();
-    let cli = match Cli::try_parse() {
+    let status = run();
+    logging::finish();
+    status
+}
+
+fn run() -> ExitCode {
+    signals::ignore_meaningless();
+    zarrims::descriptors::raise_limit();
+    let cli = match Cli::read(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
-        // Help and version are asked for.
-        Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => {
-            eprintln!("zarrims-mount: {}", first_paragraph(&error.to_string()));
+        Err(Refused::Asked(help)) => help.exit(),
+        Err(Refused::Mistake(line)) => {
+            logging::say(&line);
             return ExitCode::from(USAGE);
         }
     };
     match daemon::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zarrims-mount: {error:#}");
+            logging::say(&cli.name_variable(format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
-}
-
-/// What is wrong, in one line; clap adds usage and hints in further paragraphs.
-fn first_paragraph(text: &str) -> String {
-    let text = text.strip_prefix("error: ").unwrap_or(text);
-    let lines: Vec<&str> =
-        text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    lines.join(" ")
 }

@@ -14,12 +14,18 @@ use std::time::Duration;
 use fuser::{BackgroundSession, MountOption, Session, SessionACL};
 use rustix::mount::UnmountFlags;
 
+use zarrims::descriptors;
 use zarrims::fuse::Adapter;
 
-use crate::window;
+use crate::{process, window};
 
 /// Threads that talk to the kernel; they never wait for a store.
 const EVENT_THREADS: usize = 4;
+
+/// Bit of `CAP_SYS_ADMIN` in a set of capabilities (`capabilities(7)`).
+const SYS_ADMIN: u32 = 21;
+/// Where the kernel is asked for a mount.
+const DEVICE: &str = "/dev/fuse";
 
 /// A mount that is taken away when dropped.
 #[derive(Debug)]
@@ -33,7 +39,12 @@ impl Mount {
     ///
     /// # Errors
     /// The operating system's or `fusermount3`'s reason.
-    pub(crate) fn new(adapter: Adapter, path: &Path, allow_other: bool) -> io::Result<Self> {
+    pub(crate) fn new(
+        adapter: Adapter,
+        source: &Path,
+        path: &Path,
+        allow_other: bool,
+    ) -> io::Result<Self> {
         let mut options = fuser::Config::default();
         options.mount_options = vec![
             MountOption::RO,
@@ -43,12 +54,16 @@ impl Mount {
             MountOption::NoAtime,
             // Without it any local user could read what the source's modes forbid.
             MountOption::DefaultPermissions,
-            MountOption::FSName("zarrims".to_owned()),
-            MountOption::Subtype("zarrims".to_owned()),
+            MountOption::FSName(source_name(source, mounts_directly())),
+            // For `fuser`, a `Subtype` is for `fusermount3` alone; as it is, both it and the kernel take it.
+            MountOption::CUSTOM("subtype=zarrims".to_owned()),
         ];
         options.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
         options.n_threads = Some(EVENT_THREADS);
+        let notifier = adapter.notifier();
         let session = Session::new(adapter, path, &options)?.spawn()?;
+        // Nobody else sets it.
+        let _ = notifier.set(session.notifier());
         if let Err(error) = window::widen(path) {
             tracing::info!(%error, "the kernel's read-ahead window stays at its default");
         }
@@ -66,7 +81,10 @@ impl Mount {
         std::mem::forget(self.session.take());
         let busy = detach(&self.path)?;
         if busy {
-            tracing::warn!(grace_s = grace.as_secs(), "files are still open; serving them on");
+            tracing::warn!(
+                grace_s = grace.as_secs(),
+                "files are still open; serving them on; a second signal ends that"
+            );
         }
         if ended.recv_timeout(grace).is_err() {
             tracing::warn!("files are still open; their readers will get errors");
@@ -85,6 +103,18 @@ impl Drop for Mount {
             }
         }
     }
+}
+
+/// Whether the kernel mounts for this process, and `fusermount3` is not needed.
+fn mounts_directly() -> bool {
+    process::status_mask("CapEff").is_some_and(|mask| mask >> SYS_ADMIN & 1 == 1)
+}
+
+/// What `df` and `findmnt` show as the source of the mount. `fusermount3` takes it as one of several
+/// options with commas between.
+fn source_name(source: &Path, is_direct: bool) -> String {
+    let name = source.to_string_lossy();
+    if is_direct { name.into_owned() } else { name.replace('\\', r"\\").replace(',', r"\,") }
 }
 
 /// Unmounts, lazily if the mount is busy; tells whether it was.
@@ -108,7 +138,42 @@ fn detach(path: &Path) -> io::Result<bool> {
     Err(io::Error::other("fusermount3 -u failed"))
 }
 
+/// Whether the device that mounts are made with can be opened by this user.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub(crate) fn check_device() -> Result<(), String> {
+    use rustix::io::Errno;
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open(DEVICE);
+    let Err(error) = opened else { return Ok(()) };
+    Err(match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => format!(
+            "{DEVICE} is missing; load it with \"modprobe fuse\", or give the container the device"
+        ),
+        Some(Errno::ACCESS) => format!(
+            "{DEVICE} cannot be opened by this user; as root: \"chmod 666 {DEVICE}\", or mount as \
+             root"
+        ),
+        Some(Errno::PERM) => format!(
+            "{DEVICE} is forbidden here; give the container the device (\"--device {DEVICE}\")"
+        ),
+        _ => format!("{DEVICE}: {error}"),
+    })
+}
+
 fn fusermount(flags: &[&str], path: &Path) -> io::Result<bool> {
-    let output = Command::new("fusermount3").args(flags).arg("--").arg(path).output()?;
-    Ok(output.status.success())
+    let run = || Command::new("fusermount3").args(flags).arg("--").arg(path).output();
+    Ok(descriptors::with_retry(run)?.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_one_option() {
+        let source = Path::new(r"/data/a,b\c");
+        assert_eq!(source_name(source, true), r"/data/a,b\c");
+        assert_eq!(source_name(source, false), r"/data/a\,b\\c");
+    }
 }

@@ -13,11 +13,12 @@
 //! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
 //! for its parts; [`conventions`] reads what others than OME-NGFF put in its place, [`series`] and
 //! [`ome_xml`] what the microscope said, [`facts`] what else is worth keeping. [`level`] opens the arrays,
-//! [`geometry`] and [`display`] decide what counts where several say something, and [`image`] puts all
+//! [`geometry`] and [`display`] decide what counts where several say something, and [`assemble`] puts all
 //! together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the
 //! channels.
 
 mod array;
+mod assemble;
 mod axes;
 mod chunk_keys;
 mod codec;
@@ -40,6 +41,7 @@ mod ome;
 mod ome_xml;
 mod omero;
 mod permissions;
+mod place;
 mod remembered;
 pub mod root;
 mod series;

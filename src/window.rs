@@ -10,16 +10,28 @@ use std::path::{Path, PathBuf};
 /// largest chunk. A window as large as the read takes the kernel's exact path: no neighbour is read.
 const WINDOW_KIB: u64 = 1024;
 
-/// Sets the window, which needs the right to write below `/sys`: an `init` message can only lower it.
+/// In the environment where a service sets the window as root, once this program is ready.
+const SET_BY_SERVICE: &str = "ZARRIMS_WINDOW_SET_BY_SERVICE";
+
+/// Sets the window unless a service does. This needs the right to write below `/sys`: an `init`
+/// message can only lower it.
 ///
 /// # Errors
 /// The operating system's reason; the window is then as it was, and read after by the gaps of the layout.
 pub(crate) fn widen(mountpoint: &Path) -> io::Result<()> {
+    if std::env::var_os(SET_BY_SERVICE).is_some() {
+        return Ok(());
+    }
     let device = device_of(mountpoint)?.ok_or(io::ErrorKind::NotFound)?;
     let file = PathBuf::from(format!("/sys/class/bdi/{device}/read_ahead_kb"));
     fs::write(&file, WINDOW_KIB.to_string())?;
     let is_set = fs::read_to_string(&file)?.trim() == WINDOW_KIB.to_string();
     if is_set { Ok(()) } else { Err(io::Error::other("the kernel did not take it")) }
+}
+
+/// Whether something is mounted at a path.
+pub(crate) fn is_mounted(mountpoint: &Path) -> bool {
+    device_of(mountpoint).is_ok_and(|device| device.is_some())
 }
 
 /// `major:minor` of the file system mounted last at a path. Asking `stat` would ask this very process.

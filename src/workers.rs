@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::descriptors;
+
 type Task = Box<dyn FnOnce() + Send>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -15,8 +17,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A task that has run so long may hang; its thread is replaced if others wait for one.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Most threads of a group, however many of them hang.
+/// Most threads of one group, however many of them hang, and the part of all descriptors that they may
+/// need if each has a file open.
 const MOST_THREADS: usize = 1024;
+const THREADS_SHARE: usize = 8;
 
 /// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
 const MOST_IDLE_TASKS: usize = 256;
@@ -40,10 +44,10 @@ struct Shared {
     name: &'static str,
     /// Threads that are always there.
     threads: usize,
+    /// Most there may ever be.
+    most_threads: usize,
     /// Tasks that nobody waits for and that run at a time: those that somebody waits for find a thread.
     idle_limit: usize,
-    /// Most threads, however many of them hang.
-    most_threads: usize,
     queue: Mutex<Queue>,
     /// There is a task, or the end has come.
     wake: Condvar,
@@ -123,7 +127,7 @@ impl Workers {
         let shared = Arc::new(Shared {
             name,
             threads,
-            most_threads: most,
+            most_threads: most.min(descriptors::limit() / THREADS_SHARE),
             idle_limit: cores.min(threads.saturating_sub(1)).max(1),
             queue: Mutex::default(),
             wake: Condvar::new(),

@@ -13,6 +13,8 @@ mod metadata;
 mod race;
 #[path = "changes/restart.rs"]
 mod restart;
+#[path = "changes/servers.rs"]
+mod servers;
 #[path = "common/store.rs"]
 mod store;
 
@@ -28,6 +30,9 @@ use tempfile::TempDir;
 
 /// More than anything in these tests takes on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
+
+/// Most of these tests open a file again at once.
+const AT_EACH_OPENING: [&str; 2] = ["--revalidate", "open"];
 
 /// A mounted source of one store of planes.
 struct Scene {
@@ -56,7 +61,7 @@ impl Scene {
         change(&source.path().join("a.zarr"));
         let places = planes.places(source.path(), "a.zarr");
         rest(source.path());
-        let mount = start(Mount::of(source.path())).start();
+        let mount = start(Mount::of(source.path()).args(AT_EACH_OPENING)).start();
         Some(Self { places, mount, source })
     }
 

@@ -14,6 +14,8 @@ mod metadata;
 mod passes;
 #[path = "load/stalled.rs"]
 mod stalled;
+#[path = "load/stalled_calls.rs"]
+mod stalled_calls;
 #[path = "common/store.rs"]
 mod store;
 

@@ -167,7 +167,6 @@ fn locks_and_statfs_work() {
 
     let mounted = statvfs(mount.path()).expect("statfs");
     let below = statvfs(source.path()).expect("statfs");
-    assert_eq!(mounted.f_bavail, 0, "nothing can be written, so nothing is free");
     assert_eq!(mounted.f_blocks * mounted.f_frsize, below.f_blocks * below.f_frsize);
     assert_eq!(mounted.f_namemax, 255);
     assert!(mounted.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));

@@ -5,6 +5,8 @@ mod common;
 
 #[path = "source/appears.rs"]
 mod appears;
+#[path = "source/moves.rs"]
+mod moves;
 #[path = "source/permissions.rs"]
 mod permissions;
 #[path = "source/slow_listing.rs"]

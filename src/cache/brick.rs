@@ -77,13 +77,19 @@ impl PinnedBrick {
         let file = match store.open_pinned(&stored, verified) {
             Ok(Some(file)) => file,
             Ok(None) => {
-                tracing::warn!(brick = %slot.key, "cached brick does not match its checksum");
+                if let Some(suppressed) = store.told.is_due("checksum") {
+                    let brick = &slot.key;
+                    tracing::warn!(%brick, suppressed, "cached brick does not match its checksum");
+                }
                 store.reject(&slot.key);
                 store.index().counters.misses += 1;
                 return None;
             }
             Err(error) => {
-                tracing::warn!(brick = %slot.key, %error, "cached brick cannot be read");
+                if let Some(suppressed) = store.told.is_due("unreadable") {
+                    let brick = &slot.key;
+                    tracing::warn!(%brick, %error, suppressed, "cached brick cannot be read");
+                }
                 store.reject(&slot.key);
                 store.index().counters.misses += 1;
                 return None;

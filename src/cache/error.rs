@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::BrickKey;
+use crate::headroom::NoMemory;
 
 /// A fault of the brick cache.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,9 @@ pub enum CacheError {
         /// What may be used now: the cap, or less where the disk is short of room.
         limit_bytes: u64,
     },
+    /// The machine, or what this process may use of it, is too small for the brick.
+    #[error("{0}")]
+    NoMemory(#[from] NoMemory),
     /// The slot is being written or released, or holds a pinned brick.
     #[error("brick {key} is busy")]
     Busy {

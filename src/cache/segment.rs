@@ -11,12 +11,13 @@
 use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use lru::LruCache;
 
 use super::disk::{DiskFile, Folder, Opening};
 use super::{BrickKey, ImageId, lock};
+use crate::descriptors;
 
 /// Unit of allocation: slots start on it, lengths are accounted in it.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -25,8 +26,9 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 /// file from costing much.
 const SEGMENT_BYTES: u64 = 1 << 40;
 
-/// Segment files kept open without a pin on them.
+/// Segment files kept open without a pin on them, and the part of all descriptors that they may take.
 const OPEN_FILES: usize = 256;
+const OPEN_SHARE: usize = 4;
 
 const SUFFIX: &str = ".bricks";
 
@@ -153,13 +155,28 @@ pub(super) const IMAGES: &str = "images";
 #[derive(Debug)]
 pub(super) struct SegmentFiles {
     folder: Arc<dyn Folder>,
-    open: Mutex<LruCache<SegmentKey, Arc<SegmentFile>>>,
+    open: Arc<OpenFiles>,
+}
+
+/// The files that are open, by the time of their last use.
+type OpenFiles = Mutex<LruCache<SegmentKey, Arc<SegmentFile>>>;
+
+impl descriptors::Pool for OpenFiles {
+    fn close_all(&self) {
+        if let Ok(mut open) = self.try_lock() {
+            open.clear();
+        }
+    }
 }
 
 impl SegmentFiles {
     pub(super) fn new(folder: Arc<dyn Folder>) -> Self {
-        let bound = NonZeroUsize::new(OPEN_FILES).unwrap_or(NonZeroUsize::MIN);
-        Self { folder, open: Mutex::new(LruCache::new(bound)) }
+        let bound = OPEN_FILES.min(descriptors::limit() / OPEN_SHARE);
+        let bound = NonZeroUsize::new(bound).unwrap_or(NonZeroUsize::MIN);
+        let open = Arc::new(Mutex::new(LruCache::new(bound)));
+        let pool: Weak<OpenFiles> = Arc::downgrade(&open);
+        descriptors::register(pool);
+        Self { folder, open }
     }
 
     pub(super) fn folder(&self) -> &dyn Folder {
@@ -177,7 +194,7 @@ impl SegmentFiles {
         if let Some(file) = open.get(key) {
             return Ok(Arc::clone(file));
         }
-        let file = self.folder.open(&Self::path(key), Opening::Existing)?;
+        let file = self.open_file(&mut open, &Self::path(key), Opening::Existing)?;
         let file = Arc::new(SegmentFile(file));
         open.put(*key, Arc::clone(&file));
         Ok(file)
@@ -199,10 +216,10 @@ impl SegmentFiles {
         }
         self.make_image_folder(key.image)?;
         let path = Self::path(key);
-        let (file, made) = match self.folder.open(&path, Opening::New) {
+        let (file, made) = match self.open_file(&mut open, &path, Opening::New) {
             Ok(file) => (file, true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                (self.folder.open(&path, Opening::Existing)?, false)
+                (self.open_file(&mut open, &path, Opening::Existing)?, false)
             }
             Err(error) => return Err(error),
         };
@@ -217,6 +234,22 @@ impl SegmentFiles {
         let file = Arc::new(SegmentFile(file));
         open.put(*key, Arc::clone(&file));
         Ok(if made { Created::New(file) } else { Created::Known(file) })
+    }
+
+    /// Opens a file, in place of those that are open where there are no descriptors left.
+    fn open_file(
+        &self,
+        open: &mut LruCache<SegmentKey, Arc<SegmentFile>>,
+        path: &Path,
+        how: Opening,
+    ) -> io::Result<Box<dyn DiskFile>> {
+        match self.folder.open(path, how) {
+            Err(error) if descriptors::is_shortage(&error) => {
+                open.clear();
+                self.folder.open(path, how)
+            }
+            other => other,
+        }
     }
 
     fn make_image_folder(&self, image: ImageId) -> io::Result<()> {

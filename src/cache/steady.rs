@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
+use super::trouble::Troubles;
 use super::{
     BrickCache, BrickKey, CacheError, CacheLimits, CacheStats, MemoSource, PinnedBrick, Slot, lock,
 };
@@ -33,6 +34,7 @@ pub struct SteadyCache {
     cache: Arc<RwLock<Option<Arc<BrickCache>>>>,
     memos: Arc<OnceLock<Weak<dyn MemoSource>>>,
     fault: Mutex<Option<Fault>>,
+    troubles: Arc<Troubles>,
     /// The counters of directories that are gone.
     past: Mutex<CacheStats>,
     /// Dropping the sender ends the thread that writes back; it sends a word at its end.
@@ -69,17 +71,18 @@ impl SteadyCache {
     /// # Errors
     /// [`CacheError::InUse`] if somebody else owns the directory.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, limits: CacheLimits) -> Result<Self, CacheError> {
+        let troubles = Arc::<Troubles>::default();
         let (cache, fault) = match BrickCache::open(&*disk, dir, limits) {
             Ok(cache) => (Some(cache), None),
             Err(error) if error.is_fault() => {
-                begins(&error);
+                troubles.begins(&error);
                 (None, Some(Fault::new()))
             }
             Err(error) => return Err(error),
         };
         let cache = Arc::new(RwLock::new(cache));
         let memos = Arc::default();
-        let write_back = match start_write_back(&cache, &memos) {
+        let write_back = match start_write_back(&cache, &memos, &troubles) {
             Ok(write_back) => Some(write_back),
             Err(error) => {
                 tracing::warn!(%error, "late failures of the cache disk may be missed");
@@ -93,6 +96,7 @@ impl SteadyCache {
             cache,
             memos,
             fault: Mutex::new(fault),
+            troubles,
             past: Mutex::default(),
             write_back: Mutex::new(write_back),
         })
@@ -159,6 +163,7 @@ impl SteadyCache {
                 if error.is_fault() {
                     self.fails(&error, &cache);
                 } else {
+                    self.note_squeeze(&error);
                     tracing::debug!(%error, "brick not cached");
                     if let Some(known) = &mut *lock(&self.fault) {
                         known.try_at_once();
@@ -166,6 +171,20 @@ impl SteadyCache {
                 }
                 false
             }
+        }
+    }
+
+    /// Says once that others have left no room on the disk.
+    fn note_squeeze(&self, error: &CacheError) {
+        if let CacheError::NoRoom { limit_bytes, .. } = *error
+            && limit_bytes < self.limits.cap_bytes
+            && self.troubles.squeeze.begins()
+        {
+            tracing::warn!(
+                limit_bytes,
+                "others have filled the cache disk up to --min-free; serving uncached until there is \
+                 room again"
+            );
         }
     }
 
@@ -209,7 +228,12 @@ impl SteadyCache {
         let mut fault = lock(&self.fault);
         if fault.is_some() && self.is_current(cache) {
             *fault = None;
-            tracing::info!("the cache takes bricks again");
+            if self.troubles.fault.is_over() {
+                tracing::info!("the cache takes bricks again");
+            }
+        }
+        if self.troubles.squeeze.is_over() {
+            tracing::info!("the cache has room again");
         }
     }
 
@@ -219,7 +243,7 @@ impl SteadyCache {
             return;
         }
         fault.get_or_insert_with(|| {
-            begins(error);
+            self.troubles.begins(error);
             Fault::new()
         });
         if cache.is_gone() {
@@ -254,6 +278,7 @@ impl SteadyCache {
 fn start_write_back(
     cache: &Arc<RwLock<Option<Arc<BrickCache>>>>,
     memos: &Arc<OnceLock<Weak<dyn MemoSource>>>,
+    troubles: &Arc<Troubles>,
 ) -> std::io::Result<(mpsc::Sender<()>, mpsc::Receiver<()>)> {
     let (ask, asked) = mpsc::channel::<()>();
     let (end, ended) = mpsc::channel();
@@ -269,10 +294,11 @@ fn start_write_back(
             source.renew(at_end, cache.most_memo_bytes(), &mut |bytes| cache.keep_memo(bytes));
         }
     };
+    let troubles = troubles.clone();
     let task = move || {
         while asked.recv_timeout(WRITE_BACK_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(cache) = current() {
-                cache.write_back();
+                troubles.note_write_back(cache.write_back());
                 renew_memo(&cache, false);
             }
         }
@@ -287,6 +313,23 @@ fn start_write_back(
     Ok((ask, ended))
 }
 
-fn begins(error: &CacheError) {
-    tracing::warn!(%error, "cannot cache bricks; serving uncached until it works again");
+impl Troubles {
+    fn begins(&self, error: &CacheError) {
+        if self.fault.begins() {
+            tracing::warn!(%error, "cannot cache bricks; serving uncached until it works again");
+        }
+    }
+
+    fn note_write_back(&self, result: Result<(), CacheError>) {
+        match result {
+            Err(error) if self.late.begins() => {
+                tracing::warn!(%error, "the cache disk did not take what was written; it is made again");
+            }
+            Err(error) => tracing::debug!(%error, "the cache disk did not take what was written"),
+            Ok(()) if self.late.is_over() => {
+                tracing::info!("the cache disk takes what is written again");
+            }
+            Ok(()) => {}
+        }
+    }
 }

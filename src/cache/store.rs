@@ -19,6 +19,7 @@ use super::index::{Claim, Held, Index};
 use super::journal::{self, Journal, Record, Stored};
 use super::segment::{Created, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
 use super::{BrickKey, CacheError, CacheStats, MinFree, lock};
+use crate::log_limit::LogLimit;
 
 /// Bytes read at a time to verify a brick.
 const VERIFY_BYTES: u64 = 1 << 20;
@@ -49,6 +50,7 @@ pub(super) struct Store {
     /// What was stored in all when the disk had last settled.
     pub(super) settled: AtomicU64,
     pub(super) directory: Directory,
+    pub(super) told: LogLimit,
 }
 
 impl Store {
@@ -75,6 +77,7 @@ impl Store {
             measured: Mutex::new((Instant::now(), 0)),
             settled: AtomicU64::new(0),
             directory,
+            told: LogLimit::default(),
         }
     }
 
@@ -130,7 +133,14 @@ impl Store {
 
     fn retire(&self, segment: &SegmentKey) {
         let path = SegmentFiles::path(segment);
-        tracing::warn!(path = %path.display(), "cache segment changed from outside, dropped");
+        if let Some(suppressed) = self.told.is_due(&path.to_string_lossy()) {
+            let path = path.display();
+            tracing::warn!(%path, suppressed, "cache segment changed from outside, dropped");
+        }
+        self.drop_segment(segment);
+    }
+
+    fn drop_segment(&self, segment: &SegmentKey) {
         self.files.forget(segment);
         self.discard(|key| key == segment);
     }
@@ -410,7 +420,10 @@ impl Store {
                 Ok(false) => {}
                 Err(error) => {
                     let path = SegmentFiles::path(&segment);
-                    tracing::warn!(path = %path.display(), %error, "empty segment not deleted");
+                    if let Some(suppressed) = self.told.is_due("not deleted") {
+                        let path = path.display();
+                        tracing::warn!(%path, %error, suppressed, "empty segment not deleted");
+                    }
                 }
             }
         }
@@ -441,7 +454,12 @@ impl Store {
         journal.rewrite(self.files.folder(), live.into_iter(), false)
     }
 
-    pub(super) fn write_back(&self) {
+    /// Brings what was written lately to the disk, and forgets what it does not take.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(super) fn write_back(&self) -> Result<(), CacheError> {
+        let mut result = Ok(());
         for segment in std::mem::take(&mut *lock(&self.written)) {
             // A file that is opened anew is told of a failure that nobody was told of. One that is
             // gone has no bricks.
@@ -450,11 +468,12 @@ impl Store {
                 file => file.and_then(|file| file.sync()),
             };
             if let Err(error) = synced {
-                tracing::warn!(%error, "the cache disk did not take what was written");
                 self.count_write_error();
-                self.retire(&segment);
+                self.drop_segment(&segment);
+                result = result.and(Err(Self::segment_error(&segment, error)));
             }
         }
+        result
     }
 
     pub(super) fn sync(&self) {

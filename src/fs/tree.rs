@@ -11,35 +11,48 @@
 //! are the same after a restart and different after the store has changed.
 
 mod access;
+mod closed;
 mod inspect;
 mod looks;
 mod memo;
 mod names;
 mod node;
 mod open;
+mod pages;
 mod refresh;
 mod told;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
 
 use crate::image::Engine;
 use crate::source::SourceRoot;
 use crate::workers::Workers;
 
 use super::FsError;
+use closed::Closed;
 use inspect::Inspector;
 use looks::Wait;
 use memo::Memo;
 use node::{Child, Content, Listing, Node};
 
-pub use node::{Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, NodeKind, Skipped};
+pub use node::{
+    Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, LevelSpec, NodeKind, Skipped,
+};
+pub use open::Opened;
+pub use pages::Paging;
 pub use told::Told;
+
+/// Inodes of files that are remembered when these are not listed any more.
+const MOST_FORMER: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// What a tree shows instead of what the source says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,13 +72,33 @@ pub struct TreeConfig {
 }
 
 /// When chunk files that were rewritten, added or deleted are noticed; metadata always is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revalidate {
-    /// When a file is opened.
-    #[default]
-    Open,
+    /// When a file is opened so long after the last look.
+    After(Duration),
     /// Never.
     Never,
+}
+
+impl Revalidate {
+    /// At each opening.
+    pub const AT_ONCE: Self = Self::After(Duration::ZERO);
+    /// Programs that open a file many times in a row look once.
+    pub const AFTER_A_MOMENT: Self = Self::After(Duration::from_secs(2));
+
+    /// How old a look may be that is not repeated.
+    fn time(self) -> Duration {
+        match self {
+            Self::After(time) => time,
+            Self::Never => Duration::ZERO,
+        }
+    }
+}
+
+impl Default for Revalidate {
+    fn default() -> Self {
+        Self::AFTER_A_MOMENT
+    }
 }
 
 /// The tree of one mount.
@@ -77,8 +110,10 @@ pub struct Tree {
     nodes: Mutex<HashMap<Ino, Arc<Node>>>,
     /// Files that are not listed any more, and were still open then.
     lingering: Mutex<Vec<Ino>>,
-    /// States of files so far, to tell their inodes apart.
-    states: AtomicU64,
+    /// Paths of files that are not listed any more, by the inodes they had: file servers come back to these.
+    former: Mutex<LruCache<Ino, PathBuf>>,
+    /// Files that were closed just now.
+    closed: Closed,
     /// What was found out in earlier runs; `None` without a cache folder.
     memo: Option<Arc<Memo>>,
     inspector: Arc<Inspector>,
@@ -106,17 +141,28 @@ impl Tree {
         let lingering = Mutex::default();
         let inspector = Arc::new(Inspector::new(root.clone(), engine.clone(), config));
         let memo = inspector.memo.clone();
-        let states = AtomicU64::new(0);
+        let former = Mutex::new(LruCache::new(MOST_FORMER));
+        let closed = Closed::new(config.revalidate.time());
         let workers = Workers::start_within("look", looks::THREADS, looks::MOST_THREADS)?;
-        let tree =
-            Self { root, engine, config, nodes, lingering, states, memo, inspector, workers };
+        let tree = Self {
+            root,
+            engine,
+            config,
+            nodes,
+            lingering,
+            former,
+            closed,
+            memo,
+            inspector,
+            workers,
+        };
         let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
         let node = Node {
             attributes: Mutex::new(attributes),
             access_at: access::checked_now(),
             parent: Ino::ROOT,
             path: PathBuf::new(),
-            content: Content::Mirror { source: PathBuf::new(), listing: Mutex::default() },
+            content: Content::Mirror { source: PathBuf::new(), listing: Box::default() },
         };
         lock(&tree.nodes).insert(Ino::ROOT, Arc::new(node));
         Ok(tree)
@@ -138,6 +184,18 @@ impl Tree {
     /// [`FsError::Stale`] when it is not known.
     pub fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
         self.node(ino).map(|node| node.attributes())
+    }
+
+    /// Finds a path below the mount point.
+    ///
+    /// # Errors
+    /// As for [`Tree::lookup`].
+    fn find(&self, path: &Path) -> Result<Attributes, FsError> {
+        let mut found = self.attributes(Ino::ROOT)?;
+        for name in path {
+            found = self.lookup(found.ino, name)?;
+        }
+        Ok(found)
     }
 
     /// Finds a name in a folder.
@@ -282,7 +340,7 @@ impl Tree {
                     lock(&self.nodes).insert(ino, node);
                     lock(&self.lingering).push(ino);
                 }
-                Content::File(_) => {}
+                Content::File(_) => drop(lock(&self.former).put(ino, node.path.clone())),
                 Content::StoreFolder { names, .. } => pending.extend(lock(names).values()),
                 Content::Mirror { listing, .. } => {
                     let listing = lock(listing).take();

@@ -426,7 +426,7 @@ impl Pass {
             if let Some(parent) = parent
                 && child.is_needed
             {
-                parent.take_in(&self.image, child.brick, &whole);
+                parent.take_in(&self.image, child.brick, &whole)?;
             }
             Ok(())
         });
@@ -500,7 +500,7 @@ impl Pass {
     /// All children of a brick are there.
     fn close(&self, build: &Build) {
         let result = guarded(|| self.complete(build));
-        if let Err(ImageError::Source(_) | ImageError::Fault) = &result
+        if let Err(ImageError::Source(_) | ImageError::NoMemory(_) | ImageError::Fault) = &result
             && let Some(visitor) = &self.visitor
         {
             visitor.miss(build.brick);
@@ -515,7 +515,7 @@ impl Pass {
         }
         let is_zero = bytes.is_empty();
         if is_zero {
-            bytes = build.frame.zeros();
+            bytes = build.frame.zeros()?;
         }
         if let Some(visitor) = &self.visitor
             && build.is_shown

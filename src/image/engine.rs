@@ -115,7 +115,7 @@ impl Brick {
         match self {
             Self::Memory(whole) => Ok(whole.clone()),
             Self::Cached(brick) => {
-                let mut bytes = Buffer::of(usize::try_from(brick.len()).unwrap_or(usize::MAX));
+                let mut bytes = Buffer::try_of(usize::try_from(brick.len()).unwrap_or(usize::MAX))?;
                 brick.read_at(0, &mut bytes)?;
                 Ok(Whole { bytes: Arc::new(bytes), lasting: true, is_zero: false })
             }
@@ -260,7 +260,7 @@ impl Engine {
             metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
             passes: PassQueue::default(),
             images: config.images,
-            damage: DamageLog::new(),
+            damage: DamageLog::default(),
             memory: MemoryBudget::new(config.memory_bytes),
             aside: MemoryBudget::new(config.memory_bytes / ASIDE_SHARE),
             threads: config.threads,

@@ -103,8 +103,13 @@ impl<'a> BrickJob<'a> {
                 has_zeros = true;
                 return Ok(());
             }
-            let blank = || if has_zeros { self.frame.zeros() } else { self.frame.blank() };
-            self.scatter(&unit, out.get_or_insert_with(blank));
+            let mut buffer = match out.take() {
+                Some(buffer) => buffer,
+                None if has_zeros => self.frame.zeros()?,
+                None => self.frame.blank()?,
+            };
+            self.scatter(&unit, &mut buffer);
+            out = Some(buffer);
             Ok(())
         })?;
         let keep = match lasts {
@@ -112,7 +117,11 @@ impl<'a> BrickJob<'a> {
             true => Keep::OnDisk,
             false => Keep::FLEETING,
         };
-        let bytes = same.unwrap_or_else(|| Arc::new(out.unwrap_or_else(|| self.frame.zeros())));
+        let bytes = match (same, out) {
+            (Some(same), _) => same,
+            (None, Some(out)) => Arc::new(out),
+            (None, None) => Arc::new(self.frame.zeros()?),
+        };
         Ok(Produced::new(bytes, keep, is_zero))
     }
 

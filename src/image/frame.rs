@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::buffer::Buffer;
+use crate::headroom::NoMemory;
 
 use super::plan::ImagePlan;
 
@@ -72,19 +73,25 @@ impl BrickFrame {
     }
 
     /// The bytes of the brick, all zero. Bricks fit memory: their size is bounded when planned.
-    pub(super) fn zeros(&self) -> Buffer {
-        let mut bytes = Buffer::of(index(self.bytes()));
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn zeros(&self) -> Result<Buffer, NoMemory> {
+        let mut bytes = Buffer::try_of(index(self.bytes()))?;
         bytes.fill(0);
-        bytes
+        Ok(bytes)
     }
 
     /// Bytes for the brick: zero where no voxel is, anything where one is to be written.
-    pub(super) fn blank(&self) -> Buffer {
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn blank(&self) -> Result<Buffer, NoMemory> {
         let sides = self.chunk.iter().product::<u64>() * self.voxel_bytes as u64;
         let is_full =
             (0..3).all(|axis| self.voxels[axis].end == self.chunks[axis].end * self.chunk[axis]);
         if is_full && sides == self.chunk_stride {
-            Buffer::of(index(self.bytes()))
+            Buffer::try_of(index(self.bytes()))
         } else {
             self.zeros()
         }

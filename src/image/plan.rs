@@ -139,7 +139,7 @@ impl ImagePlan {
                 .collect(),
         };
         // Foreign text whose names clash must not cost the file.
-        if matches!(ims.validate(), Err(ImsError::Name { .. })) {
+        if matches!(ims.validate_foreign_names(), Err(ImsError::Name { .. })) {
             ims.sections.clear();
         }
         let layout = time_points

@@ -42,6 +42,8 @@ pub struct VirtualFile {
     engine: Arc<Engine>,
     /// Set once bytes were served that the source may complete any time.
     fleeting: Arc<AtomicBool>,
+    /// A reader has met a change of the store.
+    is_outdated: AtomicBool,
     /// The metadata region, once served: made again it might be another, and readers of one opening
     /// must see one.
     metadata: Mutex<Option<Brick>>,
@@ -91,8 +93,9 @@ impl VirtualFile {
         let image = Arc::new(Image::new(root, source, plan, chunks, engine.cache_bytes()));
         let held =
             engine.hold_memory(OPEN_BYTES + OPEN_LEVEL_BYTES * image.plan.levels.len() as u64);
-        let (fleeting, metadata) = (Arc::default(), Mutex::default());
-        Ok(Self { image, engine, fleeting, metadata, read_ahead, _held: held })
+        let (fleeting, is_outdated, metadata) =
+            (Arc::default(), AtomicBool::new(false), Mutex::default());
+        Ok(Self { image, engine, fleeting, is_outdated, metadata, read_ahead, _held: held })
     }
 
     /// Size in bytes.
@@ -107,10 +110,26 @@ impl VirtualFile {
         self.image.id
     }
 
+    /// Identity of the image in the state its metadata and its chunks had.
+    #[must_use]
+    pub fn content(&self) -> ImageId {
+        self.image.content
+    }
+
     /// Lets this and later openings of the same inode share the knowledge that bytes were served
     /// which the kernel must not keep.
     pub(crate) fn share_fleeting(&mut self, fleeting: &Arc<AtomicBool>) {
         self.fleeting = fleeting.clone();
+    }
+
+    /// Notes that a reader has met a change of the store: whoever opens it next gets a newer state.
+    pub(crate) fn outdate(&self) {
+        self.is_outdated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a reader has met a change of the store.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::Relaxed)
     }
 
     /// The plan.

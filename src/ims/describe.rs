@@ -149,8 +149,9 @@ pub struct ImsFile {
 }
 
 impl ImsFile {
-    /// Checks everything [`build_skeleton`](super::build_skeleton) demands of a description, so
-    /// that a file can be refused when it is planned and not when it is first read.
+    /// Checks what [`build_skeleton`](super::build_skeleton) demands of a description, so that a file
+    /// can be refused when it is planned and not when it is first read. Left to it are the names that
+    /// are this program's own.
     ///
     /// # Errors
     ///
@@ -183,7 +184,7 @@ impl ImsFile {
                 MAX_ATTRIBUTE_BYTES as u64,
             )?;
         }
-        self.validate_sections()
+        self.validate_foreign_names()
     }
 
     fn validate_level(&self, level: &ImsLevel) -> Result<(), ImsError> {
@@ -199,26 +200,47 @@ impl ImsFile {
         check_limit("size of a level in bytes", product(level.padded(), bytes), MAX_DATA_BYTES)
     }
 
-    fn validate_sections(&self) -> Result<(), ImsError> {
-        let mut groups = BTreeSet::new();
-        for group in schema::info_groups(self, &[]) {
-            if !groups.insert(group.name.clone()) {
-                return Err(name_error(&group.name, &group.name, "it is taken"));
-            }
-            check_limit("attributes of a group", group.entries.len() as u64, MAX_ATTRIBUTES)?;
-            let mut keys = BTreeSet::new();
-            for entry in &group.entries {
-                check_name(&group.name, &entry.key)?;
-                if !keys.insert(entry.name()) {
-                    return Err(name_error(&group.name, &entry.key, "it occurs twice"));
-                }
-            }
+    /// Checks the names in all groups.
+    pub(super) fn validate_names(&self) -> Result<(), ImsError> {
+        let mut taken = BTreeSet::new();
+        // Any ranges: only names are looked at.
+        let ranges = vec![(0.0, 0.0); self.channels.len()];
+        for group in schema::info_groups(self, &ranges) {
+            check_group(&mut taken, group)?;
         }
-        for section in &self.sections {
-            check_name(&section.name, &section.name)?;
-        }
-        Ok(())
+        self.sections.iter().try_for_each(|section| check_name(&section.name, &section.name))
     }
+
+    /// Checks the names of the sections alone, which are foreign text; the rest is of this program, and
+    /// takes long to be put into words.
+    ///
+    /// # Errors
+    ///
+    /// [`ImsError::Name`] and [`ImsError::TooLarge`], as for [`ImsFile::validate`].
+    pub fn validate_foreign_names(&self) -> Result<(), ImsError> {
+        let mut taken = schema::own_group_names(self.channels.len());
+        for group in schema::section_groups(self) {
+            check_group(&mut taken, group)?;
+        }
+        self.sections.iter().try_for_each(|section| check_name(&section.name, &section.name))
+    }
+}
+
+/// Checks the names in a group, and that its own is none of those that are taken.
+fn check_group(taken: &mut BTreeSet<String>, group: schema::InfoGroup) -> Result<(), ImsError> {
+    check_limit("attributes of a group", group.entries.len() as u64, MAX_ATTRIBUTES)?;
+    let mut keys = BTreeSet::new();
+    for entry in &group.entries {
+        check_name(&group.name, &entry.key)?;
+        if !keys.insert(entry.name()) {
+            return Err(name_error(&group.name, &entry.key, "it occurs twice"));
+        }
+    }
+    if taken.contains(&group.name) {
+        return Err(name_error(&group.name, &group.name, "it is taken"));
+    }
+    taken.insert(group.name);
+    Ok(())
 }
 
 fn check_count(what: &'static str, found: usize, expected: u64) -> Result<(), ImsError> {
@@ -343,6 +365,7 @@ mod tests {
     #[test]
     fn a_sound_description_passes() {
         sample().validate().unwrap();
+        sample().validate_foreign_names().unwrap();
     }
 
     #[test]
@@ -351,6 +374,8 @@ mod tests {
             let mut file = sample();
             file.sections.push(ImsSection { name: name.into(), entries: vec![] });
             assert!(matches!(file.validate(), Err(ImsError::Name { .. })), "{name:?}");
+            let foreign = file.validate_foreign_names();
+            assert!(matches!(foreign, Err(ImsError::Name { .. })), "{name:?}");
         }
         let mut file = sample();
         file.sections[0].entries = vec![("a".into(), "1".into()), ("a\0".into(), "2".into())];

@@ -3,7 +3,9 @@
 //! Both the skeleton and the bound on its length are made from these lists, so that neither can
 //! know an attribute the other does not.
 
-use super::describe::{ImsChannel, ImsFile, ImsLevel, MAX_ATTRIBUTE_BYTES};
+use std::collections::BTreeSet;
+
+use super::describe::{ImsChannel, ImsFile, ImsLevel, ImsSection, MAX_ATTRIBUTE_BYTES};
 use super::text::{self, decimals_3, encode_name, value_bytes};
 
 /// Bins of `Histogram` (Imaris5FileFormat.pdf 3.1).
@@ -103,10 +105,22 @@ pub(super) fn info_groups(file: &ImsFile, color_ranges: &[(f64, f64)]) -> Vec<In
         [("Creator", "zarrims"), ("NumberOfImages", "1"), ("Version", env!("CARGO_PKG_VERSION"))],
     ));
     groups.push(group("Imaris", [("Version", FORMAT_VERSION)]));
-    for section in &file.sections {
-        groups.push(group(&section.name, section.entries.iter().map(|(k, v)| (k, v))));
-    }
+    groups.extend(section_groups(file));
     groups
+}
+
+/// The groups of foreign text.
+pub(super) fn section_groups(file: &ImsFile) -> impl Iterator<Item = InfoGroup> {
+    let entries = |section: &ImsSection| {
+        group(&section.name, section.entries.iter().map(|(key, value)| (key, value)))
+    };
+    file.sections.iter().map(entries)
+}
+
+/// Names of the groups that [`info_groups`] makes beside those.
+pub(super) fn own_group_names(channels: usize) -> BTreeSet<String> {
+    let fixed = ["Image", "TimeInfo", "Log", "ImarisDataSet", "Imaris"].map(str::to_owned);
+    fixed.into_iter().chain((0..channels).map(channel_name)).collect()
 }
 
 /// Sources: Imaris5FileFormat.pdf 3.2; `ImarisWriter` `bpWriterHDF5.cxx`.
@@ -192,9 +206,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::ims::{
-        ChannelHistograms, Histogram, ImsSection, PixelMetadata, Thumbnail, VoxelType,
-    };
+    use crate::ims::{ChannelHistograms, Histogram, PixelMetadata, Thumbnail, VoxelType};
 
     /// Two levels, two time points, two channels, a section with a long text.
     pub(in crate::ims) fn sample() -> ImsFile {
@@ -247,6 +259,13 @@ pub(super) mod tests {
             color_ranges: vec![(f64::MIN, f64::MIN); file.channels.len()],
             thumbnail: Some(Thumbnail { width: 256, height: 256, rgba: vec![9; 256 * 1024] }),
         }
+    }
+
+    #[test]
+    fn own_names_are_those_of_all_groups_but_the_sections() {
+        let file = ImsFile { sections: Vec::new(), ..sample() };
+        let names = info_groups(&file, &[]).into_iter().map(|group| group.name).collect();
+        assert_eq!(own_group_names(file.channels.len()), names);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub fn build_skeleton(
     index_root: &dyn Fn(usize, u64, usize) -> u64,
 ) -> Result<Vec<u8>, ImsError> {
     file.validate()?;
+    file.validate_names()?;
     pixels.validate(file)?;
     let (mut image, headers) = write(file, pixels, capacity)?;
     let needed = image.len() as u64;

@@ -213,6 +213,13 @@ impl ZarrArray {
         self.snapshot.get_or_init(|| snapshot);
     }
 
+    /// Whether the folders of the chunks are as they were when the image was opened, as far as they were
+    /// looked at.
+    pub(super) fn has_same_folders(&self) -> bool {
+        let snapshot = self.snapshot.get();
+        snapshot.is_none_or(|snapshot| snapshot.has_same_folders(&self.root, &self.folder))
+    }
+
     /// Path of the array below the source folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -256,6 +263,10 @@ impl ZarrArray {
                 Ok(UnitBytes::Stored { bytes, is_settled: stamp.is_settled() })
             }
             Ok(None) => Ok(UnitBytes::Fill),
+            // It may be there the next time.
+            Err(DecodeError::NoMemory(error)) => {
+                Err(SourceError::io(path, io::Error::new(io::ErrorKind::OutOfMemory, error)))
+            }
             Err(reason) => Err(SourceError::Chunk { path, reason }),
         }
     }

@@ -33,6 +33,7 @@ use thiserror::Error;
 
 use super::Unsupported;
 use super::convert::SourceType;
+use crate::headroom::NoMemory;
 use chain::{BoundedChain, transpose_order};
 use shard::Sharding;
 
@@ -70,6 +71,9 @@ pub enum DecodeError {
         /// Declared length.
         expected: u64,
     },
+    /// The machine, or what this process may use of it, is too small for the chunk.
+    #[error("{0}")]
+    NoMemory(#[from] NoMemory),
     /// There is no file of the chunk, but there are files whose names do not tell which chunk they are.
     #[error("chunk files are there, but named in no known way: {0:?}")]
     Misnamed(String),

@@ -16,20 +16,19 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::assemble::About;
 use super::fingerprint::Fingerprint;
 use super::foreign;
-use super::image::{About, ImageSource, Place, Role};
-use super::metadata::{METADATA_FILES, ZarrNode, read_node};
+use super::image::ImageSource;
+use super::metadata::{ZarrNode, read_node};
 use super::ome;
+use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use super::{SourceError, Unsupported};
 use walk::Walk;
 
 pub use names::{is_notable_file, is_store_name, skipped_file, skipped_link};
-
-/// Metadata files of more bytes than this are large: those of an image have some thousands.
-const LARGE_METADATA_BYTES: u64 = 256 << 10;
 
 /// What a folder is.
 #[derive(Debug)]
@@ -130,18 +129,6 @@ pub fn open_image(
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }
-}
-
-/// Whether the metadata of a folder is so long that reading it may take much memory.
-#[must_use]
-pub fn has_large_metadata(root: &SourceRoot, folder: &Path) -> bool {
-    let bytes = |name: &str| root.look(&folder.join(name)).stamp().map(|stamp| stamp.size);
-    // Most folders have the first one, and then the others do not count.
-    let bytes = match bytes(METADATA_FILES[0]) {
-        Some(bytes) => bytes,
-        None => METADATA_FILES[1..].iter().filter_map(|name| bytes(name)).max().unwrap_or(0),
-    };
-    bytes > LARGE_METADATA_BYTES
 }
 
 /// Whether a folder is itself an image, and not a folder of stores.

@@ -41,6 +41,27 @@ const KNOWN_ATTRIBUTES: [&str; 10] = [
 /// Groups that every Imaris file has.
 const TAKEN_SECTIONS: [&str; 5] = ["Image", "TimeInfo", "Log", "ImarisDataSet", "Imaris"];
 
+/// Keys that Bio-Formats takes for the size of the image, whatever section they are in (`ImarisHDFReader`).
+const TAKEN_KEYS: [&str; 17] = [
+    "X",
+    "Y",
+    "Z",
+    "ImageSizeX",
+    "ImageSizeY",
+    "ImageSizeZ",
+    "FileTimePoints",
+    "NumberOfChannels",
+    "RecordingEntrySampleSpacing",
+    "RecordingEntryLineSpacing",
+    "RecordingEntryPlaneSpacing",
+    "ExtMin0",
+    "ExtMin1",
+    "ExtMin2",
+    "ExtMax0",
+    "ExtMax1",
+    "ExtMax2",
+];
+
 /// Adds to an image what its attributes and its OME-XML say.
 pub(crate) fn describe(
     image: &mut ImageSource,
@@ -192,11 +213,14 @@ impl Sections {
             return;
         }
         let clean = |name: &str| cut(name, NAME_LIMIT_BYTES).replace('\0', "");
-        let (mut section, key) = (clean(section), clean(key));
-        let is_channel =
-            section.strip_prefix("Channel ").is_some_and(|number| number.parse::<u64>().is_ok());
+        let (mut section, mut key) = (clean(section), clean(key));
+        // Bio-Formats takes the rest of such a name for the number of a channel.
+        let is_channel = section.starts_with("Channel ") || section.starts_with("Channel_");
         if is_channel || TAKEN_SECTIONS.contains(&section.as_str()) {
             section = format!("Zarr {section}");
+        }
+        if TAKEN_KEYS.contains(&key.as_str()) {
+            key = format!("Zarr {key}");
         }
         let value = cut(value, TEXT_LIMIT_BYTES);
         self.bytes += section.len() + key.len() + value.len();
@@ -259,6 +283,7 @@ mod tests {
         sections.add_attribute("Image", &json!({"a": {"b": [1, 2]}, "c": null}));
         sections.add_attribute("Channel 3", &json!({"x": "y"}));
         sections.add_attribute("Channel names", &json!({"x": "y"}));
+        sections.add_attribute("Channels", &json!({"NumberOfChannels": "many"}));
         sections.add_attribute("", &json!({"x": "y"}));
         let own = |entries: &[(&str, &str)]| {
             entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
@@ -269,7 +294,8 @@ mod tests {
                 ("OME-Zarr".to_owned(), own(&[("xyz_orientation", "RAS")])),
                 ("Zarr Image".to_owned(), own(&[("a.b", "[1,2]"), ("c", "null")])),
                 ("Zarr Channel 3".to_owned(), own(&[("x", "y")])),
-                ("Channel names".to_owned(), own(&[("x", "y")])),
+                ("Zarr Channel names".to_owned(), own(&[("x", "y")])),
+                ("Channels".to_owned(), own(&[("Zarr NumberOfChannels", "many")])),
             ]
         );
     }

@@ -2,35 +2,17 @@
 //! metadata says of size, time and channels.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
-use super::array::ZarrArray;
-use super::axes::Axes;
 use super::convert::SourceType;
 use super::fingerprint::Fingerprint;
-use super::geometry::{Geometry, Stated};
-use super::level::{Levels, axis_names};
-use super::metadata::ArrayNode;
-use super::ome::{self, Multiscale};
-use super::ome_xml::XmlImage;
-use super::omero::Omero;
-use super::root::{SourceRoot, join};
+use super::root::join;
 use super::snapshot::{ChunkState, LookBudget, Snapshot, Unfollowed};
-use super::transform::Transform;
-use super::{SourceError, conventions, display, facts};
 
 pub use super::level::LevelSource;
+pub use super::place::Role;
 
-/// What an image is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Measured intensities.
-    Image,
-    /// Object numbers.
-    Label,
-}
+/// Longest name that is shown whole.
+pub(crate) const NAME_LIMIT_BYTES: usize = 1024;
 
 /// One image, ready to be planned and read.
 #[derive(Debug)]
@@ -74,27 +56,6 @@ pub struct ImageSource {
     pub notes: Vec<String>,
     /// State of the metadata files all this was read from.
     pub fingerprint: Fingerprint,
-}
-
-/// Where the metadata of an image lies, and what it is for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
-    /// Path of the store below the source folder.
-    pub(crate) store: &'a Path,
-    /// Path of the multiscales group within the store.
-    pub(crate) image: &'a str,
-    /// Which entry of `multiscales`.
-    pub(crate) multiscale: usize,
-    pub(crate) role: Role,
-}
-
-/// What else is known of an image.
-#[derive(Debug)]
-pub(crate) struct About<'a> {
-    /// Attributes of its group.
-    pub(crate) attributes: &'a Map<String, Value>,
-    /// What the OME-XML of the store says.
-    pub(crate) xml: Option<XmlImage>,
 }
 
 /// A group of text: its name, and its keys and values.
@@ -159,165 +120,15 @@ impl ImageSource {
         Ok(ChunkState::of(self.look()?.iter()))
     }
 
+    /// Whether no chunk file was added, deleted or replaced since [`ImageSource::keep_to_chunks`], as far as
+    /// their folders tell.
+    #[must_use]
+    pub fn has_same_folders(&self) -> bool {
+        self.levels.iter().all(|level| level.array.has_same_folders())
+    }
+
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
         let mut budget = LookBudget::new();
         self.levels.iter().map(|level| level.array.look(&mut budget)).collect()
     }
-
-    /// An array by itself: one level. Attributes that name the array as an image (`multiscales` with the
-    /// path `.`) are those of the image.
-    ///
-    /// # Errors
-    /// [`SourceError`] when it is not an image.
-    pub(crate) fn from_array(
-        root: &Arc<SourceRoot>,
-        store: &Path,
-        image: &str,
-        node: &ArrayNode,
-        fingerprint: Fingerprint,
-    ) -> Result<Self, SourceError> {
-        let folder = join(store, Path::new(image));
-        let array = ZarrArray::open(root, &folder, node)?;
-        let mut notes = Vec::new();
-        let own = ome::own_multiscale(&node.attributes);
-        let (multiscale, dataset) = own.map_or_else(Default::default, |(multiscale, at)| {
-            let dataset = multiscale.datasets[at].clone();
-            (multiscale, dataset)
-        });
-        let stated = multiscale.axes.as_deref().and_then(|stated| {
-            let axes = Axes::stated(stated, array.shape());
-            axes.map_err(|reason| notes.push(format!("axes are not used: {reason}"))).ok()
-        });
-        let axes = match stated {
-            Some(axes) => axes,
-            None => Axes::of_array(axis_names(node), array.shape())
-                .map_err(|reason| SourceError::unsupported(&folder, reason))?,
-        };
-        let transform = multiscale.transform(&dataset, &axes);
-        let sources = vec![LevelSource::new(array, axes.slots, image.to_owned())];
-        let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
-        let place = Place { store, image, multiscale: 0, role: Role::Image };
-        let about = About { attributes: &node.attributes, xml: None };
-        Ok(Self::assemble(&place, &multiscale, levels, about, fingerprint, notes))
-    }
-
-    /// One entry of `multiscales`. Levels that cannot be used are left out and noted. The files
-    /// looked at are recorded in `fingerprint`, also where there is no image in the end.
-    ///
-    /// # Errors
-    /// [`SourceError`] when the finest level cannot be read or is not an image.
-    pub(crate) fn from_multiscale(
-        root: &Arc<SourceRoot>,
-        place: &Place<'_>,
-        multiscale: &Multiscale,
-        about: About<'_>,
-        fingerprint: &mut Fingerprint,
-    ) -> Result<Self, SourceError> {
-        let mut notes = Vec::new();
-        let levels = Levels::open(root, place, multiscale, fingerprint, &mut notes)?;
-        Ok(Self::assemble(place, multiscale, levels, about, fingerprint.clone(), notes))
-    }
-
-    /// Puts together what the levels are and what is stated of them.
-    fn assemble(
-        &Place { store, image, multiscale: index, role }: &Place<'_>,
-        multiscale: &Multiscale,
-        levels: Levels,
-        about: About<'_>,
-        fingerprint: Fingerprint,
-        mut notes: Vec<String>,
-    ) -> Self {
-        let Levels { sources: levels, axes, transform, attributes } = levels;
-        let [time_points, _, _, y, x] = levels[0].shape();
-        let xml = about.xml.filter(|xml| !xml.must_fit || xml.pixels.size_xy == [Some(x), Some(y)]);
-        if transform.simplified {
-            notes.push("rotation or shear of the image is not applied".to_owned());
-        }
-        let otherwise =
-            stated_otherwise([&attributes, about.attributes], &axes, &transform, &mut notes);
-        let stated = Stated {
-            axes: &axes,
-            transform: &transform,
-            convention: otherwise.as_ref(),
-            xml: xml.as_ref().map(|xml| &xml.pixels),
-            time_points,
-        };
-        let geometry = Geometry::new(&stated, &mut notes);
-        let omero = if multiscale.omero == Omero::default() {
-            Omero::find([&attributes])
-        } else {
-            multiscale.omero.clone()
-        };
-        let channels = channels(&omero, &mut notes);
-        if multiscale.name.as_ref().is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
-            notes.push(format!("name is cut to {NAME_LIMIT_BYTES} bytes"));
-        }
-        let samples = xml.as_ref().and_then(XmlImage::samples);
-        let mut source = Self {
-            store: store.to_path_buf(),
-            image: image.to_owned(),
-            multiscale: index,
-            role,
-            name: multiscale.name.clone(),
-            description: None,
-            voxel_um: geometry.voxel_um,
-            origin_um: geometry.origin_um,
-            lacks_unit: geometry.lacks_unit,
-            is_flipped: geometry.is_flipped,
-            time_step_s: geometry.time_step_s,
-            times_s: geometry.times_s,
-            acquired_ms: None,
-            details: Vec::new(),
-            sections: Vec::new(),
-            channels,
-            levels,
-            notes,
-            fingerprint,
-        };
-        facts::describe(&mut source, about.attributes, xml);
-        display::decide(&mut source, &axes, omero.is_greyscale, samples);
-        source
-    }
-}
-
-/// What another convention than OME-NGFF states, in the first of several attributes.
-fn stated_otherwise(
-    places: [&Map<String, Value>; 2],
-    axes: &Axes,
-    transform: &Transform,
-    notes: &mut Vec<String>,
-) -> Option<conventions::Convention> {
-    let is_complete = axes.space().into_iter().all(|at| {
-        let scale = transform.scale_of(at);
-        scale.is_some_and(|scale| (scale.abs() - 1.0).abs() > f64::EPSILON)
-    });
-    if is_complete {
-        return None;
-    }
-    places.into_iter().find_map(|attributes| conventions::find(attributes, axes, notes))
-}
-
-/// Longest name that is shown whole.
-pub(crate) const NAME_LIMIT_BYTES: usize = 1024;
-
-/// The display settings, and a note on each that is of no use.
-fn channels(omero: &Omero, notes: &mut Vec<String>) -> Vec<ChannelSource> {
-    for (c, channel) in omero.channels.iter().enumerate() {
-        for member in &channel.unusable {
-            notes.push(format!("{member} of channel {c} is not usable; replaced"));
-        }
-        if channel.is_off {
-            notes.push(format!("channel {c} is switched off (\"active\" is false), and shown"));
-        }
-        if channel.label.as_ref().is_some_and(|label| label.len() > NAME_LIMIT_BYTES) {
-            notes.push(format!("label of channel {c} is cut to {NAME_LIMIT_BYTES} bytes"));
-        }
-    }
-    let channels = omero.channels.iter().map(|channel| ChannelSource {
-        name: channel.label.clone(),
-        color: channel.color,
-        window: channel.window,
-        details: channel.details.clone(),
-    });
-    channels.collect()
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
@@ -22,12 +23,14 @@ const METADATA_LIMIT_BYTES: u64 = 64 << 20;
 /// How often a file or folder that changes while it is looked at is looked at again.
 const LOOKS: usize = 4;
 
-/// The folder that holds the stores, opened once.
+/// The folder that holds the stores: whatever stands at its path.
 #[derive(Debug)]
 pub struct SourceRoot {
     storage: Arc<dyn Storage>,
     path: PathBuf,
     follows_links: bool,
+    metadata_limit_bytes: u64,
+    has_refused: AtomicBool,
 }
 
 /// `folder/inside`, without the slash that [`Path::join`] puts behind `folder` where `inside` is empty.
@@ -94,10 +97,43 @@ impl SourceRoot {
     /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
     ///
     /// # Errors
-    /// The operating system's reason, when it is not a folder that can be read.
+    /// The operating system's reason, when it is not a folder.
     pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
         let storage = Arc::new(Posix::open(path, follow_links)?);
-        Ok(Self { storage, path: path.to_path_buf(), follows_links: follow_links })
+        Ok(Self {
+            storage,
+            path: path.to_path_buf(),
+            follows_links: follow_links,
+            metadata_limit_bytes: METADATA_LIMIT_BYTES,
+            has_refused: AtomicBool::new(false),
+        })
+    }
+
+    /// The same folder, of which no metadata file beyond a size is read.
+    #[must_use]
+    pub fn with_metadata_limit(&self, bytes: u64) -> Self {
+        Self {
+            storage: self.storage.clone(),
+            path: self.path.clone(),
+            follows_links: self.follows_links,
+            metadata_limit_bytes: bytes,
+            has_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a metadata file was beyond the size.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is nothing in the folder, which is opened for that as all below it will be.
+    ///
+    /// # Errors
+    /// The operating system's reason when it cannot be read; `ENOSYS` or `EPERM` where a filter of system
+    /// calls refuses `openat2`.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.storage.open_folder(Path::new(""))?.next_names()?.is_empty())
     }
 
     /// Puts something between this program and the source.
@@ -169,7 +205,7 @@ impl SourceRoot {
         let fail = |error: io::Error| SourceError::io(path, error);
         for _ in 0..LOOKS {
             let missing = match self.storage.open(path) {
-                Ok((file, stamp)) => return read_whole(path, &*file, stamp).map(Some),
+                Ok((file, stamp)) => return self.read_whole(path, &*file, stamp).map(Some),
                 Err(error) if is_not_found(&error) => error,
                 Err(error) => return Err(fail(error)),
             };
@@ -180,6 +216,23 @@ impl SourceRoot {
             }
         }
         Err(fail(io::Error::other("it comes and goes")))
+    }
+
+    fn read_whole(
+        &self,
+        path: &Path,
+        file: &dyn OpenFile,
+        stamp: FileStamp,
+    ) -> Result<(Vec<u8>, FileStamp), SourceError> {
+        let limit = self.metadata_limit_bytes;
+        if stamp.size > limit {
+            self.has_refused.store(true, Ordering::Relaxed);
+            let path = path.to_path_buf();
+            return Err(SourceError::MetadataTooLarge { path, bytes: stamp.size, limit });
+        }
+        let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
+        Ok((bytes, stamp))
     }
 
     /// The entries of a folder that are wanted, sorted by name. The others are not held in memory:
@@ -308,21 +361,4 @@ impl SourceRoot {
         }
         Ok(EntryKind::LinkedDirectory)
     }
-}
-
-fn read_whole(
-    path: &Path,
-    file: &dyn OpenFile,
-    stamp: FileStamp,
-) -> Result<(Vec<u8>, FileStamp), SourceError> {
-    if stamp.size > METADATA_LIMIT_BYTES {
-        return Err(SourceError::MetadataTooLarge {
-            path: path.to_path_buf(),
-            bytes: stamp.size,
-            limit: METADATA_LIMIT_BYTES,
-        });
-    }
-    let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
-    Ok((bytes, stamp))
 }

@@ -36,6 +36,9 @@ const LONGEST_TIME: Duration = Duration::from_secs(1);
 /// How often a folder that changes while it is looked at is looked at.
 const LOOKS: usize = 4;
 
+/// Folders whose states are kept.
+const MOST_FOLDERS: usize = 4096;
+
 /// Deepest folder of an array: chunk keys have a part for each of at most 32 dimensions.
 const DEEPEST_FOLDER: usize = 40;
 
@@ -47,6 +50,8 @@ pub(super) struct Snapshot {
     names: Vec<u32>,
     /// Hashes of the names with the states, sorted.
     states: Vec<u64>,
+    /// The folders with their states; fewer than there are beyond [`MOST_FOLDERS`].
+    folders: Vec<(Box<Path>, FileStamp)>,
     /// Folders that changed during each look: names may have been missed there, of files that had not
     /// changed after a time.
     unsure: Vec<(Box<Path>, i64)>,
@@ -225,6 +230,7 @@ impl Snapshot {
         let mut snapshot = Self {
             names: Vec::new(),
             states: Vec::new(),
+            folders: Vec::new(),
             unsure: Vec::new(),
             hash: 0,
             settles_after_ns: 0,
@@ -261,6 +267,14 @@ impl Snapshot {
         self.hash = self.hash.wrapping_add(xxh3_128(&described));
         self.names.push(hash_of_name(path_in_array));
         self.states.push(xxh3_64(&described));
+    }
+
+    /// Whether the folders are as they were, which takes a fraction of a look: files that were added, deleted
+    /// or replaced show there, but not those that were written in place.
+    pub(super) fn has_same_folders(&self, root: &SourceRoot, array: &Path) -> bool {
+        self.folders.iter().all(|(inside, stamp)| {
+            root.stamp(&join(array, inside)).is_ok_and(|now| now == Some(*stamp))
+        })
     }
 
     /// Compares a file, by its path relative to the array and its state now, `None` if there is none.
@@ -336,6 +350,9 @@ impl Walk<'_> {
             match found {
                 Ok(found) if is_last || after == before => {
                     self.snapshot.note(Need::Enter, &after, self.begun_ns);
+                    if self.snapshot.folders.len() < MOST_FOLDERS {
+                        self.snapshot.folders.push((inside.into(), after.stamp));
+                    }
                     let unsure_until_ns = match after == before {
                         false => Some(after.stamp.ctime_ns),
                         // Names went, and the folder says that none did.

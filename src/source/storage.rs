@@ -6,6 +6,7 @@
 //! no implementation turns an error into "there is nothing".
 
 mod posix;
+mod top;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 pub use posix::Posix;
+pub(crate) use top::SourceGone;
 
 /// Age from which the time of a change tells it from later ones: some ticks of the kernel's clock,
 /// or, where times are whole seconds, the two that FAT has.
@@ -173,15 +175,21 @@ impl From<Option<FileStamp>> for Seen {
     }
 }
 
-/// Size of a file system, as `statvfs` tells it.
+/// Size of a file system and what of it is free, as `statvfs` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Size of a block in bytes.
     pub block_bytes: u64,
     /// Number of blocks.
     pub blocks: u64,
+    /// Blocks that are free, those for root included.
+    pub free: u64,
+    /// Blocks that are free for everybody.
+    pub available: u64,
     /// Number of files it can hold.
     pub files: u64,
+    /// Number of files that can be added.
+    pub files_free: u64,
 }
 
 /// What identifies the state of one file: enough to notice a rewrite, a replacement, a growth.

@@ -130,9 +130,13 @@ impl Shown {
     /// # Errors
     /// The operating system's reason.
     pub fn open(path: &Path, places: &[u64]) -> io::Result<Self> {
-        let file = File::open(path)?;
+        File::open(path).map(|file| Self::of(file, places))
+    }
+
+    /// A virtual file that is open.
+    pub fn of(file: File, places: &[u64]) -> Self {
         fadvise(&file, 0, None, Advice::Random).expect("a hint");
-        Ok(Self { file, places: places.to_vec() })
+        Self { file, places: places.to_vec() }
     }
 
     /// Its inode number.

@@ -189,7 +189,7 @@ impl Scene {
             Err(FsError::Stale) => open(),
             other => other,
         };
-        opened.map(|(file, _)| file)
+        opened.map(|opened| opened.file)
     }
 
     fn read(&self, opened: &Opened, outcome: &mut Outcome) {

@@ -32,7 +32,8 @@ fn a_changed_chunk_changes_the_time_of_the_file() {
         let bytes = fs::read(&chunk).expect("a chunk");
         rest(source.path());
         let cache = TempDir::with_prefix("zarrims-cache-").expect("a temporary folder");
-        let mount = Mount::of(source.path()).cache(cache.path()).start();
+        let mount =
+            Mount::of(source.path()).cache(cache.path()).args(["--revalidate", "open"]).start();
         let file = mount.path().join("a.ims");
         assert!(shows_image(&file));
         let before = modified(&file);

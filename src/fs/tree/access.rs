@@ -34,7 +34,10 @@ impl Tree {
     /// # Errors
     /// [`FsError::Stale`] when it is not known.
     pub fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        let node = self.node(ino)?;
+        let node = match self.node(ino) {
+            Ok(node) => node,
+            Err(error) => return self.former_attributes(ino).ok_or(error),
+        };
         if !node.has_fresh_access() {
             match &node.content {
                 Content::File(file) => self.renew_permissions(&node, &file.spec),
@@ -45,13 +48,18 @@ impl Tree {
         Ok(node.attributes())
     }
 
-    /// The same, if the source need not be asked for it.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] when it is not known.
-    pub fn attributes_at_hand(&self, ino: Ino) -> Result<Option<Attributes>, FsError> {
-        let node = self.node(ino)?;
-        Ok(node.has_fresh_access().then(|| node.attributes()))
+    /// Attributes of the file that is now at the path of an inode that is not listed any more.
+    fn former_attributes(&self, ino: Ino) -> Option<Attributes> {
+        let path = lock(&self.former).get(&ino).cloned()?;
+        let found = self.find(&path).ok()?;
+        (found.kind == NodeKind::File).then_some(Attributes { ino, ..found })
+    }
+
+    /// Attributes of a known inode, if the source need not be asked for them.
+    #[must_use]
+    pub fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {
+        let node = self.node(ino).ok()?;
+        node.has_fresh_access().then(|| node.attributes())
     }
 
     pub(super) fn folder_attributes(&self, ino: Ino, source: &Path) -> Attributes {
@@ -127,8 +135,8 @@ impl Tree {
     /// Asks who may read a file that is being opened, unless that was done just now, or `anew`.
     ///
     /// # Errors
-    /// [`FsError::Stale`] where somebody is shut out who was not when the name was looked up: the kernel
-    /// then looks it up again, and decides with what it knows of the user.
+    /// [`FsError::Restricted`] where somebody is shut out who was not when the name was looked up: the
+    /// kernel then looks it up again, and decides with what it knows of the user.
     pub(super) fn check_permissions(
         &self,
         node: &Node,
@@ -140,11 +148,7 @@ impl Tree {
         }
         let shown = node.attributes();
         self.renew_permissions(node, spec);
-        if shown.permissions().is_narrowed_to(node.attributes().permissions()) {
-            Err(FsError::Stale)
-        } else {
-            Ok(())
-        }
+        check_not_narrowed(shown, node.attributes())
     }
 
     /// Permission bits without those that the user took away.
@@ -167,6 +171,16 @@ pub(super) fn ask(root: &SourceRoot, config: TreeConfig, spec: &FileSpec) {
         }
         let found = kinds.intersection(top, daemon());
         state.permissions = Some(if config.is_shared { found } else { admit_self(found) });
+    }
+}
+
+/// # Errors
+/// [`FsError::Restricted`] where some user may read by the attributes that were shown and not by those now.
+pub(super) fn check_not_narrowed(shown: Attributes, now: Attributes) -> Result<(), FsError> {
+    if shown.permissions().is_narrowed_to(now.permissions()) {
+        Err(FsError::Restricted)
+    } else {
+        Ok(())
     }
 }
 

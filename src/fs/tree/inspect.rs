@@ -13,8 +13,11 @@ use crate::source::root::{DirEntry, EntryKind};
 use crate::source::{Fingerprint, SourceRoot};
 
 use super::memo::{Memo, Origin};
-use super::node::{Checked, FileSpec, Inspected, Skipped};
+use super::node::{Checked, FileSpec, Inspected, LevelSpec, Skipped};
 use super::{TreeConfig, access, lock};
+
+/// Metadata files of more bytes than this are large: those of an image have some thousands.
+const LARGE_METADATA_BYTES: u64 = 256 << 10;
 
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
@@ -48,8 +51,10 @@ impl Inspector {
         if let Some(found) = self.recall(folder) {
             return found;
         }
-        let is_large = discover::has_large_metadata(&self.root, folder);
-        let _alone = is_large.then(|| self.large.reserve(1));
+        if let Some(found) = self.look_into_small(folder, known) {
+            return found;
+        }
+        let _alone = self.large.reserve(1);
         self.look_into(folder, known)
     }
 
@@ -74,7 +79,28 @@ impl Inspector {
         folder: &Path,
         known: Option<&Arc<Inspected>>,
     ) -> Arc<Inspected> {
-        let mut found = self.inspect_guarded(folder);
+        self.take_over(folder, self.inspect_guarded(&self.root, folder), known)
+    }
+
+    /// The same, unless its metadata is so long that reading it may take much memory: many folders are
+    /// inspected at a time.
+    pub(super) fn look_into_small(
+        &self,
+        folder: &Path,
+        known: Option<&Arc<Inspected>>,
+    ) -> Option<Arc<Inspected>> {
+        let root = Arc::new(self.root.with_metadata_limit(LARGE_METADATA_BYTES));
+        let found = self.inspect_guarded(&root, folder);
+        (!root.has_refused()).then(|| self.take_over(folder, found, known))
+    }
+
+    /// What was found out of images that are known goes on to be true.
+    fn take_over(
+        &self,
+        folder: &Path,
+        mut found: Inspected,
+        known: Option<&Arc<Inspected>>,
+    ) -> Arc<Inspected> {
         let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
         let before: HashMap<_, _> = before.map(|file| (file.place(), file)).collect();
         for file in found.files.iter_mut().flatten() {
@@ -101,8 +127,8 @@ impl Inspector {
     }
 
     /// A fault of this program in one store must not hide the stores beside it.
-    fn inspect_guarded(&self, path: &Path) -> Inspected {
-        catch_unwind(AssertUnwindSafe(|| self.inspect(path))).unwrap_or_else(|_| {
+    fn inspect_guarded(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
+        catch_unwind(AssertUnwindSafe(|| self.inspect(root, path))).unwrap_or_else(|_| {
             let reason = "internal fault while reading its metadata".to_owned();
             tracing::error!(path = %path.display(), reason, "fault");
             let mut fingerprint = Fingerprint::default();
@@ -119,7 +145,7 @@ impl Inspector {
     }
 
     /// Inspects a folder of the source and plans its images.
-    fn inspect(&self, path: &Path) -> Inspected {
+    fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
         let begun = SystemTime::now();
         let mut found = Inspected {
@@ -130,7 +156,7 @@ impl Inspector {
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         };
-        match discover::inspect(&self.root, path, self.config.labels) {
+        match discover::inspect(root, path, self.config.labels) {
             Ok(Folder::Plain(plain)) => {
                 found.files = None;
                 found.skipped = Skipped::all(&plain.skipped);
@@ -154,7 +180,7 @@ impl Inspector {
                             name: image.name.clone(),
                             size: file.size(),
                             shape: image.levels[0].shape(),
-                            levels: file.plan().levels.len(),
+                            levels: file.plan().levels.iter().map(LevelSpec::of).collect(),
                             id: file.id(),
                             modified: image
                                 .fingerprint

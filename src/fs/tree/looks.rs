@@ -43,8 +43,10 @@ pub(super) struct Looks {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By name of the folder, the round that began it.
-    under_way: HashMap<OsString, u64>,
+    /// By name of the folder.
+    under_way: HashSet<OsString>,
+    /// Those of them that take long, and that no listing waits for any more.
+    slow: HashSet<OsString>,
     /// What came of those that nobody has taken up yet.
     found: HashMap<OsString, Arc<Inspected>>,
     /// When the last one came to its end.
@@ -88,6 +90,7 @@ impl Drop for Look {
     fn drop(&mut self) {
         let mut state = lock(&self.looks.state);
         state.under_way.remove(&self.name);
+        state.slow.remove(&self.name);
         if let Some(found) = self.found.take() {
             state.found.insert(std::mem::take(&mut self.name), found);
         }
@@ -99,9 +102,10 @@ impl Drop for Look {
 impl State {
     fn is_awaited(&self, wait: Wait<'_>) -> bool {
         match wait {
-            Wait::All | Wait::Listing => !self.under_way.is_empty(),
+            Wait::All => !self.under_way.is_empty(),
+            Wait::Listing => self.under_way.iter().any(|name| !self.slow.contains(name)),
             Wait::Name(name) => {
-                self.under_way.keys().any(|source| naming::may_be_called(source, name))
+                self.under_way.iter().any(|source| naming::may_be_called(source, name))
             }
         }
     }
@@ -115,7 +119,7 @@ impl Looks {
 
     /// The folders that are looked into now.
     pub(super) fn under_way(&self) -> HashSet<OsString> {
-        lock(&self.state).under_way.keys().cloned().collect()
+        lock(&self.state).under_way.clone()
     }
 
     /// Whether looks are under way that somebody waits for.
@@ -138,8 +142,8 @@ impl Looks {
         let round = Round { number: state.rounds, started: Instant::now() };
         let mut begun = Vec::new();
         for name in folders {
-            if !state.under_way.contains_key(name) && !state.found.contains_key(name) {
-                state.under_way.insert(name.clone(), round.number);
+            if !state.under_way.contains(name) && !state.found.contains_key(name) {
+                state.under_way.insert(name.clone());
                 begun.push(Look { looks: self.clone(), name: name.clone(), found: None });
             }
         }
@@ -153,21 +157,20 @@ impl Looks {
         round
     }
 
-    /// Waits for the looks of a round, and for older ones only if they are asked for.
-    pub(super) fn wait(&self, round: Round, wait: Wait<'_>) {
+    /// Waits until what somebody waits for is found out.
+    pub(super) fn wait(&self, wait: Wait<'_>) {
         let mut state = lock(&self.state);
         let mut seen = state.under_way.len();
         let mut since = Instant::now();
-        loop {
-            // An older look has been waited for before.
-            let is_new = || state.under_way.values().any(|begun| *begun == round.number);
-            let is_listing = matches!(wait, Wait::Listing);
-            if !state.is_awaited(wait) || is_listing && (since.elapsed() >= PATIENCE || !is_new()) {
+        while state.is_awaited(wait) {
+            if since.elapsed() >= PATIENCE && matches!(wait, Wait::Listing) {
+                let State { under_way, slow, .. } = &mut *state;
+                slow.extend(under_way.iter().cloned());
                 return;
             }
-            let waited = self.ended.wait_timeout(state, PATIENCE.saturating_sub(since.elapsed()));
+            let waited = self.ended.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if state.under_way.len() != seen || !is_listing {
+            if state.under_way.len() != seen {
                 (seen, since) = (state.under_way.len(), Instant::now());
             }
         }
@@ -182,6 +185,6 @@ impl Looks {
         state.settled = round.number;
         let cost = state.last_end.map_or(Duration::ZERO, |end| end - round.started.min(end));
         let found = std::mem::take(&mut state.found);
-        Some(Findings { found, under_way: state.under_way.keys().cloned().collect(), cost })
+        Some(Findings { found, under_way: state.under_way.clone(), cost })
     }
 }

@@ -31,7 +31,7 @@ use super::{TreeConfig, lock};
 use row::{Key, Row};
 
 /// Changes whenever lines are written in another way.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 /// See the module.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use crate::source::root::join;
 use super::super::naming::{self, Candidate, InStore, Taken};
 use super::access::checked_now;
 use super::node::{Child, Content, FileNode, FileSpec, Ino, Inspected, Node};
+use super::pages::Pages;
 use super::{Tree, lock};
 
 impl Tree {
@@ -63,7 +64,7 @@ impl Tree {
     fn know_folder(&self, parent: Ino, ino: Ino, path: PathBuf, source: PathBuf) {
         let attributes = Mutex::new(self.folder_attributes(ino, &source));
         let access_at = checked_now();
-        let content = Content::Mirror { source, listing: Mutex::default() };
+        let content = Content::Mirror { source, listing: Box::default() };
         self.know(ino, Node { attributes, access_at, parent, path, content });
     }
 
@@ -108,17 +109,17 @@ impl Tree {
     }
 
     pub(super) fn know_file(&self, parent: Ino, path: PathBuf, spec: &FileSpec) -> Ino {
-        let newest = lock(&spec.state).newest;
-        let ino = newest.unwrap_or_else(|| Ino::derive(b'f', &path, spec.id.0));
+        let ino = Ino::derive(b'f', &path, spec.id.0);
         // A store that has come back is listed under the inode that somebody may still have open.
         lock(&self.lingering).retain(|known| *known != ino);
         let (attributes, access_at) = self.file_attributes(ino, spec);
-        let content = Content::File(FileNode {
+        let content = Content::File(Box::new(FileNode {
             spec: spec.clone(),
             looked: Mutex::default(),
             open: Mutex::default(),
+            pages: Pages::default(),
             fleeting: Arc::default(),
-        });
+        }));
         let (attributes, access_at) = (Mutex::new(attributes), Mutex::new(access_at));
         self.know(ino, Node { attributes, access_at, parent, path, content });
         ino

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cache::ImageId;
-use crate::image::VirtualFile;
+use crate::image::plan::PlannedLevel;
+use crate::image::{LevelOrigin, VirtualFile};
 use crate::source::image::Role;
 use crate::source::root::join;
 use crate::source::{
@@ -20,6 +21,7 @@ use crate::source::{
 
 use super::lock;
 use super::looks::Looks;
+use super::pages::Pages;
 
 /// A name is compared with the source when the last comparison is older than this.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,8 +107,8 @@ pub struct FileSpec {
     pub size: u64,
     /// Lengths of the finest level in voxels, order (t, c, z, y, x).
     pub shape: [u64; 5],
-    /// Number of published levels.
-    pub levels: usize,
+    /// The published levels, finest first.
+    pub levels: Arc<[LevelSpec]>,
     /// Identity of the image in this state of its metadata.
     pub id: ImageId,
     /// Time of the newest metadata file.
@@ -119,12 +121,19 @@ pub struct FileSpec {
     pub(super) state: Arc<Mutex<FileState>>,
 }
 
+/// One level of an image, as far as listing it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelSpec {
+    /// Lengths in voxels, order (z, y, x).
+    pub size: [u64; 3],
+    /// Its voxels are computed from the level above, not read from the store.
+    pub is_computed: bool,
+}
+
 /// What is known of an image beside its metadata. It is shared by all that is made of one inspection,
 /// and taken over by the next one that finds the same image.
 #[derive(Debug, Default)]
 pub(super) struct FileState {
-    /// The inode that stands for the newest state of the chunks, if it is not the first one.
-    pub(super) newest: Option<Ino>,
     /// The store was not as it was listed when the file was to be opened.
     pub(super) has_changed: bool,
     /// Opening the file gave another image than this.
@@ -139,7 +148,20 @@ pub(super) struct FileState {
     pub(super) chunk_access: Option<(AccessKinds, Instant)>,
 }
 
+impl LevelSpec {
+    pub(super) fn of(planned: &PlannedLevel) -> Self {
+        Self { size: planned.size, is_computed: planned.origin == LevelOrigin::Computed }
+    }
+}
+
 impl FileSpec {
+    /// Whether the coarsest level, which every viewer reads first, takes a pass over all voxels.
+    #[must_use]
+    pub fn needs_pass(&self) -> bool {
+        let coarser = self.levels.get(1..).unwrap_or_default();
+        !coarser.is_empty() && coarser.iter().all(|level| level.is_computed)
+    }
+
     /// Paths that stand for all the image is made of.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
         let group = join(&self.store, Path::new(&self.image));
@@ -201,7 +223,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Content {
     /// A folder of the source, by its path there.
-    Mirror { source: PathBuf, listing: Mutex<Option<Listing>> },
+    Mirror { source: PathBuf, listing: Box<Mutex<Option<Listing>>> },
     /// A folder made of the images of one store.
     StoreFolder {
         /// Path of the store below the source folder.
@@ -209,7 +231,7 @@ pub(super) enum Content {
         names: Mutex<BTreeMap<OsString, Ino>>,
     },
     /// An image in one state.
-    File(FileNode),
+    File(Box<FileNode>),
 }
 
 #[derive(Debug)]
@@ -217,8 +239,10 @@ pub(super) struct FileNode {
     pub(super) spec: FileSpec,
     /// Locked while the file is being opened, which may take a while.
     pub(super) looked: Mutex<Looked>,
-    /// The virtual file, while it is open. Never locked for long.
+    /// The virtual file in its newest state, while it is open. Never locked for long.
     pub(super) open: Mutex<Weak<VirtualFile>>,
+    /// What the kernel has of it.
+    pub(super) pages: Pages,
     /// Bytes were served that the source may complete any time.
     pub(super) fleeting: Arc<AtomicBool>,
 }
@@ -227,11 +251,11 @@ pub(super) struct FileNode {
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     pub(super) chunks: Chunks,
-    /// When it was begun; only of looks that found nothing changed.
+    /// When it was begun.
     pub(super) at: Option<Instant>,
 }
 
-/// The state of the chunks that an inode stands for.
+/// The state of the chunks that the newest virtual file shows.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Chunks {
     /// The one at the first opening, which is to come.

@@ -60,7 +60,7 @@ impl Tree {
             };
             let known = |name: &OsString| known.get(name).cloned();
             let round = due.looks.begin(&self.workers, source, &contents.folders, known, look);
-            due.looks.wait(round, wait);
+            due.looks.wait(wait);
             let mut listing = lock(listing);
             // If a later round was faster, what it has not seen is taken up by the next one.
             if let Some(findings) = due.looks.settle(round) {
@@ -152,8 +152,7 @@ fn due(listing: &Mutex<Option<Listing>>, wait: Wait<'_>) -> Option<Due> {
     let known = listing.get_or_insert_default();
     let is_recent = known.checked.as_ref().is_some_and(Checked::is_recent);
     let is_asked_for = match wait {
-        Wait::Listing => false,
-        Wait::All => known.looks.is_awaited(wait),
+        Wait::Listing | Wait::All => known.looks.is_awaited(wait),
         Wait::Name(_) => known.looks.is_awaited(wait) || known.seems_changed(),
     };
     (!is_recent || is_asked_for || known.looks.has_news()).then(|| Due {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crate::buffer::{Buffer, with_buffer};
+use crate::headroom;
 use crate::image::ImageError;
 use crate::image::bricks::Image;
 use crate::image::engine::{Brick, BrickDone, BrickTicket, Whole};
@@ -55,25 +56,37 @@ pub(super) struct Output {
 
 impl Build {
     /// Joins the voxels of a child to this brick's.
-    pub(super) fn take_in(&self, image: &Image, child: BrickId, whole: &Whole) {
+    ///
+    /// # Errors
+    /// [`ImageError::NoMemory`].
+    pub(super) fn take_in(
+        &self,
+        image: &Image,
+        child: BrickId,
+        whole: &Whole,
+    ) -> Result<(), ImageError> {
         lock(&self.output).incomplete |= !whole.lasting;
         if whole.is_zero {
             // Zeros joined are zeros, and the output begins as such.
-            return;
+            return Ok(());
         }
         let levels = &image.plan.levels;
         let halved = levels[self.brick.level].halved(&levels[child.level]);
         let frame = BrickFrame::new(&image.plan, child);
-        let Some(joint) = Joint::new(image, &self.frame, &frame, halved) else { return };
+        let Some(joint) = Joint::new(image, &self.frame, &frame, halved) else {
+            return Ok(());
+        };
+        let _claim = headroom::claim(joint.bytes() as u64)?;
         with_buffer(joint.bytes(), |joined| {
             // Several threads may be at it, each with its child.
             joint.join(&whole.bytes, joined);
             let mut output = lock(&self.output);
             if output.bytes.is_empty() {
-                output.bytes = self.frame.zeros();
+                output.bytes = self.frame.zeros()?;
             }
             joint.place(joined, &self.frame, &mut output.bytes);
-        });
+            Ok(())
+        })
     }
 
     /// Whether somebody besides the pass waits for it by now.

@@ -16,7 +16,8 @@ use super::filter::Filter;
 use super::named::NamedCodec;
 use super::number::NumpyType;
 use super::{Blob, DecodeError, UNIT_LIMIT_BYTES};
-use crate::buffer::with_buffer;
+use crate::buffer::{KEPT_BYTES, with_buffer};
+use crate::headroom;
 use crate::source::Unsupported;
 use crate::source::convert::SourceType;
 
@@ -137,12 +138,14 @@ impl BoundedChain {
         {
             return Err(DecodeError::Length { codec: "file".to_owned(), got: len, expected });
         }
-        if len > self.encoded.limit().saturating_mul(2) {
+        if len > self.encoded.limit() {
             return Err(DecodeError::Oversized(len));
         }
+        let _claim = headroom::claim(self.peak_bytes(len))?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        if self.steps.len() == 1 {
-            // What is read is, for most, what it decodes to.
+        if self.steps.len() == 1 || len > KEPT_BYTES {
+            // What is read is, for many, what it decodes to; of large ones, each form goes as soon as
+            // the next one is there.
             let mut bytes = vec![0; len];
             blob.read_exact_at(&mut bytes, 0)?;
             return self.decode(Cow::Owned(bytes));
@@ -153,9 +156,21 @@ impl BoundedChain {
         })
     }
 
+    /// Most bytes of two successive forms of the chunk, from a file of `len` bytes to the numbers.
+    fn peak_bytes(&self, len: u64) -> u64 {
+        let (mut peak, mut encoded) = (len, len);
+        for step in self.steps.iter().rev() {
+            let decoded = step.decoded.limit();
+            peak = peak.max(encoded.saturating_add(decoded));
+            encoded = decoded;
+        }
+        peak
+    }
+
     fn decode(&self, mut bytes: Cow<'_, [u8]>) -> Result<Vec<u8>, DecodeError> {
         for step in self.steps.iter().rev() {
             let failed = |reason| DecodeError::Codec { codec: step.name.clone(), reason };
+            let _claim = headroom::claim(step.decoder.working_bytes(&bytes))?;
             bytes = step.decoder.decode(bytes, step.decoded.limit()).map_err(failed)?;
             let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let expected = step.decoded.limit();
@@ -173,6 +188,14 @@ impl BoundedChain {
 }
 
 impl Decoder {
+    /// Bytes that are needed besides what goes in and comes out.
+    fn working_bytes(&self, bytes: &[u8]) -> u64 {
+        match self {
+            Self::Compressor(compressor) => compressor.working_bytes(bytes),
+            _ => 0,
+        }
+    }
+
     fn decode<'a>(&self, bytes: Cow<'a, [u8]>, limit: u64) -> Result<Cow<'a, [u8]>, String> {
         match self {
             Self::Array(array) => array.decode(bytes),

@@ -32,6 +32,15 @@ impl Compressor {
         }
     }
 
+    /// Memory for the work itself, where that depends on the bytes: Blosc takes two of its blocks, whose
+    /// size is in the header (c-blosc `README_CHUNK_FORMAT`, at 8; `blosc.c`, `serial_blosc`).
+    pub(super) fn working_bytes(&self, bytes: &[u8]) -> u64 {
+        match (self, bytes.get(8..).and_then(|rest| rest.first_chunk::<4>())) {
+            (Self::Blosc(_), Some(block)) => u64::from(u32::from_le_bytes(*block)) * 2,
+            _ => 0,
+        }
+    }
+
     /// Decompresses to `limit` bytes at most, or to one more: the caller compares the length.
     ///
     /// # Errors
@@ -77,8 +86,10 @@ fn blosc_bounded(
 
 /// Reads at most one byte more than `limit`: the caller's length check then fails.
 fn read_bounded(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(usize::try_from(limit).unwrap_or(0));
-    reader.take(limit.saturating_add(1)).read_to_end(&mut out)?;
+    let most = limit.saturating_add(1);
+    // With room for that byte, it never grows.
+    let mut out = Vec::with_capacity(usize::try_from(most).unwrap_or(0));
+    reader.take(most).read_to_end(&mut out)?;
     Ok(out)
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::chain::BoundedChain;
 use super::named::NamedCodec;
 use super::{Blob, DecodeError, IndexCache, SubBlob, UnitCodec};
+use crate::headroom;
 use crate::source::Unsupported;
 use crate::source::convert::SourceType;
 use crate::source::json::whole_numbers;
@@ -111,7 +112,7 @@ impl Sharding {
         }
         let chunk = SubBlob { outer: shard, offset, len: length };
         let bytes = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
-        Ok(bytes.map(|bytes| self.to_chunk_axes(bytes)))
+        bytes.map(|bytes| self.to_chunk_axes(bytes)).transpose()
     }
 
     fn read_index(&self, shard: &dyn Blob) -> Result<Vec<u64>, DecodeError> {
@@ -125,10 +126,11 @@ impl Sharding {
     }
 
     /// Undoes the transposes in front of the shard for the one unit.
-    fn to_chunk_axes(&self, bytes: Vec<u8>) -> Vec<u8> {
+    fn to_chunk_axes(&self, bytes: Vec<u8>) -> Result<Vec<u8>, DecodeError> {
         if self.axes.is_sorted() {
-            return bytes;
+            return Ok(bytes);
         }
+        let _claim = headroom::claim(bytes.len() as u64)?;
         let mut shape: Vec<usize> = self
             .inner
             .unit_shape()
@@ -141,11 +143,11 @@ impl Sharding {
             order[axis] = encoded;
         }
         order.push(self.axes.len());
-        match ArrayViewD::from_shape(IxDyn(&shape), &bytes) {
+        Ok(match ArrayViewD::from_shape(IxDyn(&shape), &bytes) {
             Ok(view) => view.permuted_axes(IxDyn(&order)).iter().copied().collect(),
             // The chain has compared the length with the shape already.
             Err(_) => bytes,
-        }
+        })
     }
 }
 

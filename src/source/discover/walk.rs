@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::super::assemble::About;
 use super::super::fingerprint::Fingerprint;
 use super::super::foreign;
-use super::super::image::{About, ImageSource, Place, Role};
+use super::super::image::ImageSource;
 use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
 use super::super::ome::{self, Multiscale};
+use super::super::place::{Place, Role};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
 use super::super::{SourceError, Unsupported};

@@ -11,11 +11,14 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use crate::{dead_mount, descriptors};
+
+use super::top::Top;
 use super::{
     Access, FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage,
 };
@@ -32,7 +35,9 @@ const ACL_BYTES: usize = 64 << 10;
 /// See the module.
 #[derive(Debug)]
 pub struct Posix {
-    dir: OwnedFd,
+    top: Top,
+    /// For messages only.
+    path: PathBuf,
     follow_links: bool,
 }
 
@@ -40,14 +45,13 @@ impl Posix {
     /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
     ///
     /// # Errors
-    /// The operating system's reason, when it is not a folder that can be read.
+    /// The operating system's reason, when it is not a folder.
     pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { dir, follow_links })
+        Ok(Self { top: Top::open(path)?, path: path.to_path_buf(), follow_links })
     }
 
-    fn open_beneath(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    fn open_beneath(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let dir = self.top.dir()?;
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // `openat2` refuses flags that have no meaning for `O_PATH`.
         let flags = if flags.contains(OFlags::PATH) {
@@ -59,20 +63,34 @@ impl Posix {
         if !self.follow_links {
             resolve |= ResolveFlags::BENEATH;
         }
-        let mut attempt = 0;
-        loop {
-            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
-                other => return other,
+        descriptors::with_retry(|| {
+            let mut attempt = 0;
+            loop {
+                match rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve) {
+                    Err(Errno::AGAIN) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                    other => return Ok(other?),
+                }
             }
-        }
+        })
+    }
+
+    /// Opens something, and tells what it is.
+    fn look_beneath(&self, path: &Path, flags: OFlags) -> io::Result<(OwnedFd, Meta)> {
+        let opened = self.open_beneath(path, flags).and_then(|fd| {
+            let meta = meta_of(&rustix::fs::fstat(&fd)?);
+            Ok((fd, meta))
+        });
+        opened.map_err(|error| self.explained(error, path))
+    }
+
+    fn explained(&self, error: io::Error, path: &Path) -> io::Error {
+        dead_mount::explained(error, &self.path.join(path))
     }
 }
 
 impl Storage for Posix {
     fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
-        let fd = self.open_beneath(path, OFlags::RDONLY)?;
-        let meta = meta_of(&rustix::fs::fstat(&fd)?);
+        let (fd, meta) = self.look_beneath(path, OFlags::RDONLY)?;
         match meta.kind {
             FileKind::File => Ok((Box::new(File::from(fd)), meta.stamp)),
             FileKind::Folder => Err(io::ErrorKind::IsADirectory.into()),
@@ -87,25 +105,32 @@ impl Storage for Posix {
             Links::Follow => OFlags::PATH,
             Links::Stay => OFlags::PATH | OFlags::NOFOLLOW,
         };
-        let fd = self.open_beneath(path, flags)?;
-        Ok(meta_of(&rustix::fs::fstat(&fd)?))
+        Ok(self.look_beneath(path, flags)?.1)
     }
 
     fn access(&self, path: &Path) -> io::Result<Meta> {
-        let fd = self.open_beneath(path, OFlags::PATH)?;
-        let meta = meta_of(&rustix::fs::fstat(&fd)?);
+        let (fd, meta) = self.look_beneath(path, OFlags::PATH)?;
         Ok(Meta { access: narrowed(&fd, meta.access), ..meta })
     }
 
     fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
-        let fd = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Ok(Box::new(PosixFolder { fd, buffer: Vec::new() }))
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let fd = self.open_beneath(path, flags).map_err(|error| self.explained(error, path))?;
+        let path = self.path.join(path);
+        Ok(Box::new(PosixFolder { fd, path, buffer: Vec::new() }))
     }
 
     fn space(&self) -> io::Result<Space> {
-        let found = rustix::fs::fstatvfs(&self.dir)?;
+        let found = rustix::fs::fstatvfs(self.top.dir()?)?;
         // Blocks are counted in fragments.
-        Ok(Space { block_bytes: found.f_frsize, blocks: found.f_blocks, files: found.f_files })
+        Ok(Space {
+            block_bytes: found.f_frsize,
+            blocks: found.f_blocks,
+            free: found.f_bfree,
+            available: found.f_bavail,
+            files: found.f_files,
+            files_free: found.f_ffree,
+        })
     }
 }
 
@@ -123,12 +148,15 @@ impl OpenFile for File {
 #[derive(Debug)]
 struct PosixFolder {
     fd: OwnedFd,
+    /// For messages only.
+    path: PathBuf,
     buffer: Vec<u8>,
 }
 
 impl OpenFolder for PosixFolder {
     fn meta(&self) -> io::Result<Meta> {
-        Ok(meta_of(&rustix::fs::fstat(&self.fd)?))
+        let stat = rustix::fs::fstat(&self.fd).map_err(io::Error::from);
+        Ok(meta_of(&stat.map_err(|error| dead_mount::explained(error, &self.path))?))
     }
 
     /// Not by `rustix::fs::Dir`, nor by the C library: both take `ENOENT`, the answer of a folder that
@@ -149,7 +177,9 @@ impl OpenFolder for PosixFolder {
     }
 
     fn stat(&self, name: &OsStr) -> io::Result<Meta> {
-        Ok(meta_of(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        let explained = |error: Errno| dead_mount::explained(error.into(), &self.path.join(name));
+        Ok(meta_of(&stat.map_err(explained)?))
     }
 }
 

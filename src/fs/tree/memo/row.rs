@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::ImageId;
 use crate::fs::tree::lock;
-use crate::fs::tree::node::{Checked, FileSpec, FileState, Inspected, Skipped};
+use crate::fs::tree::node::{Checked, FileSpec, FileState, Inspected, LevelSpec, Skipped};
 use crate::source::image::Role;
 use crate::source::root::join;
 use crate::source::{FileStamp, Fingerprint, NonImage, Permissions};
@@ -43,7 +43,8 @@ struct File {
     name: Option<String>,
     size: u64,
     shape: [u64; 5],
-    levels: usize,
+    /// Lengths, and whether it is computed.
+    levels: Vec<([u64; 3], bool)>,
     id: String,
     modified: SystemTime,
     /// Relative to the folder.
@@ -120,7 +121,7 @@ impl File {
             name: spec.name.clone(),
             size: spec.size,
             shape: spec.shape,
-            levels: spec.levels,
+            levels: spec.levels.iter().map(|level| (level.size, level.is_computed)).collect(),
             id: spec.id.to_string(),
             modified: spec.modified,
             samples: spec
@@ -149,7 +150,11 @@ impl File {
             name: self.name,
             size: self.size,
             shape: self.shape,
-            levels: self.levels,
+            levels: self
+                .levels
+                .into_iter()
+                .map(|(size, is_computed)| LevelSpec { size, is_computed })
+                .collect(),
             id: ImageId(u128::from_str_radix(&self.id, 16).ok()?),
             modified: self.modified,
             metadata: metadata.clone(),

@@ -1,0 +1,63 @@
+//! What a path shows to be wrong by its letters alone.
+
+use std::path::Path;
+
+/// Why a path cannot be one of a folder of this machine, as its user meant it.
+pub(super) fn mistake(path: &Path) -> Option<String> {
+    let text = path.to_string_lossy();
+    if text.starts_with('~') || text.starts_with('$') {
+        let name = text.split('/').next().unwrap_or_default();
+        return Some(format!("the shell did not expand {name}; write the whole path"));
+    }
+    if text.starts_with(['\u{2013}', '\u{2014}']) {
+        return Some("begins with a long dash; options begin with two short ones".to_owned());
+    }
+    let only = "only folders of this machine are read";
+    let (before, after) = text.split_once(':')?;
+    if after.starts_with("//") && !before.is_empty() && before.chars().all(is_of_scheme) {
+        return Some(format!("is an address; {only}"));
+    }
+    let is_drive = before.len() == 1 && after.starts_with(['\\', '/']);
+    if is_drive {
+        return Some(format!("is a path of Windows; {only}"));
+    }
+    let is_host = !before.is_empty() && !before.contains('/') && after.starts_with('/');
+    is_host.then(|| format!("is a folder of another machine; {only}: mount it first"))
+}
+
+/// Letters of `scheme` in RFC 3986, section 3.1.
+fn is_of_scheme(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "+-.".contains(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_letters_show() {
+        for (path, word) in [
+            ("~/zarr", "expand ~;"),
+            ("~ana/zarr", "expand ~ana;"),
+            ("$HOME/zarr", "expand $HOME;"),
+            ("s3://bucket/x.zarr", "address"),
+            ("gs://bucket", "address"),
+            ("https://host/x.zarr", "address"),
+            ("file:///data", "address"),
+            ("C:\\data", "Windows"),
+            ("d:/data", "Windows"),
+            ("nas:/export/zarr", "another machine"),
+            ("ana@nas:/data", "another machine"),
+            ("\u{2013}list", "long dash"),
+        ] {
+            let mistake = mistake(Path::new(path));
+            assert!(
+                mistake.as_ref().is_some_and(|line| line.contains(word)),
+                "{path}: {mistake:?}"
+            );
+        }
+        for path in ["/data/zarr", "data", "./~", "/data/a:b", "/data/s3://x", "a:b", ":/", ""] {
+            assert_eq!(mistake(Path::new(path)), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Which pages the kernel may have of a file.
+//!
+//! The kernel keeps pages by inode, for all who have it open. An inode outlives a change of the chunks
+//! of its store, but its pages may only ever be of one state. So whoever opens the file in another state while
+//! somebody still reads the pages of the last one reads past them.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use crate::cache::ImageId;
+
+use super::lock;
+
+/// What the kernel does with the pages of a file that is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paging {
+    /// Those it has are true.
+    Keep,
+    /// Those it has are dropped.
+    Drop,
+    /// This handle reads past them (`FOPEN_DIRECT_IO`).
+    Bypass,
+}
+
+/// Held by each handle that reads through the pages.
+#[derive(Debug)]
+pub(super) struct PageReader(());
+
+/// The pages of one inode.
+#[derive(Debug, Default)]
+pub(super) struct Pages(Mutex<Cached>);
+
+#[derive(Debug, Default)]
+struct Cached {
+    /// The state they are of.
+    state: Option<ImageId>,
+    readers: Weak<PageReader>,
+}
+
+impl Pages {
+    /// Decides for a handle that is opened on a state of the store. `may_be_old`: pages of the same state
+    /// may stand for chunks that have come since, as where these are not followed.
+    pub(super) fn open(
+        &self,
+        state: ImageId,
+        may_be_old: bool,
+    ) -> (Paging, Option<Arc<PageReader>>) {
+        let mut cached = lock(&self.0);
+        let readers = cached.readers.upgrade();
+        let paging = decide(cached.state == Some(state), readers.is_some(), may_be_old);
+        if paging == Paging::Bypass {
+            return (paging, None);
+        }
+        let reader = readers.unwrap_or_else(|| Arc::new(PageReader(())));
+        *cached = Cached { state: Some(state), readers: Arc::downgrade(&reader) };
+        (paging, Some(reader))
+    }
+}
+
+fn decide(is_same_state: bool, has_readers: bool, may_be_old: bool) -> Paging {
+    match (is_same_state, has_readers) {
+        (true, _) if !may_be_old => Paging::Keep,
+        (true, _) | (false, false) => Paging::Drop,
+        (false, true) => Paging::Bypass,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_of_one_state() {
+        for (is_same_state, has_readers, may_be_old, expected) in [
+            (true, true, false, Paging::Keep),
+            (true, false, false, Paging::Keep),
+            (true, true, true, Paging::Drop),
+            (true, false, true, Paging::Drop),
+            (false, false, false, Paging::Drop),
+            (false, false, true, Paging::Drop),
+            (false, true, false, Paging::Bypass),
+            (false, true, true, Paging::Bypass),
+        ] {
+            assert_eq!(
+                decide(is_same_state, has_readers, may_be_old),
+                expected,
+                "{is_same_state} {has_readers} {may_be_old}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_state_gets_the_pages_when_the_readers_of_the_old_one_have_gone() {
+        let pages = Pages::default();
+        let [old, new] = [ImageId(1), ImageId(2)];
+        let (paging, first) = pages.open(old, false);
+        assert_eq!(paging, Paging::Drop);
+        let (paging, second) = pages.open(old, false);
+        assert_eq!(paging, Paging::Keep);
+        assert_eq!(pages.open(new, false).0, Paging::Bypass);
+        drop(first);
+        assert_eq!(pages.open(new, false).0, Paging::Bypass, "one still reads");
+        drop(second);
+        let (paging, third) = pages.open(new, false);
+        assert_eq!(paging, Paging::Drop);
+        assert_eq!(pages.open(old, false).0, Paging::Bypass);
+        drop(third);
+        assert_eq!(pages.open(new, false).0, Paging::Keep, "nothing else was read since");
+    }
+}

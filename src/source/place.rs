@@ -1,0 +1,24 @@
+//! Where the metadata of an image lies, and what the image is for.
+
+use std::path::Path;
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Measured intensities.
+    Image,
+    /// Object numbers.
+    Label,
+}
+
+/// Where the metadata of an image lies, and what it is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Path of the store below the source folder.
+    pub(crate) store: &'a Path,
+    /// Path of the multiscales group within the store.
+    pub(crate) image: &'a str,
+    /// Which entry of `multiscales`.
+    pub(crate) multiscale: usize,
+    pub(crate) role: Role,
+}

@@ -1,0 +1,26 @@
+"""The checks that need no container: `python -m neighbours BINARY WORK`, with the folder above on the path."""
+
+import signal
+import sys
+from pathlib import Path
+
+from . import ganesha, opens, samba
+from .rig import Daemon, Results
+
+CHECKS = {"opens": opens.run, "samba": samba.run, "ganesha": ganesha.run}
+
+
+def main(binary, work, *wanted):
+    results = Results()
+    for name, run in CHECKS.items():
+        if wanted and name not in wanted:
+            continue
+        with results.check(f"the daemon starts and ends for {name}"):
+            with Daemon(binary, Path(work) / name) as daemon:
+                run(results, daemon)
+    return 1 if results.failed else 0
+
+
+# So that what was started is stopped, too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+sys.exit(main(*sys.argv[1:]))

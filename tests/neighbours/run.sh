@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha
+#
+# Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations of its
+# own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha; default all.
+# The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+here=$(dirname "$(realpath "$0")")
+root=$(realpath "$here/../..")
+target=${CARGO_TARGET_DIR:-$root/target}
+bin=$(realpath -m "${1:-$target/release/zarrims-mount}")
+shift || true
+checks=("$@")
+[ "${#checks[@]}" -gt 0 ] || checks=(unit opens samba ganesha)
+limit=600 # seconds for all programs in Python together
+
+skip_all() {
+    echo "SKIPPED neighbours: $1"
+    echo "0 passed, 0 failed, 1 skipped"
+    exit
+}
+if [ ! -x "$bin" ]; then
+    echo "neighbours: no program $bin" >&2
+    exit 2
+fi
+[ "$(id -u)" -eq 0 ] || skip_all "they need root: sudo make neighbours"
+[ -e /dev/fuse ] || skip_all "there is no /dev/fuse"
+"$root/scripts/setup-neighbours.sh" >&2
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-neighbours.XXXXXX")
+finish() {
+    awk -v below="$work/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+        while read -r left; do
+            umount -l "$left" || true
+        done
+    rm -rf --one-file-system "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+# Other users read what is below.
+chmod 755 "$work"
+
+export PYTHONPATH=$root/tests PYTHONDONTWRITEBYTECODE=1
+python=$target/neighbours/venv/bin/python
+others=()
+for check in "${checks[@]}"; do
+    [ "$check" = unit ] || others+=("$check")
+done
+{
+    if [[ " ${checks[*]} " == *" unit "* ]]; then
+        "$python" -c 'if True:
+            import sys
+            from pathlib import Path
+            from neighbours.store import Store
+            Store(Path(sys.argv[1], "stores", "plain.zarr"))
+            Store(Path(sys.argv[1], "later", "later.zarr"))' "$work"
+        "$here/unit.sh" "$bin" "$work" || echo "FAILED unit: status $?"
+    fi
+    if [ "${#others[@]}" -gt 0 ]; then
+        timeout --kill-after=30 "$limit" "$python" -m neighbours "$bin" "$work" "${others[@]}" ||
+            [ "$?" -eq 1 ] || echo "FAILED neighbours: not done within $limit seconds, or stopped"
+    fi
+} | tee "$work/results"
+count() { grep -c "^$1 " "$work/results" || true; }
+echo "$(count ok) passed, $(count FAILED) failed, $(count SKIPPED) skipped"
+[ "$(count FAILED)" -eq 0 ]
