@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::headroom::{self, NoMemory};
@@ -10,27 +11,72 @@ use crate::headroom::{self, NoMemory};
 /// Largest buffer that a thread keeps for the next time.
 pub(crate) const KEPT_BYTES: usize = 4 << 20;
 
+/// Part of the memory budget for buffers that threads keep, and as much again for those in the pool.
+const SHARE: u64 = 16;
+
+/// Bytes of either at most; a budget sets it.
+static LIMIT: AtomicUsize = AtomicUsize::new(8 << 20);
+
+/// Bytes of the buffers that threads keep now.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets how much is kept, by a memory budget of so many bytes.
+pub(crate) fn keep_at_most(budget_bytes: u64) {
+    LIMIT.store(usize::try_from(budget_bytes / SHARE).unwrap_or(usize::MAX), Ordering::Relaxed);
+}
+
+/// Drops the buffers of the pool.
+pub(crate) fn give_back() {
+    let dropped = std::mem::take(&mut *POOL.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(dropped);
+}
+
+/// The buffer that a thread keeps.
+#[derive(Default)]
+struct Kept(Vec<u8>);
+
+impl Kept {
+    /// Keeps a buffer, if it is small, and all threads together do not keep too much.
+    fn new(buffer: Vec<u8>) -> Self {
+        let bytes = buffer.capacity();
+        let before = KEPT.fetch_add(bytes, Ordering::Relaxed);
+        if bytes <= KEPT_BYTES && before + bytes <= LIMIT.load(Ordering::Relaxed) {
+            return Self(buffer);
+        }
+        KEPT.fetch_sub(bytes, Ordering::Relaxed);
+        Self::default()
+    }
+
+    fn take(mut self) -> Vec<u8> {
+        KEPT.fetch_sub(self.0.capacity(), Ordering::Relaxed);
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.0.capacity(), Ordering::Relaxed);
+    }
+}
+
 /// Lends a buffer of `len` bytes with anything in them.
 pub(crate) fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
-    thread_local!(static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+    thread_local!(static BUFFER: Cell<Kept> = const { Cell::new(Kept(Vec::new())) });
     // Taken away while it is used, so that work within the work gets another one.
-    let mut buffer = BUFFER.take();
+    let mut buffer = BUFFER.take().take();
     if buffer.len() < len {
+        // What it holds is of no use: not to be copied.
+        buffer.clear();
         buffer.resize(len, 0);
     }
     spoil(&mut buffer[..len]);
     let result = work(&mut buffer[..len]);
-    if buffer.len() <= KEPT_BYTES {
-        BUFFER.set(buffer);
-    }
+    BUFFER.set(Kept::new(buffer));
     result
 }
 
 /// Smaller buffers are left to the allocator, which keeps them at hand as well.
 const POOLED_FROM_BYTES: usize = 4 << 20;
-
-/// Bytes of buffers that wait to be used again.
-const POOL_BYTES: usize = 16 << 20;
 
 /// Large buffers that nobody uses now.
 static POOL: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
@@ -108,8 +154,8 @@ impl Drop for Buffer {
         }
         let bytes = std::mem::take(&mut self.bytes);
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting: usize = pool.iter().map(Vec::len).sum();
-        if waiting + bytes.len() <= POOL_BYTES {
+        let waiting: usize = pool.iter().map(Vec::capacity).sum();
+        if waiting + bytes.capacity() <= LIMIT.load(Ordering::Relaxed) {
             pool.push(bytes);
         }
     }
@@ -117,7 +163,9 @@ impl Drop for Buffer {
 
 #[cfg(test)]
 mod tests {
-    use super::{Buffer, POOL_BYTES, POOLED_FROM_BYTES, with_buffer};
+    use super::{Buffer, POOLED_FROM_BYTES, with_buffer};
+
+    const POOL_BYTES: usize = 16 << 20;
 
     #[test]
     fn large_buffers_are_used_again_at_their_length() {

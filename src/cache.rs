@@ -20,7 +20,7 @@
 //!
 //! The layers, from the outside in: `steady` (a cache that comes and goes), `brick` (what callers
 //! hold), `store` (the protocol), `gate` (the way in without a lock), `index` (pins, account) and
-//! `recency` (what goes first), `journal` and `segment` (the files), `memo` (what the layer above wants to
+//! `recency` (what goes first), `room` (how much there is), `journal` and `segment` (the files), `memo` (what the layer above wants to
 //! know at the next start), `directory` (ownership), `recovery` (start), [`disk`] (what is asked of
 //! the file system). [`SingleFlight`] stands beside them.
 
@@ -36,6 +36,7 @@ mod journal;
 mod memo;
 mod recency;
 mod recovery;
+mod room;
 mod segment;
 mod single_flight;
 mod steady;

@@ -19,6 +19,7 @@ use crate::image::{ImageOptions, OnError, Pyramid, Statistics};
 use crate::source::{Conversions, Int16, Uint32};
 
 pub use mistake::Refused;
+pub(crate) use value::LEAST_MEMORY_BYTES;
 pub use value::{LEAST_CACHE_BYTES, Unit};
 use value::{
     one_of, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
@@ -147,10 +148,11 @@ pub struct Cli {
           value_parser = parse_threads, allow_negative_numbers = true, help_heading = "Resources")]
     pub threads: Option<u16>,
 
-    /// Memory for decoding and for metadata of open files
-    #[arg(long, value_name = "SIZE", env = "ZARRIMS_MEMORY", default_value = "128MiB",
-          value_parser = parse_memory, help_heading = "Resources")]
-    pub memory: ByteSize,
+    /// Memory for decoding and for metadata of open files [default: 128MiB, or a quarter of what the machine
+    /// or the control group has, if that is less]
+    #[arg(long, value_name = "SIZE", env = "ZARRIMS_MEMORY", value_parser = parse_memory,
+          help_heading = "Resources")]
+    pub memory: Option<ByteSize>,
 
     /// Say more: -v for debug, -vv for trace; with --list, -v names every skipped path
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Log")]
@@ -290,7 +292,7 @@ mod tests {
     fn sizes_and_masks() {
         let parse =
             |args: &[&str]| Cli::try_parse_from([&["zarrims-mount", "/s", "/m"], args].concat());
-        assert_eq!(parse(&["--memory", "1GiB"]).expect("valid").memory.as_u64(), 1 << 30);
+        assert_eq!(parse(&["--memory", "1GiB"]).expect("valid").memory, Some(ByteSize::gib(1)));
         assert_eq!(parse(&["--umask", "027"]).expect("valid").umask, 0o27);
         assert!(parse(&["--umask", "9"]).is_err());
         assert!(parse(&["--cache-size", "lots"]).is_err());

@@ -13,13 +13,21 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cache::{CacheLimits, MinFree};
-use crate::cli::{Cli, LEAST_CACHE_BYTES};
+use crate::cli::{Cli, LEAST_CACHE_BYTES, LEAST_MEMORY_BYTES};
 use crate::dead_mount;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig};
+use crate::machine;
 
 /// Cache size where the disk is large enough.
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
+
+/// Memory where the machine has enough.
+const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
+
+/// Part of the memory of the machine, or of the control group, that is the budget where there is little: twice
+/// the budget is taken in all, and as much is left to what the kernel counts with it.
+const MEMORY_SHARE: u64 = 4;
 
 /// Characters of the name of a source that become part of the name of its cache.
 const LONGEST_NAME: usize = 40;
@@ -116,7 +124,7 @@ impl Config {
             follow_links: cli.follow_links,
             engine: EngineConfig {
                 cache: Some(cache),
-                memory_bytes: cli.memory.as_u64(),
+                memory_bytes: memory_bytes(cli),
                 threads: cli.threads.map_or_else(default_threads, usize::from),
                 images: cli.images(),
             },
@@ -330,6 +338,17 @@ fn default_cap(disk: Disk) -> u64 {
     DEFAULT_CACHE_BYTES.min(disk.available / 10).max(LEAST_CACHE_BYTES)
 }
 
+/// The memory budget: as given, or what the machine has room for.
+#[must_use]
+pub fn memory_bytes(cli: &Cli) -> u64 {
+    cli.memory.map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64())
+}
+
+fn default_memory(available: Option<u64>) -> u64 {
+    let share = available.map_or(u64::MAX, |bytes| bytes / MEMORY_SHARE);
+    DEFAULT_MEMORY_BYTES.min(share).max(LEAST_MEMORY_BYTES)
+}
+
 /// Most of these threads wait for disks; decoding itself is bounded by the memory budget.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
@@ -349,6 +368,14 @@ fn plain(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_budget_follows_the_machine() {
+        let budget = |mib: u64| default_memory(Some(mib << 20)) >> 20;
+        let budgets = [64_000, 512, 256, 128, 10].map(budget);
+        assert_eq!(budgets, [128, 128, 64, 32, 16]);
+        assert_eq!(default_memory(None), 128 << 20);
+    }
 
     #[test]
     fn each_source_has_a_cache_folder_of_its_own_name() {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::io::Errno;
 use zarrims::cli::Cli;
-use zarrims::config::{Config, check_source};
+use zarrims::config::{self, Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
 use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats, Statistics};
 use zarrims::source::{SourceRoot, discover};
 
 use crate::mount::{self, Mount};
-use crate::{list, logging, notify, signals, window};
+use crate::{allocator, list, logging, notify, signals, window};
 
 /// How long open files are served after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -46,8 +46,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         let flag = if matches!(error, EngineError::Cache(_)) { "--cache-dir: " } else { "" };
         anyhow::anyhow!("{flag}{error}")
     })?;
+    allocator::give_back_at_rest(&engine);
     let root = open_source(&cli.source, config.follow_links)?;
-    let tree = Tree::new(root, engine.clone(), config.tree);
+    let tree = Tree::new(root, engine.clone(), config.tree).context("cannot start threads")?;
     let fs = Arc::new(FileSystem::new(tree));
 
     let (events, received) = mpsc::channel();
@@ -98,12 +99,13 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
     check_source(&cli.source)?;
     let engine = Engine::start(&EngineConfig {
         cache: None,
-        memory_bytes: cli.memory.as_u64(),
+        memory_bytes: config::memory_bytes(cli),
         threads: 1,
         images: cli.images(),
     })?;
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
-    let tree = Tree::new(open_source(&cli.source, cli.follow_links)?, engine, config);
+    let root = open_source(&cli.source, cli.follow_links)?;
+    let tree = Tree::new(root, engine, config).context("cannot start threads")?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let form = list::Form {
         as_json: cli.json,

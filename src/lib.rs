@@ -26,5 +26,7 @@ mod headroom;
 pub mod image;
 pub mod ims;
 mod log_limit;
+mod machine;
+mod memory;
 pub mod source;
 mod workers;

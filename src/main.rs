@@ -23,7 +23,7 @@ use zarrims::cli::{Cli, Refused};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    allocator::share_heaps();
+    allocator::configure();
     let status = run();
     logging::finish();
     status

@@ -42,6 +42,7 @@ mod ome_xml;
 mod omero;
 mod permissions;
 mod place;
+mod remembered;
 pub mod root;
 mod series;
 mod snapshot;
@@ -55,6 +56,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use array::{UnitBytes, ZarrArray};
+pub(crate) use array::{forget_remembered, remember_at_most};
 pub use convert::{Conversions, Int16, Pixels, SourceType, Strided, TargetType, Uint32, copy_box};
 pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;

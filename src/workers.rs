@@ -1,4 +1,4 @@
-//! The threads that produce bytes, and the memory they may use.
+//! The threads that produce bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -21,9 +21,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// need if each has a file open.
 const MOST_THREADS: usize = 1024;
 const THREADS_SHARE: usize = 8;
-
-/// Memory that has been in use so long is with a task that hangs, and no longer counted.
-const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
 const MOST_IDLE_TASKS: usize = 256;
@@ -113,12 +110,24 @@ impl Workers {
     /// # Errors
     /// The operating system's reason when a thread cannot be started.
     pub(crate) fn start(name: &'static str, threads: usize) -> io::Result<Self> {
+        Self::start_within(name, threads, MOST_THREADS)
+    }
+
+    /// As [`Workers::start`]; `most`: threads, also where many hang.
+    ///
+    /// # Errors
+    /// As for [`Workers::start`].
+    pub(crate) fn start_within(
+        name: &'static str,
+        threads: usize,
+        most: usize,
+    ) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
             name,
             threads,
-            most_threads: MOST_THREADS.min(descriptors::limit() / THREADS_SHARE),
+            most_threads: most.min(descriptors::limit() / THREADS_SHARE),
             idle_limit: cores.min(threads.saturating_sub(1)).max(1),
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -190,10 +199,17 @@ impl Workers {
         self.stop_within(STOP_TIME);
     }
 
+    /// Drops what is queued, and leaves what runs behind: it is of no use to anybody.
+    pub(crate) fn leave(&self) {
+        self.stop_within(Duration::ZERO);
+    }
+
     fn stop_within(&self, time: Duration) {
         let dropped = {
             let mut queue = lock(&self.shared.queue);
-            queue.stopped = true;
+            if std::mem::replace(&mut queue.stopped, true) && time.is_zero() {
+                return;
+            }
             (std::mem::take(&mut queue.tasks), std::mem::take(&mut queue.idle_tasks))
         };
         // Outside the lock: dropping a task may answer readers.
@@ -207,8 +223,8 @@ impl Workers {
         let queue = lock(&self.shared.queue);
         let waited = self.shared.ended.wait_timeout_while(queue, time, |queue| queue.threads > own);
         let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if queue.threads > own {
-            let (name, tasks) = (self.shared.name, queue.threads - own);
+        if queue.running.len() > own {
+            let (name, tasks) = (self.shared.name, queue.running.len() - own);
             tracing::warn!(name, tasks, "tasks still under way are left behind");
         }
     }
@@ -216,7 +232,10 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.stop();
+        let is_stopped = lock(&self.shared.queue).stopped;
+        if !is_stopped {
+            self.stop();
+        }
     }
 }
 
@@ -312,114 +331,9 @@ impl Shared {
     }
 }
 
-/// Bytes that may be in use at once. A request larger than the whole budget waits until nothing
-/// else is in use and then runs alone: late is better than never. Bytes in the hands of a task that
-/// hangs are not waited for.
-#[derive(Debug)]
-pub(crate) struct MemoryBudget {
-    limit: u64,
-    state: Mutex<MemoryState>,
-    freed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct MemoryState {
-    /// When and how many bytes were taken, by number.
-    taken: HashMap<u64, (Instant, u64)>,
-    number: u64,
-    used: u64,
-    peak: u64,
-    /// Who waits for bytes.
-    waiting: usize,
-}
-
-impl MemoryState {
-    /// Bytes in use, but for those of tasks that hang.
-    fn counted(&self) -> u64 {
-        let lately = self.taken.values().filter(|(at, _)| at.elapsed() < MEMORY_PATIENCE);
-        lately.map(|(_, bytes)| bytes).sum()
-    }
-}
-
-/// Bytes in use until dropped.
-#[derive(Debug)]
-pub(crate) struct Reserved {
-    budget: Arc<MemoryBudget>,
-    number: u64,
-}
-
-impl MemoryBudget {
-    pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, state: Mutex::default(), freed: Condvar::new() })
-    }
-
-    /// Waits until `bytes` are free and takes them.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Reserved {
-        let mut state = lock(&self.state);
-        let is_free = |used: u64| used == 0 || used.saturating_add(bytes) <= self.limit;
-        while !is_free(state.used) && !is_free(state.counted()) {
-            state.waiting += 1;
-            let waited = self.freed.wait_timeout(state, PATIENCE);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting -= 1;
-        }
-        self.take(&mut state, bytes)
-    }
-
-    /// Whether somebody waits for bytes.
-    pub(crate) fn is_short(&self) -> bool {
-        lock(&self.state).waiting > 0
-    }
-
-    /// Takes `bytes` if they are free now and nobody waits for them.
-    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reserved> {
-        let mut state = lock(&self.state);
-        let is_free = state.waiting == 0 && state.used.saturating_add(bytes) <= self.limit;
-        is_free.then(|| self.take(&mut state, bytes))
-    }
-
-    fn take(self: &Arc<Self>, state: &mut MemoryState, bytes: u64) -> Reserved {
-        state.used = state.used.saturating_add(bytes);
-        state.peak = state.peak.max(state.used);
-        state.number += 1;
-        let number = state.number;
-        state.taken.insert(number, (Instant::now(), bytes));
-        Reserved { budget: self.clone(), number }
-    }
-
-    /// Largest use so far.
-    pub(crate) fn peak(&self) -> u64 {
-        lock(&self.state).peak
-    }
-}
-
-impl Reserved {
-    /// Gives back all but so many bytes.
-    pub(crate) fn shrink_to(&self, bytes: u64) {
-        let mut state = lock(&self.budget.state);
-        if let Some((_, taken)) = state.taken.get_mut(&self.number) {
-            let freed = taken.saturating_sub(bytes);
-            *taken -= freed;
-            state.used -= freed;
-        }
-        self.budget.freed.notify_all();
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let mut state = lock(&self.budget.state);
-        if let Some((_, bytes)) = state.taken.remove(&self.number) {
-            state.used -= bytes;
-        }
-        self.budget.freed.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc;
 
     #[test]
@@ -451,28 +365,5 @@ mod tests {
         *lock(&gates.0) = true;
         gates.1.notify_all();
         assert!(opened.iter().all(|finished| finished.recv().is_ok()));
-    }
-
-    #[test]
-    fn memory_is_never_exceeded_by_requests_that_fit() {
-        let budget = MemoryBudget::new(100);
-        let in_use = AtomicU64::new(0);
-        thread::scope(|scope| {
-            for thread in 0..8_u64 {
-                let (budget, in_use) = (&budget, &in_use);
-                scope.spawn(move || {
-                    for round in 0..200 {
-                        let bytes = (thread * 7 + round * 13) % 60 + 1;
-                        let reserved = budget.reserve(bytes);
-                        assert!(in_use.fetch_add(bytes, Ordering::SeqCst) + bytes <= 100);
-                        in_use.fetch_sub(bytes, Ordering::SeqCst);
-                        drop(reserved);
-                    }
-                });
-            }
-        });
-        assert!(budget.peak() <= 100);
-        drop(budget.reserve(1000));
-        assert_eq!(budget.peak(), 1000);
     }
 }

@@ -8,6 +8,8 @@ mod busy;
 mod gate;
 #[path = "load/handles.rs"]
 mod handles;
+#[path = "load/metadata.rs"]
+mod metadata;
 #[path = "load/passes.rs"]
 mod passes;
 #[path = "load/stalled.rs"]

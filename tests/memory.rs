@@ -2,6 +2,9 @@
 
 mod common;
 
+#[path = "memory/many.rs"]
+mod many;
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;

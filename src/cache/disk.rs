@@ -77,6 +77,19 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// The operating system's reason.
     fn space(&self) -> io::Result<Space>;
 
+    /// Whether [`Folder::space`] tells only some time later what was written and what was given back.
+    fn tells_space_late(&self) -> bool {
+        false
+    }
+
+    /// Waits until [`Folder::space`] tells of all that was done before.
+    ///
+    /// # Errors
+    /// The operating system's reason.
+    fn settle_space(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Takes a lock, for as long as the answer lives, by means of a file that holds the owner's
     /// process id; or tells who has it.
     ///
@@ -171,10 +184,15 @@ pub enum Lock {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LocalDisk;
 
+/// File systems that give blocks out when they write them back, and have those of holes again after the next
+/// transaction (`linux/magic.h`; `OpenZFS`, `zfs_vfsops`): Btrfs, bcachefs, ZFS.
+const LATE: [u64; 3] = [0x9123_683e, 0xca45_1a4e, 0x2fc1_2fc1];
+
 #[derive(Debug)]
 struct LocalFolder {
     folder: OwnedFd,
     path: PathBuf,
+    is_late: bool,
 }
 
 #[derive(Debug)]
@@ -188,7 +206,9 @@ impl Disk for LocalDisk {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Arc::new(LocalFolder { folder, path: path.to_path_buf() }))
+        let kind = u64::try_from(rustix::fs::fstatfs(&folder)?.f_type).unwrap_or(0);
+        let is_late = LATE.contains(&(kind & u64::from(u32::MAX)));
+        Ok(Arc::new(LocalFolder { folder, path: path.to_path_buf(), is_late }))
     }
 }
 
@@ -250,6 +270,14 @@ impl Folder for LocalFolder {
         let stat = rustix::fs::fstatvfs(&self.folder)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
+    }
+
+    fn tells_space_late(&self) -> bool {
+        self.is_late
+    }
+
+    fn settle_space(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.folder)?)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {

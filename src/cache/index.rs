@@ -127,8 +127,14 @@ fn image_folder_bytes(segments: u64) -> u64 {
 #[derive(Debug)]
 pub(super) struct Index {
     cap: u64,
-    /// What may be used now: the cap, or less where the disk is short of room.
-    limit: u64,
+    /// What the disk has room for now.
+    room: u64,
+    /// Bytes that were given back, and that the disk may not have again yet.
+    returning: u64,
+    /// The part of `used` that is being written or given back.
+    moving: u64,
+    /// It has them again only some time later.
+    is_late: bool,
     used: u64,
     /// Bytes of ready bricks without a pin.
     evictable: u64,
@@ -164,7 +170,10 @@ impl Index {
     pub(super) fn new(cap: u64) -> Self {
         Self {
             cap,
-            limit: cap,
+            room: cap,
+            returning: 0,
+            moving: 0,
+            is_late: false,
             used: 0,
             evictable: 0,
             overhead: 0,
@@ -183,8 +192,29 @@ impl Index {
         self.cap
     }
 
+    /// What may be used now: the cap, or less where the disk is short of room.
     pub(super) fn limit(&self) -> u64 {
-        self.limit
+        self.cap.min(self.room.saturating_sub(self.returning))
+    }
+
+    /// Bytes that were given back and may not be on the disk again.
+    pub(super) fn returning(&self) -> u64 {
+        self.returning
+    }
+
+    /// Bytes that are being written or given back: on the disk or not, who knows.
+    pub(super) fn moving(&self) -> u64 {
+        self.moving
+    }
+
+    /// From now on what is given back comes late.
+    pub(super) fn set_late(&mut self) {
+        self.is_late = true;
+    }
+
+    /// So many bytes that were given back are there again.
+    pub(super) fn returned(&mut self, bytes: u64) {
+        self.returning = self.returning.saturating_sub(bytes);
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -196,9 +226,10 @@ impl Index {
         self.slots
     }
 
-    /// From now on no more than so many bytes may be used, nor more than the cap.
-    pub(super) fn set_limit(&mut self, bytes: u64) {
-        self.limit = bytes.min(self.cap);
+    /// From now on no more than so many bytes may be used, nor more than the cap, those included that the
+    /// disk does not have again yet.
+    pub(super) fn set_room(&mut self, bytes: u64) {
+        self.room = bytes;
     }
 
     /// Charges so many bytes for what belongs to no brick.
@@ -220,7 +251,7 @@ impl Index {
             self.counters;
         CacheStats {
             cap_bytes: self.cap,
-            limit_bytes: self.limit,
+            limit_bytes: self.limit(),
             used_bytes: self.used,
             held_bytes: self.used - self.evictable - self.overhead - self.fixed,
             bricks: self.bricks(),
@@ -309,7 +340,7 @@ impl Index {
 
     /// Bytes beyond what may be used.
     pub(super) fn excess(&self) -> u64 {
-        self.used.saturating_sub(self.limit)
+        self.used.saturating_sub(self.limit())
     }
 
     // --- lookup and pins ---
@@ -373,6 +404,7 @@ impl Index {
         }
         let held = Held::new(*key, entry.size, entry.length);
         *busy = Busy::Releasing;
+        self.moving += held.bytes;
         Some(held)
     }
 
@@ -417,16 +449,18 @@ impl Index {
         // What is left after evicting everything: slots in use, and the metadata of one file.
         let kept = self.used - self.evictable - self.overhead;
         let least = held.charge() + overhead_estimate(1, held.bytes) + image_folder_bytes(1);
-        if kept.saturating_add(least) > self.limit {
+        let limit = self.limit();
+        if kept.saturating_add(least) > limit {
             return Claim::NoRoom { needed };
         }
         if self.ready.contains(&held.key) {
             return self.take(&held.key).map_or(Claim::Busy, Claim::Replace);
         }
-        if wanted > self.limit {
-            return Claim::Full { excess: wanted - self.limit };
+        if wanted > limit {
+            return Claim::Full { excess: wanted - limit };
         }
         self.charge(held);
+        self.moving += held.bytes;
         let segment = held.place.segment;
         self.busy.insert(held.key, Busy::Writing { segment, stored: None, doomed: false });
         Claim::Granted
@@ -442,6 +476,7 @@ impl Index {
     /// The brick is in the journal: hands it out, with one pin.
     pub(super) fn publish(&mut self, stored: &Stored) {
         let entry = Entry::written(stored);
+        self.moving -= allocated_bytes(stored.length);
         if let Some(Busy::Writing { doomed: true, .. }) = self.busy.remove(&stored.key) {
             self.busy.insert(stored.key, Busy::Doomed(entry));
         } else {
@@ -465,6 +500,7 @@ impl Index {
         let entry = self.ready.pop(key)?;
         let held = Held::new(*key, entry.size, entry.length);
         self.evictable -= held.charge();
+        self.moving += held.bytes;
         self.busy.insert(*key, Busy::Releasing);
         Some(held)
     }
@@ -515,7 +551,11 @@ impl Index {
     pub(super) fn released(&mut self, held: &Held) -> bool {
         self.busy.remove(&held.key);
         self.used -= held.charge();
+        self.moving -= held.bytes;
         self.slots -= 1;
+        if self.is_late {
+            self.returning += held.bytes;
+        }
         let Some(segment) = self.segments.get_mut(&held.place.segment) else {
             return false;
         };
@@ -526,6 +566,7 @@ impl Index {
 
     /// The slot's bytes could not be freed; it stays charged and busy until a retry succeeds.
     pub(super) fn stick(&mut self, held: &Held) {
+        self.moving -= held.bytes;
         self.stuck.push(*held);
     }
 
@@ -538,7 +579,9 @@ impl Index {
     /// Some of the slots whose release failed, for another try.
     pub(super) fn take_stuck(&mut self) -> Vec<Held> {
         let keep = self.stuck.len().saturating_sub(16);
-        self.stuck.split_off(keep)
+        let stuck = self.stuck.split_off(keep);
+        self.moving += stuck.iter().map(|held| held.bytes).sum::<u64>();
+        stuck
     }
 
     /// Whether no slot of the segment is in use.

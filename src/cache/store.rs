@@ -7,31 +7,22 @@
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::directory::Directory;
 use super::index::{Claim, Held, Index};
 use super::journal::{self, Journal, Record, Stored};
-use super::segment::{
-    Created, IMAGES, PAGE_BYTES, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize,
-};
+use super::segment::{Created, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
 use super::{BrickKey, CacheError, CacheStats, MinFree, lock};
 use crate::log_limit::LogLimit;
 
 /// Bytes read at a time to verify a brick.
 const VERIFY_BYTES: u64 = 1 << 20;
-
-/// How often the room on the disk is measured while bricks are stored.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Kept free for what grows without notice: the folder of the images, and, for each of the two
-/// journal files, an incomplete page and a block of extents.
-const GROWTH_BYTES: u64 = 12 * PAGE_BYTES;
 
 /// State shared by the cache, its pins and its writers.
 ///
@@ -44,18 +35,20 @@ pub(super) struct Store {
     /// One thread at a time makes room, so that none evicts for bytes another one is freeing.
     evicting: Mutex<()>,
     journal: Mutex<Journal>,
-    files: SegmentFiles,
+    pub(super) files: SegmentFiles,
     index: Mutex<Index>,
     /// Lookups answered with a brick.
     hits: AtomicU64,
     /// Bytes of bricks written so far.
-    stored: AtomicU64,
-    cap_bytes: u64,
+    pub(super) stored: AtomicU64,
+    pub(super) cap_bytes: u64,
     /// Files written since the last [`Store::write_back`].
     written: Mutex<HashSet<SegmentKey>>,
-    min_free: MinFree,
-    /// When the room on the disk was measured.
-    measured: Mutex<Instant>,
+    pub(super) min_free: MinFree,
+    /// When the room on the disk was measured, and what was stored in all by then.
+    pub(super) measured: Mutex<(Instant, u64)>,
+    /// What was stored in all when the disk had last settled.
+    pub(super) settled: AtomicU64,
     pub(super) directory: Directory,
     pub(super) told: LogLimit,
 }
@@ -65,9 +58,12 @@ impl Store {
         directory: Directory,
         files: SegmentFiles,
         journal: Journal,
-        index: Index,
+        mut index: Index,
         min_free: MinFree,
     ) -> Self {
+        if files.folder().tells_space_late() {
+            index.set_late();
+        }
         Self {
             evicting: Mutex::new(()),
             journal: Mutex::new(journal),
@@ -78,7 +74,8 @@ impl Store {
             hits: AtomicU64::new(0),
             written: Mutex::default(),
             min_free,
-            measured: Mutex::new(Instant::now()),
+            measured: Mutex::new((Instant::now(), 0)),
+            settled: AtomicU64::new(0),
             directory,
             told: LogLimit::default(),
         }
@@ -86,42 +83,6 @@ impl Store {
 
     pub(super) fn is_gone(&self) -> bool {
         self.directory.is_gone()
-    }
-
-    /// Measures what belongs to no brick, and how much may be used now: what is used and free on the
-    /// disk together, but for what is left to others.
-    pub(super) fn measure(&self) -> io::Result<()> {
-        let folder = self.files.folder();
-        let fixed = self.directory.fixed_bytes()?
-            + folder.disk_bytes(Path::new(IMAGES))?.max(PAGE_BYTES)
-            + journal::LEAST_BYTES
-            + GROWTH_BYTES;
-        let space = folder.space()?;
-        let mut index = self.index();
-        index.set_fixed(fixed + self.directory.memo.charged());
-        let all = index.used().saturating_add(space.free);
-        let limit = all.saturating_sub(self.min_free.of(space.total));
-        index.set_limit(limit);
-        Ok(())
-    }
-
-    fn measure_if_due(&self) {
-        {
-            let mut measured = lock(&self.measured);
-            if measured.elapsed() < MEASURE_INTERVAL {
-                return;
-            }
-            *measured = Instant::now();
-        }
-        match self.measure() {
-            // What others need now is not kept until a brick happens to fit.
-            Ok(()) if self.index().excess() > 0 => self.trim(),
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "room on the cache disk not measured"),
-        }
-        // Not only for want of room: as long as they are stuck, their bricks cannot be stored.
-        let stuck = self.index().take_stuck();
-        self.release_if_possible(stuck, false);
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
@@ -257,8 +218,14 @@ impl Store {
                     evicting = Some(lock(&self.evicting));
                     continue;
                 }
+                Claim::Full { .. } | Claim::NoRoom { .. } if index.returning() > 0 => {
+                    drop(index);
+                    self.await_returning();
+                    continue;
+                }
                 Claim::Full { excess } => {
-                    let victims = index.take_stuck_or_victims(excess);
+                    let batch = self.batch(excess, index.limit());
+                    let victims = index.take_stuck_or_victims(batch);
                     if !victims.is_empty() {
                         drop(index);
                         self.release(victims, true)?;
@@ -346,9 +313,13 @@ impl Store {
     pub(super) fn trim(&self) {
         let _evicting = lock(&self.evicting);
         loop {
+            if self.index().excess() > 0 && self.await_returning() {
+                continue;
+            }
             let mut index = self.index();
             let excess = index.excess();
-            let victims = index.take_victims(excess);
+            let batch = self.batch(excess, index.limit());
+            let victims = index.take_victims(batch);
             drop(index);
             if victims.is_empty() || self.release(victims, true).is_err() {
                 return;
@@ -363,7 +334,7 @@ impl Store {
     }
 
     /// As [`Store::release`]. What cannot be freed now is tried again when there is no room.
-    fn release_if_possible(&self, slots: Vec<Held>, journaled: bool) {
+    pub(super) fn release_if_possible(&self, slots: Vec<Held>, journaled: bool) {
         if let Err(error) = self.release(slots, journaled) {
             tracing::debug!(%error, "cached bytes not released");
         }

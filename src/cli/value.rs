@@ -10,7 +10,7 @@ use crate::source::micrometres;
 pub const LEAST_CACHE_BYTES: u64 = 64 << 20;
 
 /// Smallest memory that decodes common chunks side by side.
-const LEAST_MEMORY_BYTES: u64 = 16 << 20;
+pub(crate) const LEAST_MEMORY_BYTES: u64 = 16 << 20;
 
 /// Most threads for reading and decoding.
 const THREADS_LIMIT: u16 = 1024;

@@ -27,13 +27,15 @@ const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
 
 /// The length of the store suffix at the end of a name, and its place among [`STORE_SUFFIXES`].
 fn suffix(name: &OsStr) -> Option<(usize, usize)> {
-    let bytes = name.as_bytes();
-    let ends_in = |suffix: &str| {
-        let start = bytes.len().checked_sub(suffix.len());
-        start.is_some_and(|at| at > 0 && bytes[at..].eq_ignore_ascii_case(suffix.as_bytes()))
-    };
-    let place = STORE_SUFFIXES.iter().position(|suffix| ends_in(suffix))?;
+    let place = STORE_SUFFIXES.iter().position(|suffix| suffix_of(name, suffix).is_some())?;
     Some((STORE_SUFFIXES[place].len(), place))
+}
+
+/// The length of a suffix, if a name ends in it and has something before it.
+fn suffix_of(name: &OsStr, suffix: &str) -> Option<usize> {
+    let bytes = name.as_bytes();
+    let at = bytes.len().checked_sub(suffix.len()).filter(|at| *at > 0)?;
+    bytes[at..].eq_ignore_ascii_case(suffix.as_bytes()).then_some(suffix.len())
 }
 
 /// The name without its store suffix.
@@ -41,6 +43,26 @@ fn suffix(name: &OsStr) -> Option<(usize, usize)> {
 pub fn stem(name: &OsStr) -> &OsStr {
     let dropped = suffix(name).map_or(0, |(length, _)| length);
     OsStr::from_bytes(&name.as_bytes()[..name.len() - dropped])
+}
+
+/// Whether a folder of the source, of which nothing but its name is known, may be what a name in the mount
+/// stands for, or may take that name. Says yes rather too often.
+#[must_use]
+pub fn may_be_called(source: &OsStr, name: &OsStr) -> bool {
+    // What is cut off of long names, or changed at the end of a stem, is not compared.
+    let begin: String = key(source).chars().take(NAME_LIMIT_BYTES / 8).collect();
+    key(name).starts_with(begin.trim_end_matches(['_', '.', ' ']))
+}
+
+/// What the names have in common that may fall together.
+#[must_use]
+pub fn key(name: &OsStr) -> String {
+    let stem = stem(name);
+    let stem = match suffix_of(stem, ".ims") {
+        Some(length) => OsStr::from_bytes(&stem.as_bytes()[..stem.len() - length]),
+        None => stem,
+    };
+    folded(&shown(stem, "", "")).to_string_lossy().into_owned()
 }
 
 /// The names of one folder that are in use, as a client sees them that ignores case.

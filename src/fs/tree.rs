@@ -13,34 +13,36 @@
 mod access;
 mod closed;
 mod inspect;
+mod looks;
 mod memo;
 mod names;
 mod node;
 mod open;
 mod pages;
-mod parallel;
+mod refresh;
 mod told;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lru::LruCache;
 
 use crate::image::Engine;
 use crate::source::SourceRoot;
-use crate::source::discover;
-use crate::source::root::{DirEntry, EntryKind};
+use crate::workers::Workers;
 
 use super::FsError;
 use closed::Closed;
-use inspect::is_notable;
+use inspect::Inspector;
+use looks::Wait;
 use memo::Memo;
-use node::{Checked, Child, Content, Inspected, Listing, Node};
+use node::{Child, Content, Listing, Node};
 
 pub use node::{
     Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, LevelSpec, NodeKind, Skipped,
@@ -114,8 +116,15 @@ pub struct Tree {
     closed: Closed,
     /// What was found out in earlier runs; `None` without a cache folder.
     memo: Option<Arc<Memo>>,
-    /// A hash of what was told last of each folder of the source that something was told of.
-    told: Mutex<HashMap<PathBuf, u64>>,
+    inspector: Arc<Inspector>,
+    /// They look into folders.
+    workers: Workers,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.workers.leave();
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -124,25 +133,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Tree {
     /// A tree over a source folder; nothing is read yet.
-    #[must_use]
-    pub fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> Self {
+    ///
+    /// # Errors
+    /// The operating system's reason when threads cannot be started.
+    pub fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> io::Result<Self> {
         let nodes = Mutex::default();
         let lingering = Mutex::default();
-        let memo = engine.cache().and_then(|cache| Memo::open(cache, &root, &engine, config));
+        let inspector = Arc::new(Inspector::new(root.clone(), engine.clone(), config));
+        let memo = inspector.memo.clone();
         let former = Mutex::new(LruCache::new(MOST_FORMER));
         let closed = Closed::new(config.revalidate.time());
-        let told = Mutex::default();
-        let tree = Self { root, engine, config, nodes, lingering, former, closed, memo, told };
+        let workers = Workers::start_within("look", looks::THREADS, looks::MOST_THREADS)?;
+        let tree = Self {
+            root,
+            engine,
+            config,
+            nodes,
+            lingering,
+            former,
+            closed,
+            memo,
+            inspector,
+            workers,
+        };
         let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
         let node = Node {
             attributes: Mutex::new(attributes),
             access_at: access::checked_now(),
             parent: Ino::ROOT,
             path: PathBuf::new(),
-            content: Content::Mirror { source: PathBuf::new(), listing: Mutex::default() },
+            content: Content::Mirror { source: PathBuf::new(), listing: Box::default() },
         };
         lock(&tree.nodes).insert(Ino::ROOT, Arc::new(node));
-        tree
+        Ok(tree)
     }
 
     /// The source folder.
@@ -202,20 +225,23 @@ impl Tree {
                 {
                     return self.fresh_attributes(child.ino);
                 }
-                let mut listing = lock(listing);
-                self.refresh(&node, source, &mut listing, true)?;
-                let ino = find(&listing).map(|child| child.ino).ok_or(FsError::NotFound)?;
-                drop(listing);
+                self.refresh(&node, source, listing, Wait::Name(name))?;
+                let ino = find(&lock(listing)).map(|child| child.ino).ok_or(FsError::NotFound)?;
                 self.fresh_attributes(ino)
             }
         }
     }
 
-    /// The names in a folder, `.` and `..` first.
+    /// The names in a folder, `.` and `..` first: without those of stores that take long to look into, unless
+    /// they were known before.
     ///
     /// # Errors
     /// [`FsError::NotADirectory`], [`FsError::Stale`], [`FsError::Source`].
     pub fn entries(&self, ino: Ino) -> Result<Vec<DirectoryEntry>, FsError> {
+        self.entries_after(ino, Wait::Listing)
+    }
+
+    fn entries_after(&self, ino: Ino, wait: Wait<'_>) -> Result<Vec<DirectoryEntry>, FsError> {
         let node = self.node(ino)?;
         let names: Vec<(OsString, Ino)> = match &node.content {
             Content::File(_) => return Err(FsError::NotADirectory),
@@ -223,8 +249,8 @@ impl Tree {
                 lock(names).iter().map(|(name, ino)| (name.clone(), *ino)).collect()
             }
             Content::Mirror { source, listing } => {
-                let mut listing = lock(listing);
-                self.refresh(&node, source, &mut listing, false)?;
+                self.refresh(&node, source, listing, wait)?;
+                let listing = lock(listing);
                 let names = listing.iter().flat_map(|listing| &listing.names);
                 names.map(|(name, child)| (name.clone(), child.ino)).collect()
             }
@@ -255,7 +281,7 @@ impl Tree {
         let mut pending = vec![Ino::ROOT];
         while let Some(ino) = pending.pop() {
             let Ok(node) = self.node(ino) else { continue };
-            let entries = match self.entries(ino) {
+            let entries = match self.entries_after(ino, Wait::All) {
                 Ok(entries) => entries,
                 Err(error) => {
                     skipped(&node.path, &[Skipped::because(&node.path, &error.to_string())]);
@@ -282,84 +308,6 @@ impl Tree {
             }
             pending.extend(folders.into_iter().rev());
         }
-    }
-
-    /// Brings the listing of a mirrored folder up to date. `miss`: a name was asked for that is not
-    /// in it, or has changed.
-    fn refresh(
-        &self,
-        node: &Node,
-        source: &Path,
-        listing: &mut Option<Listing>,
-        miss: bool,
-    ) -> Result<(), FsError> {
-        if let Some(known) = listing.as_ref() {
-            let recent = known.checked.is_recent();
-            let changed = miss && {
-                let children: Vec<&Child> = known.names.values().collect();
-                let is_fresh = |child: &&Child| child.inspected.is_fresh(&self.root);
-                parallel::map(&children, is_fresh).contains(&false)
-            };
-            if recent && !changed {
-                return Ok(());
-            }
-        }
-        let started = Instant::now();
-        let previous = listing.take();
-        let entries = match self.root.list(source, is_notable) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.forget(previous.into_iter().flat_map(|old| old.names.into_values()));
-                return Err(error.into());
-            }
-        };
-        let mut skipped = Vec::new();
-        let mut folders: Vec<OsString> = Vec::new();
-        for DirEntry { name, kind } in entries {
-            let path = source.join(&name);
-            let reason = match kind {
-                EntryKind::Directory | EntryKind::LinkedDirectory => {
-                    folders.push(name);
-                    None
-                }
-                EntryKind::File => discover::skipped_file(&self.root, &path),
-                EntryKind::BadLink => discover::skipped_link(&path),
-                EntryKind::Other => None,
-            };
-            if let Some(reason) = reason {
-                let row = Skipped::of(&path, &reason);
-                if !previous.as_ref().is_some_and(|old| old.skipped.contains(&row)) {
-                    tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
-                }
-                skipped.push(row);
-            }
-        }
-        let found = parallel::map(&folders, |name| {
-            let known = previous.as_ref().and_then(|old| old.inspected.get(name));
-            let path = source.join(name);
-            match known.filter(|known| known.is_current(&self.root)) {
-                Some(known) => Some(known.clone()),
-                None => self.recall(&path).or_else(|| self.look_into_small(&path, known)),
-            }
-        });
-        // Those that may take much memory come one after the other.
-        let found = folders.into_iter().zip(found).map(|(name, found)| {
-            let known = previous.as_ref().and_then(|old| old.inspected.get(&name));
-            let found = found.unwrap_or_else(|| self.look_into(&source.join(&name), known));
-            (name, found)
-        });
-        let inspected: Vec<(OsString, Arc<Inspected>)> = found.collect();
-        let names = self.name_children(node, source, &inspected);
-        let kept: HashSet<Ino> = names.values().map(|child| child.ino).collect();
-        let gone = previous.into_iter().flat_map(|old| old.names.into_values());
-        self.forget(gone.filter(|child| !kept.contains(&child.ino)));
-        *listing = Some(Listing {
-            inspected: inspected.into_iter().collect(),
-            names,
-            skipped,
-            checked: Checked::since(started),
-        });
-        Ok(())
     }
 
     /// Makes a node known. A folder that is known keeps its listing, a file its open image.

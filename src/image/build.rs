@@ -29,6 +29,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::cache::Role;
+use crate::memory::Reserved;
 
 use super::bricks::Image;
 use super::damage::is_damage;
@@ -124,12 +125,28 @@ pub(super) fn request(image: &Arc<Image>, engine: &Arc<Engine>, brick: BrickId, 
         }
         let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
         let lane = if is_large { Lane::Large } else { Lane::Small };
-        let waiting = |ticket| Waiting { key: slot.key, image, brick, ticket, lane };
+        let bytes = open_bytes(&image, brick.level);
+        let waiting = |ticket| Waiting { key: slot.key, image, brick, ticket, lane, bytes };
         engine.passes.enter(&engine, done, waiting, slot.key);
         engine.passes.advance(&engine, None);
     };
     // Away from the caller: a checksum may have to be compared.
     engine.spawn(task);
+}
+
+/// Most memory that the bricks take which a pass up to a level has open: two of each level below it, as
+/// the last children of one are still under way when the next one is begun.
+fn open_bytes(image: &Image, level: usize) -> u64 {
+    let levels = image.plan.layout.levels();
+    let bytes = |level: usize| levels[level].bricks.full_brick_bytes();
+    let below = (image.plan.base(level) + 1..level).map(|level| bytes(level).saturating_mul(2));
+    below.fold(bytes(level), u64::saturating_add)
+}
+
+/// The same for a pass that shows everything.
+pub(super) fn most_open_bytes(image: &Image) -> u64 {
+    let computed = (0..image.plan.levels.len()).filter(|&level| image.stored(level).is_none());
+    computed.map(|level| open_bytes(image, level)).max().unwrap_or(0)
 }
 
 /// Number of bricks of the store that a brick of a computed level is made from.
@@ -218,9 +235,10 @@ impl Pass {
     ) {
         // Another pass may have made it between the look and the lead.
         // Read here: if the cache fails, it can still be built.
-        let found = engine.get(image.slot(brick)).and_then(|found| found.whole().ok());
-        if let Some(whole) = found {
+        let found = engine.get(image.slot(brick)).and_then(|found| engine.whole(&found).ok());
+        if let Some((whole, reserved)) = found {
             ticket.complete(Ok(Brick::Memory(whole)));
+            drop(reserved);
             engine.passes.advance(engine, Some(&headway));
             return;
         }
@@ -398,7 +416,7 @@ impl Pass {
     ) {
         // Whatever happens in here, the child is counted below.
         let taken_in = guarded(|| {
-            let whole = self.whole(child, &result?)?;
+            let (whole, _reserved) = self.whole(child, &result?)?;
             if self.image.stored(child.brick.level).is_some()
                 && child.is_owned
                 && parent.is_none_or(|parent| parent.is_shown)
@@ -455,14 +473,14 @@ impl Pass {
     }
 
     /// The bytes of a delivered brick, read again where the cache has lost them meanwhile.
-    fn whole(&self, child: Child, brick: &Brick) -> Result<Whole, ImageError> {
-        match brick.whole() {
+    fn whole(&self, child: Child, brick: &Brick) -> Result<(Whole, Option<Reserved>), ImageError> {
+        match self.engine.whole(brick) {
             Ok(whole) => Ok(whole),
             Err(_) if self.image.stored(child.brick.level).is_some() => {
                 let produced = self.image.produce(&self.engine, child.brick)?;
                 let lasting = produced.keep.is_lasting();
                 let is_zero = produced.is_zero;
-                Ok(Whole { bytes: produced.bytes, lasting, is_zero })
+                Ok((Whole { bytes: produced.bytes, lasting, is_zero }, None))
             }
             // A computed brick is built again when the reader asks again.
             Err(_) => Err(ImageError::Abandoned),

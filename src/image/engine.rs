@@ -7,18 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::buffer::Buffer;
+use crate::buffer::{self, Buffer};
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
     BrickKey, CacheError, CacheLimits, CacheStats, PinnedBrick, Role, SingleFlight, Slot,
     SteadyCache, Ticket,
 };
 
+use crate::source;
+
 use super::build::PassQueue;
 use super::damage::DamageLog;
 use super::kept::{KeptBricks, Unwritten};
 use super::{ImageError, ImageOptions};
-use crate::workers::{MemoryBudget, Reserved, Workers};
+use crate::memory::{Held, MemoryBudget, Reserved};
+use crate::workers::Workers;
+
+/// Part of the memory budget for what is neither a brick being decoded nor one that is kept: computed bricks
+/// that a pass has open, and metadata regions in the making.
+const ASIDE_SHARE: u64 = 4;
 
 /// Threads that make metadata regions. They wait for the threads that produce bricks.
 const METADATA_THREADS: usize = 32;
@@ -68,6 +75,20 @@ pub struct EngineStats {
     pub cache: Option<CacheStats>,
 }
 
+/// Memory of a pass over bricks, or of metadata in the making; less is decoded while it is in use.
+#[derive(Debug)]
+pub(super) struct Aside {
+    reserved: Reserved,
+    _held: Held,
+}
+
+impl Aside {
+    /// Who has it makes headway.
+    pub(super) fn renew(&self) {
+        self.reserved.renew();
+    }
+}
+
 /// Bytes of a brick, wherever they are.
 #[derive(Debug, Clone)]
 pub(crate) enum Brick {
@@ -90,7 +111,7 @@ impl Brick {
     ///
     /// # Errors
     /// [`CacheError`] when the cache file cannot be read: the brick must then be produced again.
-    pub(super) fn whole(&self) -> Result<Whole, CacheError> {
+    fn whole(&self) -> Result<Whole, CacheError> {
         match self {
             Self::Memory(whole) => Ok(whole.clone()),
             Self::Cached(brick) => {
@@ -120,12 +141,12 @@ pub(crate) struct Produced {
     /// All bytes are known to be zero.
     pub(crate) is_zero: bool,
     /// Held until the bytes are where they are to be kept.
-    _reserved: Option<Reserved>,
+    pub(super) reserved: Option<Arc<Reserved>>,
 }
 
 impl Produced {
     pub(crate) fn new(bytes: Arc<Buffer>, keep: Keep, is_zero: bool) -> Self {
-        Self { bytes, keep, is_zero, _reserved: None }
+        Self { bytes, keep, is_zero, reserved: None }
     }
 
     fn brick(&self) -> Brick {
@@ -202,6 +223,7 @@ pub struct Engine {
     images: ImageOptions,
     pub(super) damage: DamageLog,
     memory: Arc<MemoryBudget>,
+    aside: Arc<MemoryBudget>,
     threads: usize,
     filled: AtomicU64,
     passed: AtomicU64,
@@ -229,6 +251,8 @@ impl Engine {
             Some(cache) => Some(SteadyCache::open(disk, &cache.dir, cache.limits)?),
             None => None,
         };
+        buffer::keep_at_most(config.memory_bytes);
+        source::remember_at_most(config.memory_bytes);
         Ok(Arc::new(Self {
             kept: KeptBricks::new(cache, config.memory_bytes)?,
             flights: SingleFlight::new(),
@@ -238,6 +262,7 @@ impl Engine {
             images: config.images,
             damage: DamageLog::default(),
             memory: MemoryBudget::new(config.memory_bytes),
+            aside: MemoryBudget::new(config.memory_bytes / ASIDE_SHARE),
             threads: config.threads,
             filled: AtomicU64::new(0),
             passed: AtomicU64::new(0),
@@ -392,7 +417,10 @@ impl Engine {
                 }
             }
             Err(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
+                // A guess that nobody waits for, and that is given up at the end, is no failure.
+                if mode.purpose != Purpose::Ahead || ticket.waiters() > 1 {
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                }
                 ticket.complete(Err(error));
             }
         }
@@ -431,12 +459,53 @@ impl Engine {
         }
         let produced = work()?;
         reserved.shrink_to(produced.bytes.len() as u64);
-        Ok(Produced { _reserved: Some(reserved), ..produced })
+        Ok(Produced { reserved: Some(Arc::new(reserved)), ..produced })
+    }
+
+    /// The brick in memory, with the part of the budget that it takes if it has to be read for that. For
+    /// threads that have none of the budget yet.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the cache file cannot be read: the brick must then be produced again.
+    pub(super) fn whole(&self, brick: &Brick) -> Result<(Whole, Option<Reserved>), CacheError> {
+        let reserved = match brick {
+            Brick::Memory(_) => None,
+            Brick::Cached(cached) => Some(self.memory.reserve(cached.len())),
+        };
+        Ok((brick.whole()?, reserved))
     }
 
     /// So many bytes of the memory budget, if they are free now.
     pub(super) fn try_memory(&self, bytes: u64) -> Option<Reserved> {
         self.memory.try_reserve(bytes)
+    }
+
+    /// Waits until so many bytes may be used beside the bricks that are decoded. For threads that make
+    /// metadata: nobody who has them may wait for others to get some.
+    pub(super) fn reserve_aside(&self, bytes: u64) -> Aside {
+        Aside { reserved: self.aside.reserve(bytes), _held: self.memory.hold(bytes) }
+    }
+
+    /// So many bytes beside the bricks that are decoded, if they are free now, or `anyway`.
+    pub(super) fn try_aside(&self, bytes: u64, anyway: bool) -> Option<Aside> {
+        let reserved = match self.aside.try_reserve(bytes) {
+            None if anyway => self.aside.overdraw(bytes),
+            reserved => reserved?,
+        };
+        Some(Aside { reserved, _held: self.memory.hold(bytes) })
+    }
+
+    /// Leaves so many bytes less for decoding, for as long as the answer lives: what a file takes while it
+    /// is open.
+    pub(super) fn hold_memory(&self, bytes: u64) -> Held {
+        self.memory.hold(bytes)
+    }
+
+    /// Gives memory back that only saves work if somebody comes again: for a time of rest.
+    pub fn give_back(&self) {
+        self.kept.give_back();
+        buffer::give_back();
+        source::forget_remembered();
     }
 
     /// The counters as they are now.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
 use crate::cache::{BrickKey, Slot, SteadyCache};
+use crate::memory::Reserved;
 use crate::workers::Workers;
 
 use super::engine::{Brick, Keep, Produced, Purpose, Whole};
@@ -62,9 +63,15 @@ impl InMemory {
     }
 
     /// Puts a brick among those that are to be written, if it is not there.
-    fn queue(&mut self, slot: Slot, purpose: Purpose, bytes: &Arc<Buffer>) -> Option<Unwritten> {
+    fn queue(
+        &mut self,
+        slot: Slot,
+        purpose: Purpose,
+        bytes: &Arc<Buffer>,
+        reserved: Option<Arc<Reserved>>,
+    ) -> Option<Unwritten> {
         let is_new = self.unwritten.insert(slot.key, bytes.clone()).is_none();
-        is_new.then(|| Unwritten { slot, purpose, bytes: bytes.clone() })
+        is_new.then(|| Unwritten { slot, purpose, bytes: bytes.clone(), reserved })
     }
 
     /// A brick is written, or not to be written after all. What the cache did not take stays in memory
@@ -84,6 +91,8 @@ pub(super) struct Unwritten {
     slot: Slot,
     purpose: Purpose,
     bytes: Arc<Buffer>,
+    /// Of the memory budget, until it is written.
+    reserved: Option<Arc<Reserved>>,
 }
 
 impl KeptBricks {
@@ -148,7 +157,7 @@ impl KeptBricks {
         &self,
         slot: Slot,
         purpose: Purpose,
-        Produced { bytes, keep, .. }: &Produced,
+        Produced { bytes, keep, reserved, .. }: &Produced,
     ) -> Option<Unwritten> {
         if purpose == Purpose::Passing {
             return None;
@@ -158,7 +167,7 @@ impl KeptBricks {
             Keep::OnDisk if purpose == Purpose::Ahead => memory.recent.put_ahead(slot.key, bytes),
             Keep::OnDisk => {
                 memory.recent.put(slot.key, bytes, None);
-                return memory.queue(slot, purpose, bytes);
+                return memory.queue(slot, purpose, bytes, reserved.clone());
             }
             // Else each of the kernel's small reads would produce it anew.
             Keep::Lightly => memory.only.put(slot.key, bytes, None),
@@ -181,7 +190,7 @@ impl KeptBricks {
         let limit = self.unwritten_bytes() + self.ahead_bytes();
         let fit = |bytes| has_room(memory.writing_bytes, bytes, limit);
         if let Some(bytes) = memory.recent.want(&slot.key, fit)
-            && let Some(brick) = memory.queue(slot, Purpose::Reader, &bytes)
+            && let Some(brick) = memory.queue(slot, Purpose::Reader, &bytes, None)
         {
             self.spawn(memory, brick);
         }
@@ -228,7 +237,17 @@ impl KeptBricks {
             memory.writing_bytes -= brick.bytes.len() as u64;
             memory.end(&brick, is_stored);
             kept.written.notify_all();
+            drop(memory);
+            drop(brick.reserved);
         });
+    }
+
+    /// Forgets bricks that can be had from the cache.
+    pub(super) fn give_back(&self) {
+        let contains = |key: &BrickKey| self.cache().is_some_and(|cache| cache.contains(key));
+        let mut memory = lock(&self.in_memory);
+        memory.recent.forget(contains);
+        memory.only.forget(contains);
     }
 
     /// Bricks that are to be written, but are not yet.

@@ -9,7 +9,6 @@
 //! Wrong guesses are paid for: besides the first few, only an eighth of what proved right may be in
 //! advance. A guess that nobody reads takes memory for a while, but no room in the cache on disk.
 
-use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 use lru::LruCache;
@@ -19,7 +18,7 @@ use super::lock;
 use super::plan::ImagePlan;
 
 /// Bricks of which the readers' way is remembered.
-const WAY: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+const WAY: usize = 2048;
 
 /// Bricks that may be made in advance for each one that has proved right.
 const PROVED_SHARE: u64 = 8;
@@ -206,9 +205,10 @@ impl ReadAhead {
 
     fn with(bricks: Bricks, first: usize) -> Self {
         let state = State {
-            way: LruCache::new(WAY),
+            // Not made for as many at once: thousands of files may be open.
+            way: LruCache::unbounded(),
             wanted: 0,
-            ahead: LruCache::new(WAY),
+            ahead: LruCache::unbounded(),
             trust: [Trust::default(); HEADINGS],
         };
         Self { bricks, state: Mutex::new(state), first: first as u64 }
@@ -293,6 +293,9 @@ impl ReadAhead {
             }
             if !state.ahead.contains(&at) {
                 state.ahead.put(at, heading);
+                if state.ahead.len() > WAY {
+                    state.ahead.pop_lru();
+                }
                 trust.unproved += 1;
                 next.push(at);
             }
@@ -306,6 +309,9 @@ impl State {
     fn note(&mut self, brick: BrickId) {
         self.wanted += 1;
         self.way.put(brick, self.wanted);
+        if self.way.len() > WAY {
+            self.way.pop_lru();
+        }
     }
 
     /// A brick counts as not made.

@@ -63,6 +63,12 @@ impl Shelf {
         self.insert(key, Kept { bytes: bytes.clone(), is_ahead: true, expires: None });
     }
 
+    /// Drops the bricks that are elsewhere as well.
+    pub(super) fn forget(&mut self, is_elsewhere: impl Fn(&BrickKey) -> bool) {
+        let keys: Vec<BrickKey> = self.bricks.iter().map(|(key, _)| *key).collect();
+        keys.iter().filter(|key| is_elsewhere(key)).for_each(|key| self.remove(key));
+    }
+
     fn insert(&mut self, key: BrickKey, kept: Kept) {
         self.remove(&key);
         self.bytes += kept.bytes.len() as u64;

@@ -18,9 +18,9 @@ use crate::source::TargetType;
 use crate::source::image::ImageSource;
 
 use super::bricks::Image;
-use super::build::{Visitor, visit_all};
+use super::build::{Visitor, most_open_bytes, visit_all};
 use super::damage::is_damage;
-use super::engine::Engine;
+use super::engine::{Aside, Engine};
 use super::frame::{BrickFrame, BrickId};
 use super::histogram::Counts;
 use super::plan::ImagePlan;
@@ -69,16 +69,38 @@ pub(super) struct Measured {
     pub(super) keep: bool,
 }
 
-/// Reads voxels and computes the pixel-dependent metadata.
+/// Whether every voxel of an image is counted.
+fn is_exact(image: &Image, engine: &Engine) -> bool {
+    let plan = &image.plan;
+    let voxels = plan.levels[0].voxels().saturating_mul(plan.datasets());
+    engine.images().statistics == Statistics::Exact || voxels <= SMALL_IMAGE_VOXELS
+}
+
+/// Bytes of the counts of one dataset: one to count in and one to add up for each level.
+fn bytes_per_dataset(plan: &ImagePlan) -> u64 {
+    Counts::bytes(plan.target).saturating_mul(2 * plan.levels.len() as u64)
+}
+
+/// Memory that [`measure`] takes beside the bricks that are decoded.
+pub(super) fn memory_bytes(image: &Image, engine: &Engine) -> u64 {
+    if !is_exact(image, engine) {
+        return 0;
+    }
+    let counts = bytes_per_dataset(&image.plan).saturating_mul(image.plan.datasets());
+    counts.min(COUNTS_BYTES).saturating_add(most_open_bytes(image))
+}
+
+/// Reads voxels and computes the pixel-dependent metadata, in the `memory` that it takes.
 ///
 /// # Errors
 /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
-pub(super) fn measure(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured, ImageError> {
-    let plan = &image.plan;
-    let voxels = plan.levels[0].voxels().saturating_mul(plan.datasets());
-    let statistics = engine.images().statistics;
-    if statistics == Statistics::Exact || voxels <= SMALL_IMAGE_VOXELS {
-        measure_exactly(image, engine)
+pub(super) fn measure(
+    image: &Arc<Image>,
+    engine: &Arc<Engine>,
+    memory: &Arc<Aside>,
+) -> Result<Measured, ImageError> {
+    if is_exact(image, engine) {
+        measure_exactly(image, engine, memory)
     } else {
         Sampler::new(image, engine).measure()
     }
@@ -159,14 +181,15 @@ impl Cell {
 }
 
 /// What befell the passes.
-#[derive(Default)]
 struct Findings {
+    memory: Arc<Aside>,
     damaged: AtomicBool,
     incomplete: AtomicBool,
 }
 
 impl Visitor for Counter {
     fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]) {
+        self.findings.memory.renew();
         let plan = &self.image.plan;
         let at = (brick.dataset - self.first_dataset) * plan.levels.len() as u64;
         let at = usize::try_from(at).unwrap_or(usize::MAX) + brick.level;
@@ -199,17 +222,20 @@ impl Visitor for Counter {
     }
 }
 
-fn measure_exactly(image: &Arc<Image>, engine: &Arc<Engine>) -> Result<Measured, ImageError> {
+fn measure_exactly(
+    image: &Arc<Image>,
+    engine: &Arc<Engine>,
+    memory: &Arc<Aside>,
+) -> Result<Measured, ImageError> {
     let plan = &image.plan;
     let channels = plan.ims.channels.len();
     let level = thumbnail::level_for(plan);
     let projection = Arc::new(Mutex::new(Projection::new(plan, level)));
-    let findings = Arc::new(Findings::default());
+    let (damaged, incomplete) = (AtomicBool::new(false), AtomicBool::new(false));
+    let findings = Arc::new(Findings { memory: memory.clone(), damaged, incomplete });
     let mut metadata = PixelMetadata::default();
     let mut ranges = vec![None; channels];
-    // One to count in and one to add up.
-    let per_dataset = Counts::bytes(plan.target).saturating_mul(2 * plan.levels.len() as u64);
-    let batch = (COUNTS_BYTES / per_dataset).max(1);
+    let batch = (COUNTS_BYTES / bytes_per_dataset(plan)).max(1);
     let mut first = 0;
     while first < plan.datasets() {
         let datasets = first..plan.datasets().min(first + batch);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use crate::buffer::with_buffer;
 use crate::cache::{BrickKey, ImageId, Slot};
 use crate::ims::{ChunkIndex, build_skeleton};
+use crate::memory::Held;
 use crate::source::image::ImageSource;
 use crate::source::{ChunkState, SourceRoot};
 
@@ -23,6 +24,10 @@ const METADATA_SPACE: u16 = u16::MAX;
 
 /// The cache space of the metadata region with exact statistics.
 const EXACT_METADATA_SPACE: u16 = u16::MAX - 1;
+
+/// What an open file takes, and more for each of its levels: descriptions of arrays, and where things lie.
+const OPEN_BYTES: u64 = 16 << 10;
+const OPEN_LEVEL_BYTES: u64 = 8 << 10;
 
 /// Times that a part of one read may be found in the cache and not be readable there.
 const MOST_LOST: u32 = 16;
@@ -43,6 +48,8 @@ pub struct VirtualFile {
     /// must see one.
     metadata: Mutex<Option<Brick>>,
     read_ahead: ReadAhead,
+    /// What all this takes.
+    _held: Held,
 }
 
 /// A part of a read that lies in one brick.
@@ -84,9 +91,11 @@ impl VirtualFile {
         plan.ims.validate()?;
         let read_ahead = ReadAhead::new(&plan, engine.threads() + 2);
         let image = Arc::new(Image::new(root, source, plan, chunks, engine.cache_bytes()));
+        let held =
+            engine.hold_memory(OPEN_BYTES + OPEN_LEVEL_BYTES * image.plan.levels.len() as u64);
         let (fleeting, is_outdated, metadata) =
             (Arc::default(), AtomicBool::new(false), Mutex::default());
-        Ok(Self { image, engine, fleeting, is_outdated, metadata, read_ahead })
+        Ok(Self { image, engine, fleeting, is_outdated, metadata, read_ahead, _held: held })
     }
 
     /// Size in bytes.
@@ -380,8 +389,12 @@ impl VirtualFile {
     }
 
     fn produce_metadata(&self, engine: &Arc<Engine>) -> Result<Produced, ImageError> {
-        let result = statistics::measure(&self.image, engine).and_then(|measured| {
-            let layout = &self.plan().layout;
+        let layout = &self.plan().layout;
+        // What libhdf5 writes to, which grows by doubling, and what is made of it.
+        let bytes = layout.metadata_bytes().saturating_mul(3);
+        let bytes = bytes.saturating_add(statistics::memory_bytes(&self.image, engine));
+        let memory = Arc::new(engine.reserve_aside(bytes));
+        let result = statistics::measure(&self.image, engine, &memory).and_then(|measured| {
             let channels = self.plan().ims.channels.len() as u64;
             let index_root =
                 |level: usize, t: u64, c: usize| layout.index_root(level, t * channels + c as u64);

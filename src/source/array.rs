@@ -1,12 +1,12 @@
 //! One Zarr array, opened through `zarrs` behind the fences of this layer.
 
 use std::io;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lru::LruCache;
 use zarrs::array::Array;
 use zarrs::metadata::ArrayMetadata;
 use zarrs::metadata::v3::MetadataV3;
@@ -18,13 +18,38 @@ use super::chunk_keys::{ChunkNames, Found, Scheme};
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::convert::SourceType;
 use super::metadata::{ArrayDescription, ArrayNode};
+use super::remembered::Remembered;
 use super::root::{Absence, SourceRoot};
 use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed};
 use super::storage::{FileStamp, OpenFile};
 use super::{SourceError, Unsupported};
 
-/// Memory for decoded shard indices of one array; the largest known index is 4 MiB.
-const INDEX_CACHE_BYTES: usize = 8 << 20;
+/// Part of the memory budget for decoded shard indices; the largest known index is 4 MiB.
+const INDEX_SHARE: u64 = 8;
+
+/// Part of it for the units that arrays have decoded last.
+const UNIT_SHARE: u64 = 4;
+
+/// The shard indices that were decoded lately, by the number of the array.
+static INDICES: Remembered<(u64, IndexKey), Arc<Vec<u64>>> = Remembered::new(16 << 20);
+
+/// The unit that each array has decoded last, where it is to remember it.
+static UNITS: Remembered<u64, LastUnit> = Remembered::new(32 << 20);
+
+/// Numbers of arrays.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Sets how much arrays remember, by a memory budget of so many bytes.
+pub(crate) fn remember_at_most(budget_bytes: u64) {
+    INDICES.set_limit(budget_bytes / INDEX_SHARE);
+    UNITS.set_limit(budget_bytes / UNIT_SHARE);
+}
+
+/// Forgets what arrays remember.
+pub(crate) fn forget_remembered() {
+    INDICES.clear();
+    UNITS.clear();
+}
 
 /// Bytes of one read unit in C order of the array's axes, native byte order.
 #[derive(Debug)]
@@ -67,9 +92,8 @@ pub struct ZarrArray {
     zarr_format: u8,
     fill: Vec<u8>,
     chunk_names: ChunkNames,
-    indices: Mutex<LruCache<IndexKey, Arc<Vec<u64>>>>,
+    number: u64,
     remember: bool,
-    last: Mutex<Option<LastUnit>>,
     snapshot: OnceLock<Snapshot>,
 }
 
@@ -137,9 +161,8 @@ impl ZarrArray {
             fill,
             chunk_names,
             array,
-            indices: Mutex::new(LruCache::unbounded()),
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             remember: false,
-            last: Mutex::default(),
             snapshot: OnceLock::new(),
         })
     }
@@ -407,15 +430,14 @@ impl ZarrArray {
     }
 
     fn last_unit(&self, position: &[u64], stamp: FileStamp) -> Option<Arc<Buffer>> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, state, bytes) = last.as_ref()?;
-        (known == position && *state == stamp).then(|| bytes.clone())
+        let (known, state, bytes) = self.remember.then(|| UNITS.get(&self.number)).flatten()?;
+        (known == position && state == stamp).then_some(bytes)
     }
 
     fn keep_unit(&self, position: &[u64], stamp: FileStamp, bytes: &Arc<Buffer>) {
         if self.remember {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some((position.to_vec(), stamp, bytes.clone()));
+            let unit = (position.to_vec(), stamp, bytes.clone());
+            UNITS.put(self.number, unit, bytes.len() as u64);
         }
     }
 }
@@ -441,6 +463,9 @@ fn check_extensions(metadata: &ArrayMetadata) -> Result<(), Unsupported> {
 
 /// Largest unit that is remembered: half of the default memory budget.
 const REMEMBERED_LIMIT_BYTES: u64 = 64 << 20;
+
+/// What an index takes beside its places.
+const INDEX_ENTRY_BYTES: u64 = 256;
 
 /// A decoded unit: its position, the state of its file, its bytes.
 type LastUnit = (Vec<u64>, FileStamp, Arc<Buffer>);
@@ -489,6 +514,14 @@ struct ArrayIndices<'a> {
     stamp: FileStamp,
 }
 
+impl Drop for ZarrArray {
+    fn drop(&mut self) {
+        if self.remember {
+            UNITS.forget(&self.number);
+        }
+    }
+}
+
 impl IndexCache for ArrayIndices<'_> {
     fn index(
         &self,
@@ -496,18 +529,13 @@ impl IndexCache for ArrayIndices<'_> {
         decode: &mut dyn FnMut() -> Result<Vec<u64>, DecodeError>,
     ) -> Result<Arc<Vec<u64>>, DecodeError> {
         let key = IndexKey { file: self.file.to_owned(), stamp: self.stamp, shard };
-        let lock = || self.array.indices.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = lock().get(&key) {
-            return Ok(index.clone());
+        let key = (self.array.number, key);
+        if let Some(index) = INDICES.get(&key) {
+            return Ok(index);
         }
         let index = Arc::new(decode()?);
-        let per_index = (index.len() * 8).max(1);
-        let mut indices = lock();
-        let keep = NonZeroUsize::new(INDEX_CACHE_BYTES / per_index).unwrap_or(NonZeroUsize::MIN);
-        while indices.len() >= keep.get() {
-            indices.pop_lru();
-        }
-        indices.put(key, index.clone());
+        let bytes = (index.len() * 8 + key.1.file.len()) as u64 + INDEX_ENTRY_BYTES;
+        INDICES.put(key, index.clone(), bytes);
         Ok(index)
     }
 }

@@ -168,7 +168,7 @@ impl Scene {
         };
         let engine = Engine::start(&config).expect("an engine");
         let shared = TreeConfig { is_shared: true, ..TreeConfig::default() };
-        let tree = Tree::new(Arc::new(root), engine.clone(), shared);
+        let tree = Tree::new(Arc::new(root), engine.clone(), shared).expect("threads");
         let mut outcome = Outcome::default();
         if let Ok(file) = self.open(&tree) {
             self.read(&Opened { file, engine }, &mut outcome);

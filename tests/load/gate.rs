@@ -44,9 +44,13 @@ struct State {
 }
 
 impl Gate {
-    /// Holds up reads of these files, by their paths below the folder.
+    /// Holds up reads of these files, by their paths below the folder, none of which was held up yet.
     pub(crate) fn shut(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        lock(&self.state).shut.extend(paths);
+        let mut state = lock(&self.state);
+        for path in paths {
+            state.held_up.remove(&path);
+            state.shut.insert(path);
+        }
     }
 
     /// Lets everything through.

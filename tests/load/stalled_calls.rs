@@ -158,7 +158,8 @@ impl Mounted {
         };
         let engine = Engine::start(&config).expect("an engine");
         let tree = Tree::new(Arc::new(root), engine.clone(), TreeConfig::default());
-        let adapter = Adapter::new(Arc::new(FileSystem::new(tree)), || {}).expect("threads");
+        let adapter = Adapter::new(Arc::new(FileSystem::new(tree.expect("threads"))), || {})
+            .expect("threads");
         let mut options = fuser::Config::default();
         options.mount_options =
             vec![MountOption::RO, MountOption::FSName("zarrims-stalled".to_owned())];

@@ -168,3 +168,23 @@ proptest! {
         prop_assert_eq!(all(&sources), names);
     }
 }
+
+#[test]
+fn what_a_folder_may_be_called_is_told_by_its_name_alone() {
+    let may = |source: &str, name: &str| may_be_called(OsStr::new(source), OsStr::new(name));
+    for source in ["x.zarr", "X.ome.zarr", "x", "x.ims", "x.zr"] {
+        for name in ["x.ims", "x", "x.zarr.ims", "x~2.ims", "X.IMS"] {
+            assert!(may(source, name), "{source} {name}");
+        }
+        assert!(!may(source, "y.ims") && !may(source, "desktop.ini"), "{source}");
+    }
+    assert!(may("a:b.zarr", "a_b.ims") && may("con.zarr", "con_.ims"));
+    let long = "l".repeat(300);
+    assert!(may(&long, &format!("{}.ims", "l".repeat(250))));
+    // As names are given.
+    for source in ["x.zarr", "a?.zarr", "COM1.zr", "dots..zarr", "i"] {
+        let candidate = Candidate { source: source.into(), ending: ".ims" };
+        let names = assign(&mut Taken::default(), &[candidate.clone(), candidate]);
+        assert!(names.iter().all(|name| may(source, name.to_str().expect("UTF-8"))), "{source}");
+    }
+}

@@ -9,10 +9,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::source::storage::{Access, Links, Meta};
-use crate::source::{Permissions, access_of};
+use crate::source::{Permissions, SourceRoot, access_of};
 
 use super::node::{Attributes, Content, FileSpec, Ino, Node, NodeKind};
-use super::{FsError, Tree, lock};
+use super::{FsError, Tree, TreeConfig, lock};
 
 /// How long the modes of all chunk files, which a look at them has told, count. After it, samples do,
 /// until the next opening looks again: else a file once shut could not be opened to look at it.
@@ -129,19 +129,7 @@ impl Tree {
     }
 
     pub(super) fn ask_permissions(&self, spec: &FileSpec) {
-        let begun = Instant::now();
-        let found = access_of(&self.root, &spec.store, spec.parts());
-        let mut state = lock(&spec.state);
-        state.permissions_at = Some(begun);
-        if let Ok((top, mut kinds)) = found {
-            if let Some((chunks, at)) = &state.chunk_access
-                && at.elapsed() < CHUNK_ACCESS_TIME
-            {
-                kinds.absorb(chunks);
-            }
-            let found = kinds.intersection(top, daemon());
-            state.permissions = Some(if self.config.is_shared { found } else { admit_self(found) });
-        }
+        ask(&self.root, self.config, spec);
     }
 
     /// Asks who may read a file that is being opened, unless that was done just now, or `anew`.
@@ -166,6 +154,23 @@ impl Tree {
     /// Permission bits without those that the user took away.
     fn mode(&self, mode: u32) -> u16 {
         u16::try_from(mode).unwrap_or(0) & !self.config.umask
+    }
+}
+
+/// Asks the source who may read a file.
+pub(super) fn ask(root: &SourceRoot, config: TreeConfig, spec: &FileSpec) {
+    let begun = Instant::now();
+    let found = access_of(root, &spec.store, spec.parts());
+    let mut state = lock(&spec.state);
+    state.permissions_at = Some(begun);
+    if let Ok((top, mut kinds)) = found {
+        if let Some((chunks, at)) = &state.chunk_access
+            && at.elapsed() < CHUNK_ACCESS_TIME
+        {
+            kinds.absorb(chunks);
+        }
+        let found = kinds.intersection(top, daemon());
+        state.permissions = Some(if config.is_shared { found } else { admit_self(found) });
     }
 }
 

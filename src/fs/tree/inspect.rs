@@ -1,18 +1,20 @@
 //! Looking into folders of the source: which are stores, and of what images.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use crate::image::VirtualFile;
+use crate::image::{Engine, VirtualFile};
+use crate::memory::MemoryBudget;
 use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
 use crate::source::{Fingerprint, SourceRoot};
 
-use super::memo::Origin;
+use super::memo::{Memo, Origin};
 use super::node::{Checked, FileSpec, Inspected, LevelSpec, Skipped};
-use super::{Tree, lock};
+use super::{TreeConfig, access, lock};
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
 const LARGE_METADATA_BYTES: u64 = 256 << 10;
@@ -20,7 +22,51 @@ const LARGE_METADATA_BYTES: u64 = 256 << 10;
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
 
-impl Tree {
+/// Looks into folders, from any thread.
+#[derive(Debug)]
+pub(super) struct Inspector {
+    pub(super) root: Arc<SourceRoot>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) config: TreeConfig,
+    /// What was found out in earlier runs; `None` without a cache folder.
+    pub(super) memo: Option<Arc<Memo>>,
+    /// A hash of what was told last of each folder of the source that something was told of.
+    told: Mutex<HashMap<PathBuf, u64>>,
+    /// For stores that may take much memory: one at a time, but for those that do not answer.
+    large: Arc<MemoryBudget>,
+}
+
+impl Inspector {
+    pub(super) fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> Self {
+        let memo = engine.cache().and_then(|cache| Memo::open(cache, &root, &engine, config));
+        Self { root, engine, config, memo, told: Mutex::default(), large: MemoryBudget::new(1) }
+    }
+
+    /// What a folder of the source is: what is known of it, in this run or by the memo, if that is still
+    /// true, or what it is found to be.
+    pub(super) fn look(&self, folder: &Path, known: Option<&Arc<Inspected>>) -> Arc<Inspected> {
+        if let Some(known) = known.filter(|known| known.is_current(&self.root)) {
+            return known.clone();
+        }
+        if let Some(found) = self.recall(folder) {
+            return found;
+        }
+        if let Some(found) = self.look_into_small(folder, known) {
+            return found;
+        }
+        let _alone = self.large.reserve(1);
+        self.look_into(folder, known)
+    }
+
+    /// Takes note of what was told of a folder; what was told before.
+    pub(super) fn note_told(&self, folder: &Path, hash: Option<u64>) -> Option<u64> {
+        let mut told = lock(&self.told);
+        match hash {
+            Some(hash) => told.insert(folder.to_path_buf(), hash),
+            None => told.remove(folder),
+        }
+    }
+
     /// What the memo has of a folder, where that is still true.
     pub(super) fn recall(&self, folder: &Path) -> Option<Arc<Inspected>> {
         let found = self.memo.as_ref()?.recall(&self.root, folder)?;
@@ -55,15 +101,16 @@ impl Tree {
         mut found: Inspected,
         known: Option<&Arc<Inspected>>,
     ) -> Arc<Inspected> {
+        let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
+        let before: HashMap<_, _> = before.map(|file| (file.place(), file)).collect();
         for file in found.files.iter_mut().flatten() {
-            let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
-            if let Some(same) = before.into_iter().find(|before| before.is_same(file)) {
+            if let Some(same) = before.get(&file.place()) {
                 file.state = same.state.clone();
                 let mut state = lock(&file.state);
                 (state.has_changed, state.is_refuted) = (false, false);
             }
             if self.config.is_shared {
-                self.ask_permissions(file);
+                access::ask(&self.root, self.config, file);
             }
         }
         self.take_up(folder, found, Origin::Source)

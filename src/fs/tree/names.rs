@@ -1,6 +1,6 @@
 //! Giving names and inodes to what is in a folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,7 @@ impl Tree {
         node: &Node,
         source: &Path,
         inspected: &[(OsString, Arc<Inspected>)],
+        under_way: &HashSet<OsString>,
     ) -> BTreeMap<OsString, Child> {
         let mut names = BTreeMap::new();
         let (mut candidates, mut stores, mut folders) = (Vec::new(), Vec::new(), Vec::new());
@@ -39,7 +40,11 @@ impl Tree {
         let assigned = naming::assign_folders(&mut taken, &sources);
         for (name, (source_name, found)) in assigned.into_iter().zip(folders) {
             let path = node.path.join(&name);
-            let ino = self.know_folder(node.ino(), path, source.join(source_name));
+            let ino = Ino::derive(b'd', &path, 0);
+            // A folder that may not answer is not asked, but left as it is.
+            if !under_way.contains(source_name) || self.node(ino).is_err() {
+                self.know_folder(node.ino(), ino, path, source.join(source_name));
+            }
             names.insert(name, Child { ino, inspected: found.clone() });
         }
         let assigned = naming::assign(&mut taken, &candidates);
@@ -56,13 +61,11 @@ impl Tree {
     }
 
     /// A folder of the source, shown as a folder.
-    fn know_folder(&self, parent: Ino, path: PathBuf, source: PathBuf) -> Ino {
-        let ino = Ino::derive(b'd', &path, 0);
+    fn know_folder(&self, parent: Ino, ino: Ino, path: PathBuf, source: PathBuf) {
         let attributes = Mutex::new(self.folder_attributes(ino, &source));
         let access_at = checked_now();
-        let content = Content::Mirror { source, listing: Mutex::default() };
+        let content = Content::Mirror { source, listing: Box::default() };
         self.know(ino, Node { attributes, access_at, parent, path, content });
-        ino
     }
 
     /// A folder with the images of one store, and the folders within it.
@@ -88,6 +91,7 @@ impl Tree {
             }
         }
         let store = files.first().map(|file| file.store.clone()).unwrap_or_default();
+        let newest = files.iter().map(|file| file.modified).max();
         for (inside, names) in folders {
             let ino = folder_ino(&inside);
             let above = match inside.parent() {
@@ -95,8 +99,7 @@ impl Tree {
                 None => parent,
             };
             let mut attributes = self.folder_attributes(ino, &store);
-            attributes.modified =
-                files.iter().map(|file| file.modified).max().unwrap_or(attributes.modified);
+            attributes.modified = newest.unwrap_or(attributes.modified);
             let content = Content::StoreFolder { store: store.clone(), names: Mutex::new(names) };
             let (attributes, access_at) = (Mutex::new(attributes), checked_now());
             let path = join(path, &inside);

@@ -1,6 +1,6 @@
 //! What is known of files and folders.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use crate::source::{
 };
 
 use super::lock;
+use super::looks::Looks;
 use super::pages::Pages;
 
 /// A name is compared with the source when the last comparison is older than this.
@@ -168,10 +169,9 @@ impl FileSpec {
         metadata.into_iter().chain(self.samples.iter().map(PathBuf::as_path))
     }
 
-    /// Whether another inspection has found the same image.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        let place = |spec: &Self| (spec.multiscale, spec.id);
-        self.image == other.image && place(self) == place(other)
+    /// What two inspections of a store agree in that have found the same image.
+    pub(super) fn place(&self) -> (String, usize, ImageId) {
+        (self.image.clone(), self.multiscale, self.id)
     }
 }
 
@@ -223,7 +223,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Content {
     /// A folder of the source, by its path there.
-    Mirror { source: PathBuf, listing: Mutex<Option<Listing>> },
+    Mirror { source: PathBuf, listing: Box<Mutex<Option<Listing>>> },
     /// A folder made of the images of one store.
     StoreFolder {
         /// Path of the store below the source folder.
@@ -267,14 +267,20 @@ pub(super) enum Chunks {
 }
 
 /// The state of a mirrored folder.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Listing {
     /// By name in the source.
     pub(super) inspected: HashMap<OsString, Arc<Inspected>>,
     /// By name in the mount.
     pub(super) names: BTreeMap<OsString, Child>,
     pub(super) skipped: Vec<Skipped>,
-    pub(super) checked: Checked,
+    /// `None`: not looked at yet.
+    pub(super) checked: Option<Checked>,
+    pub(super) looks: Arc<Looks>,
+    /// Those of `inspected` that are not shown yet.
+    pub(super) held_back: HashSet<OsString>,
+    /// What was told to take long.
+    pub(super) slow: HashSet<OsString>,
 }
 
 /// A name of a mirrored folder.
@@ -289,6 +295,11 @@ impl Checked {
     /// A check that began at `started` and ends now.
     pub(super) fn since(started: Instant) -> Self {
         Self { at: Instant::now(), cost: started.elapsed() }
+    }
+
+    /// A check that ends now, and took so long, but for what was not waited for.
+    pub(super) fn costing(cost: Duration) -> Self {
+        Self { at: Instant::now(), cost }
     }
 
     /// Whether the next check is not due yet.
@@ -319,11 +330,15 @@ impl Node {
 }
 
 impl Inspected {
+    /// Whether that was looked at just now, and nothing has been heard since.
+    pub(super) fn seems_fresh(&self) -> bool {
+        let has_changed = |file: &FileSpec| lock(&file.state).has_changed;
+        lock(&self.checked).is_recent() && !self.files.iter().flatten().any(has_changed)
+    }
+
     /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
     pub(super) fn is_fresh(&self, root: &SourceRoot) -> bool {
-        let has_changed = |file: &FileSpec| lock(&file.state).has_changed;
-        let is_recent = lock(&self.checked).is_recent();
-        (is_recent && !self.files.iter().flatten().any(has_changed)) || self.is_current(root)
+        self.seems_fresh() || self.is_current(root)
     }
 
     /// Whether all is as it was found. What could not be read, or was written just before, is found

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::source::{NonImage, SourceError};
 
+use super::inspect::Inspector;
 use super::node::{Inspected, Skipped};
-use super::{Tree, lock};
 
 /// Faults of a store that have a line each.
 const FAULTS_TOLD: usize = 20;
@@ -76,7 +76,7 @@ impl Skipped {
     }
 }
 
-impl Tree {
+impl Inspector {
     /// Logs what is skipped, and what is assumed of what is shown, unless that has been told already: a
     /// folder that cannot be read is looked at again and again.
     pub(super) fn tell(&self, folder: &Path, found: &Inspected) {
@@ -84,11 +84,8 @@ impl Tree {
         let mut hasher = DefaultHasher::new();
         (skipped, notes).hash(&mut hasher);
         let hash = hasher.finish();
-        let before = if skipped.is_empty() && notes.is_empty() {
-            lock(&self.told).remove(folder)
-        } else {
-            lock(&self.told).insert(folder.to_path_buf(), hash)
-        };
+        let is_nothing = skipped.is_empty() && notes.is_empty();
+        let before = self.note_told(folder, (!is_nothing).then_some(hash));
         if before == Some(hash) {
             return;
         }

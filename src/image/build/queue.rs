@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::cache::{BrickKey, Role};
 use crate::image::bricks::Image;
-use crate::image::engine::{BrickDone, BrickTicket, Engine};
+use crate::image::engine::{Aside, BrickDone, BrickTicket, Engine};
 use crate::image::frame::BrickId;
 
 use super::{Pass, lock};
@@ -44,22 +44,30 @@ pub(super) struct Waiting {
     pub(super) brick: BrickId,
     pub(super) ticket: BrickTicket,
     pub(super) lane: Lane,
+    /// Most memory that its open bricks take.
+    pub(super) bytes: u64,
 }
 
 /// When a pass has last read anything.
 pub(super) struct Headway {
     lane: Lane,
     last: Mutex<Instant>,
+    /// For its open bricks, until its end.
+    memory: Mutex<Option<Aside>>,
 }
 
 impl Headway {
-    fn new(lane: Lane) -> Arc<Self> {
-        Arc::new(Self { lane, last: Mutex::new(Instant::now()) })
+    fn new(lane: Lane, memory: Aside) -> Arc<Self> {
+        let (last, memory) = (Mutex::new(Instant::now()), Mutex::new(Some(memory)));
+        Arc::new(Self { lane, last, memory })
     }
 
     /// Something was read.
     pub(super) fn make(&self) {
         *lock(&self.last) = Instant::now();
+        if let Some(memory) = &*lock(&self.memory) {
+            memory.renew();
+        }
     }
 
     fn is_made(&self) -> bool {
@@ -68,10 +76,26 @@ impl Headway {
 }
 
 impl Queue {
-    fn has_room(&self, lane: Lane) -> bool {
+    /// The memory of a pass, if it may start: one in each lane always may, however much it takes.
+    fn room(&self, engine: &Engine, lane: Lane, bytes: u64) -> Option<Aside> {
         let running = || self.running.iter().filter(|headway| headway.lane == lane);
         let made = running().filter(|headway| headway.is_made()).count();
-        made < PASSES[lane as usize] && running().count() < MOST_PASSES[lane as usize]
+        let may = made < PASSES[lane as usize] && running().count() < MOST_PASSES[lane as usize];
+        if may { engine.try_aside(bytes, made == 0) } else { None }
+    }
+
+    /// Takes the first one that may start.
+    fn start_one(&mut self, engine: &Engine) -> Option<(Waiting, Arc<Headway>)> {
+        let mut room = None;
+        let at = self.waiting.iter().position(|next| {
+            room = self.room(engine, next.lane, next.bytes);
+            room.is_some()
+        })?;
+        let next = self.waiting.remove(at);
+        tracing::debug!(level = next.brick.level, bytes = next.bytes, "a pass begins");
+        let headway = Headway::new(next.lane, room?);
+        self.running.push(headway.clone());
+        Some((next, headway))
     }
 }
 
@@ -112,21 +136,19 @@ impl PassQueue {
             let mut queue = lock(&self.0);
             if let Some(finished) = finished {
                 queue.running.retain(|headway| !Arc::ptr_eq(headway, finished));
+                drop(lock(&finished.memory).take());
             }
-            let may_start =
-                |queue: &Queue| queue.waiting.iter().position(|next| queue.has_room(next.lane));
-            while let Some(at) = may_start(&queue) {
-                let next = queue.waiting.remove(at);
-                let headway = Headway::new(next.lane);
-                queue.running.push(headway.clone());
-                started.push((next, headway));
+            while let Some(next) = queue.start_one(engine) {
+                started.push(next);
             }
             if !queue.waiting.is_empty() && !queue.is_watched {
                 queue.is_watched = watch(Arc::downgrade(engine));
             }
         }
         for (Waiting { image, brick, ticket, .. }, headway) in started {
-            Pass::start_root(image, engine, brick, ticket, headway);
+            let owner = engine.clone();
+            // Not here: the caller may have memory, and this may wait for some.
+            engine.spawn(move || Pass::start_root(image, &owner, brick, ticket, headway));
         }
     }
 

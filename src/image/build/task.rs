@@ -43,7 +43,9 @@ impl Task {
         let Some((child, _)) = self.brick else { return };
         let found = self.pass.engine.get(self.pass.image.slot(child.brick));
         // Read here: if the cache fails, the brick can still be built.
-        let found = found.and_then(|found| found.whole().ok()).map(Brick::Memory);
+        let found = found.and_then(|found| self.pass.engine.whole(&found).ok());
+        let (found, _reserved) =
+            found.map_or((None, None), |(whole, reserved)| (Some(Brick::Memory(whole)), reserved));
         let Some((child, parent)) = self.brick.take() else { return };
         match (found, parent) {
             (None, Some(parent)) => {

@@ -58,6 +58,7 @@ impl Scene {
             images: ImageOptions::default(),
         });
         let tree = Tree::new(root, engine.expect("an engine"), TreeConfig::default());
+        let tree = tree.expect("threads");
         let scene = Self { source, tree };
         // Until a change would bear another time.
         while !scene.inspect().iter().all(|found| found.is_lasting) {
@@ -67,7 +68,10 @@ impl Scene {
     }
 
     fn inspect(&self) -> Vec<Arc<Inspected>> {
-        FOLDERS.iter().map(|folder| self.tree.look_into(Path::new(folder), None)).collect()
+        FOLDERS
+            .iter()
+            .map(|folder| self.tree.inspector.look_into(Path::new(folder), None))
+            .collect()
     }
 
     fn recall(&self, memo: &Memo, folder: &str) -> Option<String> {
@@ -164,7 +168,7 @@ fn a_changed_store_is_not_recalled() {
 #[test]
 fn what_may_change_unnoticed_is_not_written() {
     let scene = Scene::new();
-    let found = scene.tree.look_into(Path::new("good.zarr"), None);
+    let found = scene.tree.inspector.look_into(Path::new("good.zarr"), None);
     let memo = memo_of(std::slice::from_ref(&found));
     assert_eq!(memo.write(u64::MAX).lines().count(), 2);
     let mut found = Arc::into_inner(found).expect("nobody else has it");

@@ -1,0 +1,174 @@
+//! Keeping the listing of a mirrored folder up to date.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::fs::naming;
+use crate::source::discover;
+use crate::source::root::{DirEntry, EntryKind};
+
+use super::inspect::is_notable;
+use super::looks::{Findings, Looks, Wait};
+use super::node::{Checked, Inspected, Listing, Node, Skipped};
+use super::{FsError, Tree, lock};
+
+/// What a look at a folder begins with.
+struct Due {
+    looks: Arc<Looks>,
+    known: HashMap<OsString, Arc<Inspected>>,
+    skipped: HashSet<Skipped>,
+}
+
+/// What a folder has in it.
+struct Contents {
+    folders: Vec<OsString>,
+    skipped: Vec<Skipped>,
+    /// How long it took to list it.
+    cost: Duration,
+}
+
+impl Tree {
+    /// Brings the listing of a mirrored folder up to date. It is not locked while somebody waits for a store.
+    pub(super) fn refresh(
+        &self,
+        node: &Node,
+        source: &Path,
+        listing: &Mutex<Option<Listing>>,
+        wait: Wait<'_>,
+    ) -> Result<(), FsError> {
+        while let Some(due) = due(listing, wait) {
+            let contents = match self.contents(source, &due.skipped) {
+                Ok(contents) => contents,
+                Err(error) => {
+                    let old = lock(listing).take();
+                    *lock(listing) = Some(Listing { looks: due.looks, ..Listing::default() });
+                    self.forget(old.into_iter().flat_map(|old| old.names.into_values()));
+                    return Err(error);
+                }
+            };
+            let is_miss = matches!(wait, Wait::Name(_));
+            let (inspector, root) = (self.inspector.clone(), self.root.clone());
+            let known = due.known;
+            let look = move |path: &Path, known: Option<&Arc<Inspected>>| match known
+                .filter(|known| is_miss && known.is_fresh(&root))
+            {
+                Some(known) => known.clone(),
+                None => inspector.look(path, known),
+            };
+            let known = |name: &OsString| known.get(name).cloned();
+            let round = due.looks.begin(&self.workers, source, &contents.folders, known, look);
+            due.looks.wait(wait);
+            let mut listing = lock(listing);
+            // If a later round was faster, what it has not seen is taken up by the next one.
+            if let Some(findings) = due.looks.settle(round) {
+                let is_told = matches!(wait, Wait::Listing);
+                self.take_in(node, source, &mut listing, contents, findings, is_told);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists a folder.
+    fn contents(&self, source: &Path, told: &HashSet<Skipped>) -> Result<Contents, FsError> {
+        let started = Instant::now();
+        let (mut folders, mut skipped) = (Vec::new(), Vec::new());
+        for DirEntry { name, kind } in self.root.list(source, is_notable)? {
+            let path = source.join(&name);
+            let reason = match kind {
+                EntryKind::Directory | EntryKind::LinkedDirectory => {
+                    folders.push(name);
+                    None
+                }
+                EntryKind::File => discover::skipped_file(&self.root, &path),
+                EntryKind::BadLink => discover::skipped_link(&path),
+                EntryKind::Other => None,
+            };
+            if let Some(reason) = reason {
+                let row = Skipped::of(&path, &reason);
+                if !told.contains(&row) {
+                    tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
+                }
+                skipped.push(row);
+            }
+        }
+        Ok(Contents { folders, skipped, cost: started.elapsed() })
+    }
+
+    /// Makes a listing of what was found. A folder that is still looked into is what it was before; one that
+    /// was not known, and what may have to give a name up to it, is not shown yet.
+    fn take_in(
+        &self,
+        node: &Node,
+        source: &Path,
+        listing: &mut Option<Listing>,
+        contents: Contents,
+        findings: Findings,
+        is_told: bool,
+    ) {
+        let old = listing.take().unwrap_or_default();
+        let Findings { mut found, under_way, cost } = findings;
+        let mut inspected = Vec::new();
+        let mut unknown = HashSet::new();
+        for name in contents.folders {
+            let found = found.remove(&name).or_else(|| old.inspected.get(&name).cloned());
+            if let Some(found) = found {
+                inspected.push((name, found));
+                continue;
+            }
+            unknown.insert(naming::key(&name));
+            if is_told && !old.slow.contains(&name) {
+                let path = source.join(&name);
+                tracing::info!(path = %path.display(), "takes long to look into; shown later");
+            }
+        }
+        let is_shown = |name: &OsString| {
+            let was_shown = old.inspected.contains_key(name) && !old.held_back.contains(name);
+            unknown.is_empty() || was_shown || !unknown.contains(&naming::key(name))
+        };
+        let (shown, held_back): (Vec<_>, Vec<_>) =
+            inspected.into_iter().partition(|(name, _)| is_shown(name));
+        let names = self.name_children(node, source, &shown, &under_way);
+        let kept: HashSet<_> = names.values().map(|child| child.ino).collect();
+        self.forget(old.names.into_values().filter(|child| !kept.contains(&child.ino)));
+        *listing = Some(Listing {
+            held_back: held_back.iter().map(|(name, _)| name.clone()).collect(),
+            inspected: shown.into_iter().chain(held_back).collect(),
+            names,
+            skipped: contents.skipped,
+            checked: Some(Checked::costing(contents.cost + cost)),
+            slow: if is_told { under_way } else { old.slow },
+            looks: old.looks,
+        });
+    }
+}
+
+/// Whether it is time to look at a folder, by what somebody waits for.
+fn due(listing: &Mutex<Option<Listing>>, wait: Wait<'_>) -> Option<Due> {
+    let mut listing = lock(listing);
+    let known = listing.get_or_insert_default();
+    let is_recent = known.checked.as_ref().is_some_and(Checked::is_recent);
+    let is_asked_for = match wait {
+        Wait::Listing | Wait::All => known.looks.is_awaited(wait),
+        Wait::Name(_) => known.looks.is_awaited(wait) || known.seems_changed(),
+    };
+    (!is_recent || is_asked_for || known.looks.has_news()).then(|| Due {
+        looks: known.looks.clone(),
+        known: known.inspected.clone(),
+        skipped: known.skipped.iter().cloned().collect(),
+    })
+}
+
+impl Listing {
+    /// Whether something that is shown was not compared with the source lately, and is not just now.
+    fn seems_changed(&self) -> bool {
+        let under_way = self.looks.under_way();
+        self.inspected.iter().any(|(name, found)| {
+            let is_shown = found.files.as_ref().is_none_or(|files| !files.is_empty());
+            is_shown && !found.seems_fresh() && !under_way.contains(name)
+        })
+    }
+}
