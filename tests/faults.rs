@@ -5,6 +5,8 @@
 //! without a cache. A run prints its seed; `ZARRIMS_SEED` repeats it, as far as threads allow.
 //! Counter-examples found so far are the tests named `regression_*`.
 
+#[path = "faults/call_counts.rs"]
+mod call_counts;
 #[allow(dead_code, reason = "shared with `tests/reference.rs`, which uses all of it")]
 #[path = "reference/cases.rs"]
 mod cases;

@@ -158,7 +158,8 @@ impl Starter {
             .arg(&mountpoint)
             .arg("--cache-dir")
             .arg(&cache)
-            .args(["--cache-size", "1GiB"])
+            // A disk that others have filled changes no outcome.
+            .args(["--cache-size", "1GiB", "--min-free", "0"])
             .args(&self.args)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

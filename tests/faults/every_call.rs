@@ -31,7 +31,7 @@ const OTHERS: usize = 1;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
-struct Fault {
+pub(super) struct Fault {
     /// The first call that fails, counted from 0.
     at: u64,
     errno: i32,
@@ -40,9 +40,9 @@ struct Fault {
 }
 
 #[derive(Debug)]
-struct Calls {
-    fault: Option<Fault>,
-    count: AtomicU64,
+pub(super) struct Calls {
+    pub(super) fault: Option<Fault>,
+    pub(super) count: AtomicU64,
 }
 
 impl Calls {
@@ -58,9 +58,9 @@ impl Calls {
 }
 
 #[derive(Debug)]
-struct Failing<T> {
-    inner: T,
-    calls: Arc<Calls>,
+pub(super) struct Failing<T> {
+    pub(super) inner: T,
+    pub(super) calls: Arc<Calls>,
 }
 
 impl<T> Failing<T> {
