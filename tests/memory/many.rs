@@ -184,7 +184,7 @@ fn a_small_control_group_is_enough() {
     let source = Source::of_planes();
     let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
     let mount = Mount::of(&source.path()).wrapper(&["sh", "-c", &enter, "sh"]).start();
-    mount.wait_for_line(SOON, |line| line.contains("memory=64.0 MiB"));
+    mount.wait_for_line(SOON, |line| line.contains("memory_bytes=64.0 MiB"));
     read_anywhere(&mount.path().join("planes.ims"), 64);
     let peak = mount.peak_memory_kib();
     println!("{peak} KiB resident at the peak");
