@@ -11,7 +11,7 @@
 #![allow(missing_docs, reason = "a program, not an interface")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common/mod.rs"]
 mod common;
 #[path = "common/mod.rs"]
 mod measure;

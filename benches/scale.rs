@@ -10,7 +10,7 @@
 
 #![allow(missing_docs, reason = "a program, not an interface")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common/mod.rs"]
 mod common;
 #[path = "common/mod.rs"]
 mod measure;

@@ -1,0 +1,10 @@
+//! The command line: messages, exit status, `--list`, `--help`, the documents, the demo. Whatever is wrong
+//! is told in one line that names the flag, the variable or the argument, before anything is mounted.
+
+mod demo;
+mod documents;
+mod list;
+mod make;
+mod mistakes;
+mod mounted;
+mod rig;

@@ -1,0 +1,157 @@
+//! The documents and the program say the same.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use crate::common::run;
+
+#[test]
+fn help_and_version() {
+    let help = run(&[OsStr::new("--help")]);
+    assert!(help.status.success(), "{}", help.status);
+    let text = String::from_utf8(help.stdout).expect("UTF-8");
+    for word in [
+        "SOURCE",
+        "MOUNTPOINT",
+        "--list",
+        "--json",
+        "--cache-dir",
+        "--cache-size",
+        "--allow-other",
+        "--uid",
+        "--gid",
+        "--umask",
+        "--threads",
+        "--memory",
+        "--verbose",
+        "--log-format",
+    ] {
+        assert!(text.contains(word), "{word} is not in the help");
+    }
+    let version = run(&[OsStr::new("--version")]);
+    assert!(version.status.success(), "{}", version.status);
+    let text = String::from_utf8(version.stdout).expect("UTF-8");
+    assert_eq!(text.trim(), format!("zarrims-mount {}", env!("CARGO_PKG_VERSION")));
+}
+
+const README: &str = include_str!("../../../README.md");
+const CONFIGURATION: &str = include_str!("../../../doc/CONFIGURATION.md");
+const TROUBLESHOOTING: &str = include_str!("../../../doc/TROUBLESHOOTING.md");
+
+/// Quoted, and said by others than the program.
+const SAID_BY_OTHERS: [&str; 6] = [
+    "Input/output error",
+    "Stale file handle",
+    "stale file handle",
+    "Transport endpoint is not connected",
+    "Who may read what",
+    "offline",
+];
+
+/// What is in double quotes outside of code.
+fn quoted(document: &str) -> Vec<String> {
+    let blocks = document.split("\n```");
+    let text = blocks.step_by(2).collect::<Vec<_>>().join("\n");
+    let text = text.lines().filter(|line| !line.starts_with("    ")).collect::<Vec<_>>().join(" ");
+    let prose: String = text.split('`').step_by(2).collect();
+    prose.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The strings of the program, as they come out.
+fn sources(folder: &Path, all: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("a name").path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else {
+            all.push_str(&fs::read_to_string(&path).expect("UTF-8"));
+        }
+    }
+}
+
+#[test]
+fn the_documents_quote_what_the_program_says() {
+    let mut program = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut program);
+    // Lines that are made of parts: these tests compare them with what comes out.
+    program.push_str(include_str!("mistakes.rs"));
+    program.push_str(include_str!("mounted.rs"));
+    // A string goes on in the next line behind a backslash.
+    let lines: Vec<&str> = program.split("\\\n").map(str::trim_start).collect();
+    let program = lines.concat().replace("\\\"", "\"");
+    let mut wrong = Vec::new();
+    let mut parts = 0;
+    for document in [README, CONFIGURATION, TROUBLESHOOTING] {
+        for quote in quoted(document) {
+            if SAID_BY_OTHERS.contains(&quote.as_str()) {
+                continue;
+            }
+            // Dots stand for what differs.
+            for part in quote.split("...") {
+                let part = part.trim_matches([' ', ':', ';']);
+                parts += 1;
+                if !program.contains(part) {
+                    wrong.push(format!("{part:?} of {quote:?}"));
+                }
+            }
+        }
+    }
+    assert!(parts > 20, "{parts}");
+    assert!(wrong.is_empty(), "the program does not say:\n{}", wrong.join("\n"));
+}
+
+/// The flags of `--help`, each with its default where that is one word.
+fn flags() -> Vec<(String, Option<String>)> {
+    let help = run(&[OsStr::new("--help")]);
+    let text = String::from_utf8(help.stdout).expect("UTF-8");
+    let mut flags: Vec<(String, Option<String>)> = Vec::new();
+    for line in text.lines().map(str::trim_start) {
+        let long = match line.split_once(", --") {
+            Some((short, long)) if short.len() == 2 => Some(long),
+            _ => line.strip_prefix("--"),
+        };
+        if let Some(long) = long {
+            let end = long.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            flags.push((format!("--{}", &long[..end.unwrap_or(long.len())]), None));
+        }
+        let default = line.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
+        if let (Some((default, _)), Some(last)) = (default, flags.last_mut()) {
+            last.1 = (!default.contains(' ')).then(|| default.to_owned());
+        }
+    }
+    flags.retain(|(flag, _)| flag != "--help" && flag != "--version");
+    flags
+}
+
+/// Rows of the tables of a document whose first cell names an option, with the flags in it.
+fn rows(document: &str) -> Vec<(Vec<String>, String)> {
+    let rows = document.lines().filter(|line| line.starts_with("| `-"));
+    rows.map(|row| {
+        // A bar within a cell has a backslash in front.
+        let first = row.replace("\\|", " ");
+        let first = first.split('|').nth(1).unwrap_or_default().to_owned();
+        let words = first.split(['`', ' ', ',']).filter(|word| word.starts_with('-'));
+        let word = |word: &str| if word == "-v" { "--verbose".to_owned() } else { word.to_owned() };
+        (words.filter(|word| *word != "-vv").map(word).collect(), row.to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn the_documents_have_the_options_of_the_program() {
+    let flags = flags();
+    assert!(flags.len() > 20, "{flags:#?}");
+    for (name, document) in [("README", README), ("CONFIGURATION", CONFIGURATION)] {
+        let rows = rows(document);
+        let named: BTreeSet<&String> = rows.iter().flat_map(|(flags, _)| flags).collect();
+        let wanted: BTreeSet<&String> = flags.iter().map(|(flag, _)| flag).collect();
+        assert_eq!(named, wanted, "{name}");
+        for (flag, default) in &flags {
+            let Some(default) = default else { continue };
+            let row = rows.iter().find(|(flags, _)| flags.contains(flag)).expect("a row");
+            assert!(row.1.contains(&format!("`{default}`")), "{name}: {default}: {}", row.1);
+        }
+    }
+}

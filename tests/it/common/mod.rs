@@ -1,0 +1,104 @@
+//! What several test binaries share: a mount that always goes away, a reader of `.ims` files, small
+//! hand-written stores, the corpus manifest.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "helpers of tests; each binary uses a part of them"
+)]
+
+pub mod check;
+pub mod corpus;
+pub mod disk;
+pub mod ims;
+pub mod level;
+pub mod library;
+pub mod linked;
+pub mod mount;
+pub mod picks;
+pub mod planes;
+pub mod rest;
+pub mod store;
+pub mod tiny;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The program under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_zarrims-mount");
+
+/// Says loudly that a test did not run; not captured by the test harness.
+pub fn skipped(reason: &str) {
+    // Nothing can be done about a closed standard error.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+}
+
+/// Waits until `cond` holds; the last word is `cond` itself, never the clock. The pause only keeps
+/// the other programs of a small machine running.
+#[track_caller]
+pub fn eventually(what: &str, limit: Duration, mut cond: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !cond() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// The program with an environment that says nothing, perhaps behind another program.
+pub fn command(wrapper: &[&str]) -> Command {
+    let mut command = match wrapper {
+        [] => Command::new(BINARY),
+        [program, args @ ..] => {
+            let mut command = Command::new(program);
+            command.args(args).arg(BINARY);
+            command
+        }
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ZARRIMS_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("NOTIFY_SOCKET").env_remove("XDG_CACHE_HOME").env_remove("COLUMNS");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end.
+#[track_caller]
+pub fn run(args: &[&OsStr]) -> Output {
+    command(&[]).args(args).output().expect("the program starts")
+}
+
+/// `--list --json` of a source folder, one value a line.
+#[track_caller]
+pub fn list_json(source: &Path, wrapper: &[&str]) -> Vec<Value> {
+    let output = command(wrapper).arg("--list").arg("--json").arg(source).output();
+    let output = output.expect("the program starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "--list --json: {}: {stderr}", output.status);
+    let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect()
+}
+
+/// The `file` members of the rows that have one.
+pub fn files(rows: &[Value]) -> Vec<String> {
+    rows.iter().filter_map(|row| Some(row.get("file")?.as_str()?.to_owned())).collect()
+}
+
+/// The row of a file.
+#[track_caller]
+pub fn row_of<'a>(rows: &'a [Value], file: &str) -> &'a Value {
+    let found = rows.iter().find(|row| row.get("file").and_then(Value::as_str) == Some(file));
+    found.unwrap_or_else(|| panic!("{file} is not listed: {rows:#?}"))
+}

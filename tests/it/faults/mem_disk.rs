@@ -1,0 +1,325 @@
+//! A disk in memory that fills up, fails, loses power, and watches the cap of the cache on it.
+//!
+//! It does what a Linux file system with a page cache does to the cache's files. What was not synced
+//! may be lost in any order, page by page and name by name: see `pages` and `names`. Bytes are counted
+//! as `du` counts them, pages of named files and a page for each folder, and compared with the cap at
+//! every single operation.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zarrims::cache::disk::{Disk, DiskFile, Folder, Lock, Opening, Space};
+
+use super::handle::MemHandle;
+use super::names::{Node, resolve};
+use super::pages::PAGE;
+use super::state::{Asked, CACHE, Counts, DiskFaults, HEALTHY, State, error};
+use crate::common::picks::Picks;
+
+/// See the module. Clones are the same disk.
+#[derive(Clone)]
+pub(crate) struct MemDisk(Arc<Mutex<State>>);
+
+impl fmt::Debug for MemDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemDisk")
+    }
+}
+
+impl MemDisk {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(State::new(seed))))
+    }
+
+    /// Where the cache is.
+    pub(crate) fn cache() -> PathBuf {
+        CACHE.into()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_faults(&self, faults: DiskFaults) {
+        self.state().faults = faults;
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        let state = self.state();
+        state.faults == HEALTHY && !state.crashed
+    }
+
+    pub(crate) fn set_cap(&self, bytes: u64) {
+        self.state().set_cap(bytes);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// Bytes with a name, as `du` counts them.
+    pub(crate) fn used(&self) -> u64 {
+        self.state().used
+    }
+
+    /// Length of a file of the cache, 0 if it is not there.
+    pub(crate) fn length(&self, inside: &str) -> u64 {
+        let state = self.state();
+        let path = Path::new(CACHE).join(inside);
+        state.file_at(&path).map_or(0, |number| state.inodes[&number].file.len())
+    }
+
+    /// Fails if there ever were more bytes than the cap.
+    pub(crate) fn assert_cap_held(&self) {
+        let violations = std::mem::take(&mut self.state().violations);
+        assert!(violations.is_empty(), "over the cap: {violations:#?}");
+    }
+
+    /// The machine stops in the middle of the change after so many; what comes then does nothing.
+    pub(crate) fn crash_after(&self, changes: u64) {
+        self.state().crash_after(Some(changes));
+    }
+
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.state().crashed
+    }
+
+    /// All processes end as by SIGKILL.
+    pub(crate) fn kill(&self) {
+        self.state().kill();
+    }
+
+    /// The power fails: all processes end, and of what was not synced any part is lost.
+    pub(crate) fn lose_power(&self, seed: u64) {
+        self.state().lose_power(&mut Picks::new(seed));
+    }
+
+    /// Somebody removes the cache's folder.
+    pub(crate) fn remove_cache(&self) {
+        self.state().remove_cache();
+    }
+
+    /// Some bytes at rest change.
+    pub(crate) fn rot(&self, picks: &mut Picks, bytes: u64) {
+        let mut state = self.state();
+        // Large files have more of them.
+        let pages: Vec<u64> = state
+            .names
+            .nodes()
+            .filter_map(|(_, node)| match node {
+                Node::File(number) => Some(number),
+                Node::Folder(_) => None,
+            })
+            .flat_map(|number| {
+                (0..state.inodes[&number].file.allocated() / PAGE).map(move |_| number)
+            })
+            .collect();
+        for _ in 0..bytes {
+            if let Some(number) = pages.get(picks.index(pages.len().max(1))) {
+                state.change(*number, |file| file.rot(picks));
+            }
+        }
+    }
+}
+
+/// Does one operation, and looks whether the cap still holds.
+pub(crate) fn operate<T>(
+    disk: &MemDisk,
+    epoch: u64,
+    asked: Asked,
+    path: &Path,
+    act: impl FnOnce(&mut State) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut state = disk.state();
+    state.begin(asked, epoch)?;
+    let before = state.used;
+    let done = act(&mut state);
+    state.end(before, &|| format!("{asked:?} {}", path.display()));
+    done
+}
+
+impl Disk for MemDisk {
+    fn enter(&self, path: &Path) -> io::Result<Arc<dyn Folder>> {
+        let epoch = self.state().epoch;
+        self.state().opens();
+        let missing = |state: &State| state.names.get(path).is_none();
+        if missing(&self.state()) {
+            operate(self, epoch, Asked::Change, path, |state| {
+                let mut above: Vec<&Path> = path.ancestors().collect();
+                above.pop();
+                for folder in above.into_iter().rev() {
+                    match state.make_folder(folder) {
+                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                            return Err(error);
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        operate(self, epoch, Asked::Open, path, |state| match state.names.get(path) {
+            Some(Node::Folder(number)) => {
+                let folder =
+                    MemFolder { disk: self.clone(), path: path.to_path_buf(), number, epoch };
+                Ok(Arc::new(folder) as Arc<dyn Folder>)
+            }
+            _ => Err(error(libc::ENOTDIR)),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct MemFolder {
+    disk: MemDisk,
+    path: PathBuf,
+    number: u64,
+    epoch: u64,
+}
+
+impl MemFolder {
+    fn operate<T>(
+        &self,
+        asked: Asked,
+        inside: &Path,
+        act: impl FnOnce(&mut State, &Path) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let path = resolve(&self.path, inside);
+        operate(&self.disk, self.epoch, asked, &path, |state| {
+            if state.names.get(&self.path) == Some(Node::Folder(self.number)) {
+                act(state, &path)
+            } else {
+                Err(error(libc::ENOENT))
+            }
+        })
+    }
+}
+
+impl Folder for MemFolder {
+    fn open(&self, path: &Path, how: Opening) -> io::Result<Box<dyn DiskFile>> {
+        let asked = if how == Opening::Existing { Asked::Open } else { Asked::Change };
+        self.operate(asked, path, |state, path| {
+            let found = state.file_at(path);
+            let number = match (how, found) {
+                (Opening::New, Ok(_)) => return Err(error(libc::EEXIST)),
+                (Opening::Existing, found) => found?,
+                (Opening::Empty, Ok(number)) => {
+                    state.change(number, |file| file.set_len(0));
+                    number
+                }
+                (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    state.make_file(path)?
+                }
+                (_, Err(error)) => return Err(error),
+            };
+            state.inodes.get_mut(&number).expect("a named file").handles += 1;
+            let (disk, epoch, path) = (self.disk.clone(), self.epoch, path.to_path_buf());
+            Ok(Box::new(MemHandle { disk, number, epoch, path }) as Box<dyn DiskFile>)
+        })
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        self.operate(Asked::Change, path, State::make_folder)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(OsString, bool)>> {
+        self.operate(Asked::Open, path, |state, path| {
+            if !state.names.has_folder(path) {
+                return Err(error(libc::ENOENT));
+            }
+            let inside = state.names.inside(path);
+            let name = |path: &Path| path.file_name().expect("below the root").to_owned();
+            Ok(inside.map(|(path, node)| (name(path), matches!(node, Node::Folder(_)))).collect())
+        })
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.operate(Asked::Change, path, |state, path| {
+            let number = state.file_at(path)?;
+            state.unlink(path, Node::File(number));
+            Ok(())
+        })
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.operate(Asked::Change, path, |state, path| match state.names.get(path) {
+            None => Err(error(libc::ENOENT)),
+            Some(Node::File(_)) => Err(error(libc::ENOTDIR)),
+            Some(_) if state.names.inside(path).next().is_some() => Err(error(libc::ENOTEMPTY)),
+            Some(node) => {
+                state.unlink(path, node);
+                Ok(())
+            }
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let to = resolve(&self.path, to);
+        self.operate(Asked::Rename, from, |state, from| {
+            state.counts.renames += 1;
+            let number = state.file_at(from)?;
+            state.check_parent(&to)?;
+            if let Ok(replaced) = state.file_at(&to) {
+                state.drop_link(replaced);
+            }
+            state.names.rename(from, &to, Node::File(number));
+            Ok(())
+        })
+    }
+
+    fn disk_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.operate(Asked::Look, path, |state, path| match state.names.get(path) {
+            Some(Node::File(number)) => Ok(state.inodes[&number].file.allocated()),
+            Some(Node::Folder(_)) => Ok(PAGE),
+            None => Err(error(libc::ENOENT)),
+        })
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.operate(Asked::Look, Path::new(""), |state, _| {
+            // The last thing that is asked before the cache is open.
+            state.opened();
+            Ok(Space { free: state.room() * PAGE, total: state.faults.capacity })
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        self.operate(Asked::Change, path, |state, path| {
+            let number = match state.file_at(path) {
+                Ok(number) => number,
+                Err(_) => state.make_file(path)?,
+            };
+            if !state.locks.insert(self.number) {
+                return Ok(Lock::Held(None));
+            }
+            let room = state.room();
+            state.change(number, |file| file.write(b"1\n", 0, room));
+            let held = Held { disk: self.disk.clone(), folder: self.number, epoch: self.epoch };
+            Ok(Lock::Taken(Box::new(held)))
+        })
+    }
+
+    fn is_gone(&self) -> bool {
+        self.disk.state().names.get(&self.path) != Some(Node::Folder(self.number))
+    }
+}
+
+/// A lock, until it is dropped.
+#[derive(Debug)]
+struct Held {
+    disk: MemDisk,
+    folder: u64,
+    epoch: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.epoch == self.epoch {
+            state.locks.remove(&self.folder);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The integration tests, one module for each subject; `doc/TESTING.md` says what is where.
+
+mod cap;
+mod changes;
+mod cli;
+mod codecs;
+mod common;
+mod corpus;
+mod damage;
+mod disks;
+mod faults;
+mod fidelity;
+mod hostile;
+mod kill;
+mod load;
+mod maker;
+mod memo;
+mod memory;
+mod mount;
+mod process;
+mod reference;
+mod source;

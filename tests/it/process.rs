@@ -1,0 +1,10 @@
+//! The daemon as a process: its log, its limits, its signals, what a dead one leaves behind.
+
+mod chunks;
+mod daemon;
+mod dead;
+mod disk;
+mod files;
+mod folders;
+mod log;
+mod signals;
