@@ -10,17 +10,7 @@
 #![allow(missing_docs, reason = "a program, not an interface")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
-#[path = "common/mod.rs"]
 mod measure;
-
-#[path = "mounted/content.rs"]
-mod content;
-#[allow(dead_code, reason = "this program uses a part of it")]
-#[path = "mounted/progress.rs"]
-mod progress;
-#[allow(dead_code, reason = "this program uses a part of it")]
-#[path = "mounted/stores.rs"]
-mod stores;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -31,8 +21,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use zarrs::array::{Array, ArrayBytes};
 use zarrs::filesystem::FilesystemStore;
 
-use progress::Progress;
-use stores::{KINDS, STORE, Store};
+use measure::progress::Progress;
+use measure::stores::{self, KINDS, STORE, Store};
 use zarrims::cache::{CacheLimits, MinFree};
 use zarrims::image::layout::Extent;
 use zarrims::image::{CacheConfig, Engine, EngineConfig, ImageOptions, VirtualFile};

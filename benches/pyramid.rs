@@ -11,9 +11,6 @@
 #![allow(missing_docs, reason = "a program, not an interface")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
-#[path = "../tests/it/common/mod.rs"]
-mod common;
-#[path = "common/mod.rs"]
 mod measure;
 
 use std::fs::{self, File};
@@ -25,8 +22,8 @@ use std::time::Instant;
 use zarrs::array::{Array, ArrayBytes};
 use zarrs::filesystem::FilesystemStore;
 
-use common::ims::Ims;
-use common::mount::Starter;
+use measure::common::ims::Ims;
+use measure::common::mount::Starter;
 use measure::declare::{Declared, blosc};
 use measure::figures::{Figures, Table, milliseconds};
 

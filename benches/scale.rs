@@ -10,16 +10,13 @@
 
 #![allow(missing_docs, reason = "a program, not an interface")]
 
-#[path = "../tests/it/common/mod.rs"]
-mod common;
-#[path = "common/mod.rs"]
 mod measure;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use common::ims::Ims;
-use common::mount::Starter;
+use measure::common::ims::Ims;
+use measure::common::mount::Starter;
 use measure::declare::Declared;
 use measure::figures::{Figures, Table, milliseconds};
 
@@ -97,9 +94,9 @@ fn compare(folder: &Path, pyramid: bool) {
 /// Times listing, opening and sampling with a new daemon and an empty cache.
 fn measure(source: &Path, shape: [u64; 3], seed: u64) -> [f64; 3] {
     let started = Instant::now();
-    let rows = common::list_json(source, &[]);
+    let rows = measure::common::list_json(source, &[]);
     let list = milliseconds(started);
-    let file = common::files(&rows).remove(0);
+    let file = measure::common::files(&rows).remove(0);
 
     let mount = Starter::new(source).try_start().expect("mounted");
     let started = Instant::now();

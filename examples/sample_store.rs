@@ -8,6 +8,9 @@
 //! cargo run --release --example sample_store -- big.ome.zarr --shape 1,65536,65536,131072 --declare
 //! ```
 
+#[path = "../benches/measure/hash.rs"]
+mod hash;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +21,8 @@ use zarrs::array::codec::{BloscCodec, BloscCompressor, BloscShuffleMode, ZstdCod
 use zarrs::array::{Array, ArrayBuilder, BytesToBytesCodecTraits, data_type};
 use zarrs::filesystem::FilesystemStore;
 use zarrs::group::GroupBuilder;
+
+use hash::hash;
 
 /// Camera offset of the background.
 const OFFSET: f32 = 110.0;
@@ -219,16 +224,6 @@ fn fill_slab(slab: &mut [u16], first_plane: u64, options: &Options, channel: u64
         let noise = (hash(z, y, x, channel) & 31) as f32;
         *voxel = (OFFSET + slope + signal + noise) as u16;
     }
-}
-
-fn hash(a: u64, b: u64, c: u64, d: u64) -> u64 {
-    let mut h = a.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ b.wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
-        ^ c.wrapping_mul(0x1656_67b1_9e37_79f9)
-        ^ d.wrapping_mul(0x27d4_eb2f_1656_67c5);
-    h ^= h >> 31;
-    h = h.wrapping_mul(0x9fb2_1c65_1e98_df25);
-    h ^ (h >> 28)
 }
 
 /// Mean of eight voxels, odd last planes dropped.

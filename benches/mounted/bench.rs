@@ -3,59 +3,16 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-
-use crate::cases;
 use crate::daemon::{Daemon, Ended};
 use crate::interrupt;
 use crate::measure::figures::Table;
+use crate::measure::progress::Progress;
+use crate::measure::stores::{self, Kind, Store};
 use crate::measure::{machine, publish};
-use crate::progress::Progress;
-use crate::stores::{self, Kind, Store};
+use crate::options::Options;
 
 /// What the daemon may take: this, and one decoded chunk for each core.
 const MEMORY_MIB: f64 = 256.0;
-
-/// The command line.
-#[derive(Debug, Parser)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-#[command(about = "Measures mounted virtual files beside what could be reached at best")]
-pub(crate) struct Options {
-    /// Small stores, of 256 MiB
-    #[arg(long)]
-    quick: bool,
-    /// Size of each store in GiB: 1, 2, 4 or 8
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=8))]
-    gib: u64,
-    /// How often everything is measured
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    rounds: u64,
-    /// Only these cases
-    #[arg(long = "case", num_args = 1..)]
-    cases: Vec<String>,
-    /// Only these stores, in the cases that choose among them
-    #[arg(long = "store", num_args = 1..)]
-    stores: Vec<String>,
-    /// Put the tables into doc/PERFORMANCE.md
-    #[arg(long)]
-    write: bool,
-    /// Say what cases and stores there are, and measure nothing
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// Given by cargo bench
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
-impl Options {
-    /// A name that means nothing.
-    pub(crate) fn unknown(&self) -> Option<&str> {
-        let case = |name: &&String| cases::ALL.iter().all(|case| case.name != *name);
-        let store = |name: &&String| !stores::names().contains(&name.as_str());
-        let found = self.cases.iter().find(case).or_else(|| self.stores.iter().find(store));
-        found.map(String::as_str)
-    }
-}
 
 /// A run.
 #[derive(Debug)]
@@ -165,18 +122,18 @@ impl Bench {
         publish::publish(name, &how, table.text(), self.options.write);
     }
 
-    /// The table of the most memory in all cases.
-    pub(crate) fn publish_memory(&self) {
+    /// The table of the most memory of each case, in this order.
+    pub(crate) fn publish_memory<'a>(&self, cases: impl IntoIterator<Item = &'a str>) {
         let mut table = Table::new(["case", "most, MiB", "with", "allowed, MiB"]);
         let peaks = self.peaks.borrow();
-        for case in cases::ALL {
-            let own = peaks.iter().filter(|peak| peak.case == case.name);
+        for case in cases {
+            let own = peaks.iter().filter(|peak| peak.case == case);
             let worst = own
                 .max_by(|a, b| f64::total_cmp(&(a.mib / a.allowed_mib), &(b.mib / b.allowed_mib)));
             if let Some(Peak { what, mib, allowed_mib, .. }) = worst {
                 let verdict = if mib <= allowed_mib { "≤" } else { "**above**" };
                 table.row([
-                    case.name.to_owned(),
+                    case.to_owned(),
                     format!("{mib:.0}"),
                     what.clone(),
                     format!("{verdict} {allowed_mib:.0}"),

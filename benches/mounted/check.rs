@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::common::ims::Ims;
-use crate::common::picks::Picks;
 use crate::limits::Decoder;
+use crate::measure::common::ims::Ims;
+use crate::measure::common::picks::Picks;
 use crate::places::Place;
 
 /// Side of the boxes that are compared.

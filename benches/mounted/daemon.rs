@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::common::mount::{Mount, Starter, summary};
+use crate::measure::common::mount::{Mount, Starter, summary};
 use crate::measure::machine;
 
 /// Longer than any case takes with one daemon.
@@ -47,7 +47,7 @@ impl Daemon {
 
     /// The virtual file of the only store.
     pub(crate) fn file(&self) -> PathBuf {
-        self.path().join(crate::stores::FILE)
+        self.path().join(crate::measure::stores::FILE)
     }
 
     /// Processor time so far, in seconds.

@@ -17,7 +17,7 @@ use zarrs::array::{
 use zarrs::filesystem::FilesystemStore;
 
 use crate::measure::machine;
-use crate::stores::{Store, position};
+use crate::measure::stores::{Store, position};
 
 /// A chunk of a level, or a chunk within a shard.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,29 +12,27 @@
 #![allow(missing_docs, reason = "a program, not an interface")]
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
-#[path = "../../tests/it/common/mod.rs"]
-mod common;
-#[path = "../common/mod.rs"]
+#[path = "../measure/mod.rs"]
 mod measure;
 
 mod bench;
 mod cases;
 mod check;
-mod content;
 mod daemon;
 mod interrupt;
 mod limits;
+mod options;
 mod pages;
 mod places;
-mod progress;
 mod readers;
-mod stores;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use bench::{Bench, Options};
+use bench::Bench;
+use measure::{common, stores};
+use options::Options;
 
 fn main() -> ExitCode {
     if !measure::is_bench() {
@@ -48,7 +46,7 @@ fn main() -> ExitCode {
         println!("\nstores: {}", stores::names().join(" "));
         return ExitCode::SUCCESS;
     }
-    if let Some(name) = options.unknown() {
+    if let Some(name) = options.unknown(&cases::names()) {
         eprintln!("{name}: no such case or store; --list tells what there is");
         return ExitCode::FAILURE;
     }
@@ -60,6 +58,6 @@ fn main() -> ExitCode {
     for case in cases::ALL.iter().filter(|case| bench.has_case(case.name)) {
         (case.run)(&bench);
     }
-    bench.publish_memory();
+    bench.publish_memory(cases::names());
     ExitCode::SUCCESS
 }

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use zarrims::image::ImageOptions;
 
-use crate::common::library::Library;
-use crate::common::picks::Picks;
-use crate::stores::{STORE, Store};
+use crate::measure::common::library::Library;
+use crate::measure::common::picks::Picks;
+use crate::measure::stores::{STORE, Store};
 
 /// A chunk of the virtual file.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub(crate) fn random(store: &Store, count: usize, seed: u64) -> Places {
         let chunk =
             bricks.brick_box(brick).map(|range| range.start + picks.below(range.end - range.start));
         let mut ranges: Vec<_> =
-            crate::stores::position(outer, dataset).iter().map(|at| *at..at + 1).collect();
+            crate::measure::stores::position(outer, dataset).iter().map(|at| *at..at + 1).collect();
         ranges.extend((0..3).map(|axis| {
             let start = chunk[axis] * level.chunk[axis];
             start..(start + level.chunk[axis]).min(level.size[axis])

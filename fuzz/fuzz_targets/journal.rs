@@ -13,8 +13,8 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
-use zarrims::cache::fuzzing::copy_journal;
 use zarrims::cache::disk::LocalDisk;
+use zarrims::cache::fuzzing::copy_journal;
 use zarrims::cache::{BrickCache, BrickKey, CacheLimits, ImageId, MinFree, Slot};
 use zarrims_fuzz::{Numbers, Scratch};
 

@@ -3,7 +3,7 @@
 use zarrims::image::layout::{Extent, FileLayout};
 use zarrims::ims::ChunkIndex;
 
-use crate::Numbers;
+use crate::numbers::Numbers;
 
 /// Shape of the datasets of one level, order (z, y, x).
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::bench::Bench;
 use crate::daemon::Daemon;
 use crate::measure::figures::{Figures, Table};
-use crate::stores;
+use crate::measure::stores;
 
 pub(crate) const NAME: &str = "listing";
 

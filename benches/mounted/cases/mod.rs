@@ -65,3 +65,8 @@ pub(crate) const ALL: &[Case] = &[
     Case { name: crowd::NAME, what: "64 readers of one image against one", run: crowd::run },
     Case { name: series::NAME, what: "200 time points at the coarsest level", run: series::run },
 ];
+
+/// The names of all cases, in their order.
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|case| case.name).collect()
+}

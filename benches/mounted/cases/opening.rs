@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use crate::bench::Bench;
-use crate::common::ims::Ims;
+use crate::measure::common::ims::Ims;
 use crate::measure::figures::{Figures, Table};
-use crate::stores;
+use crate::measure::stores;
 
 pub(crate) const NAME: &str = "opening";
 

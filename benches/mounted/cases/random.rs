@@ -7,9 +7,9 @@ use crate::check;
 use crate::limits::Decoder;
 use crate::measure::figures::{Figures, Table};
 use crate::measure::machine;
+use crate::measure::stores;
 use crate::places;
 use crate::readers;
-use crate::stores;
 
 pub(crate) const NAME: &str = "random";
 

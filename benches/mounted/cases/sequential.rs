@@ -4,9 +4,9 @@ use crate::bench::Bench;
 use crate::check;
 use crate::limits::{Decoder, Way, timed};
 use crate::measure::figures::{Figures, Table};
+use crate::measure::stores::{self, Compressor};
 use crate::places;
 use crate::readers;
-use crate::stores::{self, Compressor};
 
 pub(crate) const NAME: &str = "sequential";
 

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use crate::bench::Bench;
 use crate::check;
-use crate::common::ims::Ims;
 use crate::limits::Decoder;
+use crate::measure::common::ims::Ims;
 use crate::measure::figures::{Figures, Table, milliseconds};
-use crate::stores;
+use crate::measure::stores;
 
 pub(crate) const NAME: &str = "series";
 

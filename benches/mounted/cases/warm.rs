@@ -7,13 +7,13 @@ use tempfile::TempDir;
 
 use crate::bench::Bench;
 use crate::check;
-use crate::common::picks::Picks;
 use crate::daemon::Daemon;
 use crate::limits::{self, Decoder};
+use crate::measure::common::picks::Picks;
 use crate::measure::figures::{Figures, Table};
+use crate::measure::stores::{Kind, Store};
 use crate::pages;
 use crate::readers;
-use crate::stores::{Kind, Store};
 
 pub(crate) const NAME: &str = "warm";
 pub(crate) const RANDOM: &str = "warm-random";

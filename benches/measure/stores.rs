@@ -9,10 +9,10 @@ use std::thread;
 use zarrs::array::Array;
 use zarrs::filesystem::FilesystemStore;
 
-use crate::content::{self, Place};
-use crate::measure::declare::{Declared, blosc, zstd};
-use crate::measure::machine;
-use crate::progress::Progress;
+use super::content::{self, Place};
+use super::declare::{Declared, blosc, zstd};
+use super::machine;
+use super::progress::Progress;
 
 /// Changes whenever the stores would become others.
 const RECIPE: &str = "recipe 1";

@@ -1,6 +1,8 @@
 //! Voxels that look like those of a light-sheet camera: bright spots on a sloping background, with noise
 //! in every voxel. The same everywhere it is run; no two chunks are the same.
 
+use super::hash::hash;
+
 /// Side of the cells of which each has one spot.
 const CELL: u64 = 48;
 
@@ -67,14 +69,4 @@ fn fill_row(row: &mut [u16], place: Place, [z, y]: [u64; 2], falloff: &Falloff) 
         let signal = brightness * falloff[(full_x % CELL).abs_diff(centre) as usize];
         *voxel = (background + signal) as u16 + (noise >> 59) as u16;
     }
-}
-
-fn hash(a: u64, b: u64, c: u64, d: u64) -> u64 {
-    let mut h = a.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ b.wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
-        ^ c.wrapping_mul(0x1656_67b1_9e37_79f9)
-        ^ d.wrapping_mul(0x27d4_eb2f_1656_67c5);
-    h ^= h >> 31;
-    h = h.wrapping_mul(0x9fb2_1c65_1e98_df25);
-    h ^ (h >> 28)
 }

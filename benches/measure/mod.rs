@@ -10,10 +10,17 @@
     reason = "helpers of programs; each uses a part of them, and figures are for people"
 )]
 
+/// The helpers of the tests.
+#[path = "../../tests/it/common/mod.rs"]
+pub mod common;
+pub mod content;
 pub mod declare;
 pub mod figures;
+mod hash;
 pub mod machine;
+pub mod progress;
 pub mod publish;
+pub mod stores;
 
 /// Whether `cargo bench` runs this program, which says so by an argument, and not `cargo test`; if so,
 /// begins.
