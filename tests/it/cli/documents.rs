@@ -39,6 +39,9 @@ fn help_and_version() {
 const README: &str = include_str!("../../../README.md");
 const CONFIGURATION: &str = include_str!("../../../doc/CONFIGURATION.md");
 const TROUBLESHOOTING: &str = include_str!("../../../doc/TROUBLESHOOTING.md");
+const SEMANTICS: &str = include_str!("../../../doc/SEMANTICS.md");
+const DESIGN: &str = include_str!("../../../doc/DESIGN.md");
+const TESTING: &str = include_str!("../../../doc/TESTING.md");
 
 /// Quoted, and said by others than the program.
 const SAID_BY_OTHERS: [&str; 6] = [
@@ -59,13 +62,16 @@ fn quoted(document: &str) -> Vec<String> {
     prose.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The strings of the program, as they come out.
+/// The root of the repository.
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Appends the text of every Rust file below a folder.
 fn sources(folder: &Path, all: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("a name").path();
         if path.is_dir() {
             sources(&path, all);
-        } else {
+        } else if path.extension() == Some(OsStr::new("rs")) {
             all.push_str(&fs::read_to_string(&path).expect("UTF-8"));
         }
     }
@@ -74,7 +80,7 @@ fn sources(folder: &Path, all: &mut String) {
 #[test]
 fn the_documents_quote_what_the_program_says() {
     let mut program = String::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut program);
+    sources(&Path::new(ROOT).join("src"), &mut program);
     // Lines that are made of parts: these tests compare them with what comes out.
     program.push_str(include_str!("mistakes.rs"));
     program.push_str(include_str!("mounted.rs"));
@@ -154,4 +160,43 @@ fn the_documents_have_the_options_of_the_program() {
             assert!(row.1.contains(&format!("`{default}`")), "{name}: {default}: {}", row.1);
         }
     }
+}
+
+/// Whether a function is a test: the attribute stands at most three lines above its name.
+fn is_test(code: &str, name: &str) -> bool {
+    let head = format!("fn {name}(");
+    let mut found = code.match_indices(&head).map(|(at, _)| &code[..at]);
+    found.any(|before| before.lines().rev().take(4).any(|line| line.trim() == "#[test]"))
+}
+
+/// Names in backquotes in the last cell of each row; commands, which have spaces, are left out.
+fn named_tests(document: &str) -> Vec<&str> {
+    let rows = document.lines().filter(|line| line.starts_with("| "));
+    let last = rows.filter_map(|row| row.trim_end_matches([' ', '|']).rsplit('|').next());
+    let names = last.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    names.filter(|name| !name.contains(' ')).collect()
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let mut code = String::new();
+    for folder in ["src", "tests/it"] {
+        sources(&Path::new(ROOT).join(folder), &mut code);
+    }
+    let names = named_tests(SEMANTICS);
+    assert!(names.len() > 100, "{}", names.len());
+    let missing: Vec<_> = names.into_iter().filter(|name| !is_test(&code, name)).collect();
+    assert!(missing.is_empty(), "doc/SEMANTICS.md names tests that do not exist: {missing:#?}");
+}
+
+#[test]
+fn the_documents_name_test_files_that_exist() {
+    let mut names = 0;
+    for (document, text) in [("DESIGN", DESIGN), ("TESTING", TESTING)] {
+        for name in text.split('`').skip(1).step_by(2).filter(|name| name.starts_with("tests/")) {
+            names += 1;
+            assert!(Path::new(ROOT).join(name).exists(), "{document} names {name}");
+        }
+    }
+    assert!(names > 20, "{names}");
 }
