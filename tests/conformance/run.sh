@@ -21,6 +21,8 @@ kept=$(realpath -m "${CONFORMANCE_DIR:-$target/conformance}")
 limit=900 # seconds for all readers together
 cd "$root"
 
+# shellcheck source=tests/within.sh
+. "$root/tests/within.sh"
 say() { echo "conformance: $*" >&2; }
 
 if [ ! -x "$bin" ]; then
@@ -91,16 +93,6 @@ checks=
 
 # Not by looking at the folder: where the program is dead, that is an error.
 mounted() { grep -qF " $work/mount " /proc/self/mountinfo; }
-
-# Waits until the rest of the line is true, for so many seconds.
-within() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.1
-    done
-}
 
 ended() { ! kill -0 "$1" 2>/dev/null; }
 

@@ -4,6 +4,9 @@
 set -u
 exec >/result 2>/noise
 
+# shellcheck source=tests/within.sh
+. /usr/local/lib/within.sh
+
 unit=zarrims-mount@lab
 mountpoint=/srv/ims/stores
 
@@ -11,14 +14,6 @@ check() { # NAME WHY-IT-FAILED COMMAND...
     local name=$1 why=$2
     shift 2
     if "$@"; then echo "ok unit: $name"; else echo "FAILED unit: $name: ${why//$'\n'/ | }"; fi
-}
-within() { # SECONDS COMMAND...
-    local end=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.1
-    done
 }
 property() { systemctl show -P "$1" "$unit"; }
 is() { [ "$(property "$1")" = "$2" ]; }
