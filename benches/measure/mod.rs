@@ -5,6 +5,7 @@
     dead_code,
     missing_docs,
     unreachable_pub,
+    unused_imports,
     clippy::cast_precision_loss,
     clippy::must_use_candidate,
     reason = "helpers of programs; each uses a part of them, and figures are for people"

@@ -9,6 +9,7 @@ use crate::common::check::{check_damage, check_image};
 use crate::common::corpus::{Corpus, text};
 use crate::common::ims::Ims;
 use crate::common::mount::{Mount, can_mount, is_mounted};
+use crate::common::process::plain_user;
 use crate::common::{files, list_json, skipped};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,15 +29,6 @@ const COPIED: [&str; 6] = [
     "ts_v2_be_forder",
     "wild_galaxy_bool_v05",
 ];
-
-/// File modes do not bind root, which would spoil two damaged stores.
-fn wrapper() -> &'static [&'static str] {
-    if rustix::process::geteuid().is_root() {
-        &["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    } else {
-        &[]
-    }
-}
 
 /// Store, image, number of the multiscale.
 type Key = (String, String, u64);
@@ -297,12 +289,12 @@ fn every_store_of_the_corpus_gives_what_the_manifest_says() {
     if !can_mount() {
         return;
     }
-    let rows = list_json(corpus.root(), wrapper());
-    let again = list_json(corpus.root(), wrapper());
+    let rows = list_json(corpus.root(), plain_user());
+    let again = list_json(corpus.root(), plain_user());
     assert_eq!(rows, again, "two runs of --list differ");
     let listing = Listing::new(&rows);
 
-    let mount = Mount::of(corpus.root()).wrapper(wrapper()).start();
+    let mount = Mount::of(corpus.root()).wrapper(plain_user()).start();
     let mut failures = Vec::new();
     let good = check_good(&corpus, &listing, mount.path(), &mut failures);
     let bad = check_bad(&corpus, &listing, mount.path(), &mut failures);
@@ -382,10 +374,10 @@ fn a_changed_pixel_and_a_changed_name_are_noticed() {
     let id = "omezarr_v04_t5c3";
     let store = corpus.stores().iter().find(|store| text(store, "id") == id).expect(id);
     let source = corpus.root().join(text(store, "path"));
-    let listing = Listing::new(&list_json(source.parent().expect("a folder"), wrapper()));
+    let listing = Listing::new(&list_json(source.parent().expect("a folder"), plain_user()));
     let name = source.file_name().expect("a name").to_string_lossy().into_owned();
     let file = &listing.files[&(name, String::new(), 0)];
-    let mount = Mount::of(source.parent().expect("a folder")).wrapper(wrapper()).start();
+    let mount = Mount::of(source.parent().expect("a folder")).wrapper(plain_user()).start();
     let mut bytes = fs::read(mount.path().join(file)).expect("a virtual file");
     let (status, stderr) = mount.stop();
     assert!(status.success(), "{status}: {stderr:#?}");

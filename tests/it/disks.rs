@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::common::disk::disk_bytes;
 use crate::common::linked::Linked;
 use crate::common::mount::{Mount, can_mount, summary, unmount};
+use crate::common::process::is_root;
 use crate::common::{eventually, skipped};
 
 /// Size of a disk, and what is to be left free on it.
@@ -44,8 +45,7 @@ struct Disk {
 impl Disk {
     /// `None`, and a loud word, where this machine cannot make one.
     fn make(kind: &str, mkfs: &[&str], package: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            skipped("not root: no file systems on loop devices");
+        if !is_root("to mount file systems on loop devices") {
             return None;
         }
         let folder = TempDir::with_prefix("zarrims-disk-").expect("a temporary folder");

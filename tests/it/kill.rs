@@ -17,7 +17,7 @@ use zarrims::image::ImageOptions;
 
 use crate::common::disk::disk_bytes;
 use crate::common::library::Library;
-use crate::common::mount::{Mount, can_mount, is_mounted, summary, unmount};
+use crate::common::mount::{Mount, can_mount, detach, is_mounted, summary};
 use crate::common::picks::Picks;
 use crate::common::rest::rest;
 use crate::common::store::{Codec, Dtype, Format, Step, StoreBuilder};
@@ -216,11 +216,7 @@ impl Drop for Doomed<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let at = &self.bench.mountpoint;
-        eventually("a dead mount is detached", SOON, || {
-            !is_mounted(at) || unmount(&["umount", "-l"], at) || {
-                unmount(&["fusermount3", "-u", "-z"], at)
-            }
-        });
+        eventually("a dead mount is detached", SOON, || !is_mounted(at) || detach(at));
     }
 }
 

@@ -41,7 +41,7 @@ fn write_store(store: &Path) {
     let voxels = CHUNK * CHUNK * CHUNK;
     let mut bytes: Vec<u8> =
         (0..voxels).flat_map(|i| ((i % 60_000) as u16 + 1).to_le_bytes()).collect();
-    bytes.extend(crc32c(&bytes).to_le_bytes());
+    bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
     let one = array.join("one-chunk");
     fs::write(&one, bytes).expect("a chunk");
     for z in 0..SHAPE[0] / CHUNK {
@@ -51,20 +51,6 @@ fn write_store(store: &Path) {
             }
         }
     }
-}
-
-/// CRC-32C (Castagnoli), bit by bit with a table.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let table: Vec<u32> = (0..256_u32)
-        .map(|byte| (0..8).fold(byte, |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))))
-        .collect();
-    !bytes.iter().fold(!0, |crc, byte| (crc >> 8) ^ table[usize::from(crc.to_le_bytes()[0] ^ byte)])
-}
-
-fn peak_resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
 /// Issue: "reading a whole 8 GiB virtual file through the mount keeps the daemon below 256 MiB
@@ -97,7 +83,7 @@ fn a_whole_large_file_is_read_in_little_memory() {
     }
     assert_eq!(read, size);
     assert!(non_zero * 4096 >= 8 << 30, "every page of voxels holds a voxel above 0");
-    let peak = peak_resident_kib(mount.pid());
+    let peak = mount.peak_memory_kib();
     println!("peak resident: {peak} KiB for {size} bytes read");
     assert!(peak < RESIDENT_LIMIT_KIB, "{peak} KiB resident at the peak");
 }
@@ -141,7 +127,7 @@ fn a_declared_image_of_100_gib_is_exported_in_little_memory() {
         read += got as u64;
     }
     assert_eq!(read, size);
-    let peak = peak_resident_kib(mount.pid());
+    let peak = mount.peak_memory_kib();
     println!("peak resident: {peak} KiB for {size} bytes exported");
     assert!(peak < 500_000_000 / 1024, "{peak} KiB resident at the peak");
 }

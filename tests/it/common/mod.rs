@@ -1,13 +1,12 @@
-//! What several test binaries share: a mount that always goes away, a reader of `.ims` files, small
-//! hand-written stores, the corpus manifest.
+//! What the tests of several subjects and the benches share: a mount that always goes away, a reader of
+//! `.ims` files, small hand-written stores, the corpus manifest.
 
 #![allow(
-    dead_code,
     missing_docs,
     unreachable_pub,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
-    reason = "helpers of tests; each binary uses a part of them"
+    reason = "helpers of tests"
 )]
 
 pub mod check;
@@ -20,6 +19,7 @@ pub mod linked;
 pub mod mount;
 pub mod picks;
 pub mod planes;
+pub mod process;
 pub mod rest;
 pub mod store;
 pub mod tiny;

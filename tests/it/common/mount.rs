@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
+use super::process::status_kib;
 use super::{command, skipped};
 
 /// Until the mount answers.
@@ -281,11 +282,7 @@ impl Mount {
 
     /// The most memory the daemon has had at once, in KiB (`VmHWM`).
     pub fn peak_memory_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid);
-        let text = std::fs::read_to_string(path).expect("the daemon is running");
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|rest| rest.split_whitespace().next()).expect("VmHWM");
-        number.parse().expect("a number")
+        status_kib(self.pid, "VmHWM")
     }
 
     fn ends_within(&self, limit: Duration) -> bool {
@@ -324,9 +321,7 @@ impl Drop for Mount {
         // A mount of a dead daemon would keep the temporary folder from going.
         let deadline = Instant::now() + Duration::from_secs(5);
         while is_mounted(&self.mountpoint) && Instant::now() < deadline {
-            if !unmount(&["fusermount3", "-u", "-z"], &self.mountpoint) {
-                unmount(&["umount", "-l"], &self.mountpoint);
-            }
+            detach(&self.mountpoint);
         }
     }
 }
@@ -336,6 +331,11 @@ pub fn unmount(command: &[&str], mountpoint: &Path) -> bool {
     let [program, args @ ..] = command else { return false };
     let output = Command::new(program).args(args).arg(mountpoint).output();
     output.is_ok_and(|output| output.status.success())
+}
+
+/// Detaches a mount, in use or not; tells whether a program says so.
+pub fn detach(mountpoint: &Path) -> bool {
+    unmount(&["umount", "-l"], mountpoint) || unmount(&["fusermount3", "-u", "-z"], mountpoint)
 }
 
 /// Whether something is mounted there, without touching the mount.

@@ -1,7 +1,5 @@
 //! Numbers for shuffles and picks, repeatable from their seed alone.
 
-#![allow(dead_code, reason = "every test crate that includes this uses a part of it")]
-
 use std::hash::{BuildHasher, RandomState};
 
 /// Numbers by xorshift.

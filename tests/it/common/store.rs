@@ -5,8 +5,6 @@
 //! place. Voxels beyond the edge of an array, which chunks store in full, are junk that no reader
 //! may ever see.
 
-#![allow(dead_code, unused_imports, reason = "every test crate that includes this uses a part")]
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use fuser::{
 };
 use tempfile::TempDir;
 
-use crate::common::mount::{is_mounted, unmount};
+use crate::common::mount::{detach, is_mounted};
 
 /// The kernel may keep names for so long; nothing in the folder changes.
 const TTL: Duration = Duration::from_secs(1);
@@ -127,8 +127,8 @@ impl Drop for GatedFolder {
     fn drop(&mut self) {
         self.gate.open();
         let at = self.mountpoint.path();
-        if is_mounted(at) && !unmount(&["umount", "-l"], at) {
-            unmount(&["fusermount3", "-u", "-z"], at);
+        if is_mounted(at) {
+            detach(at);
         }
     }
 }

@@ -6,15 +6,14 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use zarrims::image::ImageOptions;
 
 use crate::common::library::Library;
 use crate::common::mount::{Mount, can_mount, summary};
 use crate::common::picks::Picks;
+use crate::common::process::allow_descriptors;
 use crate::common::rest::rest;
-use crate::common::skipped;
 use crate::common::store::{Codec, Dtype, Format, Step, StoreBuilder};
 
 /// Files that are open at once, and the threads that read them.
@@ -54,17 +53,6 @@ fn write_stores(source: &Path) {
     rest(source);
 }
 
-/// Lets this process open many files; tells whether it may.
-fn allow_descriptors() -> bool {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.current.map_or(OWN_DESCRIPTORS, |now| now.max(OWN_DESCRIPTORS));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
-    if let Err(errno) = raised {
-        skipped(&format!("no {OWN_DESCRIPTORS} open files on this machine: {errno}"));
-    }
-    raised.is_ok()
-}
-
 /// Every second handle reads past the page cache, and so asks the daemon every time.
 fn open(path: &Path, number: usize) -> File {
     let flags = if number.is_multiple_of(2) { libc::O_DIRECT } else { 0 };
@@ -74,7 +62,7 @@ fn open(path: &Path, number: usize) -> File {
 /// Issue: "1000 open handles and 64 concurrent readers".
 #[test]
 fn a_thousand_handles_are_read_by_many_at_once() {
-    if !can_mount() || !allow_descriptors() {
+    if !can_mount() || !allow_descriptors(OWN_DESCRIPTORS) {
         return;
     }
     let mut picks = Picks::of_test("handles");

@@ -19,7 +19,7 @@ use zarrims::image::{Engine, EngineConfig, ImageOptions};
 use zarrims::source::storage::{FolderName, Links, Meta, OpenFile, OpenFolder, Space};
 use zarrims::source::{FileStamp, SourceRoot, Storage};
 
-use crate::common::mount::{can_mount, is_mounted, unmount};
+use crate::common::mount::{can_mount, detach, is_mounted};
 use crate::common::rest::rest;
 use crate::common::tiny::Tiny;
 
@@ -175,8 +175,8 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         self.gate.set(false);
         let at = self.mountpoint.path();
-        if is_mounted(at) && !unmount(&["umount", "-l"], at) {
-            unmount(&["fusermount3", "-u", "-z"], at);
+        if is_mounted(at) {
+            detach(at);
         }
         self.engine.stop();
     }

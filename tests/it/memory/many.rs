@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use super::RESIDENT_LIMIT_KIB;
 use crate::common::linked::Linked;
 use crate::common::mount::{Mount, can_mount};
 use crate::common::picks::Picks;
+use crate::common::process::{allow_descriptors, status_kib};
 use crate::common::rest::rest;
 use crate::common::tiny::Tiny;
 use crate::common::{eventually, skipped};
@@ -87,22 +87,13 @@ fn many_readers_of_plane_chunks_stay_under_what_is_documented() {
 }
 
 fn resident_kib(mount: &Mount) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", mount.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
+    status_kib(mount.pid(), "VmRSS")
 }
 
 /// Issue: "2000 files held open take 401 MiB and give nothing back".
 #[test]
 fn many_open_files_stay_under_what_is_documented_and_give_memory_back() {
-    if !can_mount() {
-        return;
-    }
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: limit.maximum, ..limit };
-    let is_enough = limit.maximum.is_none_or(|most| most > 2 * OPEN as u64);
-    if !is_enough || setrlimit(Resource::Nofile, wanted).is_err() {
-        skipped("too few files may be open at a time");
+    if !can_mount() || !allow_descriptors(2 * OPEN as u64) {
         return;
     }
     let folder = TempDir::with_prefix("zarrims-memory-").expect("a temporary folder");

@@ -9,8 +9,9 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::daemon::{read_all, status_kib};
+use super::daemon::read_all;
 use crate::common::mount::{Mount, can_mount};
+use crate::common::process::status_kib;
 use crate::common::rest::rest;
 use crate::common::tiny::{Tiny, group_json, write_json};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::common::mount::{is_mounted, unmount};
+use crate::common::mount::{detach, is_mounted};
 use crate::common::tiny::Tiny;
 use crate::common::{command, eventually};
 
@@ -91,10 +91,7 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let path = self.path();
-        while is_mounted(&path)
-            && (unmount(&["umount", "-l"], &path) || unmount(&["fusermount3", "-uz"], &path))
-        {
-        }
+        while is_mounted(&path) && detach(&path) {}
     }
 }
 
@@ -114,12 +111,4 @@ pub(crate) fn read_all(path: &Path) -> Vec<u8> {
     (&opened).read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert_eq!(&bytes[..8], b"\x89HDF\r\n\x1a\n", "{}", path.display());
     bytes
-}
-
-/// A number of `/proc/<pid>/status`, in KiB.
-pub(crate) fn status_kib(pid: u32, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon runs");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next()).expect("a line of it");
-    number.parse().expect("a number")
 }

@@ -8,21 +8,14 @@ use tempfile::TempDir;
 
 use super::daemon::{SOON, source_of_one};
 use crate::common::mount::{Mount, can_mount, is_mounted};
-use crate::common::{BINARY, command, eventually, skipped};
+use crate::common::process::is_root;
+use crate::common::{BINARY, command, eventually};
 
 /// A user that owns nothing.
 const NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("a folder").permissions().mode() & 0o777
-}
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        skipped("only root can become another user");
-    }
-    is_root
 }
 
 /// Two daemons without `--cache-dir` do not meet.
@@ -63,7 +56,7 @@ fn each_source_has_a_cache_of_its_own() {
 /// What root made does not shut out the user of a service that has a folder beside it.
 #[test]
 fn a_cache_of_root_shuts_nobody_out_of_the_folders_above() {
-    if !can_mount() || !is_root() {
+    if !can_mount() || !is_root("to become another user") {
         return;
     }
     let (source, _) = source_of_one();
@@ -78,7 +71,7 @@ fn a_cache_of_root_shuts_nobody_out_of_the_folders_above() {
 /// `/dev/fuse` is for root alone, as on a machine without the rule of udev.
 #[test]
 fn a_device_that_cannot_be_opened_is_named() {
-    if !can_mount() || !is_root() {
+    if !can_mount() || !is_root("to become another user") {
         return;
     }
     let (source, _) = source_of_one();

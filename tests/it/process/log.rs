@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::daemon::{Daemon, read_all, source_of_one};
 use crate::common::mount::{Mount, can_mount, summary};
-use crate::common::skipped;
+use crate::common::process::is_root;
 
 /// Makes each look-up of a name that is not there a few lines.
 const LOUD: &str = "-vv";
@@ -204,11 +204,7 @@ fn a_log_in_a_file_is_complete() {
 /// Programs ask again and again for what cannot be read.
 #[test]
 fn requests_that_fail_are_told_once() {
-    if !can_mount() {
-        return;
-    }
-    if !rustix::process::geteuid().is_root() {
-        skipped("only root can make a folder that is another user's");
+    if !can_mount() || !is_root("to make a folder that is another user's") {
         return;
     }
     let (source, _) = source_of_one();

@@ -5,25 +5,17 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::stores::{Version, shows_image};
 use crate::common::eventually;
-use crate::common::mount::{Mount, can_mount, is_mounted, unmount};
+use crate::common::mount::{Mount, can_mount, detach, is_mounted};
+use crate::common::process::plain_user;
 use crate::common::rest::rest;
 
 /// From the moment it can be read.
 const SOON: Duration = Duration::from_secs(5);
-
-/// Root without the right to pass by permissions: what is locked is locked.
-fn plain_user() -> &'static [&'static str] {
-    if geteuid().is_root() {
-        &["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    } else {
-        &[]
-    }
-}
 
 fn lock_away(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o000)).expect("ours");
@@ -125,10 +117,7 @@ fn what_lies_on_a_dead_mount_appears_when_that_is_replaced() {
     let mount = Mount::of(source.path()).cache(cache.path()).start();
     let file = mount.path().join("share/a.ims");
     assert!(!shows_image(&file), "the share is down");
-    assert!(
-        unmount(&["fusermount3", "-u", "-z"], &share) || unmount(&["umount", "-l"], &share),
-        "the dead mount goes"
-    );
+    assert!(detach(&share), "the dead mount goes");
     Version::V3.write(&share.join("a.zarr"));
     eventually("the share", SOON, || shows_image(&file));
 }

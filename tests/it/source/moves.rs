@@ -8,11 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use super::stores::{Version, shows_image};
 use crate::common::mount::{Mount, can_mount, is_mounted, unmount};
+use crate::common::process::is_root;
 use crate::common::{command, eventually, skipped};
 
 /// A second each for the folder, the names in it, and the names in the kernel; the rest for a busy machine.
@@ -92,11 +92,7 @@ impl Drop for Disk {
 }
 
 fn can_mount_disks() -> bool {
-    if !geteuid().is_root() {
-        skipped("mounting a disk needs root");
-        return false;
-    }
-    can_mount()
+    is_root("to mount a disk") && can_mount()
 }
 
 #[test]

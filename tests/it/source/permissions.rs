@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::XattrFlags;
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use super::stores::{Version, shows_image};
 use crate::common::mount::{Mount, can_mount};
+use crate::common::process::is_root;
 use crate::common::rest::rest;
 use crate::common::{BINARY, eventually, skipped};
 
@@ -226,19 +226,15 @@ fn part(scene: &Scene, role: &str) -> PathBuf {
     }
 }
 
-fn is_root() -> bool {
-    if !geteuid().is_root() {
-        skipped("only root can be several users");
-        return false;
-    }
-    can_mount()
+fn can_be_several_users() -> bool {
+    is_root("to be several users") && can_mount()
 }
 
 /// Root's daemon, which others may enter: in each row, first with the change made before anything is
 /// known, then made while everything is known and in the page cache.
 #[test]
 fn nobody_reads_through_the_mount_what_the_source_denies() {
-    if !is_root() {
+    if !can_be_several_users() {
         return;
     }
     for version in Version::ALL {
@@ -281,7 +277,7 @@ fn nobody_reads_through_the_mount_what_the_source_denies() {
 /// Who has the file open reads on, as of any file; who opens it anew does not.
 #[test]
 fn an_open_handle_reads_on_after_its_rights_are_taken_away_and_come_back() {
-    if !is_root() {
+    if !can_be_several_users() {
         return;
     }
     let scene = Scene::new(Version::V3);
@@ -340,7 +336,7 @@ impl Drop for DeviceForUser {
 /// A user's own daemon: nobody else may enter, and the user reads what the source lets them read.
 #[test]
 fn a_users_own_mount_is_for_that_user() {
-    if !is_root() {
+    if !can_be_several_users() {
         return;
     }
     if !Who::Colleague.run(&[BINARY, "--version"]) {
