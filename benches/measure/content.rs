@@ -1,5 +1,5 @@
 //! Voxels that look like those of a light-sheet camera: bright spots on a sloping background, with noise
-//! in every voxel. The same everywhere it is run; no two chunks are the same.
+//! in every voxel. Every run gives the same voxels, and no two chunks are the same.
 
 use super::hash::hash;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// The maker's writer ends a pyramid with the first level of so many bytes.
+/// `ImarisWriter` ends a pyramid with the first level that is no larger.
 const COARSEST_BYTES: u64 = 1 << 20;
 
 /// An image, or a store of several levels, by its metadata.

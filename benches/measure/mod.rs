@@ -1,5 +1,5 @@
-//! What the benches share: figures and tables, the place where tables are kept, the machine, and stores
-//! that are declared by their metadata.
+//! What the benches share: the stores, figures and tables and where those are kept, the machine, and the
+//! helpers of the tests.
 
 #![allow(
     dead_code,

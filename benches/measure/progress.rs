@@ -18,7 +18,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Begins a part of so many steps.
+    /// Begins a part of `steps` steps.
     pub(crate) fn begin(&self, what: &str, steps: u64) {
         if self.bar.is_hidden() {
             eprintln!("{what}");

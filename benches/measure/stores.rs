@@ -1,4 +1,4 @@
-//! The stores that are measured: made once, found again by a mark that is written last.
+//! The stores to measure: made once, and marked as complete at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};

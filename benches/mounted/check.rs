@@ -1,4 +1,4 @@
-//! A fast wrong answer is worth nothing: what was read is compared with what `zarrs` decodes.
+//! A fast wrong answer is worth nothing: compares what was read with what `zarrs` decodes.
 
 use std::ops::Range;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A signal ends the run as a failure does: daemons are stopped and what they left goes.
+//! A signal ends the run as a failure does: it stops the daemons and deletes what they left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};

@@ -1,4 +1,4 @@
-//! What could be reached at best, measured beside each case.
+//! The best that could be reached, measured beside each case.
 //!
 //! * **D**: `zarrs` decodes the same chunks in memory on all cores and drops them.
 //! * **N**: the same bytes come from an ordinary file on the same disk, out of the page cache.
@@ -136,7 +136,7 @@ impl Decoder {
         }
     }
 
-    /// D of some chunks by so many threads.
+    /// D: decodes some chunks on `threads` threads.
     pub(crate) fn decode(&self, units: &[Unit], threads: usize) -> Cost {
         let caches: Vec<_> = self.arrays.iter().map(ArrayShardedReadableExtCache::new).collect();
         let options = CodecOptions::default().with_concurrent_target(1);
@@ -172,7 +172,7 @@ impl Decoder {
     }
 }
 
-/// C: copies `bytes` by so many threads, out of more memory than the processor's caches hold.
+/// C: copies `bytes` on `threads` threads, out of more memory than the processor's caches hold.
 pub(crate) fn copy(memory: &[u8], bytes: u64, threads: usize) -> Cost {
     const PIECE: usize = 1 << 20;
     let pieces = usize::try_from(bytes).expect("64 bits") / PIECE;

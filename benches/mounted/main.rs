@@ -1,4 +1,4 @@
-//! How fast virtual files are, through a kernel mount, beside what could be reached at best.
+//! How fast virtual files are, through a kernel mount, beside the best that could be reached.
 //!
 //! ```text
 //! cargo bench --bench mounted -- [--quick] [--gib N] [--rounds N] [--case NAME ...] [--store NAME ...]

@@ -16,7 +16,7 @@ pub(crate) const REQUEST: usize = 1 << 20;
 /// Page size; buffers start at a multiple of it.
 const PAGE: usize = 4096;
 
-/// Opens a file so many times: each reader has its own read-ahead.
+/// Opens a file once for each reader: each has its own read-ahead.
 pub(crate) fn open(path: &Path, readers: usize) -> Vec<File> {
     (0..readers).map(|_| File::open(path).expect("opens")).collect()
 }

@@ -125,7 +125,7 @@ fn start(scratch: &Path, journal: &[u8], records: &[Block]) {
     assert_eq!(again.stats().bricks, left);
 }
 
-/// A segment file is made for so many bricks, and the others are lost.
+/// Number of bricks that get a segment file; the segments of the others are missing.
 const MADE_SEGMENTS: usize = 4;
 
 /// Bricks up to this length are read.

@@ -1,7 +1,7 @@
 //! What a store says of an image: OME-NGFF attributes and OME-XML, from the files to the metadata of
 //! the virtual file.
 //!
-//! First byte: `2` to `5` for an image with so many dimensions in Zarr v2, `6` to `9` for the same
+//! First byte: `2` to `5` for an image with this number of dimensions in Zarr v2, `6` to `9` for the same
 //! in v3, the eight bytes from `:` on for the same with the HDF5 metadata written as well. Then the
 //! attributes of the group; then, behind a byte 255, OME-XML.
 
@@ -25,7 +25,7 @@ thread_local! {
     static STORES: OnceCell<(Scratch, Arc<SourceRoot>)> = const { OnceCell::new() };
 }
 
-/// Writing the HDF5 metadata takes a millisecond for each of so many datasets.
+/// Most datasets of an image whose HDF5 metadata is written, at a millisecond each.
 const WRITTEN_DATASETS: u64 = 8;
 
 /// Text kept of one image, and what every one has.

@@ -76,7 +76,7 @@ fn begins(extent: Extent) -> bool {
     within(extent).is_none_or(|within| within == 0)
 }
 
-/// The place in the same extent that is so many bytes further on.
+/// The place in the same extent, `by` bytes further on.
 fn moved(mut extent: Extent, by: u64) -> Extent {
     match &mut extent {
         Extent::Metadata { within }

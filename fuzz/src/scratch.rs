@@ -1,10 +1,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder of this process below the system's one for temporary files, made anew.
+/// A new, empty folder of this process below the system's folder for temporary files.
 ///
-/// Nobody deletes it at the end, which of a fuzzer is an abort: whoever runs one gives it a
-/// `TMPDIR` to throw away.
+/// A fuzzer ends with an abort, so nothing deletes it: run fuzzers with a `TMPDIR` that is deleted
+/// afterwards.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 

@@ -75,7 +75,7 @@ fn watch(cache: &Path, over: &AtomicBool) -> (u64, u64) {
     (most, samples)
 }
 
-/// Reads a file to its end, and tells how long it was.
+/// Reads a file to its end; returns its length.
 #[track_caller]
 fn scan(path: &Path) -> u64 {
     let mut file = File::open(path).expect("opens");

@@ -1,5 +1,5 @@
-//! The command line: messages, exit status, `--list`, `--help`, the documents, the demo. Whatever is wrong
-//! is told in one line that names the flag, the variable or the argument, before anything is mounted.
+//! The command line: messages, exit status, `--list`, `--help`, the documents, the demo. Every mistake
+//! gives one line that names the flag, the variable or the argument, before anything is mounted.
 
 mod demo;
 mod documents;

@@ -1,4 +1,4 @@
-//! The cache on the file systems of Linux: what is to be left free is, and the cache keeps the rest.
+//! The cache on the file systems of Linux: it leaves the requested room free, and uses the rest.
 //!
 //! Real file systems on loop devices, made and mounted by the tests, which need root.
 

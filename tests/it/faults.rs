@@ -1,9 +1,9 @@
-//! Faults of the disk under the cache and of the source: they cost speed or an error, never truth.
+//! Faults of the cache's disk and of the source: they cost speed or an error, never a wrong byte.
 //!
-//! The disk and the source are stood in for by ones in which anything can go wrong: `mem_disk` and
-//! `faulty_chunks`. What is read is compared with the eager reference image, or with an engine
-//! without a cache. A run prints its seed; `ZARRIMS_SEED` repeats it, as far as threads allow.
-//! Counter-examples found so far are the tests named `regression_*`.
+//! `mem_disk` and `faulty_chunks` replace the disk and the source, and can fail in any way. The tests
+//! compare what they read with the eager reference image, or with an engine without a cache. A
+//! run prints its seed; `ZARRIMS_SEED` repeats it, as far as threads allow. Counter-examples found so far
+//! are the tests named `regression_*`.
 
 mod call_counts;
 mod disk_faults;

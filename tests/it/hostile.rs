@@ -1,4 +1,4 @@
-//! Sources that were made to exhaust whoever looks at them: the store beside them is served.
+//! Sources made to exhaust the daemon that inspects them: it still serves the store beside them.
 
 mod folders;
 mod links;

@@ -1,6 +1,6 @@
 //! A daemon that is killed at any moment never gives a wrong byte afterwards.
 //!
-//! `ZARRIMS_SEED` repeats the picks of a run; which request a kill hits is the machine's to say.
+//! `ZARRIMS_SEED` repeats the picks of a run; which request a kill hits differs from run to run.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,10 +26,10 @@ use crate::common::{command, eventually};
 /// Kills while readers are at work.
 const KILLS: u64 = 51;
 
-/// One round in so many is preceded by a daemon that is killed while it starts.
+/// Rounds from one daemon that is killed while it starts to the next.
 const STARTS: u64 = 3;
 
-/// One round in so many begins with a comparison of every byte.
+/// Rounds from one comparison of every byte to the next.
 const WHOLE: u64 = 10;
 
 /// Readers per round; the first reads from front to back, the others anywhere.

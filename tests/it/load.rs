@@ -1,4 +1,4 @@
-//! Many readers, readers that go without a word, sources that do not answer.
+//! Many readers, readers that are killed, sources that do not answer.
 
 mod busy;
 mod gate;

@@ -1,5 +1,5 @@
-//! The maker's reference files made again: for each of those that come from a formula a store with
-//! the same voxels and metadata, mounted and compared with it object by object.
+//! The reference files of `ImarisWriter`, Imaris' own writer, made again: for each file that comes from a
+//! formula a store with the same voxels and metadata, mounted and compared with it object by object.
 //!
 //! What may differ is listed in `maker/allowed.rs`.
 
@@ -23,7 +23,7 @@ use stores::{IMAGES, Image};
 use tempfile::TempDir;
 use tree::{Tree, Value, compare};
 
-/// The folder of the maker's files, if it is on this machine and files can be mounted there.
+/// The folder of `ImarisWriter`'s files, if it is on this machine and files can be mounted there.
 fn makers_files() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/ims");
     if !folder.is_dir() {
@@ -204,7 +204,7 @@ fn changes_are_noticed() {
     };
     assert_eq!(check(&copy), Vec::<String>::new());
     for (place, change) in CHANGES {
-        // The mount gives files that nobody may write.
+        // Files of the mount are read-only, so their copies would be.
         fs::write(&changed, fs::read(&copy).expect("a copy")).expect("a file");
         change(&File::open_rw(&changed).expect("still HDF5")).expect(place);
         let found = check(&changed);

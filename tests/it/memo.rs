@@ -23,7 +23,7 @@ struct Shown {
     names: BTreeMap<PathBuf, (u64, u64, i64, u32)>,
     /// Folders that were inspected.
     inspected: Vec<String>,
-    /// What was told of them.
+    /// The log lines about them.
     told: Vec<String>,
 }
 

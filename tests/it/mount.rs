@@ -213,7 +213,7 @@ fn owner_group_and_umask_are_as_asked() {
         return;
     }
     let source = two_stores();
-    // Only root may look into what belongs to somebody else.
+    // Only root may enter another user's folders.
     let own = rustix::process::geteuid();
     let uid = if own.is_root() { 12_345 } else { own.as_raw() };
     for (path, mode) in

@@ -1,5 +1,5 @@
-//! What the source allows, hides, and lets appear: what could not be read is shown once it can be, and
-//! nobody reads through the mount what the source denies them.
+//! Rights and changes of the source: a store appears once it can be read, and nobody reads through the
+//! mount what the source denies them.
 
 mod appears;
 mod moves;

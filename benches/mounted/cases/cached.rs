@@ -1,4 +1,4 @@
-//! Reading what the daemon has in its cache and the kernel has not in its own, for this file.
+//! Reading a file that is in the daemon's cache and not in the kernel's page cache.
 
 use super::warm::{OWN, Warm};
 use crate::bench::Bench;

@@ -14,7 +14,7 @@ const READERS: usize = 64;
 /// All readers together are to be this many times as fast as one.
 const WANTED: f64 = 1.0;
 
-/// A level of at most so many bytes is read; the finest one is, where it is no larger.
+/// The case reads the finest level that is no larger than this.
 const MOST_BYTES: u64 = 512 << 20;
 
 pub(crate) fn run(bench: &Bench) {

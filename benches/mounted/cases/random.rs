@@ -1,4 +1,4 @@
-//! Chunks at random places, none of which was read before.
+//! Reading chunks at random places, each for the first time.
 
 use std::sync::Mutex;
 

@@ -1,4 +1,4 @@
-//! Reading what the kernel has in its page cache.
+//! Reading a file that is in the kernel's page cache.
 
 use std::fs::{self, File};
 use std::path::PathBuf;

@@ -47,7 +47,7 @@ fn a_rewritten_chunk_is_not_seen_by_who_had_the_file_open_and_by_the_next() {
     }
 }
 
-/// The clock of a file system is coarser than the one that tells when the file was opened.
+/// The clock of a file system is coarser than the one that dates the opening.
 #[test]
 fn a_chunk_replaced_at_once_after_an_opening_is_not_seen_in_it() {
     let Some(scene) = Scene::new(PLANES) else { return };

@@ -42,8 +42,8 @@ struct Seen {
     torn: usize,
 }
 
-/// Writes all versions. Every fourth waits until somebody has opened the file, and every other time
-/// until that has been read, too.
+/// Writes all versions. Every fourth waits until a reader has opened the file, and every eighth
+/// leaves that reader time to read it, too.
 fn write_all(scene: &Scene, progress: &Progress) {
     for version in 2..=VERSIONS {
         for time in 0..PLANES.times {

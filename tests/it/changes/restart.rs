@@ -1,4 +1,4 @@
-//! What the cache holds when the daemon starts again, and the store has changed or not.
+//! What the cache holds after a restart, whether or not the store has changed.
 
 use std::fs;
 use std::path::Path;

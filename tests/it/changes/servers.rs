@@ -131,7 +131,7 @@ fn no_opening_fails_while_chunks_come_and_go() {
     assert!(absent > 0 && there > 0, "{absent} absent, {there} there");
 }
 
-/// Changed metadata is another file, of another size; who opens it by the old inode gets that.
+/// Changed metadata makes another file, of another size; opening the old inode gives that file.
 #[test]
 fn no_opening_fails_while_metadata_is_rewritten() {
     let Some(scene) = scene(&[]) else { return };
@@ -156,7 +156,7 @@ fn no_opening_fails_while_metadata_is_rewritten() {
     println!("{others} files were of another size by then");
 }
 
-/// Somebody who comes back to a file long after its store has changed (an NFS client).
+/// A client that comes back to a file long after its store has changed (as over NFS).
 #[test]
 fn an_inode_of_before_opens_the_file_that_is_at_its_path() {
     let Some(scene) = scene(&[]) else { return };

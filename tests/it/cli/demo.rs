@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::common::mount::can_mount;
 use crate::common::{BINARY, skipped};
 
-/// The demo with a folder of its own for all it writes.
+/// The demo, and the temporary folder for everything it writes.
 struct Demo {
     folder: TempDir,
     child: Child,
@@ -95,7 +95,7 @@ fn an_interrupted_demo_leaves_nothing_behind() {
         // All that a terminal sends Ctrl-C to.
         let group = Pid::from_child(&demo.child);
         kill_process_group(group, Signal::INT).expect("it is running");
-        // Who presses it twice may come too late.
+        // A second Ctrl-C may come too late.
         let _ = kill_process_group(group, Signal::INT);
         let (status, _, left) = demo.end();
         assert!(left.is_empty(), "{step}: {left:#?}");

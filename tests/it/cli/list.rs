@@ -151,7 +151,7 @@ fn list_writes_nothing_into_the_source() {
     assert_eq!(tree(source.path()), before);
 }
 
-/// A store with so many levels, of which its file has three.
+/// Writes a store with `stored` levels, of which its file has three.
 fn write_levels(store: &Path, stored: usize) {
     let mut multiscales = Tiny::image_json("levels");
     let datasets: Vec<_> = (0..stored).map(|level| json!({"path": level.to_string()})).collect();

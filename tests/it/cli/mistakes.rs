@@ -1,11 +1,11 @@
-//! Plausible mistakes at the command line: the line that each is told in, and the exit status.
+//! Plausible mistakes at the command line: the one line printed for each, and the exit status.
 
 use bytesize::ByteSize;
 use rustix::fs::statvfs;
 
 use super::rig::{Folders, refused, tree};
 
-/// What the command line itself shows, with the line that tells it.
+/// Mistakes that the command line alone shows, with the line printed.
 const SHOWN: &[(&str, &str)] = &[
     ("", "SOURCE and MOUNTPOINT are missing; see --help"),
     ("@source", "MOUNTPOINT is missing; see --help"),

@@ -72,7 +72,7 @@ fn df_shows_source_and_the_space_of_its_disk() {
         return;
     }
     let folder = TempDir::with_prefix("zarrims-df-").expect("a temporary folder");
-    // Names with commas are none but one option for those who mount.
+    // A comma in a name must not end a mount option.
     let source = folder.path().join("a,b");
     Tiny::default().write(&source.join("a.ome.zarr"));
     let mount = Mount::of(&source).start();

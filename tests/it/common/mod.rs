@@ -35,14 +35,13 @@ use serde_json::Value;
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_zarrims-mount");
 
-/// Says loudly that a test did not run; not captured by the test harness.
+/// Says on standard error, past the capture of the test harness, that a test did not run.
 pub fn skipped(reason: &str) {
-    // Nothing can be done about a closed standard error.
+    // A closed standard error is no reason to fail.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
 }
 
-/// Waits until `cond` holds; the last word is `cond` itself, never the clock. The pause only keeps
-/// the other programs of a small machine running.
+/// Waits until `cond` holds. The pause only leaves the processor to other programs.
 #[track_caller]
 pub fn eventually(what: &str, limit: Duration, mut cond: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -52,7 +51,7 @@ pub fn eventually(what: &str, limit: Duration, mut cond: impl FnMut() -> bool) {
     }
 }
 
-/// The program with an environment that says nothing, perhaps behind another program.
+/// The program without the environment variables it reads, perhaps started by a wrapper.
 pub fn command(wrapper: &[&str]) -> Command {
     let mut command = match wrapper {
         [] => Command::new(BINARY),

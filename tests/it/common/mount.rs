@@ -20,7 +20,7 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 /// From the signal to the end; the daemon itself gives open files ten seconds.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// No test needs a daemon for longer: after this a hanging read gets its error and the test fails.
+/// No test needs a daemon for longer: then the daemon is killed, and a hanging read fails its test.
 const LIFE_LIMIT: Duration = Duration::from_mins(4);
 
 /// What is known of the child; every change wakes the waiters.
@@ -48,7 +48,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits until `cond` holds and tells whether it does.
+    /// Waits until `cond` holds, at most for `limit`; returns whether it does.
     fn wait(&self, limit: Duration, cond: impl Fn(&State) -> bool) -> bool {
         let state = self.lock();
         let waited = self.changed.wait_timeout_while(state, limit, |state| !cond(state));
@@ -116,19 +116,19 @@ impl Starter {
         self
     }
 
-    /// Mounts there instead of in a folder of its own.
+    /// Mounts at this folder instead of a temporary one.
     pub fn at(mut self, mountpoint: &Path) -> Self {
         self.mountpoint = Some(mountpoint.to_path_buf());
         self
     }
 
-    /// Caches there instead of in a folder of its own.
+    /// Caches in this folder instead of a temporary one.
     pub fn cache(mut self, cache: &Path) -> Self {
         self.cache = Some(cache.to_path_buf());
         self
     }
 
-    /// Allows the daemon less time: whoever waits for it then gets an error.
+    /// Sets how long the daemon may run; then it is killed, and its readers get an error.
     pub fn life(mut self, life: Duration) -> Self {
         self.life = life;
         self
@@ -212,7 +212,7 @@ impl Starter {
 }
 
 impl Mount {
-    /// A daemon for a source folder, with folders of its own for mount and cache.
+    /// A daemon for a source folder, with temporary folders for mount and cache.
     pub fn of(source: &Path) -> Starter {
         Starter::new(source)
     }
@@ -326,14 +326,14 @@ impl Drop for Mount {
     }
 }
 
-/// Runs a program that unmounts, and tells whether it says so.
+/// Runs a program that unmounts; returns whether it succeeds.
 pub fn unmount(command: &[&str], mountpoint: &Path) -> bool {
     let [program, args @ ..] = command else { return false };
     let output = Command::new(program).args(args).arg(mountpoint).output();
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Detaches a mount, in use or not; tells whether a program says so.
+/// Detaches a mount, in use or not; returns whether a program succeeds.
 pub fn detach(mountpoint: &Path) -> bool {
     unmount(&["umount", "-l"], mountpoint) || unmount(&["fusermount3", "-u", "-z"], mountpoint)
 }

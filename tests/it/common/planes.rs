@@ -1,4 +1,4 @@
-//! Stores of which every voxel says of which chunk it is, and of which version of it.
+//! Stores in which every voxel says which chunk, and which version of it, it belongs to.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,7 +19,7 @@ const SIDE: usize = 64;
 /// Bytes of a plane, and of its chunk.
 pub const PLANE_BYTES: usize = SIDE * SIDE * 2;
 
-/// The highest version. What is above it in a voxel tells the time points apart, but for those 16 apart.
+/// The highest version. The bits above it hold the time point, modulo 16.
 const MOST: u16 = 0x0FFF;
 
 /// What a plane without a chunk shows.

@@ -1,8 +1,7 @@
 //! Stores at rest.
 //!
-//! What is cached is found again under an identity that a store has only once its last change is older
-//! than the clock of the file system is coarse. A test that counts what is made again must not
-//! straddle that moment.
+//! The cache knows a store by an identity that is final only once the last change is older than one tick
+//! of the file system's clock. A test that counts refills waits for that moment first.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

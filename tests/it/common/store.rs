@@ -83,7 +83,7 @@ pub(crate) struct StoreBuilder {
     pub(crate) order: Order,
     pub(crate) big_endian: bool,
     pub(crate) fill: Fill,
-    /// One in so many units is not stored; 0 stores all.
+    /// One unit in `left_out` is not stored; 0 stores all.
     pub(crate) left_out: u64,
     /// One list per coarser level.
     pub(crate) steps: Vec<Vec<Step>>,

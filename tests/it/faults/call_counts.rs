@@ -1,4 +1,5 @@
-//! How many calls on the source a look at a folder takes: the work grows with what is in it, not with its square.
+//! Number of calls on the source to inspect a folder: it grows with the number of entries, not with its
+//! square.
 
 use std::fs;
 use std::path::Path;
@@ -48,7 +49,7 @@ fn in_nested_groups(top: &Path, arrays: usize) {
     write(&top.join("nested.zarr"), GROUP);
 }
 
-/// Each a store of its own.
+/// Each array is a store.
 fn side_by_side(top: &Path, arrays: usize) {
     for number in 0..arrays {
         write(&top.join(format!("s{number}.zarr")), ARRAY);

@@ -278,8 +278,8 @@ fn regression_a_busy_brick_does_not_put_off_the_next_try() {
     assert_eq!(pinned.len(), 5000);
 }
 
-/// A reader who runs through a file wants bricks, made before he asked, faster than they are written: all
-/// are in the cache in the end.
+/// A sequential reader takes bricks that were read ahead faster than they are written; in the end all of
+/// them are in the cache.
 #[test]
 fn regression_all_that_a_run_has_read_is_cached() {
     let mut store = StoreBuilder::new(Dtype::U8, "tzyx", &[1000, 2, 64, 64]);

@@ -1,4 +1,4 @@
-//! A source whose chunk files fail, stall, or bring the program down.
+//! A source whose chunk files fail, stall, or make their reader panic.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use zarrims::source::{FileStamp, Storage};
 
 use crate::common::picks::Picks;
 
-/// What goes wrong: so many operations of a thousand.
+/// How many operations of a thousand fail, by kind of failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ChunkFaults {
     pub(crate) eio: u64,
@@ -22,7 +22,7 @@ pub(crate) struct ChunkFaults {
 struct State {
     picks: Picks,
     faults: ChunkFaults,
-    /// The next so many reads panic.
+    /// Number of next reads that panic.
     panics_left: u64,
     /// The next read of this chunk panics.
     panics_at: Option<PathBuf>,
@@ -36,7 +36,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Chunks {
     state: Mutex<State>,
-    /// The gate was opened, or somebody waits before it.
+    /// The gate was opened, or a reader waits at it.
     changed: Condvar,
 }
 
@@ -67,7 +67,7 @@ impl Chunks {
         self.lock().faults = faults;
     }
 
-    /// The next reads, so many of them, panic.
+    /// Makes the next `reads` reads panic.
     pub(crate) fn panic_in(&self, reads: u64) {
         self.lock().panics_left = reads;
     }
@@ -92,7 +92,7 @@ impl Chunks {
         self.changed.notify_all();
     }
 
-    /// Waits until so many reads are before the gate.
+    /// Waits until `reads` reads wait at the gate.
     pub(crate) fn await_stalled(&self, reads: usize) {
         let state = self.lock();
         drop(self.changed.wait_while(state, |state| state.waiting < reads));

@@ -78,7 +78,7 @@ impl MemDisk {
         assert!(violations.is_empty(), "over the cap: {violations:#?}");
     }
 
-    /// The machine stops in the middle of the change after so many; what comes then does nothing.
+    /// Stops the machine in the middle of the change after the first `changes`; later calls do nothing.
     pub(crate) fn crash_after(&self, changes: u64) {
         self.state().crash_after(Some(changes));
     }

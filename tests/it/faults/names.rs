@@ -109,7 +109,7 @@ impl Names {
         }
     }
 
-    /// Leaves the first so many changes, as a file system with a journal does, or any subset.
+    /// Keeps the first `kept` changes, as a file system with a journal does, or any subset.
     pub(crate) fn lose_power(&mut self, picks: &mut Picks, kept: u64) {
         let mut left = std::mem::take(&mut self.durable);
         let is_ordered = picks.below(2) == 0;

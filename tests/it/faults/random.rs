@@ -1,4 +1,4 @@
-//! The property: whatever fails, no read is wrong, and if it is the cache's disk, none fails.
+//! The property: whatever fails, no read is wrong; if only the disk of the cache fails, no read fails.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::world::World;
 use crate::reference::cases::{Case, Picks, any_case};
 
-/// Operations of a run in all, on so many stores.
+/// Operations of a whole run, and the stores they are spread over.
 const OPERATIONS: u64 = 10_000;
 const STORES: u64 = 20;
 

@@ -170,7 +170,7 @@ fn no_sync_on_the_read_path() {
     assert_eq!(rig.disk.counts().syncs, before.syncs + 1);
 }
 
-/// Bytes that change while nobody looks cost the brick that they are in.
+/// Bytes that change on the disk cost only the brick that holds them.
 #[test]
 fn rotten_bricks_are_made_again() {
     let rig = Rig::new(&series(), 38, 16 << 20);
@@ -187,7 +187,7 @@ fn rotten_bricks_are_made_again() {
     assert!(rejected > 0, "nothing was noticed");
 }
 
-/// A process that is killed leaves a lock that holds nobody up, and loses no brick it had stored.
+/// A killed process leaves a lock that blocks no other, and loses no brick it had stored.
 #[test]
 fn a_killed_process_loses_no_brick() {
     let rig = Rig::new(&series(), 40, 16 << 20);

@@ -80,7 +80,7 @@ impl Rig {
         self.open_on(engine)
     }
 
-    /// Opens the file anew.
+    /// Reopens the file.
     pub(crate) fn open_on(&self, engine: Arc<Engine>) -> Opened {
         let path = self.on_disk.path();
         let name = Path::new(path.file_name().expect("a name"));

@@ -1,4 +1,4 @@
-//! Chunks that fail, do not answer, or bring a worker down.
+//! Chunks that fail, do not answer, or make a worker panic.
 
 use std::path::Path;
 use std::sync::mpsc;

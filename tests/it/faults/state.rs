@@ -133,7 +133,7 @@ impl State {
         }
     }
 
-    /// Lets the machine stop after so many changes.
+    /// Stops the machine after this many changes.
     pub(crate) fn crash_after(&mut self, changes: Option<u64>) {
         self.crash_in = changes;
     }
@@ -326,7 +326,7 @@ impl State {
         }
     }
 
-    /// Forgets files that nobody can see any more, whatever happens.
+    /// Forgets files that can never become visible again.
     fn forget_lost(&mut self) {
         let names = &self.names;
         self.inodes.retain(|number, inode| {

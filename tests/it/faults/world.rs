@@ -13,10 +13,10 @@ use crate::common::rest::rest;
 use crate::reference::cases::{Case, Picks};
 use crate::reference::opened::{Brick, Opened, assert_same, slice};
 
-/// Operations so far that are told when one goes wrong.
+/// Number of latest operations to print when one fails.
 const TOLD: usize = 40;
 
-/// A store, its virtual file, and all that can befall them.
+/// A store, its virtual file, and everything that can happen to them.
 pub(crate) struct World {
     rig: Rig,
     picks: Picks,
@@ -25,8 +25,8 @@ pub(crate) struct World {
     /// Earlier openings by the same engine.
     earlier: Vec<Opened>,
     bricks: Vec<Brick>,
-    /// The metadata region: statistics leave out what cannot be read, so that after a fault of the
-    /// source they are others until the engine is started anew.
+    /// The metadata region. Statistics leave out voxels that could not be read, so after a fault of
+    /// the source they differ until the engine restarts.
     metadata: Range<u64>,
     metadata_may_differ: bool,
     source_fails: bool,
@@ -71,7 +71,7 @@ impl World {
         world
     }
 
-    /// Does so many operations.
+    /// Performs this many operations.
     pub(crate) fn run(&mut self, operations: u64) {
         for _ in 0..operations {
             self.step();
@@ -183,7 +183,7 @@ impl World {
         self.failed_reads += failed as u64;
     }
 
-    /// Faults end, and every byte can be had and is right.
+    /// Ends all faults: every byte must be readable and right.
     fn all_is_well_again(&mut self) {
         self.tell("all is well again");
         self.rig.disk.set_faults(HEALTHY);
@@ -308,13 +308,13 @@ impl World {
 
     fn heal_source(&mut self) {
         self.rig.chunks.set_faults(ChunkFaults::default());
-        // Who joins those who began during the fault shares their error.
+        // A reader that joins a fill begun during the fault would share its error.
         let engine = &self.opened.as_ref().expect("open").engine;
         poll("those under way", || (engine.stats().in_flight == 0).then_some(()));
         self.source_fails = false;
     }
 
-    /// Chunks are rewritten, deleted and added, and the file is opened anew.
+    /// Rewrites, deletes and adds chunks, and reopens the file.
     fn change_chunks(&mut self) {
         self.tell("change chunks");
         if self.chunks.is_empty() {

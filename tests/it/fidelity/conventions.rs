@@ -1,4 +1,4 @@
-//! What is stated in other places than OME-NGFF has for it arrives in the file.
+//! Metadata that a store keeps outside of OME-NGFF reaches the file, too.
 
 use std::fs;
 use std::path::Path;

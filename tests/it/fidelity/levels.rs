@@ -1,5 +1,5 @@
-//! Resolution levels: which there are, where their voxels come from, and that work on them is not
-//! done twice.
+//! Resolution levels: which there are, where their voxels come from, and that nothing computes them
+//! twice.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -173,7 +173,7 @@ fn a_pyramid_is_resumed_after_a_restart() {
     rest(source.path());
     let kept = tempfile::tempdir().expect("a temporary folder");
     let expected = coarsest_of_large();
-    // Reads the coarsest level and tells how many bricks passed through.
+    // Reads the coarsest level; returns the number of bricks produced.
     let read_coarsest = |cache: &Path| {
         let mount = Mount::of(source.path()).cache(cache).start();
         let shown = Shown::open(&mount, "a.ims");

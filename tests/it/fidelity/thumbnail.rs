@@ -1,5 +1,5 @@
 //! The thumbnail, computed again from whole arrays, plane by plane. The formula is that of the
-//! maker's writer (`ImarisWriter` `bpThumbnailBuilder.cxx`).
+//! writer of Imaris (`ImarisWriter`, `bpThumbnailBuilder.cxx`).
 
 use super::Shown;
 

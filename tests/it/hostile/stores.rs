@@ -1,4 +1,4 @@
-//! Stores that declare what nobody has, and chunks that are not what they say.
+//! Stores that declare impossible sizes, and chunks that are not what they declare.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -35,7 +35,7 @@ const READS: usize = 200;
 /// Attempts to unmount what is in use.
 const ATTEMPTS: usize = 10;
 
-/// A mount of one large image, and an engine that tells its bytes.
+/// A mount of one large image, and an engine that knows its bytes.
 struct Large {
     mount: Mount,
     path: PathBuf,
@@ -144,7 +144,7 @@ fn readers_may_be_killed_in_the_middle_of_a_read() {
     assert!(!held, "files of the dead are open: {stderr:#?}");
 }
 
-/// Tries to unmount; tells whether it was refused as it must be.
+/// Tries to unmount; returns whether the kernel refuses because the mount is busy.
 fn is_refused(at: &Path) -> bool {
     let output = Command::new("fusermount3").arg("-u").arg(at).output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stderr);

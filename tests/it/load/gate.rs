@@ -1,4 +1,4 @@
-//! A source folder on a file system of this process that can hold up the reads of chosen files.
+//! A source folder on a FUSE file system of this process that can hold up reads of chosen files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -59,7 +59,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until reads of so many files are held up; tells how many are.
+    /// Waits until the gate holds up reads of `count` files; returns how many it holds up.
     pub(crate) fn held_up(&self, count: usize, limit: Duration) -> usize {
         let few = |state: &mut State| state.held_up.len() < count;
         let waited = self.changed.wait_timeout_while(lock(&self.state), limit, few);
@@ -80,7 +80,7 @@ impl Gate {
     }
 }
 
-/// Opens a gate at the end, so that whoever waits there can end as well.
+/// Opens a gate when dropped, so that waiting readers can end.
 pub(crate) struct OpenAtEnd<'a>(pub(crate) &'a Gate);
 
 impl Drop for OpenAtEnd<'_> {

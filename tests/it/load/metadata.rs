@@ -1,4 +1,4 @@
-//! Stores whose metadata does not come: their neighbours have names, can be opened and read all the same.
+//! Stores whose metadata never arrives: their neighbours are still listed, opened and read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,7 +93,7 @@ fn a_store_that_takes_long_holds_up_no_neighbour_and_keeps_its_name() {
     });
     eventually("all are listed", SOON, || names(&at) == expected(true));
 
-    // Written anew, with the same in it.
+    // Rewritten with the same content.
     gate.shut(metadata());
     for file in metadata() {
         let file = folder.path().join(file);

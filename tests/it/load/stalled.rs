@@ -1,4 +1,4 @@
-//! A source that does not answer holds up only those who need what it does not give.
+//! A source that does not answer holds up only the readers of the missing chunks.
 
 use std::fs::File;
 use std::io;
@@ -126,8 +126,8 @@ fn small(number: usize) -> String {
     format!("small{number}")
 }
 
-/// Reads just these bytes: read-ahead would join chunks. Through the page cache all the same, for
-/// whoever waits past it cannot be killed, and nor could this program, which holds the gate.
+/// Reads just these bytes, without read-ahead, which would join chunks. It reads through the page
+/// cache: a direct read that waits cannot be killed, nor could this program, which holds the gate.
 pub(crate) fn read_exactly(path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     fadvise(&file, 0, None, Advice::Random)?;

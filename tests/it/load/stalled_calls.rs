@@ -1,4 +1,4 @@
-//! A source of which no call answers: what is at hand is served all the same.
+//! A source that answers no call: the daemon still serves what it has cached.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -65,7 +65,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until so many calls are held up.
+    /// Waits until `count` calls are held up.
     fn holds_up(&self, count: usize) -> bool {
         let few = |state: &mut State| state.waiting < count;
         let waited = self.changed.wait_timeout_while(self.lock(), PATIENCE, few);
@@ -198,7 +198,7 @@ fn a_source_of_which_no_call_answers_stops_no_read_of_what_is_at_hand() {
     FileExt::read_exact_at(&file, &mut before, 0).expect("readable");
 
     mounted.gate.set(true);
-    // `df`, and names that nobody knows: each asks the source.
+    // `df` and unknown names: each asks the source.
     let asking: Vec<_> = (0..CALLS)
         .flat_map(|number| {
             let (statfs, name) = (at.clone(), at.join(format!("unknown-{number}")));

@@ -1,4 +1,4 @@
-//! What may differ from the maker's files: the list below, and nothing else.
+//! What may differ from `ImarisWriter`'s files: the list below, and nothing else.
 
 use Rule::{Becomes, Rounded};
 
@@ -7,7 +7,7 @@ use super::tree::{ABSENT, Difference};
 /// How a value may differ.
 #[derive(Debug)]
 pub(crate) enum Rule {
-    /// From what the maker's file says to what ours says. `*` stands for any text, but not for
+    /// From what `ImarisWriter`'s file says to what ours says. `*` stands for any text, but not for
     /// something that is absent.
     Becomes(&'static str, &'static str),
     /// The same number to the precision of binary32, in which the maker computes.
@@ -23,7 +23,7 @@ pub(crate) const ALLOWED: &[(&str, &str, Rule)] = &[
     ("u32_*", "/DataSet/*/Data:value", Becomes("not readable without a plugin", "36465 numbers")),
     ("*", "/DataSetInfo/Image/@ExtM*", Rounded),
     // Histograms of floats and 32-bit integers: the exact range in equal bins, see `range_fault`;
-    // the maker's are approximate.
+    // ImarisWriter's are approximate.
     ("*32_*", "/DataSet/*/@HistogramM*", Becomes("*.*", "*.*")),
     ("*32_*", "/DataSet/*/Histogram1024:shape", Becomes("[*] Contiguous", "[1024] Contiguous")),
     ("*32_*", "/DataSet/*/Histogram*:value", Becomes("*number*", "*number*")),

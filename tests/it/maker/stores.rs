@@ -1,4 +1,4 @@
-//! The images of the maker's reference files, and Zarr stores of them: laid out as bioformats2raw
+//! The images of `ImarisWriter`'s reference files, and Zarr stores of them: laid out as bioformats2raw
 //! does, which is the one layout with room for all of their metadata.
 
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::common::ims::Voxel;
 use crate::common::tiny::write_json;
 
-/// What the maker's writer puts where no name is given.
+/// The name that `ImarisWriter` writes where none is given.
 const NO_NAME: &str = "(name not specified)";
 
 /// One image: `shared/reference/ims/README.md` and the `attrs.txt` beside the file.

@@ -1,4 +1,4 @@
-//! An HDF5 file as a flat list of what can be said of it, and the comparison of two of them.
+//! An HDF5 file as a flat list of its properties, and the comparison of two such lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,7 +22,7 @@ pub(crate) enum Value {
     Type(Datatype),
     /// One-byte strings.
     Text(Vec<u8>),
-    /// Numbers of so many bytes, little-endian.
+    /// Numbers, little-endian, and the bytes of one.
     Numbers(usize, Vec<u8>),
 }
 
@@ -186,7 +186,7 @@ fn numbers<T: H5Type, const N: usize>(
 #[derive(Debug)]
 pub(crate) struct Difference {
     pub(crate) place: String,
-    /// As the maker's file says it.
+    /// As `ImarisWriter`'s file says it.
     pub(crate) maker: String,
     /// As our file says it.
     pub(crate) ours: String,
@@ -195,8 +195,8 @@ pub(crate) struct Difference {
 /// What stands for a thing that is not said at all.
 pub(crate) const ABSENT: &str = "(absent)";
 
-/// Everything in which our file differs from the maker's. Of an object that only one has, nothing
-/// more is told.
+/// Everything in which our file differs from `ImarisWriter`'s. An object that only one file has gives
+/// one difference.
 pub(crate) fn compare(maker: &Tree, ours: &Tree) -> Vec<Difference> {
     let both = |place: &str| [maker, ours].map(|tree| tree.get(place));
     let is_shared = |place: &str| both(place).iter().all(Option::is_some);

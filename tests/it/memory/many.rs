@@ -1,5 +1,5 @@
-//! Many readers, and many open files: the daemon stays under what is documented, lives in a small control
-//! group, and gives back what it does not need any more.
+//! Many readers, and many open files: the daemon stays under the documented memory, runs in a small
+//! control group, and gives unused memory back.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -148,7 +148,7 @@ impl Group {
         }
     }
 
-    /// How often the kernel has killed somebody for want of memory.
+    /// How many processes of the group the kernel has killed for lack of memory.
     fn kills(&self) -> u64 {
         let files = ["memory.oom_control", "memory.events"];
         let text = files.iter().find_map(|file| fs::read_to_string(self.0.join(file)).ok());
@@ -160,7 +160,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Fails while somebody is in it.
+        // Fails while a process is in it.
         let _ = fs::remove_dir(&self.0);
     }
 }

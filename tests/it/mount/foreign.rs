@@ -1,4 +1,4 @@
-//! Other formats among the stores: told, and no trees of empty folders.
+//! Other formats among the stores: the log names them, and they give no trees of empty folders.
 
 use std::fs;
 use std::path::Path;

@@ -188,7 +188,7 @@ fn links_out_of_the_source_are_not_followed() {
     for name in ["inside.ims", "alias.ims"] {
         assert!(shows(&mount.path().join(name), &small(2)), "{name}");
     }
-    // The chunk is there and cannot be had: an error, neither the secret nor the fill value.
+    // The chunk exists and cannot be read: an error, neither the secret nor the fill value.
     let error = fs::read(mount.path().join("chunk.ims")).expect_err("a chunk outside");
     assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
     for path in ["store.zarr", "deep/relative.zarr", "metadata.zarr", "array.zarr"] {

@@ -27,7 +27,7 @@ enum Encoding {
     Turned,
 }
 
-/// A store with one chunk of so many MiB of 16-bit voxels, most of them 257.
+/// Writes a store with one chunk of `mib` MiB of 16-bit voxels, most of them 257.
 fn write_store(store: &Path, mib: u64, encoding: Encoding) {
     let shape = [mib, 1024, 512];
     let bytes = json!({"name": "bytes", "configuration": {"endian": "little"}});

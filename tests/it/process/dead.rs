@@ -1,4 +1,4 @@
-//! What a daemon that was killed leaves behind, and what is said of it.
+//! What a killed daemon leaves behind, and how the next one reports it.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A cache disk in trouble is told of once.
+//! The log mentions a failing cache disk once.
 
 use std::fs;
 use std::path::Path;

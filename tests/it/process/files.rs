@@ -1,4 +1,4 @@
-//! Few file descriptors.
+//! The daemon works with few file descriptors.
 
 use std::fs;
 use std::path::Path;

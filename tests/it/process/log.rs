@@ -98,7 +98,7 @@ fn a_refused_command_line_keeps_its_exit_status() {
     }
 }
 
-/// The lines that come through once somebody reads.
+/// Collects the lines once a reader takes them.
 fn read_lines(reader: PipeReader) -> thread::JoinHandle<Vec<String>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Signals that mean nothing do nothing.
+//! Signals that have no meaning for the daemon do nothing.
 
 use std::fs;
 use std::process::Stdio;

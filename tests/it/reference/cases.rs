@@ -1,4 +1,4 @@
-//! Stores to try, and the runner that says which ones it tried.
+//! Stores to try, and the runner that prints the seed of a failure.
 
 use std::hash::{BuildHasher, RandomState};
 

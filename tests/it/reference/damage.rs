@@ -282,7 +282,7 @@ fn a_removed_store_never_reads_as_empty() {
         let mut picks = Picks::new(seed);
         let opened = on_disk.open([None, Some(64 << 20)][picks.index(2)]);
         let bricks = opened.bricks();
-        // What is made from others may be made from what is at hand.
+        // A computed brick may come from cached bricks.
         let stored: Vec<&Brick> = bricks.iter().filter(|brick| !brick.is_computed).collect();
         let known = stored[picks.index(stored.len())];
         let right = |brick: &Brick, bytes: &[u8]| {
@@ -316,7 +316,7 @@ fn a_removed_store_never_reads_as_empty() {
         }
 
         if matches!(removal, Removal::Renamed) {
-            // Who joins what was begun without the store gets its error.
+            // A reader that joins a fill begun without the store would share its error.
             while opened.engine.stats().in_flight > 0 {
                 thread::yield_now();
             }

@@ -1,4 +1,4 @@
-//! What could not be read at one look appears by itself.
+//! A store that could not be read appears by itself once it can.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -28,7 +28,7 @@ const STRANGER: u32 = 61_700;
 const REVOKED: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(15);
 
-/// Somebody who reads: the owner of the store and a colleague, both in its group, and anybody else.
+/// A reader: the owner of the store, a colleague in its group, or any other user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     Owner,
@@ -274,7 +274,7 @@ fn nobody_reads_through_the_mount_what_the_source_denies() {
     }
 }
 
-/// Who has the file open reads on, as of any file; who opens it anew does not.
+/// An open handle keeps its rights, as for any file; a new opening is refused.
 #[test]
 fn an_open_handle_reads_on_after_its_rights_are_taken_away_and_come_back() {
     if !can_be_several_users() {

@@ -117,7 +117,7 @@ impl Dtype {
     }
 
     /// The voxel with this running number. Numbers below 2^23 give different voxels in every type
-    /// that has so many; narrow types repeat, but not along a row.
+    /// that is wide enough; narrow types repeat, but not along a row.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
