@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::{AT_EACH_OPENING, SOON, Scene, eventually};
 use crate::common::planes::{ABSENT, Planes, Shown, replace};
+use crate::common::tiny::write_json;
 
 const PLANES: Planes = Planes { times: 6 };
 
@@ -136,7 +137,10 @@ fn no_opening_fails_while_chunks_come_and_go() {
 fn no_opening_fails_while_metadata_is_rewritten() {
     let Some(scene) = scene(&[]) else { return };
     let write = |scene: &Scene, step: u16| {
-        PLANES.write_metadata(&scene.store(), f64::from(step) * 1.25);
+        // By a rename, so that no look meets half a document: there is no image at that moment.
+        let new = scene.store().join("new.json");
+        write_json(&new, &Planes::group_json(f64::from(step) * 1.25));
+        fs::rename(new, scene.store().join("zarr.json")).expect("own files");
     };
     let mut others = 0;
     while_written(&scene, write, |scene, number| {
