@@ -2,19 +2,20 @@
 
 mod folders;
 mod links;
+mod source;
 mod stores;
 
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use self::source::{PLANES, Source};
 use crate::common::mount::{Mount, can_mount};
-use crate::common::planes::{Planes, Shown};
+use crate::common::planes::Shown;
 use crate::common::rest::rest;
-use tempfile::TempDir;
 
 /// What the daemon may take with all of it.
 const MEMORY_LIMIT_KIB: u64 = 300 << 10;
@@ -23,37 +24,6 @@ const DESCRIPTORS: usize = 700;
 /// Longest time for all names of the source, and for what can be read of a store.
 const LIST_LIMIT: Duration = Duration::from_mins(1);
 const READ_LIMIT: Duration = Duration::from_secs(20);
-
-const PLANES: Planes = Planes { times: 3 };
-
-/// A source folder that may be deeper than the standard library can delete.
-pub(crate) struct Source(TempDir);
-
-impl Source {
-    pub(crate) fn new() -> Self {
-        let source = Self(TempDir::with_prefix("zarrims-source-").expect("a temporary folder"));
-        PLANES.write(&source.at("good.zarr"));
-        source
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    pub(crate) fn at(&self, name: &str) -> PathBuf {
-        self.path().join(name)
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        let entries = fs::read_dir(self.path()).into_iter().flatten().flatten();
-        for entry in entries {
-            // What is left is for the temporary folder to remove.
-            let _ = Command::new("rm").arg("-rf").arg(entry.path()).status();
-        }
-    }
-}
 
 /// Everything below a mount point, one name after another, by a program that goes down one folder at
 /// a time: whole paths are too long.

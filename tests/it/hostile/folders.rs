@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use super::{PLANES, Source};
+use super::source::{PLANES, Source};
 
 /// The start of a line that only a name could have written.
 pub(crate) const FORGED: &str = "forged line";

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{PLANES, Source, find};
+use super::find;
+use super::source::{PLANES, Source};
 use crate::common::mount::{Mount, can_mount};
 use crate::common::planes::{Planes, Shown, chunk};
 use crate::common::rest::rest;

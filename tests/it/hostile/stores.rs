@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 
-use super::{PLANES, Source};
+use super::source::{PLANES, Source};
 use crate::common::planes::{PLANE_BYTES, chunk};
 use crate::common::tiny::{group_json, write_json};
 
