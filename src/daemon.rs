@@ -212,7 +212,7 @@ fn log_summary(stats: &EngineStats, damaged: u64) {
         cache_misses = cache.misses,
         cache_used_bytes = cache.used_bytes,
         evicted = cache.evicted,
-        decode_memory_peak_bytes = stats.memory_peak_bytes,
+        decode_memory_peak_bytes = stats.memory.peak_bytes,
         log_lines_lost = logging::lost(),
         "unmounted"
     );

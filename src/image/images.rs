@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use super::ImageOptions;
-use super::damage::DamageLog;
-use super::engine::Engine;
+use crate::engine::Engine;
 
-/// The images of one mount: how they become files, and which of their chunks were damaged. The engine
-/// behind them may serve several mounts.
+use super::damage::DamageLog;
+use super::options::ImageOptions;
+use super::progress::{PassProgress, Passes};
+
+/// The images of one mount: how they become files, which of their chunks were damaged, and the passes over
+/// them. The engine behind them may serve several mounts.
 #[derive(Debug)]
 pub struct Images {
     engine: Arc<Engine>,
     options: ImageOptions,
     damage: DamageLog,
+    passes: Passes,
 }
 
 impl Images {
     /// The images of a mount, with the options of that mount.
     #[must_use]
     pub fn new(engine: Arc<Engine>, options: ImageOptions) -> Arc<Self> {
-        Arc::new(Self { engine, options, damage: DamageLog::default() })
+        let (damage, passes) = (DamageLog::default(), Passes::default());
+        Arc::new(Self { engine, options, damage, passes })
     }
 
     /// The engine that produces and keeps their bricks.
@@ -40,7 +44,17 @@ impl Images {
         self.damage.count()
     }
 
+    /// The passes under way, and how far they have come.
+    #[must_use]
+    pub fn passes(&self) -> Vec<PassProgress> {
+        self.passes.now()
+    }
+
     pub(super) fn damage(&self) -> &DamageLog {
         &self.damage
+    }
+
+    pub(super) fn pass_registry(&self) -> &Passes {
+        &self.passes
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zarrims::cache::{CacheError, CacheLimits, CacheStats, MinFree};
-use zarrims::image::engine::EngineError;
+use zarrims::engine::EngineError;
 use zarrims::image::{CacheConfig, Engine, EngineConfig, ImageOptions, Images, VirtualFile};
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::open_image;
@@ -102,7 +102,7 @@ impl Rig {
 
 /// What the cache holds, and what happened, once what was read is written.
 pub(crate) fn cache_stats(opened: &Opened) -> CacheStats {
-    poll("the cache", || (opened.engine.stats().unwritten == 0).then_some(()));
+    poll("the cache", || (opened.engine.stats().unwritten.bricks == 0).then_some(()));
     opened.engine.stats().cache.expect("a cache")
 }
 
