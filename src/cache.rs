@@ -136,7 +136,7 @@ impl MinFree {
 }
 
 /// What the cache holds, and what happened since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CacheStats {
     /// The cap.
     pub cap_bytes: u64,

@@ -30,6 +30,7 @@ mod hdf5;
 mod schema;
 mod skeleton;
 mod text;
+mod validate;
 
 pub use capacity::metadata_capacity;
 pub use chunk_index::ChunkIndex;

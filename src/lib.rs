@@ -14,19 +14,19 @@
 //!
 //! `doc/DESIGN.md` tells why it is so.
 
-mod buffer;
 pub mod cache;
 pub mod cli;
 pub mod config;
 mod dead_mount;
 pub mod descriptors;
+pub mod engine;
 pub mod fs;
 pub mod fuse;
-mod headroom;
 pub mod image;
 pub mod ims;
 mod log_limit;
-mod machine;
-mod memory;
+mod resources;
 pub mod source;
-mod workers;
+mod sync;
+
+use resources::{buffer, headroom, machine, memory, workers};

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 
-use crate::image::Engine;
+use crate::image::Images;
 use crate::source::SourceRoot;
 use crate::workers::Workers;
 
@@ -105,7 +105,7 @@ impl Default for Revalidate {
 #[derive(Debug)]
 pub struct Tree {
     root: Arc<SourceRoot>,
-    engine: Arc<Engine>,
+    images: Arc<Images>,
     config: TreeConfig,
     nodes: Mutex<HashMap<Ino, Arc<Node>>>,
     /// Files that are not listed any more, and were still open then.
@@ -136,17 +136,17 @@ impl Tree {
     ///
     /// # Errors
     /// The operating system's reason when threads cannot be started.
-    pub fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> io::Result<Self> {
+    pub fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> io::Result<Self> {
         let nodes = Mutex::default();
         let lingering = Mutex::default();
-        let inspector = Arc::new(Inspector::new(root.clone(), engine.clone(), config));
+        let inspector = Arc::new(Inspector::new(root.clone(), images.clone(), config));
         let memo = inspector.memo.clone();
         let former = Mutex::new(LruCache::new(MOST_FORMER));
         let closed = Closed::new(config.revalidate.time());
         let workers = Workers::start_within("look", looks::THREADS, looks::MOST_THREADS)?;
         let tree = Self {
             root,
-            engine,
+            images,
             config,
             nodes,
             lingering,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ImageError;
+use crate::engine::error::ImageError;
 use crate::log_limit::LogLimit;
 use crate::source::SourceError;
 use crate::source::image::LevelSource;
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_damage_and_an_end_is_none() {
-        let panicked = super::super::guarded::<()>(|| panic!("on purpose"));
+        let panicked = crate::engine::error::guarded::<()>(|| panic!("on purpose"));
         assert!(is_damage(&panicked.expect_err("a panic")));
         assert!(!is_damage(&ImageError::Abandoned));
     }

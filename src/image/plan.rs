@@ -1,18 +1,25 @@
 //! The plan of a virtual file: everything that follows from a store's metadata alone.
 
+mod chunking;
+pub mod layout;
+mod makers_chunk;
+pub mod pyramid;
+mod time;
+
 use crate::ims::{
     ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, ImsSection, VoxelType, metadata_capacity,
 };
 use crate::source::image::{ImageSource, NAME_LIMIT_BYTES, Role};
 use crate::source::{SourceType, TargetType};
 
-use super::chunking;
-use super::layout::{BrickGrid, FileLayout};
-use super::makers_chunk::makers_chunk;
-use super::pyramid::{self, Level, LevelOrigin, StoredLevel};
+use crate::engine::error::ImageError;
+
+use super::options::ImageOptions;
 use super::reduce::Reduction;
-use super::time::{start, time_stamps};
-use super::{ImageError, ImageOptions};
+use layout::{BrickGrid, FileLayout};
+use makers_chunk::makers_chunk;
+use pyramid::{Level, LevelOrigin, StoredLevel};
+use time::{start, time_stamps};
 
 /// What the maker's writer puts where nothing is given.
 const NO_DESCRIPTION: &str = "(description not specified)";

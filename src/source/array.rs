@@ -13,6 +13,7 @@ use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::ExtensionName;
 
 use crate::buffer::Buffer;
+use crate::resources::shares::{DEFAULT_BUDGET_BYTES, REMEMBERED_UNIT_BYTES, Shares};
 
 use super::chunk_keys::{ChunkNames, Found, Scheme};
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
@@ -24,25 +25,23 @@ use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed};
 use super::storage::{FileStamp, OpenFile};
 use super::{SourceError, Unsupported};
 
-/// Part of the memory budget for decoded shard indices; the largest known index is 4 MiB.
-const INDEX_SHARE: u64 = 8;
-
-/// Part of it for the units that arrays have decoded last.
-const UNIT_SHARE: u64 = 4;
+/// Until an engine sets the budget.
+const DEFAULT: Shares = Shares::of(DEFAULT_BUDGET_BYTES);
 
 /// The shard indices that were decoded lately, by the number of the array.
-static INDICES: Remembered<(u64, IndexKey), Arc<Vec<u64>>> = Remembered::new(16 << 20);
+static INDICES: Remembered<(u64, IndexKey), Arc<Vec<u64>>> =
+    Remembered::new(DEFAULT.shard_indices());
 
 /// The unit that each array has decoded last, where it is to remember it.
-static UNITS: Remembered<u64, LastUnit> = Remembered::new(32 << 20);
+static UNITS: Remembered<u64, LastUnit> = Remembered::new(DEFAULT.last_units());
 
 /// Numbers of arrays.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Sets how much arrays remember, by a memory budget of so many bytes.
-pub(crate) fn remember_at_most(budget_bytes: u64) {
-    INDICES.set_limit(budget_bytes / INDEX_SHARE);
-    UNITS.set_limit(budget_bytes / UNIT_SHARE);
+/// Sets how much arrays remember.
+pub(crate) fn remember_at_most(shares: Shares) {
+    INDICES.set_limit(shares.shard_indices());
+    UNITS.set_limit(shares.last_units());
 }
 
 /// Forgets what arrays remember.
@@ -426,7 +425,7 @@ impl ZarrArray {
     /// Lets the array remember the unit it decoded last, for units that several bricks need: those
     /// that hold more than one time point or channel.
     pub(crate) fn remember_units(&mut self) {
-        self.remember = self.unit_bytes() <= REMEMBERED_LIMIT_BYTES;
+        self.remember = self.unit_bytes() <= REMEMBERED_UNIT_BYTES;
     }
 
     fn last_unit(&self, position: &[u64], stamp: FileStamp) -> Option<Arc<Buffer>> {
@@ -460,9 +459,6 @@ fn check_extensions(metadata: &ArrayMetadata) -> Result<(), Unsupported> {
         None => Ok(()),
     }
 }
-
-/// Largest unit that is remembered: half of the default memory budget.
-const REMEMBERED_LIMIT_BYTES: u64 = 64 << 20;
 
 /// What an index takes beside its places.
 const INDEX_ENTRY_BYTES: u64 = 256;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use crate::image::{Engine, VirtualFile};
+use crate::image::{Images, VirtualFile};
 use crate::memory::MemoryBudget;
 use crate::source::discover::{self, Folder};
 use crate::source::root::{DirEntry, EntryKind};
@@ -26,7 +26,7 @@ const NOTES_SHOWN: usize = 8;
 #[derive(Debug)]
 pub(super) struct Inspector {
     pub(super) root: Arc<SourceRoot>,
-    pub(super) engine: Arc<Engine>,
+    pub(super) images: Arc<Images>,
     pub(super) config: TreeConfig,
     /// What was found out in earlier runs; `None` without a cache folder.
     pub(super) memo: Option<Arc<Memo>>,
@@ -37,9 +37,10 @@ pub(super) struct Inspector {
 }
 
 impl Inspector {
-    pub(super) fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> Self {
-        let memo = engine.cache().and_then(|cache| Memo::open(cache, &root, &engine, config));
-        Self { root, engine, config, memo, told: Mutex::default(), large: MemoryBudget::new(1) }
+    pub(super) fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> Self {
+        let cache = images.engine().cache();
+        let memo = cache.and_then(|cache| Memo::open(cache, &root, images.options(), config));
+        Self { root, images, config, memo, told: Mutex::default(), large: MemoryBudget::new(1) }
     }
 
     /// What a folder of the source is: what is known of it, in this run or by the memo, if that is still
@@ -170,8 +171,8 @@ impl Inspector {
                     if !image.notes.is_empty() {
                         found.notes.push((image.folder(), one_line(&image.notes)));
                     }
-                    let (image, engine) = (image.clone(), self.engine.clone());
-                    match VirtualFile::new(&self.root, image.clone(), engine, None) {
+                    let (image, images) = (image.clone(), self.images.clone());
+                    match VirtualFile::new(&self.root, image.clone(), images, None) {
                         Ok(file) => files.push(FileSpec {
                             store: image.store.clone(),
                             image: image.image.clone(),

@@ -158,8 +158,8 @@ impl Tree {
                 }
             }
         }
-        let (image, engine) = (Arc::new(image), self.engine.clone());
-        let mut file = VirtualFile::new(&self.root, image, engine, now.as_ref())?;
+        let (image, images) = (Arc::new(image), self.images.clone());
+        let mut file = VirtualFile::new(&self.root, image, images, now.as_ref())?;
         if file.id() != spec.id || file.size() != spec.size {
             // Changed since it was read, or listed by a memo that is wrong: it is inspected anew.
             lock(&spec.state).is_refuted = true;

@@ -16,8 +16,9 @@ use super::filter::Filter;
 use super::named::NamedCodec;
 use super::number::NumpyType;
 use super::{Blob, DecodeError, UNIT_LIMIT_BYTES};
-use crate::buffer::{KEPT_BYTES, with_buffer};
+use crate::buffer::with_buffer;
 use crate::headroom;
+use crate::resources::shares::KEPT_BUFFER_BYTES;
 use crate::source::Unsupported;
 use crate::source::convert::SourceType;
 
@@ -143,7 +144,7 @@ impl BoundedChain {
         }
         let _claim = headroom::claim(self.peak_bytes(len))?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        if self.steps.len() == 1 || len > KEPT_BYTES {
+        if self.steps.len() == 1 || len > KEPT_BUFFER_BYTES {
             // What is read is, for many, what it decodes to; of large ones, each form goes as soon as
             // the next one is there.
             let mut bytes = vec![0; len];

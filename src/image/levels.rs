@@ -1,0 +1,26 @@
+//! Production of computed levels: passes over the pyramid that read each brick they need once.
+//!
+//! A brick of a computed level is made from the bricks under it in the level above, and these perhaps
+//! from others. A `Pass` walks that tree depth first: it opens a brick, produces its children one
+//! after the other, and closes it when the last one has come. So all levels between are built by one
+//! pass, each brick of the store is decoded once, and few bricks are open at a time: one per level
+//! and some for the tasks under way. Bricks of computed levels go to the cache as they are closed, and
+//! a subtree whose brick is in the cache is not walked again: that is how a pass is resumed after a
+//! restart. Bricks of the store only pass through.
+//!
+//! Nobody waits here: every child comes by a callback. A brick that another pass, or a reader, has
+//! under way is left to them, and theirs to us; a pass that waits for its turn gives up its root to
+//! one that needs it. Since a brick waits for finer ones only, there is no circle.
+//!
+//! With a `Visitor` a pass shows it every brick of every level exactly once. It then walks
+//! everything, cached or not.
+
+mod children;
+mod join;
+mod open;
+mod pass;
+mod request;
+mod walk;
+
+pub(super) use pass::Visitor;
+pub(super) use request::{most_open_bytes, request, visit_all};

@@ -1,0 +1,121 @@
+//! Requests for bricks of computed levels, and passes over all of an image.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::cache::Role;
+use crate::engine::brick::{Brick, BrickDone, BrickTicket};
+use crate::engine::turns::{Headway, Lane, Waiting};
+use crate::image::progress::PassKind;
+use crate::image::voxels::frame::{BrickFrame, BrickId};
+use crate::image::voxels::image::Image;
+
+use super::pass::{Pass, Visitor};
+use super::walk::{PassDone, Root, Walk};
+
+/// Passes that read more bricks of the store than this count as large.
+const LARGE_PASS_BRICKS: u64 = 256;
+
+/// Requests a brick of a computed level.
+pub(crate) fn request(requested: &Arc<Image>, brick: BrickId, done: BrickDone) {
+    let image = requested.clone();
+    let task = move || {
+        let engine = image.engine().clone();
+        let slot = image.slot(brick);
+        // Before anything else: whoever produces it may take long.
+        if let Some(found) = engine.kept().get(slot) {
+            done(Ok(found));
+            return;
+        }
+        let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
+        let lane = if is_large { Lane::Large } else { Lane::Small };
+        let bytes = open_bytes(&image, brick.level);
+        let start = Box::new(move |ticket, turn| start(image, brick, ticket, turn));
+        engine.turns().enter(|| match engine.join(slot.key, done) {
+            Role::Leader(ticket) => Some(Waiting { key: slot.key, ticket, lane, bytes, start }),
+            Role::Follower => None,
+        });
+        engine.turns().advance(None);
+    };
+    // Away from the caller: a checksum may have to be compared.
+    requested.engine().resources().workers.spawn(task);
+}
+
+/// Starts a pass that makes a brick.
+fn start(image: Arc<Image>, brick: BrickId, ticket: BrickTicket, headway: Arc<Headway>) {
+    // Another pass may have made it between the look and the lead.
+    // Read here: if the cache fails, it can still be built.
+    let engine = image.engine();
+    let found = engine.kept().get(image.slot(brick));
+    if let Some((whole, reserved)) = found.and_then(|found| found.whole(engine.resources()).ok()) {
+        ticket.complete(Ok(Brick::Memory(whole)));
+        drop(reserved);
+        engine.turns().advance(Some(&headway));
+        return;
+    }
+    let levels = [image.plan.base(brick.level) + 1, brick.level];
+    let total = bricks_under(&image, brick);
+    let progress = image.begin_pass(PassKind::ComputeLevels, levels, total);
+    let walk = Walk::new(Box::new(std::iter::once(Root { brick, ticket: Some(ticket) })), None);
+    Pass::new(image, None, walk, progress, Some(headway)).pump();
+}
+
+/// Most memory that the bricks take which a pass up to a level has open: two of each level below it, as
+/// the last children of one are still under way when the next one is begun.
+fn open_bytes(image: &Image, level: usize) -> u64 {
+    let levels = image.plan.layout.levels();
+    let bytes = |level: usize| levels[level].bricks.full_brick_bytes();
+    let below = (image.plan.base(level) + 1..level).map(|level| bytes(level).saturating_mul(2));
+    below.fold(bytes(level), u64::saturating_add)
+}
+
+/// The same for a pass that shows everything.
+pub(crate) fn most_open_bytes(image: &Image) -> u64 {
+    let computed = (0..image.plan.levels.len()).filter(|&level| image.stored(level).is_none());
+    computed.map(|level| open_bytes(image, level)).max().unwrap_or(0)
+}
+
+/// Number of bricks of the store that a brick of a computed level is made from.
+fn bricks_under(image: &Image, brick: BrickId) -> u64 {
+    let plan = &image.plan;
+    let base = plan.base(brick.level);
+    let frame = BrickFrame::new(plan, brick);
+    let bricks = (0..3).map(|axis| {
+        // Sizes are halved or kept, so the ratio is right but for what is dropped.
+        let factor = plan.levels[base].size[axis] / plan.levels[brick.level].size[axis];
+        let voxels = frame.voxels[axis].end - frame.voxels[axis].start;
+        voxels.saturating_mul(factor).div_ceil(plan.levels[base].brick[axis])
+    });
+    bricks.fold(1, u64::saturating_mul)
+}
+
+/// Shows every brick of some datasets to a visitor, and calls `done` at the end. The visitor also learns of
+/// damaged bricks, which do not stop the pass.
+pub(crate) fn visit_all(
+    image: &Arc<Image>,
+    datasets: Range<u64>,
+    visitor: Arc<dyn Visitor>,
+    done: PassDone,
+) {
+    let levels = &image.plan.levels;
+    let is_last =
+        |level: &usize| image.plan.coarsest() == *level || image.stored(level + 1).is_some();
+    // Each chain of levels ends in one that no other is computed from.
+    let last: Vec<usize> = (0..levels.len()).filter(is_last).collect();
+    let bricks = |level: usize| image.plan.layout.levels()[level].bricks.bricks();
+    let counts: Vec<(usize, u64)> =
+        last.into_iter().map(|level| (level, bricks(level).iter().product())).collect();
+    let stored = (0..levels.len()).filter(|&level| image.stored(level).is_some());
+    let total = stored.map(|level| bricks(level).iter().product::<u64>()).sum::<u64>()
+        * (datasets.end - datasets.start);
+    let roots = datasets.flat_map(move |dataset| {
+        counts.clone().into_iter().flat_map(move |(level, count)| {
+            (0..count)
+                .map(move |brick| Root { brick: BrickId { level, dataset, brick }, ticket: None })
+        })
+    });
+    let walk = Walk::new(Box::new(roots), Some(done));
+    let all = [0, image.plan.coarsest()];
+    let progress = image.begin_pass(PassKind::ReadAll, all, total);
+    Pass::new(image.clone(), Some(visitor), walk, progress, None).pump();
+}

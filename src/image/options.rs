@@ -1,0 +1,66 @@
+//! How images become files: what the user chooses.
+
+use crate::source::Conversions;
+
+/// How the images of a mount become files.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageOptions {
+    /// Where levels come from.
+    pub pyramid: Pyramid,
+    /// How histograms and ranges are made.
+    pub statistics: Statistics,
+    /// How voxel types that Imaris lacks are converted.
+    pub conversions: Conversions,
+    /// Unit of lengths that a store states without one, in micrometres.
+    pub default_unit_um: f64,
+    /// What readers get for a damaged chunk.
+    pub on_error: OnError,
+    /// The coarsest computed level is the first one of at most this many bytes.
+    pub coarsest_bytes: u64,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        Self {
+            pyramid: Pyramid::default(),
+            statistics: Statistics::default(),
+            conversions: Conversions::default(),
+            default_unit_um: 1.0,
+            on_error: OnError::default(),
+            // `ImarisWriter` `GetOptimalImagePyramid`: 1 Mi bytes.
+            coarsest_bytes: 1 << 20,
+        }
+    }
+}
+
+/// What readers get for the voxels of a chunk that exists and cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// An I/O error.
+    #[default]
+    Error,
+    /// The fill value.
+    Fill,
+}
+
+/// Where levels may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pyramid {
+    /// The store's levels where they fit, computed ones where they are missing.
+    #[default]
+    Auto,
+    /// The store's levels only, each a half of the one above.
+    Source,
+    /// Level 0 of the store, all others computed by the maker's rule.
+    Imaris,
+}
+
+/// How the statistics of large images are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Statistics {
+    /// From a level, or a sample, that is small enough to open at once.
+    #[default]
+    Fast,
+    /// From all voxels.
+    Exact,
+}

@@ -1,0 +1,146 @@
+//! The bricks of one image: where each is kept, and who produces it.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::cache::{BrickKey, ImageId, Slot, SteadyCache};
+use crate::engine::Engine;
+use crate::engine::brick::Produced;
+use crate::engine::error::{ImageError, guarded};
+use crate::image::images::Images;
+use crate::image::options::OnError;
+use crate::image::plan::ImagePlan;
+use crate::image::plan::pyramid::LevelOrigin;
+use crate::image::progress::{PassKind, Progress};
+use crate::source::image::{ImageSource, LevelSource};
+use crate::source::{ChunkState, SourceError, SourceRoot};
+
+use super::fill::BrickJob;
+use super::frame::BrickId;
+
+/// Changes whenever equal stores would give other bytes than before; part of every image's identity.
+const FORMAT_VERSION: u32 = 3;
+
+/// The levels that together take at most this part of the cache are those that every opening reads.
+const PROVEN_SHARE: u64 = 32;
+
+/// One image: what its virtual file, and the passes over it, have in common.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) images: Arc<Images>,
+    pub(crate) source: Arc<ImageSource>,
+    pub(crate) plan: ImagePlan,
+    /// Identity of the plan and of the metadata it was made from.
+    pub(crate) id: ImageId,
+    /// Identity of the bytes, under which they are cached. If the image follows its chunks, it depends
+    /// on the state of every chunk file when the image was opened; else it is that of the plan.
+    pub(crate) content: ImageId,
+    /// The chunks are given as they were when the image was opened, or not at all. Then absent ones
+    /// are absent for good.
+    pub(crate) follows_chunks: bool,
+    /// From this level on, bricks are kept in the cache whatever else is read.
+    proven_from: usize,
+}
+
+impl Image {
+    pub(crate) fn new(
+        images: Arc<Images>,
+        root: &SourceRoot,
+        source: Arc<ImageSource>,
+        plan: ImagePlan,
+        chunks: Option<&ChunkState>,
+    ) -> Self {
+        let id = identity(root, &source, &plan);
+        let content = match chunks {
+            Some(state) => {
+                let described = format!("{id}\0{:x}", state.identity());
+                ImageId(xxh3_128(described.as_bytes()))
+            }
+            None => id,
+        };
+        let cache_bytes = images.engine().cache().map_or(0, SteadyCache::cap_bytes);
+        let proven_from = plan.finest_within(cache_bytes / PROVEN_SHARE);
+        let follows_chunks = chunks.is_some();
+        Self { images, source, plan, id, content, follows_chunks, proven_from }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        self.images.engine()
+    }
+
+    /// Size of the brick cache, 0 without one.
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.engine().cache().map_or(0, SteadyCache::cap_bytes)
+    }
+
+    /// Registers a pass over this image.
+    pub(crate) fn begin_pass(
+        &self,
+        kind: PassKind,
+        levels: [usize; 2],
+        bricks: u64,
+    ) -> Arc<Progress> {
+        self.images.pass_registry().begin(kind, self.source.folder(), levels, bricks)
+    }
+
+    /// The stored level behind a level, `None` where it is computed.
+    pub(crate) fn stored(&self, level: usize) -> Option<&LevelSource> {
+        match self.plan.levels[level].origin {
+            LevelOrigin::Stored(number) => Some(&self.source.levels[number]),
+            LevelOrigin::Computed => None,
+        }
+    }
+
+    /// Where a brick is kept.
+    pub(crate) fn slot(&self, BrickId { level, dataset, brick }: BrickId) -> Slot {
+        let bricks = &self.plan.layout.levels()[level].bricks;
+        let per_dataset: u64 = bricks.bricks().iter().product();
+        // There are never 65000 levels: each halves an axis.
+        let space = u16::try_from(level).unwrap_or(u16::MAX);
+        let key = BrickKey { image: self.content, space, index: dataset * per_dataset + brick };
+        let is_proven = level >= self.proven_from;
+        Slot { key, slot_bytes: bricks.full_brick_bytes(), is_proven }
+    }
+
+    /// Produces a brick of a stored level.
+    ///
+    /// # Errors
+    /// [`ImageError`] when a unit cannot be decoded.
+    ///
+    /// # Panics
+    /// When the level is computed.
+    pub(crate) fn produce(&self, brick: BrickId) -> Result<Produced, ImageError> {
+        let source = self.stored(brick.level).expect("computed levels are built by passes");
+        let job = BrickJob::new(&self.plan, source, brick);
+        let on_error = self.images.options().on_error;
+        let instead = |error: SourceError| {
+            let is_fill =
+                on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
+            let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
+            self.images.damage().report(&self.source.folder(), source, &error, gets);
+            if is_fill { Ok(()) } else { Err(error) }
+        };
+        guarded(|| {
+            job.await_source();
+            let resources = self.engine().resources();
+            let reserved = resources.reserve(job.memory_bytes()).ok_or(ImageError::Abandoned)?;
+            let produced = job.produce(resources, self.follows_chunks, &instead)?;
+            Ok(produced.holding(reserved))
+        })
+    }
+}
+
+/// Hash of everything the bytes depend on: the plan, and the state of the files it was made from.
+fn identity(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
+    let described = format!(
+        "{FORMAT_VERSION}\0{:?}\0{}\0{:?}\0{:?}\0{:?}\0{:?}",
+        (root.path(), &source.store, &source.image),
+        source.multiscale,
+        source.channels,
+        plan.ims,
+        plan.levels,
+        source.fingerprint.entries().collect::<Vec<_>>(),
+    );
+    ImageId(xxh3_128(described.as_bytes()))
+}

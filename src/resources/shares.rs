@@ -1,0 +1,113 @@
+//! Every share and cap of memory and threads, side by side.
+//!
+//! The memory budget (`--memory`) is for bricks that are decoded. Open passes, metadata regions in production,
+//! bricks that wait for the cache's disk and the state of open files leave less of it for decoding. What else
+//! stays in memory takes a share of its size on top. [`Shares::total`] adds it all up; `doc/CONFIGURATION.md`
+//! states the sum.
+
+/// The budget, where nothing else is configured and the machine has enough.
+pub(crate) const DEFAULT_BUDGET_BYTES: u64 = 128 << 20;
+
+/// Threads that produce metadata regions. They wait for the threads that produce bricks.
+pub(crate) const METADATA_THREADS: usize = 32;
+
+/// What an open file takes, and more for each of its levels: descriptions of arrays, and where things lie.
+pub(crate) const OPEN_FILE_BYTES: u64 = 16 << 10;
+pub(crate) const OPEN_LEVEL_BYTES: u64 = 8 << 10;
+
+
+/// Largest buffer that a thread keeps for its next task, and smallest that the pool takes: smaller ones are
+/// left to the allocator, which keeps them at hand as well.
+pub(crate) const KEPT_BUFFER_BYTES: usize = 4 << 20;
+pub(crate) const POOLED_BUFFER_BYTES: usize = 4 << 20;
+
+/// Largest read unit that an array remembers, and the estimated cost of an entry of a shard index.
+pub(crate) const REMEMBERED_UNIT_BYTES: u64 = 64 << 20;
+
+/// Memory for the counts of the datasets that are counted at a time; part of the budget.
+pub(crate) const COUNTS_BYTES: u64 = 16 << 20;
+
+/// The shares of a memory budget.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    budget: u64,
+}
+
+impl Shares {
+    pub(crate) const fn of(budget_bytes: u64) -> Self {
+        Self { budget: budget_bytes }
+    }
+
+    /// For bricks that are decoded, and all that is held of it.
+    pub(crate) const fn budget(self) -> u64 {
+        self.budget
+    }
+
+    /// Within the budget: open passes, and metadata regions in production.
+    pub(crate) const fn aside(self) -> u64 {
+        self.budget / 4
+    }
+
+    /// Within the budget: bricks that wait for the cache's disk. Few, so that the processor still has them
+    /// at hand.
+    pub(crate) const fn unwritten(self) -> u64 {
+        self.budget / 64
+    }
+
+    /// On top: bricks that were produced lately.
+    pub(crate) const fn recent(self) -> u64 {
+        self.budget / 4
+    }
+
+    /// Within the recent bricks: those that no reader has asked for yet. Less than all, so that none is dropped
+    /// before its time.
+    pub(crate) const fn ahead(self) -> u64 {
+        self.recent() / 2
+    }
+
+    /// On top: metadata regions, and bricks that are not on disk.
+    pub(crate) const fn only_in_memory(self) -> u64 {
+        self.budget / 8
+    }
+
+    /// On top: buffers that threads keep. As much again for the pool.
+    pub(crate) const fn buffers(self) -> u64 {
+        self.budget / 16
+    }
+
+    /// On top: decoded shard indices; the largest known index is 4 MiB.
+    pub(crate) const fn shard_indices(self) -> u64 {
+        self.budget / 8
+    }
+
+    /// On top: the read unit that each array has decoded last.
+    pub(crate) const fn last_units(self) -> u64 {
+        self.budget / 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The program itself, its stacks and tables, while it is busy.
+    const PROGRAM_BYTES: u64 = 16 << 20;
+
+    #[test]
+    fn all_shares_together_are_what_the_documents_state() {
+        let shares = Shares::of(DEFAULT_BUDGET_BYTES);
+        let on_top = [
+            shares.recent(),
+            shares.only_in_memory(),
+            2 * shares.buffers(),
+            shares.shard_indices(),
+            shares.last_units(),
+        ];
+        let total = shares.budget() + on_top.iter().sum::<u64>() + PROGRAM_BYTES;
+        // README.md and doc/CONFIGURATION.md: "256 MiB in all by default".
+        assert_eq!(total, 256 << 20);
+        let within = [shares.aside(), shares.unwritten(), COUNTS_BYTES];
+        assert!(within.iter().sum::<u64>() <= shares.budget() / 2, "decoding has less than a half");
+        assert!(shares.ahead() < shares.recent());
+    }
+}
