@@ -11,7 +11,9 @@
 mod bricks;
 mod build;
 mod chunking;
+mod convert;
 mod damage;
+mod describe;
 pub mod engine;
 mod fill;
 mod frame;
@@ -37,8 +39,9 @@ use thiserror::Error;
 
 use crate::headroom::NoMemory;
 use crate::ims::ImsError;
-use crate::source::{Conversions, SourceError};
+use crate::source::SourceError;
 
+pub use convert::{Conversions, Int16, Uint32};
 pub use engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
 pub use pyramid::{LevelOrigin, Pyramid};
 pub use statistics::Statistics;

@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::Buffer;
+use crate::ims::VoxelType;
 use crate::source::image::LevelSource;
-use crate::source::{Pixels, SourceError, Strided, TargetType, UnitBytes, copy_box};
+use crate::source::{SourceError, UnitBytes};
 
+use super::convert::{Pixels, Strided, copy_box};
 use super::engine::{Engine, Keep, Produced};
 use super::frame::{BrickFrame, BrickId, Piece};
 use super::plan::ImagePlan;
@@ -17,7 +19,7 @@ use super::{ImageError, units};
 #[derive(Debug)]
 pub(super) struct BrickJob<'a> {
     source: &'a LevelSource,
-    target: TargetType,
+    target: VoxelType,
     time: u64,
     channel: u64,
     frame: BrickFrame,

@@ -13,8 +13,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use crate::ims::{ChannelHistograms, PixelMetadata};
-use crate::source::TargetType;
+use crate::ims::{ChannelHistograms, PixelMetadata, VoxelType};
 use crate::source::image::ImageSource;
 
 use super::bricks::Image;
@@ -121,11 +120,11 @@ fn display_range(image: &Image, channel: usize, measured: Option<(f64, f64)>) ->
         .and_then(|channel| channel.window)
         .map(|(low, high)| (low + image.plan.shift, high + image.plan.shift));
     let (low, high) = window.or(measured).unwrap_or(match image.plan.target {
-        TargetType::U8 => (0.0, 255.0),
-        TargetType::U16 => (0.0, 65_535.0),
-        TargetType::I16 => (-32_768.0, 32_767.0),
-        TargetType::U32 => (0.0, f64::from(u32::MAX)),
-        TargetType::F32 => (0.0, 1.0),
+        VoxelType::U8 => (0.0, 255.0),
+        VoxelType::U16 => (0.0, 65_535.0),
+        VoxelType::I16 => (-32_768.0, 32_767.0),
+        VoxelType::U32 => (0.0, f64::from(u32::MAX)),
+        VoxelType::F32 => (0.0, 1.0),
     });
     if high > low { (low, high) } else { (low, low + 1.0) }
 }
@@ -173,7 +172,7 @@ impl Cell {
         }
     }
 
-    fn sum(&self, target: TargetType) -> Counts {
+    fn sum(&self, target: VoxelType) -> Counts {
         let mut sum = Counts::over(target, self.range);
         lock(&self.counts).iter().for_each(|counts| sum.merge(counts));
         sum

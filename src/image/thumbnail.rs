@@ -4,8 +4,7 @@
 //! neighbour (source index = i * source / target), time point 0, each channel through its colour and
 //! range, channels combined by maximum. Of the maker's two candidates this is the projection.
 
-use crate::ims::Thumbnail;
-use crate::source::TargetType;
+use crate::ims::{Thumbnail, VoxelType};
 
 use super::plan::ImagePlan;
 
@@ -76,7 +75,7 @@ impl Shown {
 /// The largest value along z of every voxel that the thumbnail shows.
 pub(super) struct Projection {
     pub(super) level: usize,
-    target: TargetType,
+    target: VoxelType,
     columns: Shown,
     rows: Shown,
     /// Per channel, row by row; `NEG_INFINITY` where nothing was seen.
@@ -105,11 +104,11 @@ impl Projection {
         let known = at.zip(&mut line[first..last]);
         #[expect(clippy::cast_precision_loss, reason = "a pixel has 8 bits")]
         match self.target {
-            TargetType::U8 => raise(known, row, |[v]| f32::from(v)),
-            TargetType::U16 => raise(known, row, |v| f32::from(u16::from_le_bytes(v))),
-            TargetType::I16 => raise(known, row, |v| f32::from(i16::from_le_bytes(v))),
-            TargetType::U32 => raise(known, row, |v| u32::from_le_bytes(v) as f32),
-            TargetType::F32 => raise(known, row, f32::from_le_bytes),
+            VoxelType::U8 => raise(known, row, |[v]| f32::from(v)),
+            VoxelType::U16 => raise(known, row, |v| f32::from(u16::from_le_bytes(v))),
+            VoxelType::I16 => raise(known, row, |v| f32::from(i16::from_le_bytes(v))),
+            VoxelType::U32 => raise(known, row, |v| u32::from_le_bytes(v) as f32),
+            VoxelType::F32 => raise(known, row, f32::from_le_bytes),
         }
     }
 

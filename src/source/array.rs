@@ -16,11 +16,11 @@ use crate::buffer::Buffer;
 
 use super::chunk_keys::{ChunkNames, Found, Scheme};
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
-use super::convert::SourceType;
 use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;
 use super::root::{Absence, SourceRoot};
 use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed};
+use super::source_type::SourceType;
 use super::storage::{FileStamp, OpenFile};
 use super::{SourceError, Unsupported};
 

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::Unsupported;
-use super::convert::SourceType;
+use super::source_type::SourceType;
 use crate::headroom::NoMemory;
 use chain::{BoundedChain, transpose_order};
 use shard::Sharding;

@@ -19,7 +19,7 @@ use super::{Blob, DecodeError, UNIT_LIMIT_BYTES};
 use crate::buffer::{KEPT_BYTES, with_buffer};
 use crate::headroom;
 use crate::source::Unsupported;
-use crate::source::convert::SourceType;
+use crate::source::source_type::SourceType;
 
 /// What one chunk is decoded by.
 #[derive(Debug)]

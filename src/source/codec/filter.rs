@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json};
 
 use super::number::{NumpyType, Value, f64_of};
 use crate::source::Unsupported;
-use crate::source::convert::SourceType;
 use crate::source::json::finite;
+use crate::source::source_type::SourceType;
 
 /// How to undo a filter.
 #[derive(Debug, Clone, Copy, PartialEq)]

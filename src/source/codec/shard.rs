@@ -12,8 +12,8 @@ use super::named::NamedCodec;
 use super::{Blob, DecodeError, IndexCache, SubBlob, UnitCodec};
 use crate::headroom;
 use crate::source::Unsupported;
-use crate::source::convert::SourceType;
 use crate::source::json::whole_numbers;
+use crate::source::source_type::SourceType;
 
 /// An entry of a shard index without a chunk: offset and length are both 2^64 - 1.
 const ABSENT: u64 = u64::MAX;
