@@ -16,13 +16,13 @@ use crate::buffer::Buffer;
 
 use super::chunk_keys::{ChunkNames, Found, Scheme};
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
+use super::error::{SourceError, Unsupported};
 use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;
 use super::root::{Absence, SourceRoot};
 use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed};
 use super::source_type::SourceType;
 use super::storage::{FileStamp, OpenFile};
-use super::{SourceError, Unsupported};
 
 /// Part of the memory budget for decoded shard indices; the largest known index is 4 MiB.
 const INDEX_SHARE: u64 = 8;

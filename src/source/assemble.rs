@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::array::ZarrArray;
 use super::axes::Axes;
+use super::error::SourceError;
 use super::facts::{Microscope, Provenance};
 use super::fingerprint::Fingerprint;
 use super::geometry::{Geometry, Stated};
@@ -19,7 +20,7 @@ use super::omero::Omero;
 use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
 use super::transform::Transform;
-use super::{SourceError, conventions, display, facts};
+use super::{conventions, display, facts};
 
 /// What else is known of an image.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use zarrs::metadata::v3::ArrayMetadataV3;
 
 use super::ArrayNode;
 use crate::source::codec::{NamedCodec, NumpyType};
+use crate::source::error::{SourceError, Unsupported};
 use crate::source::json::{whole, whole_numbers};
 use crate::source::source_type::SourceType;
-use crate::source::{SourceError, Unsupported};
 
 /// An array's metadata, understood.
 #[derive(Debug)]
