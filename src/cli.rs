@@ -15,8 +15,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::cache::MinFree;
 use crate::fs::Revalidate;
-use crate::image::{ImageOptions, OnError, Pyramid, Statistics};
-use crate::source::{Conversions, Int16, Uint32};
+use crate::image::{Conversions, ImageOptions, Int16, OnError, Pyramid, Statistics, Uint32};
 
 pub use mistake::Refused;
 pub(crate) use value::LEAST_MEMORY_BYTES;

@@ -27,3 +27,4 @@ pub use options::{ImageOptions, OnError, Pyramid, Statistics};
 pub use plan::layout;
 pub use plan::pyramid::LevelOrigin;
 pub use progress::{PassKind, PassProgress};
+pub use voxels::convert::{Conversions, Int16, Uint32};

@@ -13,10 +13,10 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use zarrims::image::layout::{BrickGrid, FileLayout};
 use zarrims::image::plan::ImagePlan;
-use zarrims::image::{ImageOptions, Pyramid};
+use zarrims::image::{Conversions, ImageOptions, Int16, Pyramid, Uint32};
 use zarrims::ims::ChunkIndex;
+use zarrims::source::SourceRoot;
 use zarrims::source::discover::open_image;
-use zarrims::source::{Conversions, Int16, SourceRoot, Uint32};
 use zarrims_fuzz::layout::{Shape, check};
 use zarrims_fuzz::{Numbers, Scratch};
 

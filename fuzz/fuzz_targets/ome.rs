@@ -55,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
             check(image, is_written);
             let again = open_image(root, Path::new(&store), &image.image, image.multiscale);
             let again = again.expect("an image that was found can be opened");
-            assert_eq!((&again.name, &again.sections), (&image.name, &image.sections));
+            assert_eq!((&again.name, &again.facts), (&image.name, &image.facts));
         }
     });
 });
@@ -91,8 +91,7 @@ fn check(image: &ImageSource, is_written: bool) {
     for (start, end) in image.channels.iter().filter_map(|channel| channel.window) {
         assert!(start.is_finite() && end.is_finite() && start < end, "{start} {end}");
     }
-    let entries = image.sections.iter().flat_map(|(_, entries)| entries);
-    let text: usize = entries.map(|(key, value)| key.len() + value.len()).sum();
+    let text: usize = image.facts.iter().map(|fact| fact.key.len() + fact.value.len()).sum();
     assert!(text <= TEXT_LIMIT_BYTES, "{text} bytes of text");
 
     let plan = ImagePlan::new(image, &ImageOptions::default()).expect("these images are small");

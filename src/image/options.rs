@@ -1,6 +1,6 @@
 //! How images become files: what the user chooses.
 
-use crate::source::Conversions;
+use super::voxels::convert::Conversions;
 
 /// How the images of a mount become files.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,16 +1,17 @@
 //! The plan of a virtual file: everything that follows from a store's metadata alone.
 
 mod chunking;
+mod describe;
 pub mod layout;
 mod makers_chunk;
 pub mod pyramid;
 mod time;
 
 use crate::ims::{
-    ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, ImsSection, VoxelType, metadata_capacity,
+    ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, VoxelType, metadata_capacity,
 };
+use crate::source::SourceType;
 use crate::source::image::{ImageSource, NAME_LIMIT_BYTES, Role};
-use crate::source::{SourceType, TargetType};
 
 use crate::engine::error::ImageError;
 
@@ -39,7 +40,7 @@ pub struct ImagePlan {
     /// Where the voxels of each published level come from, finest first.
     pub levels: Vec<PlannedLevel>,
     /// Type of the voxels in the file.
-    pub target: TargetType,
+    pub target: VoxelType,
     /// What the voxels in the file are higher than those in the store.
     pub(super) shift: f64,
     /// Where the bytes lie.
@@ -83,7 +84,7 @@ impl ImagePlan {
     /// [`ImageError::TooLarge`] when it would exceed what a file can be,
     /// [`ImageError::TooManyDatasets`] for more time points and channels than anybody waits for.
     pub fn new(source: &ImageSource, options: &ImageOptions) -> Result<Self, ImageError> {
-        let target = source.source_type().target(options.conversions);
+        let target = options.conversions.target(source.source_type());
         let voxel_bytes = target.bytes() as u64;
         let [time_points, channels, ..] = source.levels[0].shape();
         let levels = published_levels(source, options, voxel_bytes)?;
@@ -121,13 +122,7 @@ impl ImagePlan {
         let times = source.times_s.as_deref();
         let stamps = time_stamps(source.acquired_ms, source.time_step_s, times, time_points);
         let mut ims = ImsFile {
-            voxel_type: match target {
-                TargetType::U8 => VoxelType::U8,
-                TargetType::U16 => VoxelType::U16,
-                TargetType::I16 => VoxelType::I16,
-                TargetType::U32 => VoxelType::U32,
-                TargetType::F32 => VoxelType::F32,
-            },
+            voxel_type: target,
             levels: ims_levels,
             time_points,
             channels: (0..channels).map(|c| channel(source, c, channels)).collect(),
@@ -135,15 +130,11 @@ impl ImagePlan {
             extent_max_um,
             name: shorten(&image_name(source)),
             description: source.description.clone().unwrap_or_else(|| NO_DESCRIPTION.to_owned()),
-            details: source.details.clone(),
+            details: describe::image_details(&source.microscope),
             // The maker's writer leaves it empty where it does not know, too.
             recording_date: source.acquired_ms.map_or_else(String::new, start),
             time_stamps: stamps,
-            sections: source
-                .sections
-                .iter()
-                .map(|(name, entries)| ImsSection { name: name.clone(), entries: entries.clone() })
-                .collect(),
+            sections: describe::sections(source),
         };
         // Foreign text whose names clash must not cost the file.
         if matches!(ims.validate_foreign_names(), Err(ImsError::Name { .. })) {
@@ -157,7 +148,7 @@ impl ImagePlan {
             Role::Image => Reduction::Mean,
             Role::Label => Reduction::MostFrequent,
         };
-        let is_shifted = source.source_type() == SourceType::I16 && target == TargetType::U16;
+        let is_shifted = source.source_type() == SourceType::I16 && target == VoxelType::U16;
         let shift = if is_shifted { 32_768.0 } else { 0.0 };
         Ok(Self { ims, levels: planned, target, shift, layout, reduction })
     }
@@ -312,7 +303,7 @@ fn channel(source: &ImageSource, c: u64, channels: u64) -> ImsChannel {
         name: shorten(&name),
         description: NO_DESCRIPTION.to_owned(),
         color: color.map(|component| f32::from(component) / 255.0),
-        details: given.map(|given| given.details.clone()).unwrap_or_default(),
+        details: given.map(describe::channel_details).unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Add;
 
-use crate::source::TargetType;
+use crate::ims::VoxelType;
 
 /// How voxels are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +29,16 @@ const BLOCK: usize = 256;
 /// When a row is too short, which the caller's arithmetic excludes.
 pub(super) fn join_rows(
     reduction: Reduction,
-    target: TargetType,
+    target: VoxelType,
     rows: &[&[u8]],
     half_x: bool,
     out: &mut [u8],
 ) {
     match reduction {
         Reduction::MostFrequent => match target {
-            TargetType::U8 => most_frequent::<1>(rows, half_x, out),
-            TargetType::U16 | TargetType::I16 => most_frequent::<2>(rows, half_x, out),
-            TargetType::U32 | TargetType::F32 => most_frequent::<4>(rows, half_x, out),
+            VoxelType::U8 => most_frequent::<1>(rows, half_x, out),
+            VoxelType::U16 | VoxelType::I16 => most_frequent::<2>(rows, half_x, out),
+            VoxelType::U32 | VoxelType::F32 => most_frequent::<4>(rows, half_x, out),
         },
         Reduction::Mean => mean_rows(target, rows, half_x, out),
     }
@@ -52,27 +52,27 @@ pub(super) fn join_rows(
     clippy::cast_precision_loss,
     reason = "a mean lies within the range of its type; truncation and float32 are the rule"
 )]
-fn mean_rows(target: TargetType, rows: &[&[u8]], half_x: bool, out: &mut [u8]) {
+fn mean_rows(target: VoxelType, rows: &[&[u8]], half_x: bool, out: &mut [u8]) {
     let count = if half_x { 2 * rows.len() } else { rows.len() };
     // One, two, four or eight.
     let (halvings, divisor) = (count.trailing_zeros(), count as f32);
     match target {
-        TargetType::U8 => {
+        VoxelType::U8 => {
             mean(rows, half_x, out, |[v]| u32::from(v), |sum| [(sum >> halvings) as u8]);
         }
-        TargetType::U16 => {
+        VoxelType::U16 => {
             let read = |v| u32::from(u16::from_le_bytes(v));
             mean(rows, half_x, out, read, |sum| ((sum >> halvings) as u16).to_le_bytes());
         }
-        TargetType::I16 => {
+        VoxelType::I16 => {
             let read = |v| f32::from(i16::from_le_bytes(v));
             mean(rows, half_x, out, read, |sum| ((sum / divisor) as i16).to_le_bytes());
         }
-        TargetType::U32 => {
+        VoxelType::U32 => {
             let read = |v| u32::from_le_bytes(v) as f32;
             mean(rows, half_x, out, read, |sum| ((sum / divisor) as u32).to_le_bytes());
         }
-        TargetType::F32 => {
+        VoxelType::F32 => {
             mean(rows, half_x, out, f32::from_le_bytes, |sum| (sum / divisor).to_le_bytes());
         }
     }
@@ -129,7 +129,7 @@ mod tests {
 
     fn join<const B: usize>(
         reduction: Reduction,
-        target: TargetType,
+        target: VoxelType,
         rows: &[Vec<[u8; B]>],
         half_x: bool,
     ) -> Vec<[u8; B]> {
@@ -145,15 +145,15 @@ mod tests {
     fn means_are_truncated_towards_zero() {
         let u8s = |row: &[u8]| row.iter().map(|&v| [v]).collect::<Vec<_>>();
         // An odd last voxel is dropped.
-        let found = join(Reduction::Mean, TargetType::U8, &[u8s(&[1, 2, 255, 255, 9])], true);
+        let found = join(Reduction::Mean, VoxelType::U8, &[u8s(&[1, 2, 255, 255, 9])], true);
         assert_eq!(found, [[1], [255]]);
         let rows = [u8s(&[0, 1]), u8s(&[1, 1]), u8s(&[0, 255]), u8s(&[3, 255])];
-        assert_eq!(join(Reduction::Mean, TargetType::U8, &rows, false), [[1], [128]]);
+        assert_eq!(join(Reduction::Mean, VoxelType::U8, &rows, false), [[1], [128]]);
         let i16s = |row: &[i16]| row.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>();
-        let found = join(Reduction::Mean, TargetType::I16, &[i16s(&[-3, -4, 3, 4])], true);
+        let found = join(Reduction::Mean, VoxelType::I16, &[i16s(&[-3, -4, 3, 4])], true);
         assert_eq!(found, i16s(&[-3, 3]));
         let floats = |row: &[f32]| row.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>();
-        let found = join(Reduction::Mean, TargetType::F32, &[floats(&[-3.0, -4.0])], true);
+        let found = join(Reduction::Mean, VoxelType::F32, &[floats(&[-3.0, -4.0])], true);
         assert_eq!(found, floats(&[-3.5]));
     }
 
@@ -162,19 +162,19 @@ mod tests {
         let floats = |row: &[f32]| row.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>();
         // 2^24 swallows a 1 that comes after it, not one that comes with another.
         let rows = [floats(&[16_777_216.0, 1.0]), floats(&[1.0, 1.0])];
-        let found = join(Reduction::Mean, TargetType::F32, &rows, true);
+        let found = join(Reduction::Mean, VoxelType::F32, &rows, true);
         assert_eq!(found, floats(&[4_194_304.0]));
         let rows = [floats(&[1.0, 1.0]), floats(&[16_777_216.0, 1.0])];
-        let found = join(Reduction::Mean, TargetType::F32, &rows, true);
+        let found = join(Reduction::Mean, VoxelType::F32, &rows, true);
         assert_eq!(found, floats(&[4_194_305.0]));
-        let nan = join(Reduction::Mean, TargetType::F32, &[floats(&[f32::NAN, 1.0])], true);
+        let nan = join(Reduction::Mean, VoxelType::F32, &[floats(&[f32::NAN, 1.0])], true);
         assert!(f32::from_le_bytes(nan[0]).is_nan());
     }
 
     #[test]
     fn long_rows_are_summed_block_by_block() {
         let row: Vec<[u8; 2]> = (0..1301_u16).map(u16::to_le_bytes).collect();
-        let found = join(Reduction::Mean, TargetType::U16, &[row.clone(), row], true);
+        let found = join(Reduction::Mean, VoxelType::U16, &[row.clone(), row], true);
         let expected: Vec<[u8; 2]> = (0..650_u16).map(|v| (2 * v).to_le_bytes()).collect();
         assert_eq!(found, expected);
     }
@@ -183,8 +183,8 @@ mod tests {
     fn labels_stay_labels() {
         let u8s = |row: &[u8]| row.iter().map(|&v| [v]).collect::<Vec<_>>();
         let rows = [u8s(&[7, 0, 1, 2]), u8s(&[0, 7, 3, 2])];
-        assert_eq!(join(Reduction::MostFrequent, TargetType::U8, &rows, true), [[7], [2]]);
+        assert_eq!(join(Reduction::MostFrequent, VoxelType::U8, &rows, true), [[7], [2]]);
         let rows = [u8s(&[4, 9, 5]), u8s(&[6, 9, 5]), u8s(&[6, 1, 5]), u8s(&[8, 1, 5])];
-        assert_eq!(join(Reduction::MostFrequent, TargetType::U8, &rows, false), [[6], [9], [5]]);
+        assert_eq!(join(Reduction::MostFrequent, VoxelType::U8, &rows, false), [[6], [9], [5]]);
     }
 }

@@ -29,7 +29,7 @@ pub enum VoxelType {
 impl VoxelType {
     /// Bytes per voxel.
     #[must_use]
-    pub const fn bytes(self) -> u32 {
+    pub const fn bytes(self) -> usize {
         match self {
             Self::U8 => 1,
             Self::U16 | Self::I16 => 2,

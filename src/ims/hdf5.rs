@@ -55,7 +55,7 @@ impl Element {
             Self::Text => 1,
             Self::U32 => 4,
             Self::U64 => 8,
-            Self::Voxel(voxel) => voxel.bytes() as usize,
+            Self::Voxel(voxel) => voxel.bytes(),
         }
     }
 

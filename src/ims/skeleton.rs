@@ -215,7 +215,7 @@ mod tests {
 
     fn voxel_bytes(voxel_type: VoxelType, value: u64) -> Vec<u8> {
         let bytes = value.to_le_bytes();
-        bytes[..voxel_type.bytes() as usize].to_vec()
+        bytes[..voxel_type.bytes()].to_vec()
     }
 
     /// Assembles a whole file the slow way: skeleton, then the index of every `Data`, then chunks
@@ -229,7 +229,7 @@ mod tests {
             }
         }
         let index = |level: &ImsLevel| {
-            let bytes = level.chunk.iter().product::<u64>() * u64::from(file.voxel_type.bytes());
+            let bytes = level.chunk.iter().product::<u64>() * file.voxel_type.bytes() as u64;
             ChunkIndex::new(level.grid(), level.chunk, u32::try_from(bytes).unwrap())
         };
         let mut end = capacity;
@@ -246,7 +246,7 @@ mod tests {
             let (index, [gz, gy, gx]) = (index(level), level.grid());
             let chunks = gz * gy * gx;
             let chunk_voxels = level.chunk.iter().product::<u64>();
-            let chunk_bytes = chunk_voxels * u64::from(file.voxel_type.bytes());
+            let chunk_bytes = chunk_voxels * file.voxel_type.bytes() as u64;
             let first = data_start + data.len() as u64;
             // 7919 is prime, so this permutes the chunks unless it divides their number.
             assert_ne!(chunks % 7919, 0);

@@ -65,7 +65,7 @@ impl ImsFile {
         }
         let product =
             |sides: [u64; 3], unit: u64| sides.into_iter().fold(unit, u64::saturating_mul);
-        let bytes = u64::from(self.voxel_type.bytes());
+        let bytes = self.voxel_type.bytes() as u64;
         // A chunk's size is a 32-bit field of its B-tree key (HDF5 specification, III.A.1).
         check_limit("chunk size in bytes", product(level.chunk, bytes), u64::from(u32::MAX))?;
         check_limit("number of chunks of a level", product(level.grid(), 1), MAX_CHUNKS)?;

@@ -15,7 +15,6 @@ pub(crate) const METADATA_THREADS: usize = 32;
 pub(crate) const OPEN_FILE_BYTES: u64 = 16 << 10;
 pub(crate) const OPEN_LEVEL_BYTES: u64 = 8 << 10;
 
-
 /// Largest buffer that a thread keeps for its next task, and smallest that the pool takes: smaller ones are
 /// left to the allocator, which keeps them at hand as well.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 4 << 20;

@@ -17,13 +17,13 @@ use crate::resources::shares::{DEFAULT_BUDGET_BYTES, REMEMBERED_UNIT_BYTES, Shar
 
 use super::chunk_keys::{ChunkNames, Found, Scheme};
 use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
-use super::convert::SourceType;
+use super::error::{SourceError, Unsupported};
 use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;
 use super::root::{Absence, SourceRoot};
 use super::snapshot::{LookBudget, Since, Snapshot, Unfollowed};
+use super::source_type::SourceType;
 use super::storage::{FileStamp, OpenFile};
-use super::{SourceError, Unsupported};
 
 /// Until an engine sets the budget.
 const DEFAULT: Shares = Shares::of(DEFAULT_BUDGET_BYTES);

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::array::ZarrArray;
 use super::axes::Axes;
+use super::error::SourceError;
+use super::facts::{Microscope, Provenance};
 use super::fingerprint::Fingerprint;
 use super::geometry::{Geometry, Stated};
 use super::image::{ChannelSource, ImageSource, LevelSource, NAME_LIMIT_BYTES};
@@ -18,7 +20,7 @@ use super::omero::Omero;
 use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
 use super::transform::Transform;
-use super::{SourceError, conventions, display, facts};
+use super::{conventions, display, facts};
 
 /// What else is known of an image.
 #[derive(Debug)]
@@ -133,8 +135,9 @@ impl ImageSource {
             time_step_s: geometry.time_step_s,
             times_s: geometry.times_s,
             acquired_ms: None,
-            details: Vec::new(),
-            sections: Vec::new(),
+            microscope: Microscope::default(),
+            provenance: Provenance::default(),
+            facts: Vec::new(),
             channels,
             levels,
             notes,
@@ -180,7 +183,9 @@ fn channels(omero: &Omero, notes: &mut Vec<String>) -> Vec<ChannelSource> {
         name: channel.label.clone(),
         color: channel.color,
         window: channel.window,
-        details: channel.details.clone(),
+        emission_nm: channel.emission_nm,
+        excitation_nm: channel.excitation_nm,
+        ..ChannelSource::default()
     });
     channels.collect()
 }

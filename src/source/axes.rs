@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::Unsupported;
+use super::error::Unsupported;
 use super::json::text;
 
 /// One axis.

@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 use zarrs::array::Array;
 
-use super::SourceError;
 use super::codec::DecodeError;
+use super::error::SourceError;
 use super::metadata::METADATA_FILES;
 use super::root::SourceRoot;
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::assemble::About;
+use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::foreign;
 use super::image::ImageSource;
@@ -25,7 +26,6 @@ use super::ome;
 use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
-use super::{SourceError, Unsupported};
 use walk::Walk;
 
 pub use names::{is_notable_file, is_store_name, skipped_file, skipped_link};

@@ -25,8 +25,8 @@
 //! side by side for each pixel (the last dimension of the array), as no microscope's channels do.
 
 use super::axes::{Axes, slot_of};
-use super::convert::SourceType;
 use super::image::{ChannelSource, ImageSource};
+use super::source_type::SourceType;
 
 /// Colours and names of the samples of a pixel.
 const SAMPLES: [([u8; 3], &str); 4] =

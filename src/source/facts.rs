@@ -1,28 +1,25 @@
-//! Metadata that no other part of this program needs, kept as text: where an image comes from, how
-//! it was acquired, what else its store says of it.
+//! Metadata that no other part of this program needs: where an image comes from, how it was acquired, what
+//! else its store says of it.
 //!
 //! Sources are the attributes of the image's group, as far as OME-NGFF gives them no meaning, and the
-//! OME-XML that bioformats2raw puts beside its images (OME-NGFF 0.4, "bioformats2raw.layout"). What
-//! Imaris has names for gets them (`ImarisWriter` `bpWriterHDF5.cxx`, Imaris5FileFormat.pdf 3.2); the
-//! rest becomes sections of its own, which Imaris lists in its image properties.
+//! OME-XML that bioformats2raw puts beside its images (OME-NGFF 0.4, "bioformats2raw.layout"). Facts carry
+//! the names that these sources give them. Whoever writes them to a file maps them to the names of its
+//! format.
 
 use serde_json::{Map, Value};
 
-use super::image::{ChannelSource, ImageSource, Section};
+use super::image::{ChannelSource, ImageSource};
 use super::json::text;
-use super::ome_xml::{Fact, XmlChannel, XmlImage};
-
-/// Entries kept of one section, and sections kept of one image.
-const ENTRY_LIMIT: usize = 500;
+use super::ome_xml::{self, XmlChannel, XmlImage};
 
 /// Bytes of a text that is kept; a longer one is cut.
-const TEXT_LIMIT_BYTES: usize = 16 << 10;
+pub(crate) const TEXT_LIMIT_BYTES: usize = 16 << 10;
 
-/// Bytes of a key or section name.
-const NAME_LIMIT_BYTES: usize = 200;
+/// Bytes of a name that is kept; a longer one is cut.
+pub(crate) const NAME_LIMIT_BYTES: usize = 200;
 
-/// Bytes kept of one image: all of it is part of what every opening reads.
-const TOTAL_LIMIT_BYTES: usize = 256 << 10;
+/// Bytes of all facts of one image: each opening of its file reads them all.
+pub(crate) const TOTAL_LIMIT_BYTES: usize = 256 << 10;
 
 /// Attributes whose meaning is read elsewhere, or that describe storage.
 const KNOWN_ATTRIBUTES: [&str; 10] = [
@@ -38,29 +35,56 @@ const KNOWN_ATTRIBUTES: [&str; 10] = [
     "_ARRAY_DIMENSIONS",
 ];
 
-/// Groups that every Imaris file has.
-const TAKEN_SECTIONS: [&str; 5] = ["Image", "TimeInfo", "Log", "ImarisDataSet", "Imaris"];
+/// The microscope that an image was acquired with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Microscope {
+    /// Nominal magnification of the objective.
+    pub lens_power: Option<f64>,
+    /// Numerical aperture of the objective.
+    pub numerical_aperture: Option<f64>,
+    /// Manufacturer of the stand.
+    pub manufacturer: Option<String>,
+    /// Model of the stand.
+    pub model: Option<String>,
+}
 
-/// Keys that Bio-Formats takes for the size of the image, whatever section they are in (`ImarisHDFReader`).
-const TAKEN_KEYS: [&str; 17] = [
-    "X",
-    "Y",
-    "Z",
-    "ImageSizeX",
-    "ImageSizeY",
-    "ImageSizeZ",
-    "FileTimePoints",
-    "NumberOfChannels",
-    "RecordingEntrySampleSpacing",
-    "RecordingEntryLineSpacing",
-    "RecordingEntryPlaneSpacing",
-    "ExtMin0",
-    "ExtMin1",
-    "ExtMin2",
-    "ExtMax0",
-    "ExtMax1",
-    "ExtMax2",
-];
+/// What a store says of how it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Version of OME-NGFF.
+    pub ngff_version: Option<String>,
+    /// How the coarser levels were computed: `type` of the multiscales entry.
+    pub method: Option<String>,
+    /// Anatomical orientation of each axis (OME-NGFF RFC-4), such as `z: inferior-to-superior`.
+    pub orientation: Option<String>,
+}
+
+/// A text worth keeping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about.
+    pub subject: Subject,
+    /// Attribute of the OME schema, such as `Immersion`, or members of JSON objects, joined by dots.
+    pub key: String,
+    /// With its unit, if it has one.
+    pub value: String,
+}
+
+/// What a [`Fact`] is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The store as a whole: an attribute that is no object.
+    Store,
+    /// A part of the microscope or its surroundings.
+    Part {
+        /// Element of the OME schema, such as `Objective`.
+        element: &'static str,
+        /// The channel that the part belongs to, where it does not belong to all.
+        channel: Option<usize>,
+    },
+    /// The attribute of this name, an object.
+    Attribute(String),
+}
 
 /// Adds to an image what its attributes and its OME-XML say.
 pub(crate) fn describe(
@@ -68,133 +92,94 @@ pub(crate) fn describe(
     attributes: &Map<String, Value>,
     xml: Option<XmlImage>,
 ) {
-    let mut sections = Sections::default();
-    sections.add_provenance(image, attributes);
+    image.provenance = Provenance::new(image.multiscale, attributes);
+    let mut facts = Facts::default();
     if let Some(xml) = xml {
-        add_xml(image, &mut sections, xml);
+        add_xml(image, &mut facts, xml);
     }
     let ome = attributes.get("ome").and_then(Value::as_object);
     for (key, value) in attributes.iter().chain(ome.into_iter().flatten()) {
         if !KNOWN_ATTRIBUTES.contains(&key.as_str()) {
-            sections.add_attribute(key, value);
+            facts.add_attribute(key, value);
         }
     }
-    image.sections = sections.finish();
+    image.facts = facts.facts;
 }
 
-fn add_xml(image: &mut ImageSource, sections: &mut Sections, xml: XmlImage) {
+fn add_xml(image: &mut ImageSource, facts: &mut Facts, xml: XmlImage) {
     image.name = image.name.take().or(xml.name);
     image.description = xml.description.map(|text| cut(&text, TEXT_LIMIT_BYTES).to_owned());
     image.acquired_ms = xml.acquired_ms;
-    let details = [
-        ("LensPower", xml.lens_power.map(number)),
-        ("NumericalAperture", xml.numerical_aperture.map(number)),
-        ("ManufactorString", xml.manufacturer),
-        ("ManufactorType", xml.model),
-    ];
-    image.details.extend(present(details));
-    sections.add_facts("", xml.facts);
+    image.microscope = Microscope {
+        lens_power: xml.lens_power,
+        numerical_aperture: xml.numerical_aperture,
+        manufacturer: xml.manufacturer,
+        model: xml.model,
+    };
+    facts.add_parts(None, xml.facts);
     let [_, channels, ..] = image.levels[0].shape();
-    // Where one channel stands for several samples, which is which is not told.
+    // Where one channel stands for several samples, the XML does not say which is which.
     if xml.channels.len() as u64 == channels {
         image.channels.resize_with(xml.channels.len(), ChannelSource::default);
         for (c, (channel, xml)) in image.channels.iter_mut().zip(xml.channels).enumerate() {
-            add_channel(channel, sections, c, xml);
+            add_channel(channel, facts, c, xml);
         }
     }
 }
 
-fn add_channel(channel: &mut ChannelSource, sections: &mut Sections, c: usize, xml: XmlChannel) {
+fn add_channel(channel: &mut ChannelSource, facts: &mut Facts, c: usize, xml: XmlChannel) {
     channel.name = channel.name.take().or(xml.name).or(xml.fluor);
     channel.color = channel.color.or(xml.color);
-    let details = [
-        ("LSMEmissionWavelength", xml.emission_nm.map(number)),
-        ("LSMExcitationWavelength", xml.excitation_nm.map(number)),
-        ("LSMPinhole", xml.pinhole_um.map(number)),
-        ("MicroscopeMode", xml.acquisition_mode),
-    ];
-    let known: Vec<String> = channel.details.iter().map(|(key, _)| key.clone()).collect();
-    channel.details.extend(present(details).filter(|(key, _)| !known.contains(key)));
-    sections.add_facts(&format!(" of channel {c}"), xml.facts);
-}
-
-fn present<const N: usize>(
-    details: [(&str, Option<String>); N],
-) -> impl Iterator<Item = (String, String)> {
-    let present = details.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-    present.collect::<Vec<_>>().into_iter()
-}
-
-/// As short as it is exact.
-fn number(value: f64) -> String {
-    value.to_string()
+    channel.emission_nm = channel.emission_nm.or(xml.emission_nm);
+    channel.excitation_nm = channel.excitation_nm.or(xml.excitation_nm);
+    channel.pinhole_um = xml.pinhole_um;
+    channel.acquisition_mode = xml.acquisition_mode;
+    facts.add_parts(Some(c), xml.facts);
 }
 
 /// Cuts a text at a character boundary.
-fn cut(text: &str, limit: usize) -> &str {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
 }
 
-/// Sections in the making, within their limits.
+impl Provenance {
+    /// From the attributes of a group and the number of an entry of `multiscales`.
+    fn new(multiscale: usize, attributes: &Map<String, Value>) -> Self {
+        let ome = attributes.get("ome").and_then(Value::as_object).unwrap_or(attributes);
+        let entry = ome.get("multiscales").and_then(Value::as_array);
+        let entry = entry.and_then(|entries| entries.get(multiscale));
+        let member = |name: &str| entry?.get(name).and_then(text);
+        let kept = |text: String| cut(&text, TEXT_LIMIT_BYTES).to_owned();
+        Self {
+            ngff_version: ome.get("version").and_then(text).or_else(|| member("version")).map(kept),
+            method: member("type").map(kept),
+            orientation: entry.and_then(orientation).map(kept),
+        }
+    }
+}
+
+/// Collects facts within their limits.
 #[derive(Default)]
-struct Sections {
-    sections: Vec<Section>,
+struct Facts {
+    facts: Vec<Fact>,
     bytes: usize,
 }
 
-impl Sections {
-    /// Where the image lies, and what its store is.
-    fn add_provenance(&mut self, image: &ImageSource, attributes: &Map<String, Value>) {
-        let ome = attributes.get("ome").and_then(Value::as_object).unwrap_or(attributes);
-        let multiscale = ome
-            .get("multiscales")
-            .and_then(Value::as_array)
-            .and_then(|entries| entries.get(image.multiscale));
-        let version = |value: Option<&Value>| value?.get("version").and_then(text);
-        let ngff = ome.get("version").and_then(text).or_else(|| version(multiscale));
-        let first = &image.levels[0];
-        let axes: String = ["t", "c", "z", "y", "x"]
-            .into_iter()
-            .zip(first.axes)
-            .filter_map(|(name, axis)| axis.map(|axis| (axis, name)))
-            .collect::<std::collections::BTreeMap<_, _>>()
-            .into_values()
-            .collect();
-        let entries = [
-            ("Store", Some(image.store.display().to_string())),
-            ("Image", Some(image.image.clone()).filter(|path| !path.is_empty())),
-            ("NGFFVersion", ngff),
-            ("ZarrFormat", Some(first.array.zarr_format().to_string())),
-            ("Axes", Some(axes)),
-            ("DataType", Some(image.source_type().name().to_owned())),
-            ("Method", multiscale.and_then(|multiscale| multiscale.get("type")).and_then(text)),
-            ("Orientation", multiscale.and_then(orientation)),
-            ("Flipped", flipped(image.is_flipped)),
-        ];
-        for (key, value) in present(entries) {
-            self.add("OME-Zarr", &key, &value);
+impl Facts {
+    fn add_parts(&mut self, channel: Option<usize>, facts: Vec<ome_xml::Fact>) {
+        for ome_xml::Fact { section: element, key, value } in facts {
+            self.add(Subject::Part { element, channel }, key, &value);
         }
     }
 
-    fn add_facts(&mut self, of: &str, facts: Vec<Fact>) {
-        for Fact { section, key, value } in facts {
-            self.add(&format!("{section}{of}"), key, &value);
-        }
-    }
-
-    /// An object becomes a section; anything else stands with the provenance.
-    fn add_attribute(&mut self, key: &str, value: &Value) {
+    fn add_attribute(&mut self, name: &str, value: &Value) {
         match value {
-            Value::Object(members) => self.add_members(cut(key, NAME_LIMIT_BYTES), "", members),
-            other => self.add("OME-Zarr", key, &plain(other)),
+            Value::Object(members) => self.add_members(cut(name, NAME_LIMIT_BYTES), "", members),
+            other => self.add(Subject::Store, name, &plain(other)),
         }
     }
 
-    fn add_members(&mut self, section: &str, prefix: &str, members: &Map<String, Value>) {
+    fn add_members(&mut self, attribute: &str, prefix: &str, members: &Map<String, Value>) {
         for (key, value) in members {
             if self.bytes > TOTAL_LIMIT_BYTES {
                 return;
@@ -202,49 +187,24 @@ impl Sections {
             let key = cut(key, NAME_LIMIT_BYTES);
             let key = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
             match value {
-                Value::Object(members) => self.add_members(section, &key, members),
-                other => self.add(section, &key, &plain(other)),
+                Value::Object(members) => self.add_members(attribute, &key, members),
+                other => self.add(Subject::Attribute(attribute.to_owned()), &key, &plain(other)),
             }
         }
     }
 
-    fn add(&mut self, section: &str, key: &str, value: &str) {
-        if self.bytes > TOTAL_LIMIT_BYTES {
-            return;
-        }
-        let clean = |name: &str| cut(name, NAME_LIMIT_BYTES).replace('\0', "");
-        let (mut section, mut key) = (clean(section), clean(key));
-        // Bio-Formats takes the rest of such a name for the number of a channel.
-        let is_channel = section.starts_with("Channel ") || section.starts_with("Channel_");
-        if is_channel || TAKEN_SECTIONS.contains(&section.as_str()) {
-            section = format!("Zarr {section}");
-        }
-        if TAKEN_KEYS.contains(&key.as_str()) {
-            key = format!("Zarr {key}");
-        }
+    fn add(&mut self, subject: Subject, key: &str, value: &str) {
+        let key = cut(key, NAME_LIMIT_BYTES);
         let value = cut(value, TEXT_LIMIT_BYTES);
-        self.bytes += section.len() + key.len() + value.len();
-        let unusable = |name: &str| name.is_empty() || name == ".";
-        if self.bytes > TOTAL_LIMIT_BYTES || unusable(&section) || unusable(&key) {
-            return;
+        let subject_bytes = match &subject {
+            Subject::Store => 0,
+            Subject::Part { element, .. } => element.len(),
+            Subject::Attribute(name) => name.len(),
+        };
+        self.bytes += subject_bytes + key.len() + value.len();
+        if self.bytes <= TOTAL_LIMIT_BYTES {
+            self.facts.push(Fact { subject, key: key.to_owned(), value: value.to_owned() });
         }
-        let at = self.sections.iter().position(|(name, _)| *name == section);
-        let at = at.unwrap_or_else(|| {
-            self.sections.push((section, Vec::new()));
-            self.sections.len() - 1
-        });
-        if at >= ENTRY_LIMIT {
-            self.sections.truncate(ENTRY_LIMIT);
-            return;
-        }
-        let entries = &mut self.sections[at].1;
-        if entries.len() < ENTRY_LIMIT && entries.iter().all(|(known, _)| *known != key) {
-            entries.push((key, value.to_owned()));
-        }
-    }
-
-    fn finish(self) -> Vec<Section> {
-        self.sections
     }
 }
 
@@ -259,13 +219,6 @@ fn orientation(multiscale: &Value) -> Option<String> {
     (!found.is_empty()).then(|| found.join(", "))
 }
 
-/// The axes along which voxels are stored backwards: their scale is negative.
-fn flipped(is_flipped: [bool; 3]) -> Option<String> {
-    let names = ["x", "y", "z"].into_iter().zip(is_flipped);
-    let found: Vec<&str> = names.filter(|(_, flipped)| *flipped).map(|(name, _)| name).collect();
-    (!found.is_empty()).then(|| format!("{} (negative scale)", found.join(", ")))
-}
-
 /// A text as it is, anything else as JSON.
 fn plain(value: &Value) -> String {
     text(value).unwrap_or_else(|| value.to_string())
@@ -277,39 +230,39 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn objects_become_sections_and_reserved_names_are_kept_apart() {
-        let mut sections = Sections::default();
-        sections.add_attribute("xyz_orientation", &json!("RAS"));
-        sections.add_attribute("Image", &json!({"a": {"b": [1, 2]}, "c": null}));
-        sections.add_attribute("Channel 3", &json!({"x": "y"}));
-        sections.add_attribute("Channel names", &json!({"x": "y"}));
-        sections.add_attribute("Channels", &json!({"NumberOfChannels": "many"}));
-        sections.add_attribute("", &json!({"x": "y"}));
-        let own = |entries: &[(&str, &str)]| {
-            entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
+    fn members_of_objects_are_facts_of_the_attribute() {
+        let mut facts = Facts::default();
+        facts.add_attribute("xyz_orientation", &json!("RAS"));
+        facts.add_attribute("lab", &json!({"a": {"b": [1, 2]}, "c": null}));
+        let fact = |subject: Subject, key: &str, value: &str| Fact {
+            subject,
+            key: key.to_owned(),
+            value: value.to_owned(),
         };
+        let lab = || Subject::Attribute("lab".to_owned());
         assert_eq!(
-            sections.finish(),
+            facts.facts,
             [
-                ("OME-Zarr".to_owned(), own(&[("xyz_orientation", "RAS")])),
-                ("Zarr Image".to_owned(), own(&[("a.b", "[1,2]"), ("c", "null")])),
-                ("Zarr Channel 3".to_owned(), own(&[("x", "y")])),
-                ("Zarr Channel names".to_owned(), own(&[("x", "y")])),
-                ("Channels".to_owned(), own(&[("Zarr NumberOfChannels", "many")])),
+                fact(Subject::Store, "xyz_orientation", "RAS"),
+                fact(lab(), "a.b", "[1,2]"),
+                fact(lab(), "c", "null"),
             ]
         );
     }
 
     #[test]
     fn rubbish_is_bounded() {
-        let mut sections = Sections::default();
+        let mut facts = Facts::default();
         for number in 0..5000 {
             let name = format!("{number}{}", "n".repeat(100_000));
-            sections.add_attribute(&name, &json!({"\u{e4}\0": "v".repeat(100)}));
+            facts.add_attribute(&name, &json!({"\u{e4}": "v".repeat(100_000)}));
         }
-        let kept = sections.finish();
-        assert!(kept.len() <= ENTRY_LIMIT);
-        assert!(kept.iter().all(|(name, entries)| name.len() <= 300 && entries[0].0 == "\u{e4}"));
+        let text = |fact: &Fact| match &fact.subject {
+            Subject::Attribute(name) => name.len() + fact.key.len() + fact.value.len(),
+            other => panic!("{other:?}"),
+        };
+        let bytes: usize = facts.facts.iter().map(text).sum();
+        assert!((TOTAL_LIMIT_BYTES / 2..=TOTAL_LIMIT_BYTES).contains(&bytes), "{bytes}");
     }
 
     #[test]

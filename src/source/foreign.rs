@@ -15,12 +15,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::json::parse_lenient;
 use super::metadata::METADATA_FILES;
 use super::root::{EntryKind, SourceRoot};
 use super::storage::Seen;
-use super::{SourceError, Unsupported};
 
 /// Larger documents are not read: those of N5 and of volumes have some kilobytes.
 const DOCUMENT_LIMIT_BYTES: u64 = 1 << 20;

@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::convert::SourceType;
+use super::facts::{Fact, Microscope, Provenance};
 use super::fingerprint::Fingerprint;
 use super::root::join;
 use super::snapshot::{ChunkState, LookBudget, Snapshot, Unfollowed};
+use super::source_type::SourceType;
 
 pub use super::level::LevelSource;
 pub use super::place::Role;
@@ -48,20 +49,19 @@ pub struct ImageSource {
     pub times_s: Option<Vec<f64>>,
     /// Display settings, as many as the metadata lists.
     pub channels: Vec<ChannelSource>,
-    /// Facts about the image with the names Imaris has for them, such as `LensPower`.
-    pub details: Vec<(String, String)>,
-    /// Other metadata worth keeping, as text: sections of keys and values.
-    pub sections: Vec<Section>,
+    /// The microscope that the image was acquired with.
+    pub microscope: Microscope,
+    /// What the store says of how it was made.
+    pub provenance: Provenance,
+    /// Other metadata worth keeping, as text.
+    pub facts: Vec<Fact>,
     /// What was left out or assumed, one line each, for the log.
     pub notes: Vec<String>,
     /// State of the metadata files all this was read from.
     pub fingerprint: Fingerprint,
 }
 
-/// A group of text: its name, and its keys and values.
-pub type Section = (String, Vec<(String, String)>);
-
-/// Display settings of one channel; `None` where the metadata states nothing usable.
+/// One channel; `None` where the metadata states nothing usable.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChannelSource {
     /// Label.
@@ -70,8 +70,14 @@ pub struct ChannelSource {
     pub color: Option<[u8; 3]>,
     /// Display window (start, end), finite and increasing.
     pub window: Option<(f64, f64)>,
-    /// Facts about the channel with the names Imaris has for them.
-    pub details: Vec<(String, String)>,
+    /// Wavelength of the emitted light in nanometres.
+    pub emission_nm: Option<f64>,
+    /// Wavelength of the exciting light in nanometres.
+    pub excitation_nm: Option<f64>,
+    /// Diameter of the pinhole in micrometres.
+    pub pinhole_um: Option<f64>,
+    /// Kind of microscopy, such as `LaserScanningConfocalMicroscopy`.
+    pub acquisition_mode: Option<String>,
 }
 
 impl ImageSource {

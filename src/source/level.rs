@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 use super::array::ZarrArray;
 use super::axes::Axes;
 use super::conventions;
+use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::metadata::{ArrayNode, ZarrNode, read_node};
 use super::ome::{Dataset, LEVELS_LIMIT, Multiscale};
 use super::place::Place;
 use super::root::{SourceRoot, join};
 use super::transform::Transform;
-use super::{SourceError, Unsupported};
 
 /// One resolution level of a store.
 #[derive(Debug, Clone)]

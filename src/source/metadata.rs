@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::json::{parse_lenient, whole};
 use super::root::SourceRoot;
 use super::storage::FileStamp;
-use super::{SourceError, Unsupported};
 
 pub(crate) use spelling::ArrayDescription;
 

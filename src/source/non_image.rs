@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SourceError, Unsupported};
+use super::error::{SourceError, Unsupported};
 
 /// What a node of a store is that is rightly not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -25,8 +25,10 @@ pub(crate) struct Channel {
     pub(crate) window: Option<(f64, f64)>,
     /// `active` is false: the channel is switched off.
     pub(crate) is_off: bool,
-    /// Wavelengths, with the names that Imaris has for them.
-    pub(crate) details: Vec<(String, String)>,
+    /// Wavelength of the emitted light in nanometres.
+    pub(crate) emission_nm: Option<f64>,
+    /// Wavelength of the exciting light in nanometres.
+    pub(crate) excitation_nm: Option<f64>,
     /// Members that are there and cannot be used.
     pub(crate) unusable: Vec<&'static str>,
 }
@@ -71,7 +73,8 @@ impl Channel {
             color,
             window,
             is_off: channel.get("active").is_some_and(is_false),
-            details: wavelengths(channel),
+            emission_nm: wavelength(channel, "emissionwavelength"),
+            excitation_nm: wavelength(channel, "excitationwavelength"),
             unusable: unusable.map(|(name, _)| name).collect(),
         }
     }
@@ -85,24 +88,17 @@ fn is_false(value: &Value) -> bool {
     }
 }
 
-/// Wavelengths in nanometres. OME-NGFF has no member for them; writers that state them do it under
-/// these names, spelt in various ways.
-fn wavelengths(channel: &Value) -> Vec<(String, String)> {
+/// A wavelength in nanometres. OME-NGFF has no member for it; writers that state it do so under this
+/// name, with or without its unit, spelt in various ways.
+fn wavelength(channel: &Value, wanted: &str) -> Option<f64> {
     let members = channel.as_object().into_iter().flatten();
-    let known = members.filter_map(|(name, value)| {
+    let stated = members.filter_map(|(name, value)| {
         let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        let imaris = match name.to_lowercase().as_str() {
-            "emissionwavelength" | "emissionwavelengthnm" => "LSMEmissionWavelength",
-            "excitationwavelength" | "excitationwavelengthnm" => "LSMExcitationWavelength",
-            _ => return None,
-        };
-        let value = number(value).filter(|nm| *nm > 0.0)?;
-        Some((imaris.to_owned(), value.to_string()))
+        let name = name.to_lowercase();
+        let is_wanted = name.strip_suffix("nm").unwrap_or(&name) == wanted;
+        number(value).filter(|nm| is_wanted && *nm > 0.0)
     });
-    let mut found: Vec<(String, String)> = known.collect();
-    found.sort();
-    found.dedup_by(|a, b| a.0 == b.0);
-    found
+    stated.min_by(f64::total_cmp)
 }
 
 #[cfg(test)]
@@ -142,6 +138,15 @@ mod tests {
             assert_eq!((found.window, found.unusable), (None, vec!["window"]), "{bad}");
         }
         assert!(channel(&json!({"window": null})).unusable.is_empty());
+    }
+
+    #[test]
+    fn wavelengths_have_many_spellings() {
+        let found =
+            channel(&json!({"Emission Wavelength (nm)": "520", "excitationWavelength": 488}));
+        assert_eq!((found.emission_nm, found.excitation_nm), (Some(520.0), Some(488.0)));
+        let found = channel(&json!({"emission_wavelength": 0, "excitation": 488}));
+        assert_eq!((found.emission_nm, found.excitation_nm), (None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-use super::SourceError;
+use super::error::SourceError;
 use super::storage::{
     FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Posix, Seen, Storage,
 };

@@ -4,8 +4,7 @@
 //! For int16 likewise, from the smallest value on. For uint32 and float32 equal bins over the exact
 //! range of what was counted. Values that are not finite are not counted.
 
-use crate::ims::{ChannelHistograms, Histogram};
-use crate::source::TargetType;
+use crate::ims::{ChannelHistograms, Histogram, VoxelType};
 
 /// Bins over the range of floats and 32-bit integers.
 const RANGE_BINS: usize = 1024;
@@ -34,33 +33,33 @@ pub(super) enum Counts {
 
 impl Counts {
     /// Nothing counted.
-    pub(super) fn new(target: TargetType) -> Self {
+    pub(super) fn new(target: VoxelType) -> Self {
         match target {
-            TargetType::U8 => Self::Values { first: 0, bins: vec![0; 1 << 8] },
-            TargetType::U16 => Self::Values { first: 0, bins: vec![0; 1 << 16] },
-            TargetType::I16 => Self::Values { first: i16::MIN.into(), bins: vec![0; 1 << 16] },
-            TargetType::U32 | TargetType::F32 => {
+            VoxelType::U8 => Self::Values { first: 0, bins: vec![0; 1 << 8] },
+            VoxelType::U16 => Self::Values { first: 0, bins: vec![0; 1 << 16] },
+            VoxelType::I16 => Self::Values { first: i16::MIN.into(), bins: vec![0; 1 << 16] },
+            VoxelType::U32 | VoxelType::F32 => {
                 Self::Range { min: f64::INFINITY, max: f64::NEG_INFINITY, bins: Vec::new() }
             }
         }
     }
 
     /// Memory for the counts of a dataset, in bytes.
-    pub(super) fn bytes(target: TargetType) -> u64 {
+    pub(super) fn bytes(target: VoxelType) -> u64 {
         match target {
-            TargetType::U8 => 8 << 8,
-            TargetType::U16 | TargetType::I16 => 8 << 16,
-            TargetType::U32 | TargetType::F32 => 8 * RANGE_BINS as u64,
+            VoxelType::U8 => 8 << 8,
+            VoxelType::U16 | VoxelType::I16 => 8 << 16,
+            VoxelType::U32 | VoxelType::F32 => 8 * RANGE_BINS as u64,
         }
     }
 
     /// Whether the range has to be known before anything can be counted.
-    pub(super) fn needs_range(target: TargetType) -> bool {
-        matches!(target, TargetType::U32 | TargetType::F32)
+    pub(super) fn needs_range(target: VoxelType) -> bool {
+        matches!(target, VoxelType::U32 | VoxelType::F32)
     }
 
     /// Widens the range by a row of voxels.
-    pub(super) fn widen(&mut self, row: &[u8], target: TargetType) {
+    pub(super) fn widen(&mut self, row: &[u8], target: VoxelType) {
         if let Self::Range { min, max, .. } = self {
             each_number(row, target, |value| {
                 *min = min.min(value);
@@ -70,7 +69,7 @@ impl Counts {
     }
 
     /// Nothing counted, over a range that is known by now, where one is needed.
-    pub(super) fn over(target: TargetType, range: Option<(f64, f64)>) -> Self {
+    pub(super) fn over(target: VoxelType, range: Option<(f64, f64)>) -> Self {
         match (Self::new(target), range) {
             (Self::Range { .. }, Some((min, max))) => {
                 Self::Range { min, max, bins: vec![0; RANGE_BINS] }
@@ -88,10 +87,10 @@ impl Counts {
     }
 
     /// Counts a row of voxels; whether all of them lie in the range that was told before.
-    pub(super) fn add(&mut self, row: &[u8], target: TargetType) -> bool {
+    pub(super) fn add(&mut self, row: &[u8], target: VoxelType) -> bool {
         let mut fits = true;
         match self {
-            Self::Values { bins, .. } if target == TargetType::U8 => {
+            Self::Values { bins, .. } if target == VoxelType::U8 => {
                 if let Some(bins) = bins.first_chunk_mut::<{ 1 << 8 }>() {
                     for &value in row {
                         bins[usize::from(value)] += 1;
@@ -214,9 +213,9 @@ impl Counts {
 }
 
 /// Calls `each` with every finite voxel of a row of 4-byte numbers.
-fn each_number(row: &[u8], target: TargetType, mut each: impl FnMut(f64)) {
+fn each_number(row: &[u8], target: VoxelType, mut each: impl FnMut(f64)) {
     let voxels = row.as_chunks::<4>().0;
-    if target == TargetType::U32 {
+    if target == VoxelType::U32 {
         for voxel in voxels {
             each(f64::from(u32::from_le_bytes(*voxel)));
         }
@@ -296,7 +295,7 @@ mod tests {
         }
     }
 
-    fn counted<const B: usize>(target: TargetType, voxels: &[[u8; B]]) -> Counts {
+    fn counted<const B: usize>(target: VoxelType, voxels: &[[u8; B]]) -> Counts {
         let row = voxels.concat();
         let mut counts = Counts::new(target);
         counts.widen(&row, target);
@@ -309,16 +308,16 @@ mod tests {
     fn bins_of_the_maker() {
         // ImarisWriter: at least 257 bins, all of them kept up to 1024.
         let mut voxels = vec![7_u16.to_le_bytes(); 12];
-        let low = counted(TargetType::U16, &voxels).histograms(None).expect("counted");
+        let low = counted(VoxelType::U16, &voxels).histograms(None).expect("counted");
         let fine = low.histogram_1024.expect("16 bit");
         assert_eq!((fine.bins.len(), fine.min, fine.max), (257, 0.0, 256.0));
         assert_eq!(low.histogram.bins.len(), 256);
         voxels.push(5000_u16.to_le_bytes());
-        let high = counted(TargetType::U16, &voxels).histograms(None).expect("counted");
+        let high = counted(VoxelType::U16, &voxels).histograms(None).expect("counted");
         let fine = high.histogram_1024.expect("16 bit");
         assert_eq!((fine.bins.len(), fine.max), (1024, 5000.0));
         assert_eq!(fine.bins[7 * 1024 / 5001], 12);
-        let full = counted(TargetType::U8, &[[3], [255], [3]]).histograms(None).expect("counted");
+        let full = counted(VoxelType::U8, &[[3], [255], [3]]).histograms(None).expect("counted");
         assert_eq!(full.histogram_1024, None);
         assert_eq!((full.histogram.bins[3], full.histogram.bins[255]), (2, 1));
     }
@@ -326,13 +325,13 @@ mod tests {
     #[test]
     fn signed_values_start_at_the_smallest() {
         let voxels = [-300_i16, -300, 5].map(i16::to_le_bytes);
-        let counts = counted(TargetType::I16, &voxels);
+        let counts = counted(VoxelType::I16, &voxels);
         assert_eq!(counts.display_range(), Some((-300.0, 5.0)));
         let fine = counts.histograms(None).and_then(|found| found.histogram_1024);
         let fine = fine.expect("16 bit");
         assert_eq!((fine.bins.len(), fine.min, fine.max), (306, -300.0, 5.0));
         assert_eq!((fine.bins[0], fine.bins[305]), (2, 1));
-        let top = counted(TargetType::I16, &[i16::MAX.to_le_bytes()]);
+        let top = counted(VoxelType::I16, &[i16::MAX.to_le_bytes()]);
         let fine = top.histograms(None).and_then(|found| found.histogram_1024).expect("16 bit");
         assert_eq!((fine.bins.len(), fine.max, fine.bins[256]), (257, 32_767.0, 1));
     }
@@ -340,13 +339,13 @@ mod tests {
     #[test]
     fn ranges_leave_out_what_is_not_finite() {
         let voxels = [f32::NAN, -1.0, 3.0, f32::INFINITY, 3.0, f32::NEG_INFINITY];
-        let counts = counted(TargetType::F32, &voxels.map(f32::to_le_bytes));
+        let counts = counted(VoxelType::F32, &voxels.map(f32::to_le_bytes));
         let found = counts.histograms(None).expect("counted");
         assert_eq!((found.histogram.min, found.histogram.max), (-1.0, 3.0));
         assert_eq!((found.histogram.bins[0], found.histogram.bins[255]), (1, 2));
-        let none = counted(TargetType::F32, &[f32::NAN.to_le_bytes()]);
+        let none = counted(VoxelType::F32, &[f32::NAN.to_le_bytes()]);
         assert_eq!((none.histograms(None), none.histograms(Some(9))), (None, None));
-        let large = counted(TargetType::U32, &[u32::MAX.to_le_bytes(), 0_u32.to_le_bytes()]);
+        let large = counted(VoxelType::U32, &[u32::MAX.to_le_bytes(), 0_u32.to_le_bytes()]);
         let found = large.histograms(None).expect("counted").histogram;
         assert_eq!((found.min, found.max), (0.0, f64::from(u32::MAX)));
     }
@@ -359,6 +358,6 @@ mod tests {
         bins[120] = 5000;
         bins[250] = 2;
         assert_eq!(Counts::Values { first: 0, bins }.display_range(), Some((100.0, 120.0)));
-        assert_eq!(Counts::new(TargetType::F32).display_range(), None);
+        assert_eq!(Counts::new(VoxelType::F32).display_range(), None);
     }
 }

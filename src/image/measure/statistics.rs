@@ -20,10 +20,9 @@ use crate::image::options::Statistics;
 use crate::image::plan::{ImagePlan, PlannedLevel};
 use crate::image::voxels::frame::{BrickFrame, BrickId};
 use crate::image::voxels::image::Image;
-use crate::ims::{ChannelHistograms, PixelMetadata};
+use crate::ims::{ChannelHistograms, PixelMetadata, VoxelType};
 use crate::resources::Aside;
 use crate::resources::shares::COUNTS_BYTES;
-use crate::source::TargetType;
 use crate::source::image::ImageSource;
 use crate::sync::lock;
 
@@ -103,11 +102,11 @@ fn display_range(image: &Image, channel: usize, measured: Option<(f64, f64)>) ->
         .and_then(|channel| channel.window)
         .map(|(low, high)| (low + image.plan.shift, high + image.plan.shift));
     let (low, high) = window.or(measured).unwrap_or(match image.plan.target {
-        TargetType::U8 => (0.0, 255.0),
-        TargetType::U16 => (0.0, 65_535.0),
-        TargetType::I16 => (-32_768.0, 32_767.0),
-        TargetType::U32 => (0.0, f64::from(u32::MAX)),
-        TargetType::F32 => (0.0, 1.0),
+        VoxelType::U8 => (0.0, 255.0),
+        VoxelType::U16 => (0.0, 65_535.0),
+        VoxelType::I16 => (-32_768.0, 32_767.0),
+        VoxelType::U32 => (0.0, f64::from(u32::MAX)),
+        VoxelType::F32 => (0.0, 1.0),
     });
     if high > low { (low, high) } else { (low, low + 1.0) }
 }
@@ -155,7 +154,7 @@ impl Cell {
         }
     }
 
-    fn sum(&self, target: TargetType) -> Counts {
+    fn sum(&self, target: VoxelType) -> Counts {
         let mut sum = Counts::over(target, self.range);
         lock(&self.counts).iter().for_each(|counts| sum.merge(counts));
         sum

@@ -5,8 +5,7 @@
 //! range, channels combined by maximum. Of the maker's two candidates this is the projection.
 
 use crate::image::plan::ImagePlan;
-use crate::ims::Thumbnail;
-use crate::source::TargetType;
+use crate::ims::{Thumbnail, VoxelType};
 
 /// Longer side in pixels.
 const SIDE: u64 = 256;
@@ -75,7 +74,7 @@ impl Shown {
 /// The largest value along z of every voxel that the thumbnail shows.
 pub(super) struct Projection {
     pub(super) level: usize,
-    target: TargetType,
+    target: VoxelType,
     columns: Shown,
     rows: Shown,
     /// Per channel, row by row; `NEG_INFINITY` where nothing was seen.
@@ -104,11 +103,11 @@ impl Projection {
         let known = at.zip(&mut line[first..last]);
         #[expect(clippy::cast_precision_loss, reason = "a pixel has 8 bits")]
         match self.target {
-            TargetType::U8 => raise(known, row, |[v]| f32::from(v)),
-            TargetType::U16 => raise(known, row, |v| f32::from(u16::from_le_bytes(v))),
-            TargetType::I16 => raise(known, row, |v| f32::from(i16::from_le_bytes(v))),
-            TargetType::U32 => raise(known, row, |v| u32::from_le_bytes(v) as f32),
-            TargetType::F32 => raise(known, row, f32::from_le_bytes),
+            VoxelType::U8 => raise(known, row, |[v]| f32::from(v)),
+            VoxelType::U16 => raise(known, row, |v| f32::from(u16::from_le_bytes(v))),
+            VoxelType::I16 => raise(known, row, |v| f32::from(i16::from_le_bytes(v))),
+            VoxelType::U32 => raise(known, row, |v| u32::from_le_bytes(v) as f32),
+            VoxelType::F32 => raise(known, row, f32::from_le_bytes),
         }
     }
 

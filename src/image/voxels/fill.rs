@@ -7,11 +7,13 @@ use std::sync::Arc;
 use crate::engine::brick::{Keep, Produced};
 use crate::engine::error::ImageError;
 use crate::image::plan::ImagePlan;
+use crate::ims::VoxelType;
 use crate::resources::Resources;
 use crate::resources::buffer::Buffer;
 use crate::source::image::LevelSource;
-use crate::source::{Pixels, SourceError, Strided, TargetType, UnitBytes, copy_box};
+use crate::source::{SourceError, UnitBytes};
 
+use super::convert::{Pixels, Strided, copy_box};
 use super::frame::{BrickFrame, BrickId, Piece};
 use super::units;
 
@@ -19,7 +21,7 @@ use super::units;
 #[derive(Debug)]
 pub(super) struct BrickJob<'a> {
     source: &'a LevelSource,
-    target: TargetType,
+    target: VoxelType,
     time: u64,
     channel: u64,
     frame: BrickFrame,

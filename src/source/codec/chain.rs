@@ -3,24 +3,22 @@
 use std::borrow::Cow;
 use std::num::NonZeroU64;
 
-use serde_json::json;
-use zarrs::array::{
-    ArrayBytes, ArrayToBytesCodecTraits, BytesRepresentation, Codec, CodecChain, CodecOptions,
-    DataType, FillValue,
-};
+use serde_json::Value;
 use zarrs::metadata::v3::MetadataV3;
 
-use super::checksum::Checksum;
-use super::compressor::Compressor;
+use super::array::{self, ArrayCodec, ArrayDecoder, Encodes};
+use super::blob::Blob;
+use super::decode::{Decoder, Size, UNIT_LIMIT_BYTES};
+use super::error::DecodeError;
 use super::filter::Filter;
 use super::named::NamedCodec;
 use super::number::NumpyType;
-use super::{Blob, DecodeError, UNIT_LIMIT_BYTES};
+use super::registry::{self, Reader};
 use crate::buffer::with_buffer;
 use crate::headroom;
 use crate::resources::shares::KEPT_BUFFER_BYTES;
-use crate::source::Unsupported;
-use crate::source::convert::SourceType;
+use crate::source::error::Unsupported;
+use crate::source::source_type::SourceType;
 
 /// What one chunk is decoded by.
 #[derive(Debug)]
@@ -39,52 +37,6 @@ struct Step {
     name: String,
     decoder: Decoder,
     decoded: Size,
-}
-
-#[derive(Debug)]
-enum Decoder {
-    /// From bytes to numbers in the byte order of the machine and the order of the axes, by `zarrs`.
-    Array(Box<ArrayDecoder>),
-    Filter(Filter),
-    Compressor(Compressor),
-    /// Bytes of one significance side by side, for elements of so many bytes.
-    Shuffle(usize),
-    Checksum(Checksum),
-}
-
-#[derive(Debug)]
-struct ArrayDecoder {
-    codecs: CodecChain,
-    shape: Vec<NonZeroU64>,
-    data_type: DataType,
-    fill_value: FillValue,
-}
-
-/// A size in bytes.
-#[derive(Debug, Clone, Copy)]
-enum Size {
-    Exactly(u64),
-    AtMost(u64),
-}
-
-impl Size {
-    fn limit(self) -> u64 {
-        match self {
-            Self::Exactly(bytes) | Self::AtMost(bytes) => bytes,
-        }
-    }
-
-    fn map(self, change: impl Fn(u64) -> Option<u64>) -> Option<Self> {
-        match self {
-            Self::Exactly(bytes) => change(bytes).map(Self::Exactly),
-            Self::AtMost(bytes) => change(bytes).map(Self::AtMost),
-        }
-    }
-
-    /// What a compressor makes of it at the worst, with room to spare.
-    fn compressed(self) -> Self {
-        Self::AtMost((self.limit().saturating_mul(2) + (1 << 20)).min(UNIT_LIMIT_BYTES * 4))
-    }
 }
 
 impl BoundedChain {
@@ -188,66 +140,6 @@ impl BoundedChain {
     }
 }
 
-impl Decoder {
-    /// Bytes that are needed besides what goes in and comes out.
-    fn working_bytes(&self, bytes: &[u8]) -> u64 {
-        match self {
-            Self::Compressor(compressor) => compressor.working_bytes(bytes),
-            _ => 0,
-        }
-    }
-
-    fn decode<'a>(&self, bytes: Cow<'a, [u8]>, limit: u64) -> Result<Cow<'a, [u8]>, String> {
-        match self {
-            Self::Array(array) => array.decode(bytes),
-            Self::Filter(filter) => Ok(Cow::Owned(filter.decode(&bytes)?)),
-            Self::Compressor(compressor) => compressor.decode(&bytes, limit).map(Cow::Owned),
-            Self::Shuffle(element) => Ok(Cow::Owned(unshuffle(&bytes, *element)?)),
-            Self::Checksum(checksum) => match bytes {
-                Cow::Borrowed(bytes) => Ok(Cow::Borrowed(checksum.verified(bytes)?)),
-                Cow::Owned(bytes) => Ok(Cow::Owned(checksum.verified(&bytes)?.to_vec())),
-            },
-        }
-    }
-}
-
-impl ArrayDecoder {
-    fn new(
-        codecs: &[MetadataV3],
-        shape: &[NonZeroU64],
-        kind: SourceType,
-    ) -> Result<Self, Unsupported> {
-        let refuse = |error: &dyn std::fmt::Display| Unsupported::Array(error.to_string());
-        let codecs = CodecChain::from_metadata(codecs).map_err(|error| refuse(&error))?;
-        let data_type = DataType::from_metadata(&MetadataV3::new(kind.name()))
-            .map_err(|error| refuse(&error))?;
-        let fill_value = FillValue::new(vec![0; kind.bytes()]);
-        Ok(Self { codecs, shape: shape.to_vec(), data_type, fill_value })
-    }
-
-    fn encoded_len(&self) -> Result<u64, Unsupported> {
-        let size =
-            self.codecs.encoded_representation(&self.shape, &self.data_type, &self.fill_value);
-        match size {
-            Ok(BytesRepresentation::FixedSize(len)) if len <= UNIT_LIMIT_BYTES * 2 => Ok(len),
-            Ok(_) => Err(Unsupported::Array("array-to-bytes codec of variable length".to_owned())),
-            Err(error) => Err(Unsupported::Array(error.to_string())),
-        }
-    }
-
-    fn decode<'a>(&self, bytes: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>, String> {
-        // `zarrs` trusts the length here.
-        if self.encoded_len().ok() != u64::try_from(bytes.len()).ok() {
-            return Err(format!("{} bytes do not make a chunk", bytes.len()));
-        }
-        let options = CodecOptions::default().with_concurrent_target(1);
-        self.codecs
-            .decode(bytes, &self.shape, &self.data_type, &self.fill_value, &options)
-            .and_then(|decoded: ArrayBytes<'_>| Ok(decoded.into_fixed()?))
-            .map_err(|error| error.to_string())
-    }
-}
-
 /// How far a list of codecs has been taken apart.
 struct Builder {
     steps: Vec<Step>,
@@ -278,36 +170,42 @@ impl Numbers {
 
 impl Builder {
     fn add(&mut self, codec: &NamedCodec, kind: SourceType) -> Result<(), Unsupported> {
-        let name = codec.plain_name();
-        if name == "bitround" {
+        let reader = registry::reader(codec);
+        if matches!(reader, Some(Reader::Nothing)) {
             return Ok(());
         }
-        match std::mem::replace(&mut self.stage, Stage::Bytes) {
-            Stage::Array(numbers) => {
-                // Zarr v3 has a codec `packbits` of its own.
-                let filter = match name {
-                    "packbits" if !codec.is_of_numcodecs() => None,
-                    _ => Filter::new(name, &codec.members, Some(NumpyType::native(numbers.kind)))?,
-                };
-                match filter {
-                    Some(filter) => self.add_array_filter(codec, filter, numbers),
-                    None => self.add_array_codec(codec, numbers),
-                }
+        match (std::mem::replace(&mut self.stage, Stage::Bytes), reader) {
+            (Stage::Array(numbers), Some(Reader::Filter(read))) => {
+                let filter = read(codec, Some(NumpyType::native(numbers.kind)))?;
+                self.add_array_filter(codec, filter, numbers)
             }
-            Stage::Bytes => self.add_bytes_codec(codec, kind),
+            (Stage::Array(numbers), reader) => {
+                let read = if let Some(Reader::Array(read)) = reader { read } else { array::other };
+                let zarrs = read(codec, numbers.shape.len())?;
+                self.add_array_codec(codec, zarrs, numbers)
+            }
+            (Stage::Bytes, Some(Reader::Filter(read))) => {
+                self.push(codec, Box::new(read(codec, None)?))
+            }
+            (Stage::Bytes, Some(Reader::Bytes(read))) => self.push(codec, read(codec, kind)?),
+            (Stage::Bytes, Some(Reader::Plain(decoder))) => self.push(codec, decoder()),
+            (Stage::Bytes, Some(Reader::Array(_) | Reader::Nothing) | None) => Err(codec.refused()),
         }
     }
 
-    fn push(&mut self, name: &str, decoder: Decoder, encoded: Size) {
+    fn push(&mut self, codec: &NamedCodec, decoder: Decoder) -> Result<(), Unsupported> {
+        let encoded = decoder
+            .encoded(self.size)
+            .filter(|size| size.limit() <= UNIT_LIMIT_BYTES * 8)
+            .ok_or_else(|| Unsupported::Codec(format!("{} of another data type", codec.name)))?;
         let decoded = std::mem::replace(&mut self.size, encoded);
-        self.steps.push(Step { name: name.to_owned(), decoder, decoded });
+        self.steps.push(Step { name: codec.name.clone(), decoder, decoded });
+        Ok(())
     }
 
     fn push_array(&mut self, numbers: &Numbers) -> Result<(), Unsupported> {
         let decoder = ArrayDecoder::new(&numbers.codecs, &numbers.shape, numbers.kind)?;
-        let encoded = Size::Exactly(decoder.encoded_len()?);
-        self.push("chunk", Decoder::Array(Box::new(decoder)), encoded);
-        Ok(())
+        self.push(&NamedCodec::new("chunk", Value::Null), Box::new(decoder))
     }
 
     /// A filter of numcodecs within Zarr v3, which encodes numbers to numbers.
@@ -323,11 +221,11 @@ impl Builder {
             .ok_or_else(|| Unsupported::Codec(format!("{} of another data type", codec.name)))?;
         let shape = numbers.encoded_shape.take().ok_or_else(|| codec.refused())?;
         if !numbers.codecs.is_empty() {
-            numbers.codecs.push(little_endian()?);
+            numbers.codecs.push(array::little_endian()?.metadata);
             self.push_array(&numbers)?;
         }
         let elements = self.size.limit() / numbers.kind.bytes() as u64;
-        self.push_filter(codec, filter)?;
+        self.push(codec, Box::new(filter))?;
         let encoded = self.size.limit() / filter.encoded_type().bytes() as u64;
         // Packed bits are a list.
         let is_list = encoded != elements;
@@ -339,120 +237,20 @@ impl Builder {
     fn add_array_codec(
         &mut self,
         codec: &NamedCodec,
+        zarrs: ArrayCodec,
         mut numbers: Numbers,
     ) -> Result<(), Unsupported> {
-        let mut order = None;
-        let metadata = match codec.name.as_str() {
-            "transpose" => {
-                let order = order.insert(transpose_order(codec, numbers.shape.len())?);
-                NamedCodec::new("transpose", json!({"order": order})).metadata()?
-            }
-            // zarr-python takes bytes without an order for little-endian.
-            "bytes" if !codec.members.contains_key("endian") => little_endian()?,
-            _ => codec.metadata()?,
-        };
-        numbers.codecs.push(metadata);
-        match Codec::from_metadata(&numbers.codecs[numbers.codecs.len() - 1]) {
-            Ok(Codec::ArrayToArray(_)) => {
-                let before = numbers.encoded_shape.zip(order);
+        let encodes_to = zarrs.encodes_to().ok_or_else(|| codec.refused())?;
+        numbers.codecs.push(zarrs.metadata);
+        match encodes_to {
+            Encodes::Bytes => self.push_array(&numbers),
+            Encodes::Array => {
+                let before = numbers.encoded_shape.zip(zarrs.order);
                 numbers.encoded_shape =
                     before.map(|(shape, order)| order.iter().map(|&axis| shape[axis]).collect());
                 self.stage = Stage::Array(numbers);
                 Ok(())
             }
-            Ok(Codec::ArrayToBytes(_)) => self.push_array(&numbers),
-            Ok(Codec::BytesToBytes(_)) | Err(_) => Err(codec.refused()),
         }
-    }
-
-    fn add_bytes_codec(&mut self, codec: &NamedCodec, kind: SourceType) -> Result<(), Unsupported> {
-        let name = codec.plain_name();
-        if let Some(compressor) = Compressor::named(name) {
-            self.push(&codec.name, Decoder::Compressor(compressor), self.size.compressed());
-        } else if let Some(checksum) = Checksum::new(name, &codec.members)? {
-            let encoded = self.size.map(|len| len.checked_add(Checksum::BYTES));
-            let encoded = encoded.ok_or_else(|| codec.refused())?;
-            self.push(&codec.name, Decoder::Checksum(checksum), encoded);
-        } else if name == "shuffle" {
-            let element = shuffled_element(codec, kind)?;
-            self.push(&codec.name, Decoder::Shuffle(element), self.size);
-        } else if let Some(filter) = Filter::new(name, &codec.members, None)? {
-            self.push_filter(codec, filter)?;
-        } else {
-            return Err(codec.refused());
-        }
-        Ok(())
-    }
-
-    fn push_filter(&mut self, codec: &NamedCodec, filter: Filter) -> Result<(), Unsupported> {
-        let encoded = self.size.map(|len| filter.encoded_len(len));
-        let encoded = encoded
-            .filter(|size| size.limit() <= UNIT_LIMIT_BYTES * 8)
-            .ok_or_else(|| Unsupported::Codec(format!("{} of another data type", codec.name)))?;
-        self.push(&codec.name, Decoder::Filter(filter), encoded);
-        Ok(())
-    }
-}
-
-/// Size of the elements; numcodecs takes 4 where none is stated, and zarr-python that of the
-/// array's type in Zarr v3.
-fn shuffled_element(codec: &NamedCodec, kind: SourceType) -> Result<usize, Unsupported> {
-    match codec.members.get("elementsize") {
-        None | Some(serde_json::Value::Null) if codec.is_of_numcodecs() => Ok(kind.bytes()),
-        None => Ok(4),
-        Some(stated) => stated
-            .as_u64()
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .filter(|bytes| (0..=256).contains(bytes))
-            .ok_or(Unsupported::Member("elementsize")),
-    }
-}
-
-/// Undoes a shuffle of whole elements.
-fn unshuffle(bytes: &[u8], element: usize) -> Result<Vec<u8>, String> {
-    if element <= 1 {
-        return Ok(bytes.to_vec());
-    }
-    if !bytes.len().is_multiple_of(element) {
-        return Err("not a whole number of elements".to_owned());
-    }
-    let mut out = vec![0; bytes.len()];
-    let elements = bytes.len() / element;
-    if elements > 0 {
-        for (at, plane) in bytes.chunks_exact(elements).enumerate() {
-            for (out, &byte) in out[at..].iter_mut().step_by(element).zip(plane) {
-                *out = byte;
-            }
-        }
-    }
-    Ok(out)
-}
-
-fn little_endian() -> Result<MetadataV3, Unsupported> {
-    NamedCodec::new("bytes", json!({"endian": "little"})).metadata()
-}
-
-/// The `order` of a `transpose` codec: encoded axis `i` is decoded axis `order[i]`. Early writers spelt it
-/// `"C"` or `"F"`.
-pub(super) fn transpose_order(
-    codec: &NamedCodec,
-    dimensions: usize,
-) -> Result<Vec<usize>, Unsupported> {
-    let order: Vec<usize> = match codec.members.get("order") {
-        Some(serde_json::Value::String(order)) if order == "C" => (0..dimensions).collect(),
-        Some(serde_json::Value::String(order)) if order == "F" => (0..dimensions).rev().collect(),
-        Some(serde_json::Value::Array(order)) => order
-            .iter()
-            .filter_map(crate::source::json::whole)
-            .filter_map(|axis| usize::try_from(axis).ok())
-            .collect(),
-        _ => return Err(Unsupported::Member("order")),
-    };
-    let mut sorted = order.clone();
-    sorted.sort_unstable();
-    if sorted.iter().copied().eq(0..dimensions) {
-        Ok(order)
-    } else {
-        Err(Unsupported::Member("order"))
     }
 }

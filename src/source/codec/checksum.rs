@@ -2,80 +2,72 @@
 //!
 //! Source: `checksum32.py` and `fletcher32.pyx` of numcodecs 0.16. All are 32 bits, little-endian.
 
+use std::borrow::Cow;
+
 use flate2::Crc;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::source::Unsupported;
+use super::decode::{Decode, Decoder, Size};
+use super::named::NamedCodec;
+use crate::source::error::Unsupported;
+use crate::source::source_type::SourceType;
 
-/// A checksum codec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Checksum {
-    algorithm: Algorithm,
+const CHECKSUM_BYTES: usize = 4;
+
+/// A checksum of the bytes it is given.
+type Compute = fn(&[u8]) -> u32;
+
+/// Verifies a checksum and takes it away.
+#[derive(Debug)]
+struct Checksum {
+    compute: Compute,
     is_in_front: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Algorithm {
-    Adler32,
-    Crc32,
-    Crc32c,
-    Fletcher32,
+pub(super) fn adler32(codec: &NamedCodec, _kind: SourceType) -> Result<Decoder, Unsupported> {
+    Checksum::read(codec, adler32_of, true)
+}
+
+pub(super) fn crc32(codec: &NamedCodec, _kind: SourceType) -> Result<Decoder, Unsupported> {
+    Checksum::read(codec, crc32_of, true)
+}
+
+pub(super) fn crc32c(codec: &NamedCodec, _kind: SourceType) -> Result<Decoder, Unsupported> {
+    Checksum::read(codec, ::crc32c::crc32c, false)
+}
+
+/// Always behind the bytes: its configuration says nothing.
+pub(super) fn fletcher32() -> Decoder {
+    Box::new(Checksum { compute: fletcher32_of, is_in_front: false })
 }
 
 impl Checksum {
-    /// Bytes that it adds.
-    pub(super) const BYTES: u64 = 4;
-
-    /// The codec of a name without prefix; `None` if it is none of these.
-    ///
     /// # Errors
-    /// [`Unsupported`] when its place is neither `start` nor `end`.
-    pub(super) fn new(
-        name: &str,
-        members: &Map<String, Value>,
-    ) -> Result<Option<Self>, Unsupported> {
-        let (algorithm, usual) = match name {
-            "adler32" => (Algorithm::Adler32, true),
-            "crc32" => (Algorithm::Crc32, true),
-            "crc32c" => (Algorithm::Crc32c, false),
-            "fletcher32" => return Ok(Some(Self::behind(Algorithm::Fletcher32))),
-            _ => return Ok(None),
-        };
-        let is_in_front = match members.get("location") {
-            None | Some(Value::Null) => usual,
+    /// [`Unsupported`] when the stated place is neither `start` nor `end`.
+    fn read(
+        codec: &NamedCodec,
+        compute: Compute,
+        is_usually_in_front: bool,
+    ) -> Result<Decoder, Unsupported> {
+        let is_in_front = match codec.members.get("location") {
+            None | Some(Value::Null) => is_usually_in_front,
             Some(Value::String(place)) if place == "start" => true,
             Some(Value::String(place)) if place == "end" => false,
             Some(_) => return Err(Unsupported::Member("location")),
         };
-        Ok(Some(Self { algorithm, is_in_front }))
-    }
-
-    const fn behind(algorithm: Algorithm) -> Self {
-        Self { algorithm, is_in_front: false }
+        Ok(Box::new(Self { compute, is_in_front }))
     }
 
     /// The bytes without the checksum, if that is right.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub(super) fn verified(self, bytes: &[u8]) -> Result<&[u8], &'static str> {
+    fn verified<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], &'static str> {
         let parts = if self.is_in_front {
-            bytes.split_first_chunk::<4>()
+            bytes.split_first_chunk::<CHECKSUM_BYTES>()
         } else {
-            bytes.split_last_chunk::<4>().map(|(content, checksum)| (checksum, content))
+            let parts = bytes.split_last_chunk::<CHECKSUM_BYTES>();
+            parts.map(|(content, checksum)| (checksum, content))
         };
         let (stored, content) = parts.ok_or("no checksum")?;
-        let computed = match self.algorithm {
-            Algorithm::Adler32 => adler32(content),
-            Algorithm::Crc32 => {
-                let mut crc = Crc::new();
-                crc.update(content);
-                crc.sum()
-            }
-            Algorithm::Crc32c => crc32c::crc32c(content),
-            Algorithm::Fletcher32 => fletcher32(content),
-        };
-        if u32::from_le_bytes(*stored) == computed {
+        if u32::from_le_bytes(*stored) == (self.compute)(content) {
             Ok(content)
         } else {
             Err("the checksum is not that of the bytes")
@@ -83,8 +75,27 @@ impl Checksum {
     }
 }
 
+impl Decode for Checksum {
+    fn encoded(&self, decoded: Size) -> Option<Size> {
+        decoded.map(|len| len.checked_add(CHECKSUM_BYTES as u64))
+    }
+
+    fn decode<'a>(&self, encoded: Cow<'a, [u8]>, _limit: u64) -> Result<Cow<'a, [u8]>, String> {
+        Ok(match encoded {
+            Cow::Borrowed(bytes) => Cow::Borrowed(self.verified(bytes)?),
+            Cow::Owned(bytes) => Cow::Owned(self.verified(&bytes)?.to_vec()),
+        })
+    }
+}
+
+fn crc32_of(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
 /// RFC 1950, section 8.2.
-fn adler32(bytes: &[u8]) -> u32 {
+fn adler32_of(bytes: &[u8]) -> u32 {
     const MODULUS: u32 = 65_521;
     /// Most bytes whose sums fit into 32 bits.
     const BLOCK: usize = 5552;
@@ -101,7 +112,7 @@ fn adler32(bytes: &[u8]) -> u32 {
 }
 
 /// As HDF5 computes it (`H5_checksum_fletcher32`), over big-endian words.
-fn fletcher32(bytes: &[u8]) -> u32 {
+fn fletcher32_of(bytes: &[u8]) -> u32 {
     /// Most words whose sums fit into 32 bits.
     const BLOCK_BYTES: usize = 720;
     let fold = |sum: u32| (sum & 0xffff) + (sum >> 16);

@@ -1,15 +1,18 @@
-//! Filters of numcodecs: delta, fixedscaleoffset, quantize, astype, packbits. (bitround decodes to what
-//! it is given, so it is no step at all.)
+//! Filters of numcodecs: astype, delta, fixedscaleoffset, packbits, quantize.
 //!
-//! Source: the classes of these names in numcodecs 0.16. Each takes its input for an array of its
-//! encoded type, whatever it was before, and gives one of its decoded type.
+//! Source: the classes of these names in numcodecs 0.16. Each reads its input as an array of its
+//! encoded type, whatever it was before, and gives an array of its decoded type.
 
-use serde_json::{Map, Value as Json};
+use std::borrow::Cow;
 
+use serde_json::Value as Json;
+
+use super::decode::{Decode, Size};
+use super::named::NamedCodec;
 use super::number::{NumpyType, Value, f64_of};
-use crate::source::Unsupported;
-use crate::source::convert::SourceType;
+use crate::source::error::Unsupported;
 use crate::source::json::finite;
+use crate::source::source_type::SourceType;
 
 /// How to undo a filter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,48 +34,74 @@ enum Step {
     Unpack,
 }
 
-impl Filter {
-    /// The filter of a name without prefix; `None` if it is none. `array` is the type of the array,
-    /// for configurations that may leave theirs out.
-    ///
-    /// # Errors
-    /// [`Unsupported`] when its configuration is not usable.
-    pub(super) fn new(
-        name: &str,
-        members: &Map<String, Json>,
-        array: Option<NumpyType>,
-    ) -> Result<Option<Self>, Unsupported> {
-        let of_member = |name: &'static str, default: Option<NumpyType>| match members.get(name) {
-            None | Some(Json::Null) => default.ok_or(Unsupported::Member(name)),
-            Some(stated) => {
-                let found = stated.as_str().and_then(NumpyType::parse);
-                found.ok_or_else(|| Unsupported::DataType(stated.to_string()))
-            }
-        };
-        let number = |name| members.get(name).and_then(finite).ok_or(Unsupported::Member(name));
-        let (types, step) = match name {
-            "delta" => (["dtype", "astype"], Step::Sum),
-            "quantize" => (["dtype", "astype"], Step::Cast),
-            "astype" => (["decode_dtype", "encode_dtype"], Step::Cast),
-            "fixedscaleoffset" => {
-                let (scale, offset) = (number("scale")?, number("offset")?);
-                if scale == 0.0 {
-                    return Err(Unsupported::Member("scale"));
-                }
-                (["dtype", "astype"], Step::Scale { scale, offset })
-            }
-            "packbits" => {
-                let [encoded, decoded] = [SourceType::U8, SourceType::Bool].map(NumpyType::native);
-                return Ok(Some(Self { encoded, decoded, step: Step::Unpack }));
-            }
-            _ => return Ok(None),
-        };
-        let decoded = of_member(types[0], array)?;
-        let encoded = of_member(types[1], (name != "astype").then_some(decoded))?;
-        if step == Step::Sum && [encoded, decoded].iter().any(|t| t.kind() == SourceType::Bool) {
-            return Err(Unsupported::DataType("bool with delta".to_owned()));
+// Each reads the configuration of one filter. `array` is the type of the array, for configurations
+// that leave theirs out.
+
+pub(super) fn astype(codec: &NamedCodec, array: Option<NumpyType>) -> Result<Filter, Unsupported> {
+    let decoded = type_of(codec, "decode_dtype", array)?;
+    let encoded = type_of(codec, "encode_dtype", None)?;
+    Ok(Filter { encoded, decoded, step: Step::Cast })
+}
+
+pub(super) fn quantize(
+    codec: &NamedCodec,
+    array: Option<NumpyType>,
+) -> Result<Filter, Unsupported> {
+    Filter::with_dtype(codec, array, Step::Cast)
+}
+
+pub(super) fn delta(codec: &NamedCodec, array: Option<NumpyType>) -> Result<Filter, Unsupported> {
+    let filter = Filter::with_dtype(codec, array, Step::Sum)?;
+    if [filter.encoded, filter.decoded].iter().any(|found| found.kind() == SourceType::Bool) {
+        return Err(Unsupported::DataType("bool with delta".to_owned()));
+    }
+    Ok(filter)
+}
+
+pub(super) fn fixed_scale_offset(
+    codec: &NamedCodec,
+    array: Option<NumpyType>,
+) -> Result<Filter, Unsupported> {
+    let number = |name| codec.members.get(name).and_then(finite).ok_or(Unsupported::Member(name));
+    let (scale, offset) = (number("scale")?, number("offset")?);
+    if scale == 0.0 {
+        return Err(Unsupported::Member("scale"));
+    }
+    Filter::with_dtype(codec, array, Step::Scale { scale, offset })
+}
+
+fn type_of(
+    codec: &NamedCodec,
+    member: &'static str,
+    default: Option<NumpyType>,
+) -> Result<NumpyType, Unsupported> {
+    match codec.members.get(member) {
+        None | Some(Json::Null) => default.ok_or(Unsupported::Member(member)),
+        Some(stated) => {
+            let found = stated.as_str().and_then(NumpyType::parse);
+            found.ok_or_else(|| Unsupported::DataType(stated.to_string()))
         }
-        Ok(Some(Self { encoded, decoded, step }))
+    }
+}
+
+impl Filter {
+    /// The filter `packbits`.
+    pub(super) const PACKBITS: Self = Self {
+        encoded: NumpyType::native(SourceType::U8),
+        decoded: NumpyType::native(SourceType::Bool),
+        step: Step::Unpack,
+    };
+
+    /// A filter whose members `dtype` and `astype` are its decoded and its encoded type. Without
+    /// `astype`, both are the same.
+    fn with_dtype(
+        codec: &NamedCodec,
+        array: Option<NumpyType>,
+        step: Step,
+    ) -> Result<Self, Unsupported> {
+        let decoded = type_of(codec, "dtype", array)?;
+        let encoded = type_of(codec, "astype", Some(decoded))?;
+        Ok(Self { encoded, decoded, step })
     }
 
     /// The same for arrays whose numbers are in the byte order of the machine, as those of Zarr v3 are
@@ -92,7 +121,7 @@ impl Filter {
     }
 
     /// Length of the encoded bytes; `None` where the decoded ones are no whole number of elements.
-    pub(super) fn encoded_len(&self, decoded_len: u64) -> Option<u64> {
+    fn encoded_len(&self, decoded_len: u64) -> Option<u64> {
         if self.step == Step::Unpack {
             return decoded_len.div_ceil(8).checked_add(1);
         }
@@ -101,11 +130,7 @@ impl Filter {
         elements.checked_mul(self.encoded.bytes() as u64).filter(|_| is_whole)
     }
 
-    /// Undoes the filter.
-    ///
-    /// # Errors
-    /// What is wrong with the bytes.
-    pub(super) fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    fn decoded(&self, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
         if self.step == Step::Unpack {
             return unpack(bytes);
         }
@@ -142,6 +167,16 @@ impl Filter {
     fn scaled(&self, value: Value, scale: f64, offset: f64) -> Value {
         let round = |n: f64| f64_of(self.encoded.rounded(n));
         self.encoded.rounded(round(f64_of(value) / round(scale)) + round(offset))
+    }
+}
+
+impl Decode for Filter {
+    fn encoded(&self, decoded: Size) -> Option<Size> {
+        decoded.map(|len| self.encoded_len(len))
+    }
+
+    fn decode<'a>(&self, encoded: Cow<'a, [u8]>, _limit: u64) -> Result<Cow<'a, [u8]>, String> {
+        Ok(Cow::Owned(self.decoded(&encoded)?))
     }
 }
 

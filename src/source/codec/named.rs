@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use zarrs::metadata::v3::MetadataV3;
 
-use crate::source::Unsupported;
+use crate::source::error::Unsupported;
 
 /// Most codecs in one list; writers use up to four.
 const MOST_CODECS: usize = 32;

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use half::f16;
 
-use crate::source::convert::SourceType;
+use crate::source::source_type::SourceType;
 
 /// A `NumPy` data type with its byte order, such as `<u2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

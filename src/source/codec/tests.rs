@@ -1,8 +1,14 @@
 //! Every codec against bytes that numcodecs wrote, as Zarr v2 and Zarr v3 name it.
 
+use std::io;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
+use super::chain::BoundedChain;
 use super::*;
+use crate::source::source_type::SourceType;
 
 struct File(Vec<u8>);
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::super::error::{SourceError, Unsupported};
 use super::super::foreign;
 use super::super::root::SourceRoot;
-use super::super::{SourceError, Unsupported};
 
 fn extension(path: &Path) -> String {
     let extension = path.extension().unwrap_or_default();

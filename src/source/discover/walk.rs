@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::super::assemble::About;
+use super::super::error::{SourceError, Unsupported};
 use super::super::fingerprint::Fingerprint;
 use super::super::foreign;
 use super::super::image::ImageSource;
@@ -15,7 +16,6 @@ use super::super::ome::{self, Multiscale};
 use super::super::place::{Place, Role};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
-use super::super::{SourceError, Unsupported};
 use super::not_image::{not_an_image, not_understood};
 use super::{Store, role_of, skip};
 

@@ -10,9 +10,9 @@ use zarrs::metadata::v3::ArrayMetadataV3;
 
 use super::ArrayNode;
 use crate::source::codec::{NamedCodec, NumpyType};
-use crate::source::convert::SourceType;
+use crate::source::error::{SourceError, Unsupported};
 use crate::source::json::{whole, whole_numbers};
-use crate::source::{SourceError, Unsupported};
+use crate::source::source_type::SourceType;
 
 /// An array's metadata, understood.
 #[derive(Debug)]

@@ -140,7 +140,7 @@ fn every_option_is_another_scope() {
     images[3].default_unit_um = 1000.0;
     images[4].on_error = crate::image::OnError::Fill;
     images[5].coarsest_bytes = 7;
-    images[6].conversions.uint32 = crate::source::Uint32::Keep;
+    images[6].conversions.uint32 = crate::image::Uint32::Keep;
     let scopes = images.iter().map(|images| Scope::hash(images).0);
     assert_eq!(scopes.collect::<std::collections::HashSet<_>>().len(), images.len());
 }

@@ -1,4 +1,4 @@
-//! Shards: chunks that hold chunks, found by an index.
+//! Read units: whole chunks, and chunks inside shards, which an index finds.
 //!
 //! Source: Zarr v3, codec `sharding_indexed`, version 1.0.
 
@@ -7,35 +7,124 @@ use std::num::NonZeroU64;
 use ndarray::{ArrayViewD, IxDyn};
 use serde_json::Value;
 
+use super::array::transpose_order;
+use super::blob::{Blob, IndexCache, SubBlob};
 use super::chain::BoundedChain;
+use super::error::DecodeError;
 use super::named::NamedCodec;
-use super::{Blob, DecodeError, IndexCache, SubBlob, UnitCodec};
 use crate::headroom;
-use crate::source::Unsupported;
-use crate::source::convert::SourceType;
+use crate::source::error::Unsupported;
 use crate::source::json::whole_numbers;
+use crate::source::source_type::SourceType;
+
+/// Nesting of `sharding_indexed` within itself; the specification sets no limit, writers use one.
+const SHARD_DEPTH_LIMIT: usize = 4;
 
 /// An entry of a shard index without a chunk: offset and length are both 2^64 - 1.
 const ABSENT: u64 = u64::MAX;
+
+/// How to get a read unit out of a chunk file.
+#[derive(Debug)]
+pub(crate) enum UnitCodec {
+    /// The chunk itself is the unit.
+    Whole(BoundedChain),
+    /// The chunk is a shard; the unit is inside.
+    Sharded(Box<Sharding>),
+}
+
+impl UnitCodec {
+    /// Takes a list of codecs, in the order of encoding, apart.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when a codec is unknown or the shapes do not fit together.
+    pub(crate) fn new(
+        codecs: &[NamedCodec],
+        shape: &[NonZeroU64],
+        kind: SourceType,
+    ) -> Result<Self, Unsupported> {
+        Self::nested(codecs, shape, kind, 0)
+    }
+
+    fn nested(
+        codecs: &[NamedCodec],
+        shape: &[NonZeroU64],
+        kind: SourceType,
+        depth: usize,
+    ) -> Result<Self, Unsupported> {
+        let Some(at) = codecs.iter().position(|codec| codec.name == "sharding_indexed") else {
+            return BoundedChain::new(codecs, shape, kind).map(Self::Whole);
+        };
+        if depth >= SHARD_DEPTH_LIMIT {
+            return Err(Unsupported::TooDeep(SHARD_DEPTH_LIMIT));
+        }
+        if let Some(after) = codecs.get(at + 1) {
+            return Err(Unsupported::Codec(format!("{} after sharding_indexed", after.name)));
+        }
+        let mut axes: Vec<usize> = (0..shape.len()).collect();
+        for codec in &codecs[..at] {
+            if codec.name != "transpose" {
+                return Err(Unsupported::Codec(format!("{} before sharding_indexed", codec.name)));
+            }
+            let order = transpose_order(codec, shape.len())?;
+            axes = order.iter().map(|&axis| axes[axis]).collect();
+        }
+        let shard_shape: Vec<NonZeroU64> = axes.iter().map(|&axis| shape[axis]).collect();
+        Sharding::new(&codecs[at], axes, &shard_shape, kind, depth)
+            .map(|sharding| Self::Sharded(Box::new(sharding)))
+    }
+
+    /// Shape of the read unit, in the axis order of the chunk given to [`UnitCodec::new`].
+    pub(crate) fn unit_shape(&self) -> Vec<u64> {
+        match self {
+            Self::Whole(chain) => chain.shape().collect(),
+            Self::Sharded(sharding) => {
+                let inner = sharding.inner.unit_shape();
+                let mut shape = vec![0; inner.len()];
+                for (encoded, &axis) in sharding.axes.iter().enumerate() {
+                    shape[axis] = inner[encoded];
+                }
+                shape
+            }
+        }
+    }
+
+    /// Decodes the unit at `position` (in units, within the chunk, chunk axis order) to C-order
+    /// bytes in native byte order; `None` where the shard has no such chunk.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are not what the metadata says.
+    pub(crate) fn read_unit(
+        &self,
+        blob: &dyn Blob,
+        shard_offset: u64,
+        position: &[u64],
+        indices: &dyn IndexCache,
+    ) -> Result<Option<Vec<u8>>, DecodeError> {
+        match self {
+            Self::Whole(chain) => chain.decode_blob(blob).map(Some),
+            Self::Sharded(sharding) => sharding.read_unit(blob, shard_offset, position, indices),
+        }
+    }
+}
 
 /// A shard: where its index is, how it is decoded, and what the chunks inside are made of.
 #[derive(Debug)]
 pub(crate) struct Sharding {
     /// Encoded axis `i` is axis `axes[i]` of the chunk.
-    pub(super) axes: Vec<usize>,
+    axes: Vec<usize>,
     /// Inner chunks per shard, encoded axis order.
     grid: Vec<u64>,
     index: BoundedChain,
     index_len: u64,
     index_at_start: bool,
-    pub(super) inner: UnitCodec,
+    inner: UnitCodec,
     /// Units of `inner` per inner chunk, encoded axis order; all 1 unless shards are nested.
     units_per_chunk: Vec<u64>,
     voxel_bytes: usize,
 }
 
 impl Sharding {
-    pub(super) fn new(
+    fn new(
         codec: &NamedCodec,
         axes: Vec<usize>,
         shard_shape: &[NonZeroU64],
@@ -84,7 +173,7 @@ impl Sharding {
         })
     }
 
-    pub(super) fn read_unit(
+    fn read_unit(
         &self,
         shard: &dyn Blob,
         shard_offset: u64,

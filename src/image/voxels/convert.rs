@@ -1,41 +1,15 @@
-//! Voxel types: what Zarr stores, what an Imaris file can hold, and the way from one to the other.
+//! Converts voxels from the types that Zarr stores to the types of an Imaris file.
 //!
-//! Imaris data sets are uint8, uint16 or float32. A type that fits exactly is kept; every other is
-//! converted to float32 without clipping or wrapping: int8, int16 and float16 exactly, 32 and 64-bit
+//! Imaris datasets are uint8, uint16 or float32. A type that fits exactly is kept; every other is
+//! converted to float32 without clipping or wrapping: int8, int16 and float16 exactly, 32-bit and 64-bit
 //! integers exactly up to 2^24 and rounded beyond, float64 by IEEE rounding. NaN stays NaN. On
 //! request ([`Conversions`]) int16 and uint32 are kept as they are, which some readers understand,
 //! or int16 is shifted to uint16.
 
 use half::slice::HalfFloatSliceExt;
 
-/// Type of the voxels in a Zarr array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the types")]
-pub enum SourceType {
-    Bool,
-    I8,
-    U8,
-    I16,
-    U16,
-    F16,
-    I32,
-    U32,
-    F32,
-    I64,
-    U64,
-    F64,
-}
-
-/// Type of the voxels in the Imaris file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the types")]
-pub enum TargetType {
-    U8,
-    U16,
-    I16,
-    U32,
-    F32,
-}
+use crate::ims::VoxelType;
+use crate::source::SourceType;
 
 /// What becomes of int16 voxels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -68,100 +42,44 @@ pub struct Conversions {
     pub uint32: Uint32,
 }
 
-impl SourceType {
-    /// From the name of a Zarr v3 data type.
-    pub(crate) fn from_zarr_v3(name: &str) -> Option<Self> {
-        use SourceType::{Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
-        let all = [Bool, I8, U8, I16, U16, F16, I32, U32, F32, I64, U64, F64];
-        all.into_iter().find(|known| known.name() == name)
-    }
-
-    /// Name of the Zarr v3 data type.
+impl Conversions {
+    /// The type in the Imaris file of voxels that a store holds as `source`.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bool => "bool",
-            Self::I8 => "int8",
-            Self::U8 => "uint8",
-            Self::I16 => "int16",
-            Self::U16 => "uint16",
-            Self::F16 => "float16",
-            Self::I32 => "int32",
-            Self::U32 => "uint32",
-            Self::F32 => "float32",
-            Self::I64 => "int64",
-            Self::U64 => "uint64",
-            Self::F64 => "float64",
-        }
-    }
-
-    /// Size of one voxel.
-    #[must_use]
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Bool | Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 | Self::F16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::U64 | Self::F64 => 8,
-        }
-    }
-
-    /// Whether the values are whole numbers.
-    #[must_use]
-    pub fn is_integer(self) -> bool {
-        !matches!(self, Self::F16 | Self::F32 | Self::F64)
-    }
-
-    /// The type in the Imaris file.
-    #[must_use]
-    pub fn target(self, conversions: Conversions) -> TargetType {
-        match self {
-            Self::Bool | Self::U8 => TargetType::U8,
-            Self::U16 => TargetType::U16,
-            Self::I16 if conversions.int16 == Int16::Keep => TargetType::I16,
-            Self::I16 if conversions.int16 == Int16::Offset => TargetType::U16,
-            Self::U32 if conversions.uint32 == Uint32::Keep => TargetType::U32,
-            Self::I8
-            | Self::I16
-            | Self::F16
-            | Self::I32
-            | Self::U32
-            | Self::F32
-            | Self::I64
-            | Self::U64
-            | Self::F64 => TargetType::F32,
-        }
-    }
-}
-
-impl TargetType {
-    /// Size of one voxel.
-    #[must_use]
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::U16 | Self::I16 => 2,
-            Self::U32 | Self::F32 => 4,
+    pub fn target(self, source: SourceType) -> VoxelType {
+        match source {
+            SourceType::Bool | SourceType::U8 => VoxelType::U8,
+            SourceType::U16 => VoxelType::U16,
+            SourceType::I16 if self.int16 == Int16::Keep => VoxelType::I16,
+            SourceType::I16 if self.int16 == Int16::Offset => VoxelType::U16,
+            SourceType::U32 if self.uint32 == Uint32::Keep => VoxelType::U32,
+            SourceType::I8
+            | SourceType::I16
+            | SourceType::F16
+            | SourceType::I32
+            | SourceType::U32
+            | SourceType::F32
+            | SourceType::I64
+            | SourceType::U64
+            | SourceType::F64 => VoxelType::F32,
         }
     }
 }
 
 /// Voxels in source type and native byte order, addressed by element index.
 #[derive(Debug, Clone, Copy)]
-pub struct Pixels<'a> {
+pub(super) struct Pixels<'a> {
     /// The bytes of all voxels.
-    pub bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// Their type.
-    pub source_type: SourceType,
-    /// The type they are converted to: what [`SourceType::target`] gives.
-    pub target: TargetType,
+    pub(super) source_type: SourceType,
+    /// The type they are converted to: what [`Conversions::target`] gives.
+    pub(super) target: VoxelType,
 }
 
 impl Pixels<'_> {
     /// Whether voxels have the same bytes in the Imaris file.
-    #[must_use]
-    pub fn is_same(&self) -> bool {
-        use {SourceType as From, TargetType as To};
+    pub(super) fn is_same(&self) -> bool {
+        use {SourceType as From, VoxelType as To};
         matches!(
             (self.source_type, self.target),
             (From::U8, To::U8)
@@ -176,11 +94,11 @@ impl Pixels<'_> {
 /// Voxels in a block of memory: the index of the first one, and the distances in voxels between
 /// neighbours along (z, y, x).
 #[derive(Debug, Clone, Copy)]
-pub struct Strided {
+pub(super) struct Strided {
     /// Element index of the first voxel.
-    pub start: usize,
+    pub(super) start: usize,
     /// Distances between neighbours.
-    pub strides: [usize; 3],
+    pub(super) strides: [usize; 3],
 }
 
 /// Voxels that are copied side by side where their source is in another axis order: each line of the
@@ -192,7 +110,13 @@ const TILE: usize = 32;
 ///
 /// # Panics
 /// When the box leaves `from` or `out`, which the planner's arithmetic excludes.
-pub fn copy_box(pixels: Pixels<'_>, from: Strided, out: &mut [u8], to: Strided, shape: [usize; 3]) {
+pub(super) fn copy_box(
+    pixels: Pixels<'_>,
+    from: Strided,
+    out: &mut [u8],
+    to: Strided,
+    shape: [usize; 3],
+) {
     let [mut nz, mut ny, mut nx] = shape;
     let [from_z, from_y, from_x] = from.strides;
     let [to_z, to_y, _] = to.strides;
@@ -252,14 +176,14 @@ fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
         SourceType::U8 => map::<1, 1>(bytes, start, stride, out, |v| v),
         SourceType::U16 => map::<2, 2>(bytes, start, stride, out, |v| v),
         SourceType::F32 => map::<4, 4>(bytes, start, stride, out, |v| v),
-        SourceType::I16 if from.target == TargetType::I16 => {
+        SourceType::I16 if from.target == VoxelType::I16 => {
             map::<2, 2>(bytes, start, stride, out, |v| v);
         }
         // Turning the sign bit over adds 32768 without a carry out.
-        SourceType::I16 if from.target == TargetType::U16 => {
+        SourceType::I16 if from.target == VoxelType::U16 => {
             map::<2, 2>(bytes, start, stride, out, |[low, high]| [low, high ^ 0x80]);
         }
-        SourceType::U32 if from.target == TargetType::U32 => {
+        SourceType::U32 if from.target == VoxelType::U32 => {
             map::<4, 4>(bytes, start, stride, out, |v| v);
         }
         SourceType::I8 => {
@@ -359,7 +283,7 @@ mod tests {
 
     fn convert_as(source_type: SourceType, conversions: Conversions, bytes: &[u8]) -> Vec<u8> {
         let voxels = bytes.len() / source_type.bytes();
-        let target = source_type.target(conversions);
+        let target = conversions.target(source_type);
         let mut out = vec![0; voxels * target.bytes()];
         copy_row(Pixels { bytes, source_type, target }, 0, 1, &mut out);
         out
@@ -410,7 +334,7 @@ mod tests {
         let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
         let (unit, shape) = ([5, 7, 70], [4, 6, 67]);
         for source_type in [SourceType::U8, SourceType::U16, SourceType::I16, SourceType::F16] {
-            let target = source_type.target(Conversions::default());
+            let target = Conversions::default().target(source_type);
             let size = source_type.bytes();
             let bytes: Vec<u8> = (0..=250).cycle().step_by(31).take(5 * 7 * 70 * size).collect();
             let pixels = Pixels { bytes: &bytes, source_type, target };
@@ -448,8 +372,7 @@ mod tests {
     fn strides_pick_voxels() {
         let mut out = [0; 6];
         let bytes: Vec<u8> = (0..20).collect();
-        let pixels =
-            Pixels { bytes: &bytes, source_type: SourceType::U16, target: TargetType::U16 };
+        let pixels = Pixels { bytes: &bytes, source_type: SourceType::U16, target: VoxelType::U16 };
         copy_row(pixels, 1, 3, &mut out);
         assert_eq!(out, [2, 3, 8, 9, 14, 15]);
         copy_row(pixels, 2, 0, &mut out);
