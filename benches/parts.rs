@@ -35,15 +35,15 @@ use progress::Progress;
 use stores::{KINDS, STORE, Store};
 use zarrims::cache::{CacheLimits, MinFree};
 use zarrims::image::layout::Extent;
-use zarrims::image::{CacheConfig, Engine, EngineConfig, ImageOptions, VirtualFile};
+use zarrims::image::{CacheConfig, Engine, EngineConfig, ImageOptions, Images, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
 /// Stores of which bricks are produced.
 const MEASURED: [&str; 4] = ["blosc-64", "blosc-128", "zstd-64", "float-blosc"];
 
-/// A virtual file in this process, and the engine that makes it.
+/// A virtual file in this process, and what makes it.
 struct Opened {
-    engine: Arc<Engine>,
+    images: Arc<Images>,
     file: Arc<VirtualFile>,
 }
 
@@ -51,13 +51,13 @@ impl Opened {
     fn new(source: &Path, cache: Option<&Path>) -> Self {
         let limits = CacheLimits { cap_bytes: 2 << 30, min_free: MinFree::Bytes(0) };
         let cache = cache.map(|dir| CacheConfig { dir: dir.to_path_buf(), limits });
-        let images = ImageOptions::default();
-        let config = EngineConfig { cache, memory_bytes: 128 << 20, threads: 2, images };
+        let config = EngineConfig { cache, memory_bytes: 128 << 20, threads: 2 };
         let engine = Engine::start(&config).expect("an engine");
+        let images = Images::new(engine, ImageOptions::default());
         let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
         let image = discover::open_image(&root, Path::new(STORE), "", 0).expect("an image");
-        let file = VirtualFile::new(&root, Arc::new(image), engine.clone(), None);
-        Self { engine, file: Arc::new(file.expect("a plan")) }
+        let file = VirtualFile::new(&root, Arc::new(image), images.clone(), None);
+        Self { images, file: Arc::new(file.expect("a plan")) }
     }
 
     /// Offsets and lengths of bricks of the finest level.
@@ -77,7 +77,7 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.engine.stop();
+        self.images.engine().stop();
     }
 }
 
@@ -157,7 +157,7 @@ fn arithmetic(criterion: &mut Criterion) {
     group.bench_function("plan", |bencher| {
         let open = || discover::open_image(&root, Path::new(STORE), "", 0).expect("an image");
         let plan = |image| {
-            VirtualFile::new(&root, Arc::new(image), opened.engine.clone(), None).expect("a plan")
+            VirtualFile::new(&root, Arc::new(image), opened.images.clone(), None).expect("a plan")
         };
         bencher.iter_batched(open, plan, BatchSize::SmallInput);
     });

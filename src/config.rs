@@ -16,7 +16,7 @@ use crate::cache::{CacheLimits, MinFree};
 use crate::cli::{Cli, LEAST_CACHE_BYTES, LEAST_MEMORY_BYTES};
 use crate::dead_mount;
 use crate::fs::TreeConfig;
-use crate::image::{CacheConfig, EngineConfig};
+use crate::image::{CacheConfig, EngineConfig, ImageOptions};
 use crate::machine;
 
 /// Cache size where the disk is large enough.
@@ -47,6 +47,8 @@ pub struct Config {
     pub tree: TreeConfig,
     /// Cache, memory and threads.
     pub engine: EngineConfig,
+    /// How images become files.
+    pub images: ImageOptions,
 }
 
 /// What is wrong with the command line.
@@ -126,8 +128,8 @@ impl Config {
                 cache: Some(cache),
                 memory_bytes: memory_bytes(cli),
                 threads: cli.threads.map_or_else(default_threads, usize::from),
-                images: cli.images(),
             },
+            images: cli.images(),
         })
     }
 }

@@ -12,7 +12,7 @@ use zarrims::cli::Cli;
 use zarrims::config::{self, Config, check_source};
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
-use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats, Statistics};
+use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats, Images, Statistics};
 use zarrims::source::{SourceRoot, discover};
 
 use crate::mount::{self, Mount};
@@ -48,7 +48,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     })?;
     allocator::give_back_at_rest(&engine);
     let root = open_source(&cli.source, config.follow_links)?;
-    let tree = Tree::new(root, engine.clone(), config.tree).context("cannot start threads")?;
+    let images = Images::new(engine.clone(), config.images);
+    let tree = Tree::new(root, images.clone(), config.tree).context("cannot start threads")?;
     let fs = Arc::new(FileSystem::new(tree));
 
     let (events, received) = mpsc::channel();
@@ -91,7 +92,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     engine.stop();
     // Until now: what is known of the source is kept at the end.
     drop(fs);
-    log_summary(&engine.stats());
+    log_summary(&engine.stats(), images.damaged());
     Ok(())
 }
 
@@ -101,11 +102,11 @@ fn run_list(cli: &Cli) -> anyhow::Result<()> {
         cache: None,
         memory_bytes: config::memory_bytes(cli),
         threads: 1,
-        images: cli.images(),
     })?;
+    let images = Images::new(engine, cli.images());
     let config = TreeConfig { labels: cli.labels, ..TreeConfig::default() };
     let root = open_source(&cli.source, cli.follow_links)?;
-    let tree = Tree::new(root, engine, config).context("cannot start threads")?;
+    let tree = Tree::new(root, images, config).context("cannot start threads")?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let form = list::Form {
         as_json: cli.json,
@@ -199,14 +200,14 @@ fn explain_mount_error(error: &io::Error, config: &Config) -> anyhow::Error {
     anyhow::anyhow!("MOUNTPOINT {mountpoint}: cannot mount: {text}")
 }
 
-fn log_summary(stats: &EngineStats) {
+fn log_summary(stats: &EngineStats, damaged: u64) {
     let cache = stats.cache.unwrap_or_default();
     tracing::info!(
         filled = stats.filled,
         filled_bytes = stats.filled_bytes,
         passed = stats.passed,
         failed = stats.failed,
-        damaged = stats.damaged,
+        damaged,
         cache_hits = cache.hits,
         cache_misses = cache.misses,
         cache_used_bytes = cache.used_bytes,

@@ -5,8 +5,8 @@
 //! the voxels of one brick of a stored level, [`build`] those of computed levels with the arithmetic
 //! of [`reduce`], [`statistics`] the histograms and colour ranges and [`thumbnail`] the thumbnail, and
 //! [`virtual_file`] answers reads of byte ranges from all of these through the cache. [`bricks`] says
-//! where each brick of an image is kept, [`damage`] tells of those that cannot be had, [`frame`] where voxels lie in it. [`engine`] holds what all
-//! images share: the cache, the workers, the memory budget.
+//! where each brick of an image is kept, [`damage`] tells of those that cannot be had, [`frame`] where voxels lie in it. [`images`] holds what the
+//! images of one mount share, [`engine`] what all mounts share: the cache, the workers, the memory budget.
 
 mod bricks;
 mod build;
@@ -16,6 +16,7 @@ pub mod engine;
 mod fill;
 mod frame;
 mod histogram;
+mod images;
 mod kept;
 pub mod layout;
 mod makers_chunk;
@@ -27,6 +28,7 @@ mod shelf;
 mod statistics;
 mod thumbnail;
 mod time;
+mod turns;
 mod units;
 pub mod virtual_file;
 
@@ -40,6 +42,7 @@ use crate::ims::ImsError;
 use crate::source::{Conversions, SourceError};
 
 pub use engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
+pub use images::Images;
 pub use pyramid::{LevelOrigin, Pyramid};
 pub use statistics::Statistics;
 pub use virtual_file::VirtualFile;

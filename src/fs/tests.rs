@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::view::ErrorKind;
 use super::*;
-use crate::image::{Engine, EngineConfig, ImageOptions};
+use crate::image::{Engine, EngineConfig, ImageOptions, Images};
 use crate::source::SourceRoot;
 
 /// Voxels of the image: one chunk, little-endian.
@@ -41,14 +41,11 @@ impl Scene {
         write_store(&source.path().join("a.zarr"));
         fs::create_dir(source.path().join("folder")).expect("a folder");
         let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
-        let engine = Engine::start(&EngineConfig {
-            cache: None,
-            memory_bytes: 1 << 24,
-            threads: 1,
-            images: ImageOptions::default(),
-        });
+        let engine =
+            Engine::start(&EngineConfig { cache: None, memory_bytes: 1 << 24, threads: 1 });
+        let images = Images::new(engine.expect("an engine"), ImageOptions::default());
         let config = TreeConfig { revalidate: Revalidate::AT_ONCE, ..TreeConfig::default() };
-        let tree = Tree::new(root, engine.expect("an engine"), config).expect("threads");
+        let tree = Tree::new(root, images, config).expect("threads");
         Self { source, view: FileSystem::new(tree) }
     }
 

@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex};
 
-use crate::image::Engine;
+use crate::image::Images;
 use crate::source::SourceRoot;
 use crate::sync::lock;
 use crate::workers::Workers;
@@ -87,9 +87,9 @@ impl Tree {
     ///
     /// # Errors
     /// The operating system's reason when threads cannot be started.
-    pub fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> io::Result<Self> {
+    pub fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> io::Result<Self> {
         let rights = Rights { root: root.clone(), config };
-        let inspector = Arc::new(Inspector::new(root, engine, config));
+        let inspector = Arc::new(Inspector::new(root, images, config));
         let opener = Opener {
             inspector: inspector.clone(),
             rights: rights.clone(),

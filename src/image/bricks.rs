@@ -11,6 +11,7 @@ use crate::source::{ChunkState, SourceError, SourceRoot};
 use super::engine::{Engine, Produced};
 use super::fill::BrickJob;
 use super::frame::BrickId;
+use super::images::Images;
 use super::plan::ImagePlan;
 use super::pyramid::LevelOrigin;
 use super::{ImageError, OnError, guarded};
@@ -24,6 +25,7 @@ const PROVEN_SHARE: u64 = 32;
 /// One image: what its virtual file, and the passes over it, have in common.
 #[derive(Debug)]
 pub(super) struct Image {
+    pub(super) images: Arc<Images>,
     pub(super) source: Arc<ImageSource>,
     pub(super) plan: ImagePlan,
     /// Identity of the plan and of the metadata it was made from.
@@ -40,11 +42,11 @@ pub(super) struct Image {
 
 impl Image {
     pub(super) fn new(
+        images: Arc<Images>,
         root: &SourceRoot,
         source: Arc<ImageSource>,
         plan: ImagePlan,
         chunks: Option<&ChunkState>,
-        cache_bytes: u64,
     ) -> Self {
         let id = identity(root, &source, &plan);
         let content = match chunks {
@@ -54,8 +56,12 @@ impl Image {
             }
             None => id,
         };
-        let proven_from = plan.finest_within(cache_bytes / PROVEN_SHARE);
-        Self { source, plan, id, content, follows_chunks: chunks.is_some(), proven_from }
+        let proven_from = plan.finest_within(images.engine().cache_bytes() / PROVEN_SHARE);
+        Self { images, source, plan, id, content, follows_chunks: chunks.is_some(), proven_from }
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        self.images.engine()
     }
 
     /// The stored level behind a level, `None` where it is computed.
@@ -84,25 +90,21 @@ impl Image {
     ///
     /// # Panics
     /// When the level is computed.
-    pub(super) fn produce(
-        &self,
-        engine: &Arc<Engine>,
-        brick: BrickId,
-    ) -> Result<Produced, ImageError> {
+    pub(super) fn produce(&self, brick: BrickId) -> Result<Produced, ImageError> {
         let source = self.stored(brick.level).expect("computed levels are built by passes");
         let job = BrickJob::new(&self.plan, source, brick);
-        let on_error = engine.images().on_error;
+        let on_error = self.images.options().on_error;
         let instead = |error: SourceError| {
             let is_fill =
                 on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
             let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
-            engine.damage.report(&self.source.folder(), source, &error, gets);
+            self.images.damage().report(&self.source.folder(), source, &error, gets);
             if is_fill { Ok(()) } else { Err(error) }
         };
         guarded(|| {
             job.await_source();
-            let produce = || job.produce(engine, self.follows_chunks, &instead);
-            engine.with_memory(job.memory_bytes(), produce)
+            let produce = || job.produce(self.engine(), self.follows_chunks, &instead);
+            self.engine().with_memory(job.memory_bytes(), produce)
         })
     }
 }

@@ -19,7 +19,6 @@ mod children;
 mod join;
 mod open;
 mod progress;
-mod queue;
 mod task;
 
 use std::ops::Range;
@@ -35,14 +34,12 @@ use super::bricks::Image;
 use super::damage::is_damage;
 use super::engine::{Brick, BrickDone, BrickTicket, Engine, Keep, Produced, Purpose, Whole};
 use super::frame::{BrickFrame, BrickId};
+use super::turns::{Headway, Lane, Waiting};
 use super::{ImageError, guarded, lock};
 use children::{Child, Children};
 use open::{Build, Done, Keeper, Output};
 use progress::Progress;
-use queue::{Headway, Lane, Waiting};
 use task::Task;
-
-pub(super) use queue::PassQueue;
 
 /// Passes that read more bricks of the store than this wait for their turn.
 const LARGE_PASS_BRICKS: u64 = 256;
@@ -73,7 +70,6 @@ type PassDone = Box<dyn FnOnce(Result<(), ImageError>) + Send>;
 /// A walk over the pyramid of one image.
 struct Pass {
     image: Arc<Image>,
-    engine: Arc<Engine>,
     visitor: Option<Arc<dyn Visitor>>,
     state: Mutex<State>,
     /// Tasks under way at a time.
@@ -113,12 +109,12 @@ struct Open {
 }
 
 /// Requests a brick of a computed level.
-pub(super) fn request(image: &Arc<Image>, engine: &Arc<Engine>, brick: BrickId, done: BrickDone) {
-    let (image, owner) = (image.clone(), engine.clone());
+pub(super) fn request(requested: &Arc<Image>, brick: BrickId, done: BrickDone) {
+    let image = requested.clone();
     let task = move || {
-        let engine = owner;
+        let engine = image.engine().clone();
         let slot = image.slot(brick);
-        // Before anything else: who is at it may take long.
+        // Before anything else: whoever produces it may take long.
         if let Some(found) = engine.get(slot) {
             done(Ok(found));
             return;
@@ -126,12 +122,13 @@ pub(super) fn request(image: &Arc<Image>, engine: &Arc<Engine>, brick: BrickId, 
         let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
         let lane = if is_large { Lane::Large } else { Lane::Small };
         let bytes = open_bytes(&image, brick.level);
-        let waiting = |ticket| Waiting { key: slot.key, image, brick, ticket, lane, bytes };
-        engine.passes.enter(&engine, done, waiting, slot.key);
-        engine.passes.advance(&engine, None);
+        let start = Box::new(move |ticket, turn| Pass::start_root(image, brick, ticket, turn));
+        let waiting = |ticket| Waiting { key: slot.key, ticket, lane, bytes, start };
+        engine.turns.enter(&engine, done, waiting, slot.key);
+        engine.turns.advance(&engine, None);
     };
     // Away from the caller: a checksum may have to be compared.
-    engine.spawn(task);
+    requested.engine().spawn(task);
 }
 
 /// Most memory that the bricks take which a pass up to a level has open: two of each level below it, as
@@ -167,7 +164,6 @@ fn bricks_under(image: &Image, brick: BrickId) -> u64 {
 /// told to the visitor and do not stop the pass.
 pub(super) fn visit_all(
     image: &Arc<Image>,
-    engine: &Arc<Engine>,
     datasets: Range<u64>,
     visitor: Arc<dyn Visitor>,
     done: PassDone,
@@ -189,7 +185,7 @@ pub(super) fn visit_all(
                 .map(move |brick| Root { brick: BrickId { level, dataset, brick }, ticket: None })
         })
     });
-    let pass = Pass::new(image.clone(), engine, Some(visitor), Box::new(roots), total, None);
+    let pass = Pass::new(image.clone(), Some(visitor), Box::new(roots), total, None);
     lock(&pass.state).done = Some(done);
     pass.pump();
 }
@@ -197,7 +193,6 @@ pub(super) fn visit_all(
 impl Pass {
     fn new(
         image: Arc<Image>,
-        engine: &Arc<Engine>,
         visitor: Option<Arc<dyn Visitor>>,
         roots: Box<dyn Iterator<Item = Root> + Send>,
         total: u64,
@@ -205,10 +200,9 @@ impl Pass {
     ) -> Arc<Self> {
         let what = if visitor.is_some() { "reading all voxels" } else { "computing levels" };
         let progress = Progress::new(what, image.source.folder().display().to_string(), total);
-        let finest_kept = image.plan.finest_within(engine.cache_bytes() / KEPT_SHARE);
+        let finest_kept = image.plan.finest_within(image.engine().cache_bytes() / KEPT_SHARE);
         Arc::new(Self {
             image,
-            engine: engine.clone(),
             visitor,
             state: Mutex::new(State {
                 roots,
@@ -226,25 +220,24 @@ impl Pass {
         })
     }
 
-    fn start_root(
-        image: Arc<Image>,
-        engine: &Arc<Engine>,
-        brick: BrickId,
-        ticket: BrickTicket,
-        headway: Arc<Headway>,
-    ) {
+    fn start_root(image: Arc<Image>, brick: BrickId, ticket: BrickTicket, headway: Arc<Headway>) {
         // Another pass may have made it between the look and the lead.
         // Read here: if the cache fails, it can still be built.
+        let engine = image.engine();
         let found = engine.get(image.slot(brick)).and_then(|found| engine.whole(&found).ok());
         if let Some((whole, reserved)) = found {
             ticket.complete(Ok(Brick::Memory(whole)));
             drop(reserved);
-            engine.passes.advance(engine, Some(&headway));
+            engine.turns.advance(engine, Some(&headway));
             return;
         }
         let total = bricks_under(&image, brick);
         let roots = Box::new(std::iter::once(Root { brick, ticket: Some(ticket) }));
-        Self::new(image, engine, None, roots, total, Some(headway)).pump();
+        Self::new(image, None, roots, total, Some(headway)).pump();
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        self.image.engine()
     }
 
     /// Begins children until enough are under way.
@@ -295,7 +288,7 @@ impl Pass {
         if self.progress.end(failed)
             && let Some(headway) = &self.headway
         {
-            self.engine.passes.advance(&self.engine, Some(headway));
+            self.engine().turns.advance(self.engine(), Some(headway));
         }
     }
 
@@ -328,9 +321,9 @@ impl Pass {
             let is_shown = child.is_owned && parent.is_shown;
             let done = move |result| pass.deliver(child, Some(&parent), result);
             self.build_all(child.brick, is_shown, Box::new(done));
-        } else if self.engine.contains(self.image.slot(child.brick)) {
+        } else if self.engine().contains(self.image.slot(child.brick)) {
             let task = Task { pass: self.clone(), brick: Some((child, Some(parent))) };
-            self.engine.spawn(move || task.read_cached());
+            self.engine().spawn(move || task.read_cached());
         } else {
             self.build(child, parent);
         }
@@ -339,9 +332,9 @@ impl Pass {
     /// Makes a brick with all that is under it, whoever else is at it: all of it is to be shown.
     fn build_all(&self, brick: BrickId, is_shown: bool, done: BrickDone) {
         let key = self.image.slot(brick).key;
-        match self.engine.lead(key, done) {
+        match self.engine().lead(key, done) {
             Ok(ticket) => self.open(brick, Keeper::Level, is_shown, Done::Ticket(ticket)),
-            Err(done) => match self.engine.passes.claim(&key) {
+            Err(done) => match self.engine().turns.claim(&key) {
                 Some(ticket) => {
                     let both = move |result: Result<Brick, ImageError>| {
                         ticket.complete(result.clone());
@@ -359,10 +352,10 @@ impl Pass {
         let slot = self.image.slot(child.brick);
         let pass = self.clone();
         let done = move |result| pass.deliver(child, Some(&parent), result);
-        let (ticket, keeper) = match self.engine.join(slot.key, Box::new(done)) {
+        let (ticket, keeper) = match self.engine().join(slot.key, Box::new(done)) {
             Role::Leader(ticket) => (Some(ticket), Keeper::Level),
             // Its pass may be waiting for its turn, perhaps for the end of this one.
-            Role::Follower => (self.engine.passes.claim(&slot.key), Keeper::Reader),
+            Role::Follower => (self.engine().turns.claim(&slot.key), Keeper::Reader),
         };
         match ticket {
             Some(ticket) => {
@@ -404,7 +397,7 @@ impl Pass {
 
     fn spawn_stored(self: &Arc<Self>, child: Child, parent: Option<Arc<Build>>) {
         let task = Task { pass: self.clone(), brick: Some((child, parent)) };
-        self.engine.spawn(move || task.read_stored());
+        self.engine().spawn(move || task.read_stored());
     }
 
     /// Takes a child in: shows it to the visitor, joins its voxels to those of its parent.
@@ -474,10 +467,10 @@ impl Pass {
 
     /// The bytes of a delivered brick, read again where the cache has lost them meanwhile.
     fn whole(&self, child: Child, brick: &Brick) -> Result<(Whole, Option<Reserved>), ImageError> {
-        match self.engine.whole(brick) {
+        match self.engine().whole(brick) {
             Ok(whole) => Ok(whole),
             Err(_) if self.image.stored(child.brick.level).is_some() => {
-                let produced = self.image.produce(&self.engine, child.brick)?;
+                let produced = self.image.produce(child.brick)?;
                 let lasting = produced.keep.is_lasting();
                 let is_zero = produced.is_zero;
                 Ok((Whole { bytes: produced.bytes, lasting, is_zero }, None))
@@ -532,13 +525,13 @@ impl Pass {
             Keeper::Reader => true,
             Keeper::Level => {
                 let is_wanted = build.brick.level >= self.finest_kept || build.has_readers();
-                is_wanted && !self.engine.contains(slot)
+                is_wanted && !self.engine().contains(slot)
             }
             Keeper::Other => false,
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
         let produced = Produced::new(Arc::new(bytes), keep, is_zero);
-        Ok(self.engine.take_in(slot, purpose, &produced))
+        Ok(self.engine().take_in(slot, purpose, &produced))
     }
 
     /// Stops the walk: what is open cannot be completed any more.

@@ -1,5 +1,5 @@
-//! What all images of a mount share: the brick cache, the workers, the memory budget, and the rule
-//! that one brick is produced once however many ask for it.
+//! What all mounts share: the brick cache, the workers, the memory budget, the turns of passes, and the
+//! rule that one brick is produced once however many ask for it.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,10 +16,9 @@ use crate::cache::{
 
 use crate::source;
 
-use super::build::PassQueue;
-use super::damage::DamageLog;
+use super::ImageError;
 use super::kept::{KeptBricks, Unwritten};
-use super::{ImageError, ImageOptions};
+use super::turns::Turns;
 use crate::memory::{Held, MemoryBudget, Reserved};
 use crate::workers::Workers;
 
@@ -39,8 +38,6 @@ pub struct EngineConfig {
     pub memory_bytes: u64,
     /// Number of threads that produce bricks.
     pub threads: usize,
-    /// How images become files.
-    pub images: ImageOptions,
 }
 
 /// Where bricks are cached.
@@ -63,8 +60,6 @@ pub struct EngineStats {
     pub filled_bytes: u64,
     /// Requests that ended in an error.
     pub failed: u64,
-    /// Times that a chunk was needed and could not be had.
-    pub damaged: u64,
     /// Bricks that are to be written to the cache, but are not yet.
     pub unwritten: usize,
     /// Productions under way.
@@ -211,17 +206,14 @@ pub(super) type FlightResult = Result<Brick, ImageError>;
 /// The duty to produce a brick.
 pub(super) type BrickTicket = Ticket<BrickKey, FlightResult>;
 
-/// Shared by all images of a mount.
+/// Shared by the images of all mounts.
 #[derive(Debug)]
 pub struct Engine {
     kept: Arc<KeptBricks>,
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     workers: Workers,
     metadata_workers: Workers,
-    /// Passes over whole images that wait for their turn.
-    pub(super) passes: PassQueue,
-    images: ImageOptions,
-    pub(super) damage: DamageLog,
+    pub(super) turns: Turns,
     memory: Arc<MemoryBudget>,
     aside: Arc<MemoryBudget>,
     threads: usize,
@@ -258,9 +250,7 @@ impl Engine {
             flights: SingleFlight::new(),
             workers: Workers::start("fill", config.threads)?,
             metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
-            passes: PassQueue::default(),
-            images: config.images,
-            damage: DamageLog::default(),
+            turns: Turns::default(),
             memory: MemoryBudget::new(config.memory_bytes),
             aside: MemoryBudget::new(config.memory_bytes / ASIDE_SHARE),
             threads: config.threads,
@@ -283,12 +273,6 @@ impl Engine {
         self.kept.cache()
     }
 
-    /// How images become files.
-    #[must_use]
-    pub fn images(&self) -> &ImageOptions {
-        &self.images
-    }
-
     /// The brick, if it is at hand at once: not if its checksum is still to be compared.
     pub(crate) fn get_ready(&self, slot: Slot) -> Option<Brick> {
         self.kept.get_ready(slot)
@@ -309,7 +293,7 @@ impl Engine {
         self: &Arc<Self>,
         slot: Slot,
         mode: Mode,
-        produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError> + Send + 'static,
+        produce: impl FnOnce() -> Result<Produced, ImageError> + Send + 'static,
         done: BrickDone,
     ) {
         match self.join(slot.key, done) {
@@ -351,7 +335,7 @@ impl Engine {
     pub(super) fn make_ahead(
         self: &Arc<Self>,
         slot: Slot,
-        produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError>,
+        produce: impl FnOnce() -> Result<Produced, ImageError>,
     ) -> bool {
         // The wait comes first: the rest may be otherwise after it.
         let may = self.kept.may_make_ahead(slot.slot_bytes);
@@ -389,7 +373,7 @@ impl Engine {
         self: &Arc<Self>,
         slot: Slot,
         mode: Mode,
-        produce: impl FnOnce(&Arc<Self>) -> Result<Produced, ImageError>,
+        produce: impl FnOnce() -> Result<Produced, ImageError>,
         ticket: BrickTicket,
     ) {
         // Another flight may have landed between the reader's look and its request.
@@ -399,7 +383,7 @@ impl Engine {
             ticket.complete(Ok(brick));
             return;
         }
-        match produce(self) {
+        match produce() {
             Ok(produced) => {
                 let purpose = match mode.purpose {
                     Purpose::Passing if ticket.waiters() > 1 && !self.contains(slot) => {
@@ -516,7 +500,6 @@ impl Engine {
             passed: self.passed.load(Ordering::Relaxed),
             filled_bytes: self.filled_bytes.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
-            damaged: self.damage.count(),
             unwritten: self.kept.unwritten(),
             in_flight: self.flights.in_flight(),
             memory_peak_bytes: self.memory.peak(),
@@ -527,7 +510,7 @@ impl Engine {
     /// Ends all work: readers that still wait get an error, the cache is left in order.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        self.passes.clear();
+        self.turns.clear();
         self.workers.stop();
         self.metadata_workers.stop();
         self.kept.stop();

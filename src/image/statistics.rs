@@ -20,7 +20,7 @@ use crate::source::image::ImageSource;
 use super::bricks::Image;
 use super::build::{Visitor, most_open_bytes, visit_all};
 use super::damage::is_damage;
-use super::engine::{Aside, Engine};
+use super::engine::Aside;
 use super::frame::{BrickFrame, BrickId};
 use super::histogram::Counts;
 use super::plan::ImagePlan;
@@ -70,10 +70,10 @@ pub(super) struct Measured {
 }
 
 /// Whether every voxel of an image is counted.
-fn is_exact(image: &Image, engine: &Engine) -> bool {
+fn is_exact(image: &Image) -> bool {
     let plan = &image.plan;
     let voxels = plan.levels[0].voxels().saturating_mul(plan.datasets());
-    engine.images().statistics == Statistics::Exact || voxels <= SMALL_IMAGE_VOXELS
+    image.images.options().statistics == Statistics::Exact || voxels <= SMALL_IMAGE_VOXELS
 }
 
 /// Bytes of the counts of one dataset: one to count in and one to add up for each level.
@@ -82,8 +82,8 @@ fn bytes_per_dataset(plan: &ImagePlan) -> u64 {
 }
 
 /// Memory that [`measure`] takes beside the bricks that are decoded.
-pub(super) fn memory_bytes(image: &Image, engine: &Engine) -> u64 {
-    if !is_exact(image, engine) {
+pub(super) fn memory_bytes(image: &Image) -> u64 {
+    if !is_exact(image) {
         return 0;
     }
     let counts = bytes_per_dataset(&image.plan).saturating_mul(image.plan.datasets());
@@ -94,16 +94,8 @@ pub(super) fn memory_bytes(image: &Image, engine: &Engine) -> u64 {
 ///
 /// # Errors
 /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
-pub(super) fn measure(
-    image: &Arc<Image>,
-    engine: &Arc<Engine>,
-    memory: &Arc<Aside>,
-) -> Result<Measured, ImageError> {
-    if is_exact(image, engine) {
-        measure_exactly(image, engine, memory)
-    } else {
-        Sampler::new(image, engine).measure()
-    }
+pub(super) fn measure(image: &Arc<Image>, memory: &Arc<Aside>) -> Result<Measured, ImageError> {
+    if is_exact(image) { measure_exactly(image, memory) } else { Sampler::new(image).measure() }
 }
 
 /// The display ranges, from what was measured of each channel.
@@ -222,11 +214,7 @@ impl Visitor for Counter {
     }
 }
 
-fn measure_exactly(
-    image: &Arc<Image>,
-    engine: &Arc<Engine>,
-    memory: &Arc<Aside>,
-) -> Result<Measured, ImageError> {
+fn measure_exactly(image: &Arc<Image>, memory: &Arc<Aside>) -> Result<Measured, ImageError> {
     let plan = &image.plan;
     let channels = plan.ims.channels.len();
     let level = thumbnail::level_for(plan);
@@ -240,7 +228,7 @@ fn measure_exactly(
     while first < plan.datasets() {
         let datasets = first..plan.datasets().min(first + batch);
         first = datasets.end;
-        let counts = count(image, engine, &datasets, &projection, &findings)?;
+        let counts = count(image, &datasets, &projection, &findings)?;
         for (dataset, counts) in datasets.zip(counts.chunks(plan.levels.len())) {
             let (time, channel) = plan.time_and_channel(dataset);
             let channel = usize::try_from(channel).unwrap_or(usize::MAX);
@@ -264,7 +252,6 @@ fn measure_exactly(
 /// Counts some datasets: by dataset, then by level.
 fn count(
     image: &Arc<Image>,
-    engine: &Arc<Engine>,
     datasets: &Range<u64>,
     projection: &Arc<Mutex<Projection>>,
     findings: &Arc<Findings>,
@@ -288,7 +275,7 @@ fn count(
             // The receiver waits below.
             let _ = sender.send(result);
         };
-        visit_all(image, engine, datasets.clone(), counter.clone(), Box::new(done));
+        visit_all(image, datasets.clone(), counter.clone(), Box::new(done));
         receiver.recv().unwrap_or(Err(ImageError::Abandoned))?;
         // Copied: a task that has handed in its last brick may still hold the counter.
         counts = counter.cells.iter().map(|cell| cell.sum(target)).collect();
@@ -302,7 +289,6 @@ fn count(
 /// Measures a level, or a part of one.
 struct Sampler<'a> {
     image: &'a Image,
-    engine: &'a Arc<Engine>,
     level: usize,
     /// Linear numbers of the bricks.
     bricks: Vec<u64>,
@@ -313,7 +299,7 @@ struct Sampler<'a> {
 }
 
 impl<'a> Sampler<'a> {
-    fn new(image: &'a Image, engine: &'a Arc<Engine>) -> Self {
+    fn new(image: &'a Image) -> Self {
         let plan = &image.plan;
         let share = |budget: u64| (budget / plan.datasets()).max(VOXEL_FLOOR);
         let stored = || (0..plan.levels.len()).filter(|&level| image.stored(level).is_some());
@@ -331,7 +317,7 @@ impl<'a> Sampler<'a> {
             (0..wanted).filter_map(|i| u64::try_from(at(i)).ok()).collect()
         };
         let complete = within.is_some();
-        Self { image, engine, level, bricks: chosen, complete, keep: true, damaged: false }
+        Self { image, level, bricks: chosen, complete, keep: true, damaged: false }
     }
 
     fn measure(mut self) -> Result<Measured, ImageError> {
@@ -448,7 +434,7 @@ impl<'a> Sampler<'a> {
     ) -> Result<(), ImageError> {
         for &brick in bricks {
             let brick = BrickId { level, dataset, brick };
-            match self.image.produce(self.engine, brick) {
+            match self.image.produce(brick) {
                 Ok(produced) => {
                     self.keep &= produced.keep.is_lasting();
                     BrickFrame::new(&self.image.plan, brick).each_row(&produced.bytes, visit);

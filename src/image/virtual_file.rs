@@ -13,6 +13,7 @@ use crate::source::{ChunkState, SourceRoot};
 use super::bricks::Image;
 use super::engine::{Brick, BrickDone, Engine, Keep, Mode, Produced, Purpose, Whole};
 use super::frame::BrickId;
+use super::images::Images;
 use super::layout::Extent;
 use super::plan::ImagePlan;
 use super::read_ahead::ReadAhead;
@@ -39,7 +40,6 @@ pub type ReadDone = Box<dyn FnOnce(Result<&[u8], ImageError>) + Send>;
 #[derive(Debug)]
 pub struct VirtualFile {
     image: Arc<Image>,
-    engine: Arc<Engine>,
     /// Set once bytes were served that the source may complete any time.
     fleeting: Arc<AtomicBool>,
     /// A reader has met a change of the store.
@@ -84,18 +84,23 @@ impl VirtualFile {
     pub fn new(
         root: &SourceRoot,
         source: Arc<ImageSource>,
-        engine: Arc<Engine>,
+        images: Arc<Images>,
         chunks: Option<&ChunkState>,
     ) -> Result<Self, ImageError> {
-        let plan = ImagePlan::new(&source, engine.images())?;
+        let plan = ImagePlan::new(&source, images.options())?;
         plan.ims.validate()?;
-        let read_ahead = ReadAhead::new(&plan, engine.threads() + 2);
-        let image = Arc::new(Image::new(root, source, plan, chunks, engine.cache_bytes()));
-        let held =
-            engine.hold_memory(OPEN_BYTES + OPEN_LEVEL_BYTES * image.plan.levels.len() as u64);
+        let read_ahead = ReadAhead::new(&plan, images.engine().threads() + 2);
+        let image = Arc::new(Image::new(images, root, source, plan, chunks));
+        let held = image
+            .engine()
+            .hold_memory(OPEN_BYTES + OPEN_LEVEL_BYTES * image.plan.levels.len() as u64);
         let (fleeting, is_outdated, metadata) =
             (Arc::default(), AtomicBool::new(false), Mutex::default());
-        Ok(Self { image, engine, fleeting, is_outdated, metadata, read_ahead, _held: held })
+        Ok(Self { image, fleeting, is_outdated, metadata, read_ahead, _held: held })
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        self.image.engine()
     }
 
     /// Size in bytes.
@@ -248,7 +253,7 @@ impl VirtualFile {
         {
             return Some(known.clone());
         }
-        let found = self.engine.get_ready(self.slot(brick))?;
+        let found = self.engine().get_ready(self.slot(brick))?;
         if let (Wanted::Voxels(brick), Brick::Memory(_)) = (brick, &found) {
             let most = self.most_ahead(brick.level);
             if let Some(next) = self.read_ahead.found(brick, most) {
@@ -260,18 +265,18 @@ impl VirtualFile {
 
     /// Bricks of a level that may be in memory before anybody wants them.
     fn most_ahead(&self, level: usize) -> u64 {
-        self.engine.ahead_bytes() / self.plan().layout.levels()[level].bricks.full_brick_bytes()
+        self.engine().ahead_bytes() / self.plan().layout.levels()[level].bricks.full_brick_bytes()
     }
 
     /// Makes bricks that nobody has asked for yet, when there is nothing else to do.
     fn make_ahead(self: &Arc<Self>, bricks: Vec<BrickId>) {
         for brick in bricks {
             let file = self.clone();
-            self.engine.spawn_when_idle(move || {
+            self.engine().spawn_when_idle(move || {
                 let image = &file.image;
-                let produce = |engine: &Arc<Engine>| image.produce(engine, brick);
+                let produce = || image.produce(brick);
                 let is_stored = image.stored(brick.level).is_some();
-                if !is_stored || !file.engine.make_ahead(image.slot(brick), produce) {
+                if !is_stored || !file.engine().make_ahead(image.slot(brick), produce) {
                     file.read_ahead.not_made(brick);
                 }
             });
@@ -302,7 +307,7 @@ impl VirtualFile {
 
     /// Whether the metadata region depends on all voxels.
     fn is_exact(&self) -> bool {
-        self.engine.images().statistics == Statistics::Exact
+        self.image.images.options().statistics == Statistics::Exact
     }
 
     /// Requests a part. `lost` tells how often it was there and could not be read.
@@ -334,15 +339,15 @@ impl VirtualFile {
             Wanted::Metadata => self.request_metadata(mode, Box::new(done)),
             Wanted::Voxels(brick) if self.image.stored(brick.level).is_some() => {
                 let image = self.image.clone();
-                let produce = move |engine: &Arc<Engine>| image.produce(engine, brick);
+                let produce = move || image.produce(brick);
                 let slot = self.image.slot(brick);
-                let is_under_way = self.engine.is_under_way(slot);
-                self.engine.request(slot, mode, produce, Box::new(done));
+                let is_under_way = self.engine().is_under_way(slot);
+                self.engine().request(slot, mode, produce, Box::new(done));
                 let most = self.most_ahead(brick.level);
                 self.make_ahead(self.read_ahead.missed(brick, is_under_way, most));
             }
             Wanted::Voxels(brick) => {
-                build::request(&self.image, &self.engine, brick, Box::new(done));
+                build::request(&self.image, brick, Box::new(done));
             }
         }
     }
@@ -350,8 +355,8 @@ impl VirtualFile {
     fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
         let mode = Mode { purpose: Purpose::Metadata, ..mode };
         let file = self.clone();
-        let produce = move |engine: &Arc<Engine>| file.produce_metadata(engine);
-        self.engine.request(self.slot(Wanted::Metadata), mode, produce, done);
+        let produce = move || file.produce_metadata();
+        self.engine().request(self.slot(Wanted::Metadata), mode, produce, done);
     }
 
     /// Remembers that bytes were served which the source may complete any time.
@@ -388,13 +393,13 @@ impl VirtualFile {
         }
     }
 
-    fn produce_metadata(&self, engine: &Arc<Engine>) -> Result<Produced, ImageError> {
+    fn produce_metadata(&self) -> Result<Produced, ImageError> {
         let layout = &self.plan().layout;
         // What libhdf5 writes to, which grows by doubling, and what is made of it.
         let bytes = layout.metadata_bytes().saturating_mul(3);
-        let bytes = bytes.saturating_add(statistics::memory_bytes(&self.image, engine));
-        let memory = Arc::new(engine.reserve_aside(bytes));
-        let result = statistics::measure(&self.image, engine, &memory).and_then(|measured| {
+        let bytes = bytes.saturating_add(statistics::memory_bytes(&self.image));
+        let memory = Arc::new(self.engine().reserve_aside(bytes));
+        let result = statistics::measure(&self.image, &memory).and_then(|measured| {
             let channels = self.plan().ims.channels.len() as u64;
             let index_root =
                 |level: usize, t: u64, c: usize| layout.index_root(level, t * channels + c as u64);

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
+use zarrims::image::{Engine, EngineConfig, ImageOptions, Images, VirtualFile};
 use zarrims::source::{SourceRoot, discover};
 
 /// Virtual files of a source folder without a mount. The daemon must be given the same path.
 pub struct Library {
     root: Arc<SourceRoot>,
-    engine: Arc<Engine>,
+    images: Arc<Images>,
 }
 
 /// The bytes of one brick.
@@ -20,17 +20,18 @@ pub struct BrickBytes {
 }
 
 impl Library {
-    pub fn of(source: &Path, images: ImageOptions) -> Self {
-        let config = EngineConfig { cache: None, memory_bytes: 128 << 20, threads: 2, images };
+    pub fn of(source: &Path, options: ImageOptions) -> Self {
+        let config = EngineConfig { cache: None, memory_bytes: 128 << 20, threads: 2 };
         let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
-        Self { root, engine: Engine::start(&config).expect("an engine") }
+        let engine = Engine::start(&config).expect("an engine");
+        Self { root, images: Images::new(engine, options) }
     }
 
     /// The virtual file of a store with one image.
     #[track_caller]
     pub fn file(&self, store: &str) -> Arc<VirtualFile> {
         let image = discover::open_image(&self.root, Path::new(store), "", 0).expect("an image");
-        let file = VirtualFile::new(&self.root, Arc::new(image), self.engine.clone(), None);
+        let file = VirtualFile::new(&self.root, Arc::new(image), self.images.clone(), None);
         Arc::new(file.expect("a plan"))
     }
 
@@ -47,7 +48,7 @@ impl Library {
 
 impl Drop for Library {
     fn drop(&mut self) {
-        self.engine.stop();
+        self.images.engine().stop();
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 use zarrims::fs::{Tree, TreeConfig};
-use zarrims::image::{Engine, EngineConfig, ImageOptions};
+use zarrims::image::{Engine, EngineConfig, ImageOptions, Images};
 use zarrims::source::SourceRoot;
 
 use super::every_call::{Calls, Failing};
@@ -73,14 +73,10 @@ fn calls(layout: fn(&Path, usize), arrays: usize) -> [u64; 2] {
     let root = SourceRoot::open(top.path(), false).expect("just made");
     let root =
         root.with_storage(|inner| Arc::new(Failing { inner, calls: calls.clone() }) as Arc<_>);
-    let config = EngineConfig {
-        cache: None,
-        memory_bytes: 64 << 20,
-        threads: 2,
-        images: ImageOptions::default(),
-    };
+    let config = EngineConfig { cache: None, memory_bytes: 64 << 20, threads: 2 };
     let engine = Engine::start(&config).expect("an engine");
-    let tree = Tree::new(Arc::new(root), engine.clone(), TreeConfig::default()).expect("threads");
+    let images = Images::new(engine.clone(), ImageOptions::default());
+    let tree = Tree::new(Arc::new(root), images, TreeConfig::default()).expect("threads");
     let mut before = 0;
     let counts = std::array::from_fn(|_| {
         assert_eq!(count(&tree), arrays);

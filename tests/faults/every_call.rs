@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use zarrims::fs::{FsError, Ino, Tree, TreeConfig};
-use zarrims::image::{Engine, EngineConfig, ImageOptions, VirtualFile};
+use zarrims::image::{Engine, EngineConfig, ImageOptions, Images, VirtualFile};
 use zarrims::source::storage::{FolderName, Links, Meta, OpenFile, OpenFolder, Space};
 use zarrims::source::{FileStamp, SourceRoot, Storage};
 
@@ -160,15 +160,12 @@ impl Scene {
         let root =
             root.with_storage(|inner| Arc::new(Failing { inner, calls: calls.clone() }) as Arc<_>);
         let coarsest_bytes = self.on_disk.store.coarsest_bytes;
-        let config = EngineConfig {
-            cache: None,
-            memory_bytes: 64 << 20,
-            threads: 2,
-            images: ImageOptions { coarsest_bytes, ..ImageOptions::default() },
-        };
+        let config = EngineConfig { cache: None, memory_bytes: 64 << 20, threads: 2 };
         let engine = Engine::start(&config).expect("an engine");
         let shared = TreeConfig { is_shared: true, ..TreeConfig::default() };
-        let tree = Tree::new(Arc::new(root), engine.clone(), shared).expect("threads");
+        let options = ImageOptions { coarsest_bytes, ..ImageOptions::default() };
+        let images = Images::new(engine.clone(), options);
+        let tree = Tree::new(Arc::new(root), images, shared).expect("threads");
         let mut outcome = Outcome::default();
         if let Ok(file) = self.open(&tree) {
             self.read(&Opened { file, engine }, &mut outcome);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use zarrims::cache::{CacheError, CacheLimits, CacheStats, MinFree};
 use zarrims::image::engine::EngineError;
-use zarrims::image::{CacheConfig, Engine, EngineConfig, ImageOptions, VirtualFile};
+use zarrims::image::{CacheConfig, Engine, EngineConfig, ImageOptions, Images, VirtualFile};
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::open_image;
 
@@ -64,12 +64,10 @@ impl Rig {
 
     /// Starts an engine and opens the file.
     pub(crate) fn open(&self) -> Opened {
-        let coarsest_bytes = self.on_disk.store.coarsest_bytes;
         let config = EngineConfig {
             cache: Some(CacheConfig { dir: MemDisk::cache(), limits: self.limits }),
             memory_bytes: self.memory_bytes,
             threads: self.threads,
-            images: ImageOptions { coarsest_bytes, ..ImageOptions::default() },
         };
         // A worker of the last engine may still hold the directory for a moment.
         let start = || match Engine::start_on(Arc::new(self.disk.clone()), &config) {
@@ -87,7 +85,10 @@ impl Rig {
         let image = open_image(&self.root, name, "", 0).expect("a store");
         let chunks = image.keep_to_chunks().ok();
         assert!(chunks.is_some(), "a store small enough to look at");
-        let file = VirtualFile::new(&self.root, Arc::new(image), engine.clone(), chunks.as_ref());
+        let coarsest_bytes = self.on_disk.store.coarsest_bytes;
+        let options = ImageOptions { coarsest_bytes, ..ImageOptions::default() };
+        let images = Images::new(engine.clone(), options);
+        let file = VirtualFile::new(&self.root, Arc::new(image), images, chunks.as_ref());
         Opened { file: Arc::new(file.expect("a plan")), engine }
     }
 

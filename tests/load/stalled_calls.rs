@@ -15,7 +15,7 @@ use rustix::fs::{Advice, fadvise};
 use tempfile::TempDir;
 use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
-use zarrims::image::{Engine, EngineConfig, ImageOptions};
+use zarrims::image::{Engine, EngineConfig, ImageOptions, Images};
 use zarrims::source::storage::{FolderName, Links, Meta, OpenFile, OpenFolder, Space};
 use zarrims::source::{FileStamp, SourceRoot, Storage};
 
@@ -150,14 +150,10 @@ impl Mounted {
         let gate = Arc::new(Gate::default());
         let root = SourceRoot::open(source, false).expect("a folder");
         let root = root.with_storage(|inner| Arc::new(Gated { inner, gate: gate.clone() }));
-        let config = EngineConfig {
-            cache: None,
-            memory_bytes: 64 << 20,
-            threads: 4,
-            images: ImageOptions::default(),
-        };
+        let config = EngineConfig { cache: None, memory_bytes: 64 << 20, threads: 4 };
         let engine = Engine::start(&config).expect("an engine");
-        let tree = Tree::new(Arc::new(root), engine.clone(), TreeConfig::default());
+        let images = Images::new(engine.clone(), ImageOptions::default());
+        let tree = Tree::new(Arc::new(root), images, TreeConfig::default());
         let adapter = Adapter::new(Arc::new(FileSystem::new(tree.expect("threads"))), || {})
             .expect("threads");
         let mut options = fuser::Config::default();

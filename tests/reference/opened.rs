@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use zarrims::cache::{CacheLimits, MinFree};
 use zarrims::image::{
-    CacheConfig, Engine, EngineConfig, ImageError, ImageOptions, LevelOrigin, VirtualFile,
+    CacheConfig, Engine, EngineConfig, ImageError, ImageOptions, Images, LevelOrigin, VirtualFile,
 };
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::{Folder, inspect, open_image};
@@ -88,8 +88,8 @@ impl OnDisk {
     }
 
     /// As [`OnDisk::open`], with options; where computed levels end is the store's to say.
-    pub(crate) fn open_with(&self, cap: Option<u64>, images: ImageOptions) -> Opened {
-        let images = ImageOptions { coarsest_bytes: self.store.coarsest_bytes, ..images };
+    pub(crate) fn open_with(&self, cap: Option<u64>, options: ImageOptions) -> Opened {
+        let options = ImageOptions { coarsest_bytes: self.store.coarsest_bytes, ..options };
         let config = EngineConfig {
             cache: cap.map(|cap_bytes| CacheConfig {
                 dir: self.elsewhere("cache"),
@@ -97,13 +97,13 @@ impl OnDisk {
             }),
             memory_bytes: 256 << 20,
             threads: 2,
-            images,
         };
         let engine = Engine::start(&config).expect("an engine");
         let image = self.image();
         let chunks = image.keep_to_chunks().ok();
         assert!(chunks.is_some(), "a store small enough to look at");
-        let file = VirtualFile::new(&self.root, Arc::new(image), engine.clone(), chunks.as_ref());
+        let images = Images::new(engine.clone(), options);
+        let file = VirtualFile::new(&self.root, Arc::new(image), images, chunks.as_ref());
         Opened { file: Arc::new(file.expect("a plan")), engine }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::image::{Engine, VirtualFile};
+use crate::image::{Images, VirtualFile};
 use crate::memory::MemoryBudget;
 use crate::source::discover::{self, Folder};
 use crate::source::image::ImageSource;
@@ -31,7 +31,7 @@ const NOTES_SHOWN: usize = 8;
 #[derive(Debug)]
 pub(super) struct Inspector {
     pub(super) root: Arc<SourceRoot>,
-    pub(super) engine: Arc<Engine>,
+    pub(super) images: Arc<Images>,
     pub(super) config: TreeConfig,
     /// Findings of earlier runs; `None` without a cache folder.
     memo: Option<Arc<Memo>>,
@@ -41,10 +41,11 @@ pub(super) struct Inspector {
 }
 
 impl Inspector {
-    pub(super) fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> Self {
-        let memo = engine.cache().and_then(|cache| Memo::open(cache, &root, &engine, config));
+    pub(super) fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> Self {
+        let cache = images.engine().cache();
+        let memo = cache.and_then(|cache| Memo::open(cache, &root, images.options(), config));
         let (teller, large) = (Teller::default(), MemoryBudget::new(1));
-        Self { root, engine, config, memo, teller, large }
+        Self { root, images, config, memo, teller, large }
     }
 
     /// What a folder of the source is: what is known of it, in this run or by the memo, if that is still
@@ -175,7 +176,7 @@ impl Inspector {
         if !image.notes.is_empty() {
             found.notes.push((image.folder(), one_line(&image.notes)));
         }
-        match VirtualFile::new(&self.root, image.clone(), self.engine.clone(), None) {
+        match VirtualFile::new(&self.root, image.clone(), self.images.clone(), None) {
             Ok(file) => found.files.get_or_insert_default().push(ListedFile::new(FileSpec {
                 store: image.store.clone(),
                 image: image.image.clone(),

@@ -23,7 +23,7 @@ use std::time::Instant;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::cache::{CacheError, MemoSource, SteadyCache};
-use crate::image::Engine;
+use crate::image::ImageOptions;
 use crate::source::SourceRoot;
 use crate::sync::lock;
 
@@ -74,13 +74,13 @@ struct Scope(u128);
 
 impl Scope {
     /// `None` if it cannot be told which program this is.
-    fn of(root: &SourceRoot, engine: &Engine, config: TreeConfig) -> Option<Self> {
+    fn of(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Option<Self> {
         // The file that runs, also if another one is at its path by now.
         let program = std::fs::metadata("/proc/self/exe").ok()?;
         let program = (env!("CARGO_PKG_VERSION"), program.len(), program.modified().ok()?);
         let user = rustix::process::geteuid().as_raw();
         let source = (root.path(), root.follows_links(), user);
-        Some(Self::hash(&(program, source, config.labels, engine.images())))
+        Some(Self::hash(&(program, source, config.labels, options)))
     }
 
     fn hash(all: &dyn std::fmt::Debug) -> Self {
@@ -115,10 +115,10 @@ impl Memo {
     pub(super) fn open(
         cache: &SteadyCache,
         root: &SourceRoot,
-        engine: &Engine,
+        options: &ImageOptions,
         config: TreeConfig,
     ) -> Option<Arc<Self>> {
-        let memo = Arc::new(Self::new(Scope::of(root, engine, config)?));
+        let memo = Arc::new(Self::new(Scope::of(root, options, config)?));
         if let Some(bytes) = cache.memo() {
             memo.load(&bytes);
         }

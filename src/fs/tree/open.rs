@@ -154,8 +154,8 @@ impl Opening<'_> {
         let looks = decide::looks_when_built(knowledge, self.opener.revalidate);
         let chunks = if looks { self.look_first(&image)? } else { Chunks::Any };
         let now = if let Chunks::Known(state) = &chunks { Some(state) } else { None };
-        let engine = self.opener.inspector.engine.clone();
-        let mut file = VirtualFile::new(self.root(), Arc::new(image), engine, now)?;
+        let images = self.opener.inspector.images.clone();
+        let mut file = VirtualFile::new(self.root(), Arc::new(image), images, now)?;
         if file.id() != self.spec.id || file.size() != self.spec.size {
             // The store has changed since it was listed, or the listing came from a wrong memo.
             return Err(self.stale(Verdict::Refuted));

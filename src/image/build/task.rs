@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::image::ImageError;
-use crate::image::engine::{Brick, BrickDone, Engine, Mode, Purpose};
+use crate::image::engine::{Brick, BrickDone, Mode, Purpose};
 
 use super::children::Child;
 use super::open::Build;
@@ -25,14 +25,13 @@ impl Task {
         let deliverer = pass.clone();
         let done: BrickDone =
             Box::new(move |result| deliverer.deliver(child, parent.as_ref(), result));
-        let produce = |engine: &Arc<Engine>| pass.image.produce(engine, child.brick);
+        let produce = || pass.image.produce(child.brick);
         let mode = Mode { purpose: Purpose::Passing, ..Mode::default() };
-        match pass.engine.lead(slot.key, done) {
-            Ok(ticket) => pass.engine.fill(slot, mode, produce, ticket),
+        match pass.engine().lead(slot.key, done) {
+            Ok(ticket) => pass.engine().fill(slot, mode, produce, ticket),
             // A reader is at it, perhaps since before.
             Err(done) => done(
-                produce(&pass.engine)
-                    .map(|produced| pass.engine.take_in(slot, Purpose::Passing, &produced)),
+                produce().map(|produced| pass.engine().take_in(slot, Purpose::Passing, &produced)),
             ),
         }
         pass.progress.advance();
@@ -41,9 +40,9 @@ impl Task {
     /// Reads a computed brick from the cache, or builds it if it went meanwhile.
     pub(super) fn read_cached(mut self) {
         let Some((child, _)) = self.brick else { return };
-        let found = self.pass.engine.get(self.pass.image.slot(child.brick));
+        let found = self.pass.engine().get(self.pass.image.slot(child.brick));
         // Read here: if the cache fails, the brick can still be built.
-        let found = found.and_then(|found| self.pass.engine.whole(&found).ok());
+        let found = found.and_then(|found| self.pass.engine().whole(&found).ok());
         let (found, _reserved) =
             found.map_or((None, None), |(whole, reserved)| (Some(Brick::Memory(whole)), reserved));
         let Some((child, parent)) = self.brick.take() else { return };

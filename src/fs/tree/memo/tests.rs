@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fs::tree::Tree;
-use crate::image::{EngineConfig, ImageOptions};
+use crate::image::{Engine, EngineConfig, ImageOptions, Images};
 
 const SCOPE: Scope = Scope(1 << 70 | 7);
 
@@ -51,13 +51,10 @@ impl Scene {
         fs::write(source.path().join("bad.zarr/zarr.json"), "{").expect("a file");
         fs::create_dir_all(source.path().join("plain")).expect("a folder");
         let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
-        let engine = Engine::start(&EngineConfig {
-            cache: None,
-            memory_bytes: 1 << 24,
-            threads: 1,
-            images: ImageOptions::default(),
-        });
-        let tree = Tree::new(root, engine.expect("an engine"), TreeConfig::default());
+        let engine =
+            Engine::start(&EngineConfig { cache: None, memory_bytes: 1 << 24, threads: 1 });
+        let images = Images::new(engine.expect("an engine"), ImageOptions::default());
+        let tree = Tree::new(root, images, TreeConfig::default());
         let tree = tree.expect("threads");
         let scene = Self { source, tree };
         // Until a change would bear another time.

@@ -1,54 +1,57 @@
 //! Passes that wait for their turn.
 //!
-//! Each pass holds some bricks in memory, so few run at a time. One that makes no headway, because the
-//! source does not answer, is not counted: it must not hold up passes over other stores.
+//! Each pass holds some bricks in memory, so few run at a time, over the images of all mounts: they share
+//! one memory budget. A pass that reads nothing, because its source does not answer, is not counted: it
+//! must not delay passes over other stores.
 
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cache::{BrickKey, Role};
-use crate::image::bricks::Image;
-use crate::image::engine::{Aside, BrickDone, BrickTicket, Engine};
-use crate::image::frame::BrickId;
 
-use super::{Pass, lock};
+use super::engine::{Aside, BrickDone, BrickTicket, Engine};
+use super::lock;
 
-/// Large passes under way at a time, and others.
+/// Large passes that run at a time, and small ones.
 const PASSES: [usize; 2] = [2, 16];
 
-/// The same, with those that make no headway.
+/// The same, including passes that read nothing.
 const MOST_PASSES: [usize; 2] = [32, 256];
 
-/// A pass that has read nothing for so long makes no headway.
+/// A pass that has read nothing for this time is not counted.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often passes that wait are looked at.
+/// Time between two looks at waiting passes.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Passes that wait for their turn.
+/// The queue of passes.
 #[derive(Debug, Default)]
-pub(in crate::image) struct PassQueue(Mutex<Queue>);
+pub(super) struct Turns(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
     running: Vec<Arc<Headway>>,
     waiting: Vec<Waiting>,
-    /// A thread looks at those that wait.
+    /// A thread looks at the waiting passes.
     is_watched: bool,
 }
 
+/// A pass that waits for its turn.
 pub(super) struct Waiting {
+    /// The brick it is to make.
     pub(super) key: BrickKey,
-    pub(super) image: Arc<Image>,
-    pub(super) brick: BrickId,
     pub(super) ticket: BrickTicket,
     pub(super) lane: Lane,
-    /// Most memory that its open bricks take.
+    /// Upper bound of the memory of its open bricks.
     pub(super) bytes: u64,
+    pub(super) start: Start,
 }
 
-/// When a pass has last read anything.
+/// Starts a pass, on a worker.
+pub(super) type Start = Box<dyn FnOnce(BrickTicket, Arc<Headway>) + Send>;
+
+/// When a pass last read anything.
 pub(super) struct Headway {
     lane: Lane,
     last: Mutex<Instant>,
@@ -62,7 +65,7 @@ impl Headway {
         Arc::new(Self { lane, last, memory })
     }
 
-    /// Something was read.
+    /// The pass has read something.
     pub(super) fn make(&self) {
         *lock(&self.last) = Instant::now();
         if let Some(memory) = &*lock(&self.memory) {
@@ -84,7 +87,7 @@ impl Queue {
         if may { engine.try_aside(bytes, made == 0) } else { None }
     }
 
-    /// Takes the first one that may start.
+    /// Takes the first pass that may start.
     fn start_one(&mut self, engine: &Engine) -> Option<(Waiting, Arc<Headway>)> {
         let mut room = None;
         let at = self.waiting.iter().position(|next| {
@@ -92,7 +95,7 @@ impl Queue {
             room.is_some()
         })?;
         let next = self.waiting.remove(at);
-        tracing::debug!(level = next.brick.level, bytes = next.bytes, "a pass begins");
+        tracing::debug!(space = next.key.space, bytes = next.bytes, "a pass begins");
         let headway = Headway::new(next.lane, room?);
         self.running.push(headway.clone());
         Some((next, headway))
@@ -115,7 +118,7 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-impl PassQueue {
+impl Turns {
     /// Takes the duty for a brick from a pass that has not begun.
     pub(super) fn claim(&self, key: &BrickKey) -> Option<BrickTicket> {
         let mut queue = lock(&self.0);
@@ -123,13 +126,13 @@ impl PassQueue {
         Some(queue.waiting.remove(at).ticket)
     }
 
-    /// Gives up what waits: the readers get an error.
-    pub(in crate::image) fn clear(&self) {
+    /// Gives up the waiting passes: their readers get an error.
+    pub(super) fn clear(&self) {
         let waiting = std::mem::take(&mut lock(&self.0).waiting);
         drop(waiting);
     }
 
-    /// Starts what may start, after the end of a pass if there was one.
+    /// Starts every pass that may start, after the end of `finished` if a pass has ended.
     pub(super) fn advance(&self, engine: &Arc<Engine>, finished: Option<&Arc<Headway>>) {
         let mut started = Vec::new();
         {
@@ -145,10 +148,9 @@ impl PassQueue {
                 queue.is_watched = watch(Arc::downgrade(engine));
             }
         }
-        for (Waiting { image, brick, ticket, .. }, headway) in started {
-            let owner = engine.clone();
-            // Not here: the caller may have memory, and this may wait for some.
-            engine.spawn(move || Pass::start_root(image, &owner, brick, ticket, headway));
+        for (Waiting { ticket, start, .. }, headway) in started {
+            // Not here: the caller may hold memory, and a pass may wait for some.
+            engine.spawn(move || start(ticket, headway));
         }
     }
 
@@ -159,8 +161,8 @@ impl PassQueue {
         queue.is_watched
     }
 
-    /// Puts a brick in the queue, unless somebody has it under way. Locked over both steps: who finds
-    /// the brick under way finds it in the queue, too.
+    /// Puts a brick in the queue, unless another thread has it under way. Locked over both steps: a caller
+    /// that finds the brick under way finds it in the queue, too.
     pub(super) fn enter(
         &self,
         engine: &Engine,
@@ -175,14 +177,14 @@ impl PassQueue {
     }
 }
 
-/// Starts a thread that starts passes when others stop making headway; it ends when none waits.
+/// Starts a thread that starts passes when others stop reading; it ends when none waits.
 fn watch(engine: Weak<Engine>) -> bool {
     let task = move || {
         loop {
             thread::sleep(WATCH_INTERVAL);
             let Some(engine) = engine.upgrade() else { return };
-            engine.passes.advance(&engine, None);
-            if !engine.passes.is_waited_for() {
+            engine.turns.advance(&engine, None);
+            if !engine.turns.is_waited_for() {
                 return;
             }
         }
