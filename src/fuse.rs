@@ -1,10 +1,11 @@
-//! The FUSE protocol over [`FileSystem`]: a request in, an answer out, nothing decided here.
+//! The FUSE protocol over a [`View`]: a request in, an answer out, nothing decided here.
 //!
 //! The threads that talk to the kernel never wait for a store. Reads that hit are answered at once;
 //! reads that miss take their reply along to the worker that produces the bytes; everything that may
 //! look into the source (names, folders, opening) runs on a few threads of its own.
 
 mod errno;
+mod folders;
 mod space;
 
 use std::ffi::OsStr;
@@ -20,15 +21,17 @@ use fuser::{
     Request,
 };
 
-use crate::fs::{
-    Attributes, DirectoryEntry, FileSystem, FsError, Ino, NodeKind, OpenedHandle, Paging, tree,
+use crate::fs::view::{
+    Attributes, CHECK_INTERVAL, DirectoryEntry, FsError, Ino, NodeKind, OpenedHandle, Paging,
+    Space, View,
 };
 use crate::log_limit::LogLimit;
-use crate::source::storage::Space;
 use crate::workers::Workers;
 
-/// How long the kernel may answer `stat` and look-ups by itself.
-const TTL: Duration = tree::CHECK_INTERVAL;
+use folders::Folders;
+
+/// How long the kernel may answer `stat` and lookups by itself.
+const TTL: Duration = CHECK_INTERVAL;
 
 /// Threads for everything that looks into the source but reads no voxels.
 const NAME_THREADS: usize = 16;
@@ -40,37 +43,39 @@ const MAX_BACKGROUND: u16 = 256;
 /// One name per inode and state: inode numbers are never reused for other content.
 const GENERATION: Generation = Generation(0);
 
-/// Adapter between the `fuser` crate and the file system.
+/// Adapter between the `fuser` crate and a view.
 pub struct Adapter {
-    fs: Arc<FileSystem>,
+    view: Arc<dyn View>,
+    folders: Arc<Folders>,
     names: Workers,
     notifier: Arc<OnceLock<Notifier>>,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Adapter {
-    /// An adapter for a file system. `ended` is called when the kernel has let go of the mount.
+    /// An adapter for a view. `ended` is called when the kernel has let go of the mount.
     ///
     /// # Errors
     /// The operating system's reason when threads cannot be started.
     pub fn new(
-        fs: Arc<FileSystem>,
+        view: Arc<dyn View>,
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let names = Workers::start("names", NAME_THREADS)?;
-        Ok(Self { fs, names, notifier: Arc::default(), ended: Some(Box::new(ended)) })
+        let (folders, notifier) = (Arc::default(), Arc::default());
+        Ok(Self { view, folders, names, notifier, ended: Some(Box::new(ended)) })
     }
 
-    /// Where the way to tell the kernel of changes is to be put, once it is mounted.
+    /// The cell for the notifier of the mount, through which the adapter reports changes to the kernel.
     #[must_use]
     pub fn notifier(&self) -> Arc<OnceLock<Notifier>> {
         self.notifier.clone()
     }
 
     /// Runs something that may look into the source, away from the kernel's threads.
-    fn later(&self, work: impl FnOnce(&FileSystem) + Send + 'static) {
-        let fs = self.fs.clone();
-        self.names.spawn(move || work(&fs));
+    fn later(&self, work: impl FnOnce(&dyn View) + Send + 'static) {
+        let view = self.view.clone();
+        self.names.spawn(move || work(&*view));
     }
 }
 
@@ -78,14 +83,13 @@ impl Adapter {
 fn refuse(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
     /// Programs ask again and again, and for all files of a folder.
     static TOLD: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
-    let (errno, worth_a_line) = errno::errno_of(error);
-    let due = if worth_a_line { TOLD.is_due(&format!("{} {error}", ino.0)) } else { None };
+    let due = if error.is_noteworthy() { TOLD.is_due(&format!("{} {error}", ino.0)) } else { None };
     if let Some(suppressed) = due {
         tracing::warn!(operation, ino = ino.0, %error, suppressed, "request failed");
     } else {
         tracing::debug!(operation, ino = ino.0, %error, "request failed");
     }
-    errno
+    errno::errno_of(error.kind())
 }
 
 fn file_attr(attributes: &Attributes) -> FileAttr {
@@ -153,7 +157,7 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.to_owned();
-        self.later(move |fs| match fs.lookup(Ino(parent.0), &name) {
+        self.later(move |view| match view.lookup(Ino(parent.0), &name) {
             Ok(attributes) => reply.entry(&TTL, &file_attr(&attributes), GENERATION),
             Err(error) => reply.error(refuse("lookup", parent, &error)),
         });
@@ -164,9 +168,9 @@ impl Filesystem for Adapter {
             Ok(attributes) => reply.attr(&TTL, &file_attr(&attributes)),
             Err(error) => reply.error(refuse("getattr", ino, &error)),
         };
-        match self.fs.attributes_at_hand(Ino(ino.0)) {
+        match self.view.attributes_at_hand(Ino(ino.0)) {
             Some(found) => answer(Ok(found), reply),
-            None => self.later(move |fs| answer(fs.attributes(Ino(ino.0)), reply)),
+            None => self.later(move |view| answer(view.attributes(Ino(ino.0)), reply)),
         }
     }
 
@@ -176,7 +180,7 @@ impl Filesystem for Adapter {
             return;
         }
         let notifier = self.notifier.clone();
-        self.later(move |fs| match fs.open(Ino(ino.0)) {
+        self.later(move |view| match view.open(Ino(ino.0)) {
             Ok(OpenedHandle { handle, paging, is_another }) => {
                 if is_another && let Some(notifier) = notifier.get() {
                     // Attributes only. It fails if the kernel knows the inode no more.
@@ -210,7 +214,7 @@ impl Filesystem for Adapter {
             Err(error) => reply.error(refuse("read", ino, &error)),
         };
         // A panic here would end a thread of the kernel loop for good; the dropped reply is EIO.
-        let read = AssertUnwindSafe(|| self.fs.read(fh.0, offset, len, Box::new(done)));
+        let read = AssertUnwindSafe(|| self.view.read(fh.0, offset, len, Box::new(done)));
         if catch_unwind(read).is_err() {
             tracing::error!(ino = ino.0, offset, size, "read panicked");
         }
@@ -226,13 +230,16 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.fs.release(fh.0);
+        self.view.close(fh.0);
         reply.ok();
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.later(move |fs| match fs.open_folder(Ino(ino.0)) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+        let folders = self.folders.clone();
+        self.later(move |view| match view.entries(Ino(ino.0)) {
+            Ok(entries) => {
+                reply.opened(FileHandle(folders.open(entries)), FopenFlags::empty());
+            }
             Err(error) => reply.error(refuse("opendir", ino, &error)),
         });
     }
@@ -245,7 +252,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match self.fs.folder_entries(fh.0) {
+        match self.folders.entries(fh.0) {
             Ok(entries) => {
                 for (next, entry) in entries_from(&entries, offset) {
                     let Attributes { ino, kind, .. } = entry.attributes;
@@ -267,7 +274,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        match self.fs.folder_entries(fh.0) {
+        match self.folders.entries(fh.0) {
             Ok(entries) => {
                 for (next, entry) in entries_from(&entries, offset) {
                     let attr = file_attr(&entry.attributes);
@@ -289,12 +296,12 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.fs.release(fh.0);
+        self.folders.close(fh.0);
         reply.ok();
     }
 
     fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        self.later(move |fs| match fs.space() {
+        self.later(move |view| match view.statfs() {
             Ok(space) => {
                 let Space { block_bytes, blocks, free, available, files, files_free } =
                     space::shown(space);

@@ -1,122 +1,77 @@
 //! The tree of names: plain folders of the source mirrored, stores shown as `.ims` files.
 //!
 //! Nothing is walked ahead of need. A folder is listed when it is first looked into, a store is
-//! inspected when the folder above it is listed, and what was found is kept as a few numbers and a
-//! [`Fingerprint`](crate::source::Fingerprint) per store; an image is only built when its file is opened. A folder looked into
-//! again is checked against the source at most once per [`CHECK_INTERVAL`], and less often if the
-//! check takes long, so a name appears, changes or goes within seconds and without a remount. What was
-//! found is also kept for the next start (`memo`).
+//! inspected when the folder above it is listed, and the tree keeps the findings as a few numbers and a
+//! [`Fingerprint`](crate::source::Fingerprint) per store; an image is only built when its file is
+//! opened. A folder looked into again is checked against the source at most once per
+//! [`CHECK_INTERVAL`](super::view::CHECK_INTERVAL), and less often if the check takes long, so a name
+//! appears, changes or goes within seconds and without a remount. The cache folder keeps the findings for
+//! the next start (`memo`).
 //!
 //! Inode numbers are derived from the path and, for files, from the identity of the image, so they
 //! are the same after a restart and different after the store has changed.
+//!
+//! From the bottom up: `file` and `inspected` hold what is known of images and stores, `node` and `nodes`
+//! the inodes, `access` compares owners and modes, `inspect` looks into a folder, `looks` does so in the
+//! background, `names` makes nodes, `refresh` keeps a listing up to date, `decide` and `open` open files.
 
 mod access;
 mod closed;
+mod decide;
+mod file;
 mod inspect;
+mod inspected;
 mod looks;
 mod memo;
 mod names;
 mod node;
+mod nodes;
 mod open;
+mod options;
 mod pages;
 mod refresh;
 mod told;
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use lru::LruCache;
+use std::sync::{Arc, Mutex};
 
 use crate::image::Images;
 use crate::source::SourceRoot;
+use crate::sync::lock;
 use crate::workers::Workers;
 
-use super::FsError;
+use super::view::{Attributes, DirectoryEntry, FsError, Ino, NodeKind};
+use access::{Rights, check_not_narrowed};
 use closed::Closed;
 use inspect::Inspector;
 use looks::Wait;
-use memo::Memo;
-use node::{Child, Content, Listing, Node};
+use names::Namer;
+use node::{Content, Listing, Node, Shown};
+use nodes::Nodes;
+use open::Opener;
+use refresh::Refresh;
 
-pub use node::{
-    Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, LevelSpec, NodeKind, Skipped,
-};
+pub use file::{FileSpec, LevelSpec};
+pub use inspected::Skipped;
 pub use open::Opened;
-pub use pages::Paging;
+pub use options::{Revalidate, TreeConfig};
 pub use told::Told;
 
-/// Inodes of files that are remembered when these are not listed any more.
-const MOST_FORMER: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-
-/// What a tree shows instead of what the source says.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TreeConfig {
-    /// Owner of everything, else the source's.
-    pub uid: Option<u32>,
-    /// Group of everything, else the source's.
-    pub gid: Option<u32>,
-    /// Permission bits taken away.
-    pub umask: u16,
-    /// Other users may enter the mount.
-    pub is_shared: bool,
-    /// Label images are shown, too.
-    pub labels: bool,
-    /// When chunk files are looked at.
-    pub revalidate: Revalidate,
-}
-
-/// When chunk files that were rewritten, added or deleted are noticed; metadata always is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revalidate {
-    /// When a file is opened so long after the last look.
-    After(Duration),
-    /// Never.
-    Never,
-}
-
-impl Revalidate {
-    /// At each opening.
-    pub const AT_ONCE: Self = Self::After(Duration::ZERO);
-    /// Programs that open a file many times in a row look once.
-    pub const AFTER_A_MOMENT: Self = Self::After(Duration::from_secs(2));
-
-    /// How old a look may be that is not repeated.
-    fn time(self) -> Duration {
-        match self {
-            Self::After(time) => time,
-            Self::Never => Duration::ZERO,
-        }
-    }
-}
-
-impl Default for Revalidate {
-    fn default() -> Self {
-        Self::AFTER_A_MOMENT
-    }
-}
+/// How often an opening starts again because the store has changed under it.
+const OPEN_ATTEMPTS: usize = 5;
 
 /// The tree of one mount.
 #[derive(Debug)]
 pub struct Tree {
-    root: Arc<SourceRoot>,
-    images: Arc<Images>,
-    config: TreeConfig,
-    nodes: Mutex<HashMap<Ino, Arc<Node>>>,
-    /// Files that are not listed any more, and were still open then.
-    lingering: Mutex<Vec<Ino>>,
-    /// Paths of files that are not listed any more, by the inodes they had: file servers come back to these.
-    former: Mutex<LruCache<Ino, PathBuf>>,
+    inspector: Arc<Inspector>,
+    nodes: Nodes,
+    rights: Rights,
+    opener: Opener,
     /// Files that were closed just now.
     closed: Closed,
-    /// What was found out in earlier runs; `None` without a cache folder.
-    memo: Option<Arc<Memo>>,
-    inspector: Arc<Inspector>,
     /// They look into folders.
     workers: Workers,
 }
@@ -127,63 +82,67 @@ impl Drop for Tree {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Tree {
     /// A tree over a source folder; nothing is read yet.
     ///
     /// # Errors
     /// The operating system's reason when threads cannot be started.
     pub fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> io::Result<Self> {
-        let nodes = Mutex::default();
-        let lingering = Mutex::default();
-        let inspector = Arc::new(Inspector::new(root.clone(), images.clone(), config));
-        let memo = inspector.memo.clone();
-        let former = Mutex::new(LruCache::new(MOST_FORMER));
-        let closed = Closed::new(config.revalidate.time());
-        let workers = Workers::start_within("look", looks::THREADS, looks::MOST_THREADS)?;
-        let tree = Self {
-            root,
-            images,
-            config,
-            nodes,
-            lingering,
-            former,
-            closed,
-            memo,
-            inspector,
-            workers,
+        let rights = Rights { root: root.clone(), config };
+        let inspector = Arc::new(Inspector::new(root, images, config));
+        let opener = Opener {
+            inspector: inspector.clone(),
+            rights: rights.clone(),
+            revalidate: config.revalidate,
         };
-        let attributes = tree.folder_attributes(Ino::ROOT, Path::new(""));
-        let node = Node {
-            attributes: Mutex::new(attributes),
-            access_at: access::checked_now(),
+        let top = Node {
+            shown: Mutex::new(Shown::now(rights.folder_attributes(Ino::ROOT, Path::new("")))),
             parent: Ino::ROOT,
             path: PathBuf::new(),
             content: Content::Mirror { source: PathBuf::new(), listing: Box::default() },
         };
-        lock(&tree.nodes).insert(Ino::ROOT, Arc::new(node));
-        Ok(tree)
+        Ok(Self {
+            inspector,
+            nodes: Nodes::new(top),
+            rights,
+            opener,
+            closed: Closed::new(config.revalidate.time()),
+            workers: Workers::start_within("look", looks::THREADS, looks::MOST_THREADS)?,
+        })
     }
 
     /// The source folder.
     #[must_use]
     pub fn source(&self) -> &Arc<SourceRoot> {
-        &self.root
+        &self.rights.root
     }
 
-    fn node(&self, ino: Ino) -> Result<Arc<Node>, FsError> {
-        lock(&self.nodes).get(&ino).cloned().ok_or(FsError::Stale)
-    }
-
-    /// Attributes of a known inode.
+    /// Attributes of a known inode, with owner and mode as they are in the source now, or were less
+    /// than [`CHECK_INTERVAL`](super::view::CHECK_INTERVAL) ago. What the source does not answer stays as
+    /// it was. A file that is not listed any more has the attributes of the file that is at its path now.
     ///
     /// # Errors
     /// [`FsError::Stale`] when it is not known.
-    pub fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        self.node(ino).map(|node| node.attributes())
+    pub fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
+        let error = match self.nodes.get(ino) {
+            Ok(node) => {
+                self.rights.renew(&node);
+                return Ok(node.attributes());
+            }
+            Err(error) => error,
+        };
+        let path = self.nodes.former_path(ino).ok_or(error)?;
+        match self.find(&path) {
+            Ok(found) if found.kind == NodeKind::File => Ok(Attributes { ino, ..found }),
+            _ => Err(FsError::Stale),
+        }
+    }
+
+    /// Attributes of a known inode, if that takes no look into the source.
+    #[must_use]
+    pub fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {
+        let node = self.nodes.get(ino).ok()?;
+        node.has_fresh_access().then(|| node.attributes())
     }
 
     /// Finds a path below the mount point.
@@ -191,7 +150,7 @@ impl Tree {
     /// # Errors
     /// As for [`Tree::lookup`].
     fn find(&self, path: &Path) -> Result<Attributes, FsError> {
-        let mut found = self.attributes(Ino::ROOT)?;
+        let mut found = self.nodes.attributes(Ino::ROOT)?;
         for name in path {
             found = self.lookup(found.ino, name)?;
         }
@@ -203,12 +162,12 @@ impl Tree {
     /// # Errors
     /// [`FsError::NotFound`], [`FsError::Stale`], [`FsError::NotADirectory`], [`FsError::Source`].
     pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Attributes, FsError> {
-        let node = self.node(parent)?;
+        let node = self.nodes.get(parent)?;
         if name == "." {
             return Ok(node.attributes());
         }
         if name == ".." {
-            return self.attributes(node.parent);
+            return self.nodes.attributes(node.parent);
         }
         match &node.content {
             Content::File(_) => Err(FsError::NotADirectory),
@@ -219,9 +178,9 @@ impl Tree {
             Content::Mirror { source, listing } => {
                 let find = |listing: &Option<Listing>| listing.as_ref()?.names.get(name).cloned();
                 let known = find(&lock(listing));
-                // Not locked here: a store that does not answer must not hold up its neighbours.
+                // Not locked here: a store that does not answer must not delay its neighbours.
                 if let Some(child) = known
-                    && child.inspected.is_fresh(&self.root)
+                    && child.inspected.is_fresh(self.source())
                 {
                     return self.fresh_attributes(child.ino);
                 }
@@ -242,7 +201,7 @@ impl Tree {
     }
 
     fn entries_after(&self, ino: Ino, wait: Wait<'_>) -> Result<Vec<DirectoryEntry>, FsError> {
-        let node = self.node(ino)?;
+        let node = self.nodes.get(ino)?;
         let names: Vec<(OsString, Ino)> = match &node.content {
             Content::File(_) => return Err(FsError::NotADirectory),
             Content::StoreFolder { names, .. } => {
@@ -259,12 +218,12 @@ impl Tree {
             DirectoryEntry { name: OsString::from("."), attributes: node.attributes() },
             DirectoryEntry {
                 name: OsString::from(".."),
-                attributes: self.attributes(node.parent)?,
+                attributes: self.nodes.attributes(node.parent)?,
             },
         ];
         for (name, ino) in names {
             // A name that went while the folder was read is left out.
-            if let Ok(attributes) = self.attributes(ino) {
+            if let Ok(attributes) = self.nodes.attributes(ino) {
                 entries.push(DirectoryEntry { name, attributes });
             }
         }
@@ -280,7 +239,7 @@ impl Tree {
     ) {
         let mut pending = vec![Ino::ROOT];
         while let Some(ino) = pending.pop() {
-            let Ok(node) = self.node(ino) else { continue };
+            let Ok(node) = self.nodes.get(ino) else { continue };
             let entries = match self.entries_after(ino, Wait::All) {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -300,7 +259,7 @@ impl Tree {
             }
             let mut folders = Vec::new();
             for entry in entries.into_iter().skip(2) {
-                let Ok(child) = self.node(entry.attributes.ino) else { continue };
+                let Ok(child) = self.nodes.get(entry.attributes.ino) else { continue };
                 match &child.content {
                     Content::File(file) => image(&child.path, &file.spec),
                     _ => folders.push(entry.attributes.ino),
@@ -310,45 +269,57 @@ impl Tree {
         }
     }
 
-    /// Makes a node known. A folder that is known keeps its listing, a file its open image.
-    fn know(&self, ino: Ino, node: Node) {
-        let mut nodes = lock(&self.nodes);
-        if let Some(known) = nodes.get(&ino) {
-            let same = match (&known.content, &node.content) {
-                (Content::Mirror { source: a, .. }, Content::Mirror { source: b, .. }) => a == b,
-                (Content::File(_), Content::File(_)) => true,
-                _ => false,
+    /// Opens the image behind a file in the state of the moment. If another file is at its path by now, as
+    /// after a change of metadata, that one is opened: file servers look a name up, and open what they found
+    /// a moment later by its inode.
+    ///
+    /// # Errors
+    /// [`FsError::IsADirectory`]; [`FsError::Stale`] when there is no such file any more, or the store keeps
+    /// changing; [`FsError::Restricted`] when fewer users may read it than at the lookup.
+    pub fn open(&self, ino: Ino) -> Result<Opened, FsError> {
+        let mut current = ino;
+        for _ in 0..OPEN_ATTEMPTS {
+            let path = match self.nodes.get(current) {
+                Ok(node) => match self.opener.open(&node) {
+                    Err(FsError::Stale) => node.path.clone(),
+                    Ok(opened) if current != ino => return self.stand_in(ino, &node, opened),
+                    other => return other,
+                },
+                Err(error) => self.nodes.former_path(current).ok_or(error)?,
             };
-            if same {
-                *lock(&known.attributes) = node.attributes();
-                *lock(&known.access_at) = *lock(&node.access_at);
-                return;
-            }
+            current = self.find(&path).map_err(|_| FsError::Stale)?.ino;
         }
-        nodes.insert(ino, Arc::new(node));
+        Err(FsError::Stale)
     }
 
-    /// Drops nodes that are no longer listed, and all below them.
-    fn forget(&self, children: impl Iterator<Item = Child>) {
-        let mut pending: Vec<Ino> = children.map(|child| child.ino).collect();
-        pending.append(&mut lock(&self.lingering));
-        while let Some(ino) = pending.pop() {
-            let Some(node) = lock(&self.nodes).remove(&ino) else { continue };
-            match &node.content {
-                Content::File(file) if file.is_open() => {
-                    // Who has it open may ask for its attributes.
-                    lock(&self.nodes).insert(ino, node);
-                    lock(&self.lingering).push(ino);
-                }
-                Content::File(_) => drop(lock(&self.former).put(ino, node.path.clone())),
-                Content::StoreFolder { names, .. } => pending.extend(lock(names).values()),
-                Content::Mirror { listing, .. } => {
-                    let listing = lock(listing).take();
-                    pending.extend(listing.into_iter().flat_map(|old| {
-                        old.names.into_values().map(|child| child.ino).collect::<Vec<_>>()
-                    }));
-                }
-            }
+    /// A file that is opened by the inode of an earlier one.
+    ///
+    /// # Errors
+    /// [`FsError::Restricted`].
+    fn stand_in(&self, ino: Ino, node: &Node, opened: Opened) -> Result<Opened, FsError> {
+        if let Some(before) = self.nodes.retire(ino, node.path.clone()) {
+            check_not_narrowed(before.attributes(), node.attributes())?;
         }
+        Ok(opened.stand_in())
+    }
+
+    /// Closes a file.
+    pub fn close(&self, opened: Opened) {
+        // The last handle: programs that open the file again soon find it.
+        if Arc::strong_count(&opened.file) == 1 {
+            self.closed.keep(opened.file);
+        }
+    }
+
+    fn refresh(
+        &self,
+        node: &Node,
+        source: &Path,
+        listing: &Mutex<Option<Listing>>,
+        wait: Wait<'_>,
+    ) -> Result<(), FsError> {
+        let namer = Namer { nodes: &self.nodes, rights: &self.rights };
+        let refresh = Refresh { namer, inspector: &self.inspector, workers: &self.workers };
+        refresh.run(node, source, listing, wait)
     }
 }

@@ -1,6 +1,6 @@
 //! What `statfs` says of the mount.
 
-use crate::source::storage::Space;
+use crate::fs::view::Space;
 
 /// The part in use, in hundredths, from which `df` would call a disk full: it rounds up.
 const FULL_PERCENT: u128 = 99;

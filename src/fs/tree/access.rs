@@ -1,65 +1,50 @@
-//! Who may enter and read: owners and modes of what is shown, kept up with those of the source.
+//! Who may enter and read: owners and modes of what is shown, which follow those of the source.
 //!
 //! The kernel checks them before it lets anybody in (`default_permissions`), and asks for them again
-//! once they are older than [`CHECK_INTERVAL`](super::CHECK_INTERVAL). A file shows the intersection of what all its parts
-//! allow, see [`Permissions`].
+//! once they are older than [`CHECK_INTERVAL`](crate::fs::view::CHECK_INTERVAL). A file shows the
+//! intersection of what all its parts allow, see [`Permissions`].
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::fs::view::{Attributes, FsError, Ino, NodeKind};
 use crate::source::storage::{Access, Links, Meta};
 use crate::source::{Permissions, SourceRoot, access_of};
+use crate::sync::lock;
 
-use super::node::{Attributes, Content, FileSpec, Ino, Node, NodeKind};
-use super::{FsError, Tree, TreeConfig, lock};
+use super::file::{FileSpec, ListedFile};
+use super::node::{Content, Node, Shown};
+use super::options::TreeConfig;
 
-/// How long the modes of all chunk files, which a look at them has told, count. After it, samples do,
-/// until the next opening looks again: else a file once shut could not be opened to look at it.
+/// How long the modes of all chunk files, which a look found, count. After it, samples do, until the
+/// next opening looks again: else a file once shut could not be opened to look at it.
 const CHUNK_ACCESS_TIME: Duration = Duration::from_secs(10);
-
-pub(super) fn checked_now() -> Mutex<Option<Instant>> {
-    Mutex::new(Some(Instant::now()))
-}
 
 /// The user this program runs as.
 fn daemon() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-impl Tree {
-    /// Attributes of a known inode, with owner and mode as they are in the source now, or were less
-    /// than [`CHECK_INTERVAL`](super::CHECK_INTERVAL) ago. What the source does not tell stays as it was.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] when it is not known.
-    pub fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        let node = match self.node(ino) {
-            Ok(node) => node,
-            Err(error) => return self.former_attributes(ino).ok_or(error),
-        };
-        if !node.has_fresh_access() {
-            match &node.content {
-                Content::File(file) => self.renew_permissions(&node, &file.spec),
-                Content::Mirror { source, .. } => self.renew_folder(&node, source),
-                Content::StoreFolder { store, .. } => self.renew_folder(&node, store),
-            }
+/// What the source and the options of the mount let users do.
+#[derive(Debug, Clone)]
+pub(super) struct Rights {
+    pub(super) root: Arc<SourceRoot>,
+    pub(super) config: TreeConfig,
+}
+
+impl Rights {
+    /// Compares owner and mode of a node with the source, unless that was done just now. What the
+    /// source does not answer stays as it was.
+    pub(super) fn renew(&self, node: &Node) {
+        if node.has_fresh_access() {
+            return;
         }
-        Ok(node.attributes())
-    }
-
-    /// Attributes of the file that is now at the path of an inode that is not listed any more.
-    fn former_attributes(&self, ino: Ino) -> Option<Attributes> {
-        let path = lock(&self.former).get(&ino).cloned()?;
-        let found = self.find(&path).ok()?;
-        (found.kind == NodeKind::File).then_some(Attributes { ino, ..found })
-    }
-
-    /// Attributes of a known inode, if the source need not be asked for them.
-    #[must_use]
-    pub fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {
-        let node = self.node(ino).ok()?;
-        node.has_fresh_access().then(|| node.attributes())
+        match &node.content {
+            Content::File(file) => self.renew_file(node, file),
+            Content::Mirror { source, .. } => self.renew_folder(node, source),
+            Content::StoreFolder { store, .. } => self.renew_folder(node, store),
+        }
     }
 
     pub(super) fn folder_attributes(&self, ino: Ino, source: &Path) -> Attributes {
@@ -77,39 +62,41 @@ impl Tree {
     }
 
     fn renew_folder(&self, node: &Node, source: &Path) {
-        let begun = Instant::now();
-        if let Ok(meta) = self.root.storage().access(source) {
-            let mut attributes = lock(&node.attributes);
+        let began = Instant::now();
+        let found = self.root.storage().access(source);
+        let mut shown = lock(&node.shown);
+        if let Ok(meta) = found {
+            let attributes = &mut shown.attributes;
             attributes.mode = self.mode(meta.access.mode & 0o555);
             attributes.uid = self.config.uid.unwrap_or(meta.access.uid);
             attributes.gid = self.config.gid.unwrap_or(meta.access.gid);
         }
-        *lock(&node.access_at) = Some(begun);
+        shown.access_at = Some(began);
     }
 
-    /// Attributes of a file as far as they are known, and when owner and mode were.
-    pub(super) fn file_attributes(
-        &self,
-        ino: Ino,
-        spec: &FileSpec,
-    ) -> (Attributes, Option<Instant>) {
-        let state = lock(&spec.state);
-        let permissions = state.permissions.unwrap_or_else(|| self.guessed_permissions(spec));
+    /// Attributes of a file as far as they are known.
+    pub(super) fn file_attributes(&self, ino: Ino, file: &ListedFile) -> Shown {
+        let spec = &file.spec;
+        let (permissions, access_at, chunks_modified) = {
+            let state = lock(&file.found.state);
+            (state.permissions, state.permissions_at, state.chunks_modified)
+        };
+        let permissions = permissions.unwrap_or_else(|| self.guessed_permissions(spec));
         let Permissions { mode, uid, gid } = permissions;
         let attributes = Attributes {
             ino,
             kind: NodeKind::File,
             size: spec.size,
-            modified: state.chunks_modified.map_or(spec.modified, |at| at.max(spec.modified)),
+            modified: chunks_modified.map_or(spec.modified, |at| at.max(spec.modified)),
             mode: self.mode(mode),
             uid: self.config.uid.unwrap_or(uid),
             gid: self.config.gid.unwrap_or(gid),
         };
-        (attributes, state.permissions_at)
+        Shown { attributes, access_at }
     }
 
-    /// Permissions of a file whose parts were not asked for yet. Where the mount is not shared they only
-    /// inform, so that the folder of the store stands for all, until the name is looked up.
+    /// Permissions of a file before the source was asked about its parts. Where the mount is not shared
+    /// they only inform, and the folder of the store stands for all parts until the first lookup.
     fn guessed_permissions(&self, spec: &FileSpec) -> Permissions {
         let store = self.root.storage().stat(&spec.store, Links::Follow);
         match store {
@@ -120,34 +107,25 @@ impl Tree {
         }
     }
 
-    /// Asks the source who may read a file. Where it does not answer, all stays as it was.
-    pub(super) fn renew_permissions(&self, node: &Node, spec: &FileSpec) {
-        self.ask_permissions(spec);
-        let (attributes, access_at) = self.file_attributes(node.ino(), spec);
-        *lock(&node.attributes) = attributes;
-        *lock(&node.access_at) = access_at;
+    /// Asks the source who may read a file. Without an answer, all stays as it was.
+    fn renew_file(&self, node: &Node, file: &ListedFile) {
+        ask(&self.root, self.config, file);
+        *lock(&node.shown) = self.file_attributes(node.ino(), file);
     }
 
-    pub(super) fn ask_permissions(&self, spec: &FileSpec) {
-        ask(&self.root, self.config, spec);
-    }
-
-    /// Asks who may read a file that is being opened, unless that was done just now, or `anew`.
+    /// Asks who may read a file that is being opened, unless that was done just now; with `again`, in
+    /// any case.
     ///
     /// # Errors
     /// [`FsError::Restricted`] where somebody is shut out who was not when the name was looked up: the
     /// kernel then looks it up again, and decides with what it knows of the user.
-    pub(super) fn check_permissions(
-        &self,
-        node: &Node,
-        spec: &FileSpec,
-        anew: bool,
-    ) -> Result<(), FsError> {
-        if !anew && node.has_fresh_access() {
+    pub(super) fn check(&self, node: &Node, again: bool) -> Result<(), FsError> {
+        let Content::File(file) = &node.content else { return Ok(()) };
+        if !again && node.has_fresh_access() {
             return Ok(());
         }
         let shown = node.attributes();
-        self.renew_permissions(node, spec);
+        self.renew_file(node, file);
         check_not_narrowed(shown, node.attributes())
     }
 
@@ -158,11 +136,11 @@ impl Tree {
 }
 
 /// Asks the source who may read a file.
-pub(super) fn ask(root: &SourceRoot, config: TreeConfig, spec: &FileSpec) {
-    let begun = Instant::now();
-    let found = access_of(root, &spec.store, spec.parts());
-    let mut state = lock(&spec.state);
-    state.permissions_at = Some(begun);
+pub(super) fn ask(root: &SourceRoot, config: TreeConfig, file: &ListedFile) {
+    let began = Instant::now();
+    let found = access_of(root, &file.spec.store, file.spec.parts());
+    let mut state = lock(&file.found.state);
+    state.permissions_at = Some(began);
     if let Ok((top, mut kinds)) = found {
         if let Some((chunks, at)) = &state.chunk_access
             && at.elapsed() < CHUNK_ACCESS_TIME
@@ -177,15 +155,19 @@ pub(super) fn ask(root: &SourceRoot, config: TreeConfig, spec: &FileSpec) {
 /// # Errors
 /// [`FsError::Restricted`] where some user may read by the attributes that were shown and not by those now.
 pub(super) fn check_not_narrowed(shown: Attributes, now: Attributes) -> Result<(), FsError> {
-    if shown.permissions().is_narrowed_to(now.permissions()) {
+    let permissions = |shown: Attributes| {
+        let Attributes { mode, uid, gid, .. } = shown;
+        Permissions { mode: mode.into(), uid, gid }
+    };
+    if permissions(shown).is_narrowed_to(permissions(now)) {
         Err(FsError::Restricted)
     } else {
         Ok(())
     }
 }
 
-/// Where nobody else may enter the mount, whoever mounted reads what the source lets them read; an access
-/// control list may be why.
+/// Where nobody else may enter the mount, the user that mounted reads what the source lets them read,
+/// also where only an access control list does.
 fn admit_self(found: Permissions) -> Permissions {
     let groups = rustix::process::getgroups().unwrap_or_default();
     let is_in_group = groups.iter().map(|group| group.as_raw()).any(|gid| gid == found.gid)

@@ -7,8 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::image::VirtualFile;
-
-use super::lock;
+use crate::sync::lock;
 
 /// Most files that are kept.
 const MOST_FILES: usize = 64;

@@ -2,19 +2,24 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::image::{Images, VirtualFile};
 use crate::memory::MemoryBudget;
 use crate::source::discover::{self, Folder};
+use crate::source::image::ImageSource;
 use crate::source::root::{DirEntry, EntryKind};
 use crate::source::{Fingerprint, SourceRoot};
+use crate::sync::lock;
 
+use super::access;
+use super::file::{FileSpec, LevelSpec, ListedFile, Verdict};
+use super::inspected::{Inspected, Skipped};
 use super::memo::{Memo, Origin};
-use super::node::{Checked, FileSpec, Inspected, LevelSpec, Skipped};
-use super::{TreeConfig, access, lock};
+use super::options::TreeConfig;
+use super::told::Teller;
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
 const LARGE_METADATA_BYTES: u64 = 256 << 10;
@@ -28,11 +33,10 @@ pub(super) struct Inspector {
     pub(super) root: Arc<SourceRoot>,
     pub(super) images: Arc<Images>,
     pub(super) config: TreeConfig,
-    /// What was found out in earlier runs; `None` without a cache folder.
-    pub(super) memo: Option<Arc<Memo>>,
-    /// A hash of what was told last of each folder of the source that something was told of.
-    told: Mutex<HashMap<PathBuf, u64>>,
-    /// For stores that may take much memory: one at a time, but for those that do not answer.
+    /// Findings of earlier runs; `None` without a cache folder.
+    memo: Option<Arc<Memo>>,
+    teller: Teller,
+    /// For stores that may take much memory: one at a time, apart from those that do not answer.
     large: Arc<MemoryBudget>,
 }
 
@@ -40,7 +44,8 @@ impl Inspector {
     pub(super) fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> Self {
         let cache = images.engine().cache();
         let memo = cache.and_then(|cache| Memo::open(cache, &root, images.options(), config));
-        Self { root, images, config, memo, told: Mutex::default(), large: MemoryBudget::new(1) }
+        let (teller, large) = (Teller::default(), MemoryBudget::new(1));
+        Self { root, images, config, memo, teller, large }
     }
 
     /// What a folder of the source is: what is known of it, in this run or by the memo, if that is still
@@ -59,12 +64,10 @@ impl Inspector {
         self.look_into(folder, known)
     }
 
-    /// Takes note of what was told of a folder; what was told before.
-    pub(super) fn note_told(&self, folder: &Path, hash: Option<u64>) -> Option<u64> {
-        let mut told = lock(&self.told);
-        match hash {
-            Some(hash) => told.insert(folder.to_path_buf(), hash),
-            None => told.remove(folder),
+    /// Notes that an opening has found out more about a file than the memo says.
+    pub(super) fn note_news(&self) {
+        if let Some(memo) = &self.memo {
+            memo.note_news();
         }
     }
 
@@ -95,7 +98,7 @@ impl Inspector {
         (!root.has_refused()).then(|| self.take_over(folder, found, known))
     }
 
-    /// What was found out of images that are known goes on to be true.
+    /// Takes over what openings have found out about images that are known.
     fn take_over(
         &self,
         folder: &Path,
@@ -103,12 +106,11 @@ impl Inspector {
         known: Option<&Arc<Inspected>>,
     ) -> Arc<Inspected> {
         let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
-        let before: HashMap<_, _> = before.map(|file| (file.place(), file)).collect();
+        let before: HashMap<_, _> = before.map(|file| (file.spec.key(), file)).collect();
         for file in found.files.iter_mut().flatten() {
-            if let Some(same) = before.get(&file.place()) {
-                file.state = same.state.clone();
-                let mut state = lock(&file.state);
-                (state.has_changed, state.is_refuted) = (false, false);
+            if let Some(same) = before.get(&file.spec.key()) {
+                file.found = same.found.clone();
+                lock(&file.found.state).verdict = Verdict::Holds;
             }
             if self.config.is_shared {
                 access::ask(&self.root, self.config, file);
@@ -119,7 +121,7 @@ impl Inspector {
 
     /// Logs what is skipped, and what is assumed of what is shown.
     fn take_up(&self, folder: &Path, found: Inspected, origin: Origin) -> Arc<Inspected> {
-        self.tell(folder, &found);
+        self.teller.tell(folder, &found);
         let found = Arc::new(found);
         if let Some(memo) = &self.memo {
             memo.remember(folder, &found, origin);
@@ -134,82 +136,65 @@ impl Inspector {
             tracing::error!(path = %path.display(), reason, "fault");
             let mut fingerprint = Fingerprint::default();
             fingerprint.record(&self.root, path);
-            Inspected {
-                files: Some(Vec::new()),
-                skipped: vec![Skipped::because(path, &reason)],
-                notes: Vec::new(),
-                fingerprint: Arc::new(fingerprint),
-                is_lasting: false,
-                checked: Mutex::new(Checked::since(Instant::now())),
-            }
+            let skipped = vec![Skipped::because(path, &reason)];
+            Inspected { skipped, ..Inspected::nothing(fingerprint) }
         })
     }
 
     /// Inspects a folder of the source and plans its images.
     fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
-        let begun = SystemTime::now();
-        let mut found = Inspected {
-            files: Some(Vec::new()),
-            skipped: Vec::new(),
-            notes: Vec::new(),
-            fingerprint: Arc::default(),
-            is_lasting: false,
-            checked: Mutex::new(Checked::since(Instant::now())),
-        };
-        match discover::inspect(root, path, self.config.labels) {
-            Ok(Folder::Plain(plain)) => {
-                found.files = None;
-                found.skipped = Skipped::all(&plain.skipped);
-                found.fingerprint = Arc::new(plain.fingerprint);
-            }
+        let began = SystemTime::now();
+        let mut found = match discover::inspect(root, path, self.config.labels) {
+            Ok(Folder::Plain(plain)) => Inspected {
+                files: None,
+                skipped: Skipped::all(&plain.skipped),
+                ..Inspected::nothing(plain.fingerprint)
+            },
             Ok(Folder::Store(store)) => {
-                found.skipped = Skipped::all(&store.skipped);
-                let mut files = Vec::new();
-                found.fingerprint = Arc::new(store.fingerprint);
-                for image in store.images {
-                    if !image.notes.is_empty() {
-                        found.notes.push((image.folder(), one_line(&image.notes)));
-                    }
-                    let (image, images) = (image.clone(), self.images.clone());
-                    match VirtualFile::new(&self.root, image.clone(), images, None) {
-                        Ok(file) => files.push(FileSpec {
-                            store: image.store.clone(),
-                            image: image.image.clone(),
-                            multiscale: image.multiscale,
-                            role: image.role,
-                            name: image.name.clone(),
-                            size: file.size(),
-                            shape: image.levels[0].shape(),
-                            levels: file.plan().levels.iter().map(LevelSpec::of).collect(),
-                            id: file.id(),
-                            modified: image
-                                .fingerprint
-                                .modified()
-                                .unwrap_or(SystemTime::UNIX_EPOCH),
-                            metadata: found.fingerprint.clone(),
-                            samples: image.samples().collect(),
-                            state: Arc::default(),
-                        }),
-                        Err(error) => {
-                            let row = Skipped::because(&image.folder(), &error.to_string());
-                            found.skipped.push(row);
-                        }
-                    }
-                }
-                found.files = Some(files);
+                let mut found = Inspected {
+                    skipped: Skipped::all(&store.skipped),
+                    ..Inspected::nothing(store.fingerprint)
+                };
+                store.images.iter().for_each(|image| self.plan(image, &mut found));
+                found
             }
             Err(error) => {
-                found.skipped.push(Skipped::of(path, &error));
                 let mut fingerprint = Fingerprint::default();
                 fingerprint.doubt();
                 fingerprint.record(&self.root, path);
-                found.fingerprint = Arc::new(fingerprint);
-                return found;
+                let skipped = vec![Skipped::of(path, &error)];
+                return Inspected { skipped, ..Inspected::nothing(fingerprint) };
+            }
+        };
+        found.is_lasting = found.fingerprint.is_lasting(began);
+        found
+    }
+
+    /// Plans the virtual file of an image of a store.
+    fn plan(&self, image: &Arc<ImageSource>, found: &mut Inspected) {
+        if !image.notes.is_empty() {
+            found.notes.push((image.folder(), one_line(&image.notes)));
+        }
+        match VirtualFile::new(&self.root, image.clone(), self.images.clone(), None) {
+            Ok(file) => found.files.get_or_insert_default().push(ListedFile::new(FileSpec {
+                store: image.store.clone(),
+                image: image.image.clone(),
+                multiscale: image.multiscale,
+                role: image.role,
+                name: image.name.clone(),
+                size: file.size(),
+                shape: image.levels[0].shape(),
+                levels: file.plan().levels.iter().map(LevelSpec::of).collect(),
+                id: file.id(),
+                modified: image.fingerprint.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                metadata: found.fingerprint.clone(),
+                samples: image.samples().collect(),
+            })),
+            Err(error) => {
+                found.skipped.push(Skipped::because(&image.folder(), &error.to_string()));
             }
         }
-        found.is_lasting = found.fingerprint.is_lasting(begun);
-        found
     }
 }
 

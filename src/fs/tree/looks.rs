@@ -8,10 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fs::naming;
+use crate::sync::lock;
 use crate::workers::Workers;
 
-use super::lock;
-use super::node::Inspected;
+use super::inspected::Inspected;
 
 /// Threads that look. Most of the time they wait for a file server; each may hold a document of metadata.
 pub(super) const THREADS: usize = 8;

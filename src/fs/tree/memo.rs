@@ -25,9 +25,10 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 use crate::cache::{CacheError, MemoSource, SteadyCache};
 use crate::image::ImageOptions;
 use crate::source::SourceRoot;
+use crate::sync::lock;
 
-use super::node::{Checked, Inspected};
-use super::{TreeConfig, lock};
+use super::inspected::{Checked, Inspected};
+use super::options::TreeConfig;
 use row::{Key, Row};
 
 /// Changes whenever lines are written in another way.

@@ -2,19 +2,42 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::fs::naming::{self, Candidate, InStore, Taken};
+use crate::fs::view::Ino;
 use crate::source::root::join;
 
-use super::super::naming::{self, Candidate, InStore, Taken};
-use super::access::checked_now;
-use super::node::{Child, Content, FileNode, FileSpec, Ino, Inspected, Node};
-use super::pages::Pages;
-use super::{Tree, lock};
+use super::access::Rights;
+use super::file::ListedFile;
+use super::inspected::Inspected;
+use super::node::{Child, Content, Node, Shown};
+use super::nodes::Nodes;
 
-impl Tree {
-    /// Names everything in a mirrored folder and makes its nodes known.
+/// Part of what an inode number is derived from.
+const FOLDER: u8 = b'd';
+const FILE: u8 = b'f';
+
+fn inode(kind: u8, path: &Path, identity: u128) -> Ino {
+    let mut key = vec![kind];
+    key.extend_from_slice(path.as_os_str().as_bytes());
+    key.extend_from_slice(&identity.to_le_bytes());
+    // 0 means "none" and 1 is the root.
+    Ino(xxh3_64(&key).max(2))
+}
+
+/// Makes nodes.
+pub(super) struct Namer<'a> {
+    pub(super) nodes: &'a Nodes,
+    pub(super) rights: &'a Rights,
+}
+
+impl Namer<'_> {
+    /// Names everything in a mirrored folder and adds its nodes.
     pub(super) fn name_children(
         &self,
         node: &Node,
@@ -40,10 +63,10 @@ impl Tree {
         let assigned = naming::assign_folders(&mut taken, &sources);
         for (name, (source_name, found)) in assigned.into_iter().zip(folders) {
             let path = node.path.join(&name);
-            let ino = Ino::derive(b'd', &path, 0);
+            let ino = inode(FOLDER, &path, 0);
             // A folder that may not answer is not asked, but left as it is.
-            if !under_way.contains(source_name) || self.node(ino).is_err() {
-                self.know_folder(node.ino(), ino, path, source.join(source_name));
+            if !under_way.contains(source_name) || self.nodes.get(ino).is_err() {
+                self.add_folder(node.ino(), ino, path, source.join(source_name));
             }
             names.insert(name, Child { ino, inspected: found.clone() });
         }
@@ -52,8 +75,8 @@ impl Tree {
             let path = node.path.join(&name);
             let parent = node.ino();
             let ino = match &files[..] {
-                [file] => self.know_file(parent, path, file),
-                files => self.know_store_folder(parent, &path, files),
+                [file] => self.add_file(parent, path, file),
+                files => self.add_store_folder(parent, &path, files),
             };
             names.insert(name, Child { ino, inspected: found.clone() });
         }
@@ -61,67 +84,53 @@ impl Tree {
     }
 
     /// A folder of the source, shown as a folder.
-    fn know_folder(&self, parent: Ino, ino: Ino, path: PathBuf, source: PathBuf) {
-        let attributes = Mutex::new(self.folder_attributes(ino, &source));
-        let access_at = checked_now();
+    fn add_folder(&self, parent: Ino, ino: Ino, path: PathBuf, source: PathBuf) {
+        let shown = Mutex::new(Shown::now(self.rights.folder_attributes(ino, &source)));
         let content = Content::Mirror { source, listing: Box::default() };
-        self.know(ino, Node { attributes, access_at, parent, path, content });
+        self.nodes.add(ino, Node { shown, parent, path, content });
     }
 
     /// A folder with the images of one store, and the folders within it.
-    fn know_store_folder(&self, parent: Ino, path: &Path, files: &[FileSpec]) -> Ino {
+    fn add_store_folder(&self, parent: Ino, path: &Path, files: &[ListedFile]) -> Ino {
         let mut folders: BTreeMap<PathBuf, BTreeMap<OsString, Ino>> = BTreeMap::new();
-        let folder_ino = |inside: &Path| Ino::derive(b'd', &join(path, inside), 0);
-        let images: Vec<InStore<'_>> = files
-            .iter()
-            .map(|FileSpec { image, multiscale, name, .. }| InStore {
-                image,
-                multiscale: *multiscale,
-                name: name.as_deref(),
+        let folder_ino = |inside: &Path| inode(FOLDER, &join(path, inside), 0);
+        let specs = || files.iter().map(|file| &file.spec);
+        let images: Vec<InStore<'_>> = specs()
+            .map(|spec| InStore {
+                image: &spec.image,
+                multiscale: spec.multiscale,
+                name: spec.name.as_deref(),
             })
             .collect();
         let paths = naming::paths_in_store(path.file_name().unwrap_or_default(), &images);
         for (file, inside) in files.iter().zip(paths) {
             let above = inside.parent().unwrap_or(Path::new(""));
-            let mut ino = self.know_file(folder_ino(above), join(path, &inside), file);
+            let mut ino = self.add_file(folder_ino(above), join(path, &inside), file);
             for below in inside.ancestors() {
                 let (Some(above), Some(name)) = (below.parent(), below.file_name()) else { break };
                 folders.entry(above.to_path_buf()).or_default().insert(name.to_owned(), ino);
                 ino = folder_ino(above);
             }
         }
-        let store = files.first().map(|file| file.store.clone()).unwrap_or_default();
-        let newest = files.iter().map(|file| file.modified).max();
+        let store = specs().next().map(|spec| spec.store.clone()).unwrap_or_default();
+        let newest = specs().map(|spec| spec.modified).max();
         for (inside, names) in folders {
             let ino = folder_ino(&inside);
-            let above = match inside.parent() {
-                Some(above) => folder_ino(above),
-                None => parent,
-            };
-            let mut attributes = self.folder_attributes(ino, &store);
+            let parent = inside.parent().map_or(parent, folder_ino);
+            let mut attributes = self.rights.folder_attributes(ino, &store);
             attributes.modified = newest.unwrap_or(attributes.modified);
+            let shown = Mutex::new(Shown::now(attributes));
             let content = Content::StoreFolder { store: store.clone(), names: Mutex::new(names) };
-            let (attributes, access_at) = (Mutex::new(attributes), checked_now());
-            let path = join(path, &inside);
-            self.know(ino, Node { attributes, access_at, parent: above, path, content });
+            self.nodes.add(ino, Node { shown, parent, path: join(path, &inside), content });
         }
         folder_ino(Path::new(""))
     }
 
-    pub(super) fn know_file(&self, parent: Ino, path: PathBuf, spec: &FileSpec) -> Ino {
-        let ino = Ino::derive(b'f', &path, spec.id.0);
-        // A store that has come back is listed under the inode that somebody may still have open.
-        lock(&self.lingering).retain(|known| *known != ino);
-        let (attributes, access_at) = self.file_attributes(ino, spec);
-        let content = Content::File(Box::new(FileNode {
-            spec: spec.clone(),
-            looked: Mutex::default(),
-            open: Mutex::default(),
-            pages: Pages::default(),
-            fleeting: Arc::default(),
-        }));
-        let (attributes, access_at) = (Mutex::new(attributes), Mutex::new(access_at));
-        self.know(ino, Node { attributes, access_at, parent, path, content });
+    fn add_file(&self, parent: Ino, path: PathBuf, file: &ListedFile) -> Ino {
+        let ino = inode(FILE, &path, file.spec.id.0);
+        let shown = Mutex::new(self.rights.file_attributes(ino, file));
+        let content = Content::File(file.clone());
+        self.nodes.add(ino, Node { shown, parent, path, content });
         ino
     }
 }

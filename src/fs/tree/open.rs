@@ -1,21 +1,24 @@
-//! Opening files. Each handle shows one state of a store: that of the moment it was opened, or a moment
-//! before.
+//! Opening files: look, decide, build. Each handle shows one state of a store: that of the moment it was
+//! opened, or a moment before.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::fs::view::{FsError, Paging};
 use crate::image::VirtualFile;
 use crate::source::discover;
-use crate::source::{ChunkState, Unfollowed};
+use crate::source::image::ImageSource;
+use crate::source::{ChunkState, SourceRoot, Unfollowed};
+use crate::sync::lock;
 
-use super::access::check_not_narrowed;
-use super::node::{Chunks, Content, FileNode, FileSpec, Ino, Looked, Node};
-use super::pages::{PageReader, Paging};
-use super::{FsError, Revalidate, Tree, lock};
-
-/// How often an opening begins anew, because the store has changed under it.
-const ATTEMPTS: usize = 5;
+use super::access::Rights;
+use super::decide::{self, Knowledge, LastLook, Situation, Step};
+use super::file::{Chunks, FileSpec, Found, ListedFile, Verdict};
+use super::inspect::Inspector;
+use super::node::{Content, Node};
+use super::options::Revalidate;
+use super::pages::PageReader;
 
 /// A file that was opened.
 #[derive(Debug, Clone)]
@@ -24,186 +27,199 @@ pub struct Opened {
     pub file: Arc<VirtualFile>,
     /// What the kernel does with the pages it has.
     pub paging: Paging,
-    /// The inode stands for another file by now, whose attributes the kernel must ask for.
+    /// The inode stands for another file now: the kernel must ask for its attributes again.
     pub is_another: bool,
     _reader: Option<Arc<PageReader>>,
 }
 
-impl Tree {
-    /// Opens the image behind a file in the state of the moment. If the file is another one by now, as after
-    /// a change of metadata, that one is opened: file servers look a name up, and open what they found a
-    /// moment later by its inode.
+impl Opened {
+    /// The same file, opened by the inode of an earlier one.
+    pub(super) fn stand_in(self) -> Self {
+        Self { paging: Paging::Bypass, is_another: true, _reader: None, ..self }
+    }
+}
+
+/// Opens the files of a tree.
+#[derive(Debug)]
+pub(super) struct Opener {
+    pub(super) inspector: Arc<Inspector>,
+    pub(super) rights: Rights,
+    pub(super) revalidate: Revalidate,
+}
+
+/// One opening.
+struct Opening<'a> {
+    opener: &'a Opener,
+    node: &'a Node,
+    spec: &'a FileSpec,
+    found: &'a Found,
+    began: Instant,
+}
+
+impl Opener {
+    /// Opens the file of a node.
     ///
     /// # Errors
-    /// [`FsError::IsADirectory`]; [`FsError::Stale`] when there is no such file any more, or the store changes
-    /// all the time; [`FsError::Restricted`] where somebody may not read it who could when it was looked up.
-    pub fn open(&self, ino: Ino) -> Result<Opened, FsError> {
-        let mut current = ino;
-        for _ in 0..ATTEMPTS {
-            let path = match self.node(current) {
-                Ok(node) => match self.open_node(&node) {
-                    Err(FsError::Stale) => node.path.clone(),
-                    Ok(opened) if current != ino => return self.stand_in(ino, &node, opened),
-                    other => return other,
-                },
-                Err(error) => lock(&self.former).get(&current).cloned().ok_or(error)?,
-            };
-            current = self.find(&path).map_err(|_| FsError::Stale)?.ino;
-        }
-        Err(FsError::Stale)
-    }
-
-    /// A file as it is opened by the inode that another one had.
-    ///
-    /// # Errors
-    /// [`FsError::Restricted`].
-    fn stand_in(&self, ino: Ino, node: &Node, opened: Opened) -> Result<Opened, FsError> {
-        let before = lock(&self.nodes).remove(&ino);
-        lock(&self.former).put(ino, node.path.clone());
-        if let Some(before) = before {
-            check_not_narrowed(before.attributes(), node.attributes())?;
-        }
-        Ok(Opened { paging: Paging::Bypass, is_another: true, _reader: None, ..opened })
-    }
-
-    fn open_node(&self, node: &Node) -> Result<Opened, FsError> {
-        let Content::File(known) = &node.content else { return Err(FsError::IsADirectory) };
-        self.check_permissions(node, &known.spec, false)?;
-        let asked = Instant::now();
-        let mut looked = lock(&known.looked);
-        let shared = lock(&known.open).upgrade();
-        let file = match shared {
-            Some(file) => self.look_again(node, known, file, &mut looked, asked)?,
-            None => None,
+    /// [`FsError::IsADirectory`]; [`FsError::Stale`] when the store is not as it was listed;
+    /// [`FsError::Restricted`] when fewer users may read it than at the lookup.
+    pub(super) fn open(&self, node: &Node) -> Result<Opened, FsError> {
+        let Content::File(ListedFile { spec, found }) = &node.content else {
+            return Err(FsError::IsADirectory);
         };
-        let file = match file {
+        self.rights.check(node, false)?;
+        let opening = Opening { opener: self, node, spec, found, began: Instant::now() };
+        let _alone = lock(&found.opening);
+        let file = match opening.shared()? {
             Some(file) => file,
-            None => self.build(node, known, &mut looked)?,
+            None => opening.build()?,
         };
-        let may_be_old =
-            matches!(looked.chunks, Chunks::AtFirst) || known.fleeting.load(Ordering::Relaxed);
-        let (paging, reader) = known.pages.open(file.content(), may_be_old);
+        let may_be_mended = opening.may_be_mended();
+        let mut state = lock(&found.state);
+        let may_be_old = decide::may_pages_be_old(knowledge(&state.chunks), may_be_mended);
+        let (paging, reader) = state.pages.open(file.content(), may_be_old);
         Ok(Opened { file, paging, is_another: false, _reader: reader })
     }
+}
 
-    /// A file that is open, or was a moment ago, if it still shows its store as it is.
-    fn look_again(
-        &self,
-        node: &Node,
-        FileNode { spec, fleeting, .. }: &FileNode,
-        file: Arc<VirtualFile>,
-        looked: &mut Looked,
-        asked: Instant,
-    ) -> Result<Option<Arc<VirtualFile>>, FsError> {
-        if !file.source().fingerprint.is_unchanged(&self.root) {
-            return Err(stale(spec));
+impl Opening<'_> {
+    /// The file that is open, or was a moment ago, if it still shows its store as it is.
+    fn shared(&self) -> Result<Option<Arc<VirtualFile>>, FsError> {
+        let Some(file) = lock(&self.found.state).open.upgrade() else { return Ok(None) };
+        match decide::step(self.situation(&file)) {
+            Step::Share => Ok(Some(file)),
+            Step::Look => self.look_again(file),
+            Step::Build => Ok(None),
+            Step::Relist => Err(self.stale(Verdict::Changed)),
         }
-        let Chunks::Known(known) = &looked.chunks else { return Ok(Some(file)) };
-        // Many who open a file at the same time look once.
-        let reuse = self.config.revalidate.time();
-        let stands =
-            |at: Instant| at >= asked || (at.elapsed() < reuse && file.source().has_same_folders());
-        // Who mends a damaged chunk sees it mended at the next opening.
-        let may_be_mended = fleeting.load(Ordering::Relaxed);
-        if looked.at.is_some_and(stands) && !file.is_outdated() && !may_be_mended {
-            return Ok(Some(file));
+    }
+
+    /// What this opening finds.
+    fn situation(&self, file: &VirtualFile) -> Situation {
+        let (follows_chunks, looked_at) = {
+            let state = lock(&self.found.state);
+            (knowledge(&state.chunks) == Knowledge::State, state.looked_at)
+        };
+        let has_metadata_changed = !file.source().fingerprint.is_unchanged(self.root());
+        let asks_folders = follows_chunks && !has_metadata_changed;
+        let reuse = self.opener.revalidate.time();
+        let last_look = match looked_at {
+            Some(at) if at >= self.began => LastLook::DuringThisOpening,
+            Some(at) if asks_folders && at.elapsed() < reuse => {
+                if file.source().has_same_folders() {
+                    LastLook::Recent
+                } else {
+                    LastLook::FoldersChanged
+                }
+            }
+            _ => LastLook::Old,
+        };
+        Situation {
+            is_held: true,
+            has_metadata_changed,
+            follows_chunks,
+            last_look,
+            is_outdated: file.is_outdated(),
+            may_be_mended: self.may_be_mended(),
         }
-        let begun = Instant::now();
+    }
+
+    /// The file, if its chunks are as they were.
+    fn look_again(&self, file: Arc<VirtualFile>) -> Result<Option<Arc<VirtualFile>>, FsError> {
+        let began = Instant::now();
         let found = file.source().chunk_state();
-        let is_same = found.as_ref().is_ok_and(|now| known.is_same(now));
+        let is_same = match (&lock(&self.found.state).chunks, &found) {
+            (Chunks::Known(known), Ok(now)) => known.is_same(now),
+            _ => false,
+        };
         if !is_same {
-            tracing::info!(path = %node.path.display(), "chunks have changed since the last opening");
+            let path = self.node.path.display();
+            tracing::info!(%path, "chunks have changed since the last opening");
             return Ok(None);
         }
-        self.take_up_look(node, spec, &found)?;
-        looked.at = Some(begun);
+        self.take_up_look(&found)?;
+        lock(&self.found.state).looked_at = Some(began);
         Ok(Some(file))
     }
 
     /// The virtual file of a store as it is now.
-    fn build(
-        &self,
-        node: &Node,
-        FileNode { spec, open, fleeting, .. }: &FileNode,
-        looked: &mut Looked,
-    ) -> Result<Arc<VirtualFile>, FsError> {
-        let begun = Instant::now();
-        let image = discover::open_image(&self.root, &spec.store, &spec.image, spec.multiscale)
-            .map_err(|error| {
-                tracing::warn!(store = %spec.store.display(), %error, "cannot open image");
-                stale(spec)
-            })?;
-        let looks = match looked.chunks {
-            Chunks::AtFirst => self.config.revalidate != Revalidate::Never,
-            Chunks::Any => false,
-            Chunks::Known(_) => true,
-        };
-        let (mut now, mut chunks) = (None, Chunks::Any);
-        if looks {
-            let found = image.keep_to_chunks();
-            self.take_up_look(node, spec, &found)?;
-            match found {
-                Ok(state) => {
-                    now = Some(state.clone());
-                    chunks = Chunks::Known(state);
-                }
-                Err(reason) => {
-                    let store = spec.store.display();
-                    tracing::info!(%store, %reason, "changes of chunks will not be noticed");
-                    if reason != Unfollowed::TooMany {
-                        // The next time may be faster, as what was read is in memory somewhere, and
-                        // what could not be read may be readable.
-                        chunks = Chunks::AtFirst;
-                    }
-                }
+    fn build(&self) -> Result<Arc<VirtualFile>, FsError> {
+        let began = Instant::now();
+        let FileSpec { store, image, multiscale, .. } = self.spec;
+        let image = discover::open_image(self.root(), store, image, *multiscale);
+        let image = image.map_err(|error| {
+            tracing::warn!(store = %store.display(), %error, "cannot open image");
+            self.stale(Verdict::Changed)
+        })?;
+        let knowledge = knowledge(&lock(&self.found.state).chunks);
+        let looks = decide::looks_when_built(knowledge, self.opener.revalidate);
+        let chunks = if looks { self.look_first(&image)? } else { Chunks::Any };
+        let now = if let Chunks::Known(state) = &chunks { Some(state) } else { None };
+        let images = self.opener.inspector.images.clone();
+        let mut file = VirtualFile::new(self.root(), Arc::new(image), images, now)?;
+        if file.id() != self.spec.id || file.size() != self.spec.size {
+            // The store has changed since it was listed, or the listing came from a wrong memo.
+            return Err(self.stale(Verdict::Refuted));
+        }
+        file.share_fleeting(&self.found.fleeting);
+        let file = Arc::new(file);
+        let mut state = lock(&self.found.state);
+        state.open = Arc::downgrade(&file);
+        (state.chunks, state.looked_at) = (chunks, Some(began));
+        Ok(file)
+    }
+
+    /// The state of the chunks, to which the image keeps from now on.
+    fn look_first(&self, image: &ImageSource) -> Result<Chunks, FsError> {
+        let found = image.keep_to_chunks();
+        self.take_up_look(&found)?;
+        match found {
+            Ok(state) => Ok(Chunks::Known(state)),
+            Err(reason) => {
+                let store = self.spec.store.display();
+                tracing::info!(%store, %reason, "changes of chunks will not be noticed");
+                // The next look may be faster, as the system has cached what this one read, and files
+                // that could not be read may be readable.
+                let is_final = reason == Unfollowed::TooMany;
+                Ok(if is_final { Chunks::Any } else { Chunks::AtNextOpening })
             }
         }
-        let (image, images) = (Arc::new(image), self.images.clone());
-        let mut file = VirtualFile::new(&self.root, image, images, now.as_ref())?;
-        if file.id() != spec.id || file.size() != spec.size {
-            // Changed since it was read, or listed by a memo that is wrong: it is inspected anew.
-            lock(&spec.state).is_refuted = true;
-            return Err(stale(spec));
-        }
-        file.share_fleeting(fleeting);
-        let file = Arc::new(file);
-        *lock(open) = Arc::downgrade(&file);
-        *looked = Looked { chunks, at: Some(begun) };
-        Ok(file)
     }
 
     /// Takes up what a look at the chunk files has found.
     ///
     /// # Errors
     /// [`FsError::Restricted`] where somebody may not read them who could so far.
-    fn take_up_look(
-        &self,
-        node: &Node,
-        spec: &FileSpec,
-        found: &Result<ChunkState, Unfollowed>,
-    ) -> Result<(), FsError> {
-        if let Ok(state) = found {
-            let mut known = lock(&spec.state);
-            known.chunk_access = Some((state.access().clone(), Instant::now()));
-            if known.chunks_modified != state.modified() {
-                known.chunks_modified = state.modified();
-                self.memo.iter().for_each(|memo| memo.note_news());
+    fn take_up_look(&self, found: &Result<ChunkState, Unfollowed>) -> Result<(), FsError> {
+        if let Ok(now) = found {
+            let mut state = lock(&self.found.state);
+            state.chunk_access = Some((now.access().clone(), Instant::now()));
+            if state.chunks_modified != now.modified() {
+                state.chunks_modified = now.modified();
+                self.opener.inspector.note_news();
             }
         }
-        self.check_permissions(node, spec, true)
+        self.opener.rights.check(self.node, true)
     }
 
-    /// A handle was closed.
-    pub fn close(&self, opened: Opened) {
-        // The last one: who opens the file again soon finds it.
-        if Arc::strong_count(&opened.file) == 1 {
-            self.closed.keep(opened.file);
-        }
+    fn root(&self) -> &Arc<SourceRoot> {
+        &self.opener.inspector.root
+    }
+
+    fn may_be_mended(&self) -> bool {
+        self.found.fleeting.load(Ordering::Relaxed)
+    }
+
+    /// The store is not as it was listed, and the listing must not be trusted.
+    fn stale(&self, verdict: Verdict) -> FsError {
+        lock(&self.found.state).doubt(verdict);
+        FsError::Stale
     }
 }
 
-/// The store is not as it was listed, and the listing must not be trusted.
-fn stale(spec: &FileSpec) -> FsError {
-    lock(&spec.state).has_changed = true;
-    FsError::Stale
+fn knowledge(chunks: &Chunks) -> Knowledge {
+    match chunks {
+        Chunks::AtNextOpening => Knowledge::ToCome,
+        Chunks::Any => Knowledge::Never,
+        Chunks::Known(_) => Knowledge::State,
+    }
 }

@@ -1,25 +1,13 @@
 //! Which pages the kernel may have of a file.
 //!
-//! The kernel keeps pages by inode, for all who have it open. An inode outlives a change of the chunks
-//! of its store, but its pages may only ever be of one state. So whoever opens the file in another state while
-//! somebody still reads the pages of the last one reads past them.
+//! The kernel caches pages by inode, for all handles. An inode outlives a change of the chunks of its
+//! store, but its pages may only ever show one state. So a handle that is opened on another state, while
+//! other handles still read the pages of the last one, reads past the pages.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::cache::ImageId;
-
-use super::lock;
-
-/// What the kernel does with the pages of a file that is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paging {
-    /// Those it has are true.
-    Keep,
-    /// Those it has are dropped.
-    Drop,
-    /// This handle reads past them (`FOPEN_DIRECT_IO`).
-    Bypass,
-}
+use crate::fs::view::Paging;
 
 /// Held by each handle that reads through the pages.
 #[derive(Debug)]
@@ -27,31 +15,27 @@ pub(super) struct PageReader(());
 
 /// The pages of one inode.
 #[derive(Debug, Default)]
-pub(super) struct Pages(Mutex<Cached>);
-
-#[derive(Debug, Default)]
-struct Cached {
-    /// The state they are of.
+pub(super) struct Pages {
+    /// The state that they show.
     state: Option<ImageId>,
     readers: Weak<PageReader>,
 }
 
 impl Pages {
-    /// Decides for a handle that is opened on a state of the store. `may_be_old`: pages of the same state
-    /// may stand for chunks that have come since, as where these are not followed.
+    /// Decides for a handle that is opened on a state of the store. `may_be_old`: pages of the same
+    /// state may be older than their chunks, which nobody follows.
     pub(super) fn open(
-        &self,
+        &mut self,
         state: ImageId,
         may_be_old: bool,
     ) -> (Paging, Option<Arc<PageReader>>) {
-        let mut cached = lock(&self.0);
-        let readers = cached.readers.upgrade();
-        let paging = decide(cached.state == Some(state), readers.is_some(), may_be_old);
+        let readers = self.readers.upgrade();
+        let paging = decide(self.state == Some(state), readers.is_some(), may_be_old);
         if paging == Paging::Bypass {
             return (paging, None);
         }
         let reader = readers.unwrap_or_else(|| Arc::new(PageReader(())));
-        *cached = Cached { state: Some(state), readers: Arc::downgrade(&reader) };
+        *self = Self { state: Some(state), readers: Arc::downgrade(&reader) };
         (paging, Some(reader))
     }
 }
@@ -90,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_new_state_gets_the_pages_when_the_readers_of_the_old_one_have_gone() {
-        let pages = Pages::default();
+        let mut pages = Pages::default();
         let [old, new] = [ImageId(1), ImageId(2)];
         let (paging, first) = pages.open(old, false);
         assert_eq!(paging, Paging::Drop);

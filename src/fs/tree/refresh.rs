@@ -7,13 +7,24 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::fs::naming;
+use crate::fs::view::FsError;
 use crate::source::discover;
 use crate::source::root::{DirEntry, EntryKind};
+use crate::sync::lock;
+use crate::workers::Workers;
 
-use super::inspect::is_notable;
+use super::inspect::{Inspector, is_notable};
+use super::inspected::{Checked, Inspected, Skipped};
 use super::looks::{Findings, Looks, Wait};
-use super::node::{Checked, Inspected, Listing, Node, Skipped};
-use super::{FsError, Tree, lock};
+use super::names::Namer;
+use super::node::{Listing, Node};
+
+/// Looks at folders.
+pub(super) struct Refresh<'a> {
+    pub(super) namer: Namer<'a>,
+    pub(super) inspector: &'a Arc<Inspector>,
+    pub(super) workers: &'a Workers,
+}
 
 /// What a look at a folder begins with.
 struct Due {
@@ -30,9 +41,10 @@ struct Contents {
     cost: Duration,
 }
 
-impl Tree {
-    /// Brings the listing of a mirrored folder up to date. It is not locked while somebody waits for a store.
-    pub(super) fn refresh(
+impl Refresh<'_> {
+    /// Brings the listing of a mirrored folder up to date. The listing is not locked during a wait for a
+    /// store.
+    pub(super) fn run(
         &self,
         node: &Node,
         source: &Path,
@@ -45,12 +57,14 @@ impl Tree {
                 Err(error) => {
                     let old = lock(listing).take();
                     *lock(listing) = Some(Listing { looks: due.looks, ..Listing::default() });
-                    self.forget(old.into_iter().flat_map(|old| old.names.into_values()));
+                    self.namer
+                        .nodes
+                        .forget(old.into_iter().flat_map(|old| old.names.into_values()));
                     return Err(error);
                 }
             };
             let is_miss = matches!(wait, Wait::Name(_));
-            let (inspector, root) = (self.inspector.clone(), self.root.clone());
+            let (inspector, root) = (self.inspector.clone(), self.inspector.root.clone());
             let known = due.known;
             let look = move |path: &Path, known: Option<&Arc<Inspected>>| match known
                 .filter(|known| is_miss && known.is_fresh(&root))
@@ -59,7 +73,7 @@ impl Tree {
                 None => inspector.look(path, known),
             };
             let known = |name: &OsString| known.get(name).cloned();
-            let round = due.looks.begin(&self.workers, source, &contents.folders, known, look);
+            let round = due.looks.begin(self.workers, source, &contents.folders, known, look);
             due.looks.wait(wait);
             let mut listing = lock(listing);
             // If a later round was faster, what it has not seen is taken up by the next one.
@@ -76,14 +90,14 @@ impl Tree {
     fn contents(&self, source: &Path, told: &HashSet<Skipped>) -> Result<Contents, FsError> {
         let started = Instant::now();
         let (mut folders, mut skipped) = (Vec::new(), Vec::new());
-        for DirEntry { name, kind } in self.root.list(source, is_notable)? {
+        for DirEntry { name, kind } in self.inspector.root.list(source, is_notable)? {
             let path = source.join(&name);
             let reason = match kind {
                 EntryKind::Directory | EntryKind::LinkedDirectory => {
                     folders.push(name);
                     None
                 }
-                EntryKind::File => discover::skipped_file(&self.root, &path),
+                EntryKind::File => discover::skipped_file(&self.inspector.root, &path),
                 EntryKind::BadLink => discover::skipped_link(&path),
                 EntryKind::Other => None,
             };
@@ -131,9 +145,9 @@ impl Tree {
         };
         let (shown, held_back): (Vec<_>, Vec<_>) =
             inspected.into_iter().partition(|(name, _)| is_shown(name));
-        let names = self.name_children(node, source, &shown, &under_way);
+        let names = self.namer.name_children(node, source, &shown, &under_way);
         let kept: HashSet<_> = names.values().map(|child| child.ino).collect();
-        self.forget(old.names.into_values().filter(|child| !kept.contains(&child.ino)));
+        self.namer.nodes.forget(old.names.into_values().filter(|child| !kept.contains(&child.ino)));
         *listing = Some(Listing {
             held_back: held_back.iter().map(|(name, _)| name.clone()).collect(),
             inspected: shown.into_iter().chain(held_back).collect(),

@@ -1,15 +1,16 @@
 //! What is told of a store, in the log and in a list: a line for each fault, and one for all its nodes
 //! that are rightly no images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use crate::source::{NonImage, SourceError};
+use crate::source::NonImage;
+use crate::sync::lock;
 
-use super::inspect::Inspector;
-use super::node::{Inspected, Skipped};
+use super::inspected::{Inspected, Skipped};
 
 /// Faults of a store that have a line each.
 const FAULTS_TOLD: usize = 20;
@@ -59,33 +60,26 @@ fn summary(nodes: usize, counts: BTreeMap<NonImage, usize>) -> String {
     }
 }
 
-impl Skipped {
-    pub(super) fn of(path: &Path, error: &SourceError) -> Self {
-        Self { non_image: error.non_image(), ..Self::because(path, &error.to_string()) }
-    }
-
-    pub(super) fn all(rows: &[(PathBuf, SourceError)]) -> Vec<Self> {
-        rows.iter().map(|(path, error)| Self::of(path, error)).collect()
-    }
-
-    /// For a reason that may begin with the path, which the row has already.
-    pub(super) fn because(path: &Path, reason: &str) -> Self {
-        let prefix = format!("{}: ", path.display());
-        let reason = reason.strip_prefix(&prefix).unwrap_or(reason).to_owned();
-        Self { path: path.to_path_buf(), reason, non_image: None }
-    }
+/// Logs what is skipped, and what is assumed of what is shown, once.
+#[derive(Debug, Default)]
+pub(super) struct Teller {
+    /// A hash of the last words about each folder of the source.
+    told: Mutex<HashMap<PathBuf, u64>>,
 }
 
-impl Inspector {
-    /// Logs what is skipped, and what is assumed of what is shown, unless that has been told already: a
-    /// folder that cannot be read is looked at again and again.
+impl Teller {
+    /// Logs what an inspection has found, unless the log has it already: a folder that cannot be read is
+    /// looked at again and again.
     pub(super) fn tell(&self, folder: &Path, found: &Inspected) {
         let Inspected { skipped, notes, files, .. } = found;
         let mut hasher = DefaultHasher::new();
         (skipped, notes).hash(&mut hasher);
         let hash = hasher.finish();
         let is_nothing = skipped.is_empty() && notes.is_empty();
-        let before = self.note_told(folder, (!is_nothing).then_some(hash));
+        let before = {
+            let mut told = lock(&self.told);
+            if is_nothing { told.remove(folder) } else { told.insert(folder.to_path_buf(), hash) }
+        };
         if before == Some(hash) {
             return;
         }

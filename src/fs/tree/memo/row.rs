@@ -7,11 +7,12 @@ use std::time::{Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::ImageId;
-use crate::fs::tree::lock;
-use crate::fs::tree::node::{Checked, FileSpec, FileState, Inspected, LevelSpec, Skipped};
+use crate::fs::tree::file::{FileSpec, FileState, LevelSpec, ListedFile};
+use crate::fs::tree::inspected::{Checked, Inspected, Skipped};
 use crate::source::image::Role;
 use crate::source::root::join;
 use crate::source::{FileStamp, Fingerprint, NonImage, Permissions};
+use crate::sync::lock;
 
 /// The part of a line that says what it is about.
 #[derive(Deserialize)]
@@ -112,8 +113,8 @@ impl Row {
 }
 
 impl File {
-    fn of(spec: &FileSpec) -> Self {
-        let state = lock(&spec.state);
+    fn of(file: &ListedFile) -> Self {
+        let (spec, state) = (&file.spec, lock(&file.found.state));
         Self {
             image: spec.image.clone(),
             multiscale: spec.multiscale,
@@ -134,7 +135,7 @@ impl File {
         }
     }
 
-    fn into_spec(self, store: &Path, metadata: &Arc<Fingerprint>) -> Option<FileSpec> {
+    fn into_spec(self, store: &Path, metadata: &Arc<Fingerprint>) -> Option<ListedFile> {
         let permissions = self.permissions.map(|(mode, uid, gid)| Permissions { mode, uid, gid });
         // When they were asked for is not known: they are asked for again at the first look-up.
         let state = FileState {
@@ -142,7 +143,7 @@ impl File {
             permissions,
             ..FileState::default()
         };
-        Some(FileSpec {
+        let file = ListedFile::new(FileSpec {
             store: store.to_path_buf(),
             image: self.image,
             multiscale: self.multiscale,
@@ -159,7 +160,8 @@ impl File {
             modified: self.modified,
             metadata: metadata.clone(),
             samples: self.samples.iter().map(|path| store.join(path)).collect(),
-            state: Arc::new(Mutex::new(state)),
-        })
+        });
+        *lock(&file.found.state) = state;
+        Some(file)
     }
 }

@@ -1,0 +1,165 @@
+//! What is known of one image: what its metadata says, and what openings and looks have found since.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Instant, SystemTime};
+
+use crate::cache::ImageId;
+use crate::image::plan::PlannedLevel;
+use crate::image::{LevelOrigin, VirtualFile};
+use crate::source::image::Role;
+use crate::source::root::join;
+use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, metadata_of};
+use crate::sync::lock;
+
+use super::pages::Pages;
+
+/// One image of a store, as far as listing it needs.
+#[derive(Debug, Clone)]
+pub struct FileSpec {
+    /// Path of the store below the source folder.
+    pub store: PathBuf,
+    /// Path of the image within the store.
+    pub image: String,
+    /// Which entry of `multiscales`.
+    pub multiscale: usize,
+    /// What the image is for.
+    pub role: Role,
+    /// Name from the metadata.
+    pub name: Option<String>,
+    /// Size of the virtual file in bytes.
+    pub size: u64,
+    /// Lengths of the finest level in voxels, order (t, c, z, y, x).
+    pub shape: [u64; 5],
+    /// The published levels, finest first.
+    pub levels: Arc<[LevelSpec]>,
+    /// Identity of the image in this state of its metadata.
+    pub id: ImageId,
+    /// Time of the newest metadata file.
+    pub modified: SystemTime,
+    /// What all images of the store were read from.
+    pub(super) metadata: Arc<Fingerprint>,
+    /// A chunk of each level, by its path below the source folder: its permissions stand for those of
+    /// all chunks of the level.
+    pub(super) samples: Arc<[PathBuf]>,
+}
+
+/// One level of an image, as far as listing it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelSpec {
+    /// Lengths in voxels, order (z, y, x).
+    pub size: [u64; 3],
+    /// Its voxels are computed from the level above, not read from the store.
+    pub is_computed: bool,
+}
+
+impl LevelSpec {
+    pub(super) fn of(planned: &PlannedLevel) -> Self {
+        Self { size: planned.size, is_computed: planned.origin == LevelOrigin::Computed }
+    }
+}
+
+impl FileSpec {
+    /// Whether the coarsest level, which every viewer reads first, takes a pass over all voxels.
+    #[must_use]
+    pub fn needs_pass(&self) -> bool {
+        let coarser = self.levels.get(1..).unwrap_or_default();
+        !coarser.is_empty() && coarser.iter().all(|level| level.is_computed)
+    }
+
+    /// Paths that stand for all files of the image.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
+        let group = join(&self.store, Path::new(&self.image));
+        let metadata = metadata_of(&self.metadata, &self.store, &group);
+        metadata.into_iter().chain(self.samples.iter().map(PathBuf::as_path))
+    }
+
+    /// The key that two inspections of a store share if they found the same image.
+    pub(super) fn key(&self) -> (String, usize, ImageId) {
+        (self.image.clone(), self.multiscale, self.id)
+    }
+}
+
+/// An image and what openings and looks have found out about it. The next inspection that finds the
+/// same image takes the findings over.
+#[derive(Debug, Clone)]
+pub(super) struct ListedFile {
+    pub(super) spec: Arc<FileSpec>,
+    pub(super) found: Arc<Found>,
+}
+
+/// What openings and looks have found out about an image.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Nobody holds it for long.
+    pub(super) state: Mutex<FileState>,
+    /// Held while the file is being opened, which may take a while.
+    pub(super) opening: Mutex<()>,
+    /// Readers got bytes that the source may still complete.
+    pub(super) fleeting: Arc<AtomicBool>,
+}
+
+/// The state of a file.
+#[derive(Debug, Default)]
+pub(super) struct FileState {
+    pub(super) verdict: Verdict,
+    /// Time of the newest chunk file at the last look.
+    pub(super) chunks_modified: Option<SystemTime>,
+    /// Who may read it; `None` until the source has answered.
+    pub(super) permissions: Option<Permissions>,
+    /// When the source was asked for the permissions.
+    pub(super) permissions_at: Option<Instant>,
+    /// What readers of all its chunk files need, and the time of the look that found it.
+    pub(super) chunk_access: Option<(AccessKinds, Instant)>,
+    pub(super) chunks: Chunks,
+    /// When the last look at the chunks began.
+    pub(super) looked_at: Option<Instant>,
+    /// The virtual file in its newest state, while it is open.
+    pub(super) open: Weak<VirtualFile>,
+    /// What the kernel has cached of it.
+    pub(super) pages: Pages,
+}
+
+/// Whether the listing of a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Verdict {
+    #[default]
+    Holds,
+    /// An opening met a store that was not as listed.
+    Changed,
+    /// An opening gave another image than the listed one.
+    Refuted,
+}
+
+/// The state of the chunks that the newest virtual file shows.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Chunks {
+    /// The state at the next opening, which will look.
+    #[default]
+    AtNextOpening,
+    /// Unknown, and not asked for.
+    Any,
+    Known(ChunkState),
+}
+
+impl ListedFile {
+    pub(super) fn new(spec: FileSpec) -> Self {
+        Self { spec: Arc::new(spec), found: Arc::default() }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        lock(&self.found.state).verdict
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.found.state).open.strong_count() > 0
+    }
+}
+
+impl FileState {
+    /// Notes that the listing does not hold; a stronger verdict stays.
+    pub(super) fn doubt(&mut self, verdict: Verdict) {
+        self.verdict = self.verdict.max(verdict);
+    }
+}

@@ -1,0 +1,123 @@
+//! What folders of the source turned out to be.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::fs::view::CHECK_INTERVAL;
+use crate::source::{Fingerprint, NonImage, SourceError, SourceRoot};
+use crate::sync::lock;
+
+use super::file::{ListedFile, Verdict};
+
+/// A folder whose check takes long is checked at most this part of the time.
+const CHECK_DUTY: u32 = 10;
+
+/// A path that is not shown, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Skipped {
+    /// Path below the source folder.
+    pub path: PathBuf,
+    /// Reason, one line.
+    pub reason: String,
+    /// What it is, if nothing is wrong with it but that it is no image.
+    pub non_image: Option<NonImage>,
+}
+
+/// What a folder of the source turned out to be.
+#[derive(Debug)]
+pub(super) struct Inspected {
+    /// `None`: a plain folder.
+    pub(super) files: Option<Vec<ListedFile>>,
+    pub(super) skipped: Vec<Skipped>,
+    /// What the inspection left out or assumed of images that are shown, one line for each.
+    pub(super) notes: Vec<(PathBuf, String)>,
+    pub(super) fingerprint: Arc<Fingerprint>,
+    /// The fingerprint shows at any later time whether all this still holds.
+    pub(super) is_lasting: bool,
+    pub(super) checked: Mutex<Checked>,
+}
+
+/// When something was compared with the source, and how long that took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checked {
+    at: Instant,
+    cost: Duration,
+}
+
+impl Checked {
+    /// A check that began at `started` and ends now.
+    pub(super) fn since(started: Instant) -> Self {
+        Self { at: Instant::now(), cost: started.elapsed() }
+    }
+
+    /// A check that ends now. `cost` leaves out what nobody waited for.
+    pub(super) fn costing(cost: Duration) -> Self {
+        Self { at: Instant::now(), cost }
+    }
+
+    /// Whether the next check is not due yet.
+    pub(super) fn is_recent(&self) -> bool {
+        self.at.elapsed() < CHECK_INTERVAL.max(self.cost * CHECK_DUTY)
+    }
+}
+
+impl Inspected {
+    /// A store without images, checked now.
+    pub(super) fn nothing(fingerprint: Fingerprint) -> Self {
+        Self {
+            files: Some(Vec::new()),
+            skipped: Vec::new(),
+            notes: Vec::new(),
+            fingerprint: Arc::new(fingerprint),
+            is_lasting: false,
+            checked: Mutex::new(Checked::since(Instant::now())),
+        }
+    }
+
+    /// The worst verdict on its files.
+    fn verdict(&self) -> Verdict {
+        let verdicts = self.files.iter().flatten().map(ListedFile::verdict);
+        verdicts.max().unwrap_or_default()
+    }
+
+    /// Whether the last check is recent, and no opening has met a change since.
+    pub(super) fn seems_fresh(&self) -> bool {
+        lock(&self.checked).is_recent() && self.verdict() == Verdict::Holds
+    }
+
+    /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
+    pub(super) fn is_fresh(&self, root: &SourceRoot) -> bool {
+        self.seems_fresh() || self.is_current(root)
+    }
+
+    /// Whether all is as it was found. What could not be read, or was written just before, has to be
+    /// inspected again.
+    pub(super) fn is_current(&self, root: &SourceRoot) -> bool {
+        let started = Instant::now();
+        let current = self.is_lasting
+            && self.verdict() != Verdict::Refuted
+            && self.fingerprint.is_unchanged(root);
+        if current {
+            *lock(&self.checked) = Checked::since(started);
+        }
+        current
+    }
+}
+
+impl Skipped {
+    pub(super) fn of(path: &Path, error: &SourceError) -> Self {
+        Self { non_image: error.non_image(), ..Self::because(path, &error.to_string()) }
+    }
+
+    pub(super) fn all(rows: &[(PathBuf, SourceError)]) -> Vec<Self> {
+        rows.iter().map(|(path, error)| Self::of(path, error)).collect()
+    }
+
+    /// For a reason that may begin with the path, which the row has already.
+    pub(super) fn because(path: &Path, reason: &str) -> Self {
+        let prefix = format!("{}: ", path.display());
+        let reason = reason.strip_prefix(&prefix).unwrap_or(reason).to_owned();
+        Self { path: path.to_path_buf(), reason, non_image: None }
+    }
+}

@@ -1,0 +1,51 @@
+//! What the user chose for a tree.
+
+use std::time::Duration;
+
+/// What a tree shows instead of what the source says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TreeConfig {
+    /// Owner of everything, else the source's.
+    pub uid: Option<u32>,
+    /// Group of everything, else the source's.
+    pub gid: Option<u32>,
+    /// Permission bits taken away.
+    pub umask: u16,
+    /// Other users may enter the mount.
+    pub is_shared: bool,
+    /// Label images are shown, too.
+    pub labels: bool,
+    /// When chunk files are looked at.
+    pub revalidate: Revalidate,
+}
+
+/// When the tree notices chunk files that were rewritten, added or deleted. It always notices changed
+/// metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revalidate {
+    /// When a file is opened this long after the last look, or later.
+    After(Duration),
+    /// Never.
+    Never,
+}
+
+impl Revalidate {
+    /// At each opening.
+    pub const AT_ONCE: Self = Self::After(Duration::ZERO);
+    /// Programs that open a file many times in a row look once.
+    pub const AFTER_A_MOMENT: Self = Self::After(Duration::from_secs(2));
+
+    /// The age at which a look is repeated.
+    pub(super) fn time(self) -> Duration {
+        match self {
+            Self::After(time) => time,
+            Self::Never => Duration::ZERO,
+        }
+    }
+}
+
+impl Default for Revalidate {
+    fn default() -> Self {
+        Self::AFTER_A_MOMENT
+    }
+}
