@@ -19,7 +19,9 @@ use crate::source::SourceError;
 use crate::source::storage::Space;
 
 use tree::Opened;
-pub use tree::{Attributes, DirectoryEntry, Ino, NodeKind, Paging, Revalidate, Tree, TreeConfig};
+pub use tree::{
+    Attributes, DirectoryEntry, Ino, NodeKind, Paging, Revalidate, Save, Tree, TreeConfig,
+};
 
 /// Why a file system operation fails.
 #[derive(Debug, Error)]

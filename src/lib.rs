@@ -29,4 +29,5 @@ mod log_limit;
 mod machine;
 mod memory;
 pub mod source;
+mod sync;
 mod workers;

@@ -44,6 +44,7 @@ use looks::Wait;
 use memo::Memo;
 use node::{Child, Content, Listing, Node};
 
+pub use memo::Save;
 pub use node::{
     Attributes, CHECK_INTERVAL, DirectoryEntry, FileSpec, Ino, LevelSpec, NodeKind, Skipped,
 };
@@ -172,6 +173,13 @@ impl Tree {
     #[must_use]
     pub fn source(&self) -> &Arc<SourceRoot> {
         &self.root
+    }
+
+    /// Saves what is known of the source in the cache, for the next start.
+    pub fn save(&self, when: Save) {
+        if let (Some(memo), Some(cache)) = (&self.memo, self.engine.cache()) {
+            memo.save(cache, when);
+        }
     }
 
     fn node(&self, ino: Ino) -> Result<Arc<Node>, FsError> {
