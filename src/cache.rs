@@ -20,7 +20,7 @@
 //!
 //! The layers, from the outside in: `steady` (a cache that comes and goes), `brick` (what callers
 //! hold), `store` (the protocol), `gate` (the way in without a lock), `index` (pins, account) and
-//! `recency` (what goes first), `room` (how much there is), `journal` and `segment` (the files), `memo` (what the layer above wants to
+//! `recency` (what goes first), `room` (how much there is), `journal` and `segment` (the files), `notes` (what callers want to
 //! know at the next start), `directory` (ownership), `recovery` (start), [`disk`] (what is asked of
 //! the file system). [`SingleFlight`] stands beside them.
 
@@ -33,7 +33,7 @@ pub mod fuzzing;
 mod gate;
 mod index;
 mod journal;
-mod memo;
+mod notes;
 mod recency;
 mod recovery;
 mod room;
@@ -53,7 +53,6 @@ use store::Store;
 
 pub use brick::{BrickWriter, PinnedBrick};
 pub use error::CacheError;
-pub use memo::MemoSource;
 pub use single_flight::{Role, SingleFlight, Ticket, Waiter};
 pub use steady::SteadyCache;
 
@@ -283,30 +282,31 @@ impl BrickCache {
         self.store.stats()
     }
 
-    /// The memo that was kept last, whole or torn, by whatever program it was written: the caller has
-    /// to look whether it is of any use.
+    /// The note of this name, if there is one and it is whole.
     ///
     /// # Errors
     ///
-    /// [`CacheError::Memo`] if there is one that cannot be read.
-    pub fn memo(&self) -> Result<Option<Vec<u8>>, CacheError> {
-        self.store.memo()
+    /// [`CacheError::Note`] if it cannot be read.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, CacheError> {
+        self.store.notes.read(name)
     }
 
-    /// Most bytes that a memo may have.
+    /// Largest content of a note in bytes.
     #[must_use]
-    pub fn most_memo_bytes(&self) -> u64 {
-        self.store.most_memo_bytes()
+    pub fn most_note_bytes(&self) -> u64 {
+        self.store.notes.most_bytes()
     }
 
-    /// Keeps a memo in place of the last one. Its bytes count under the cap; bricks go for it.
+    /// Stores a note in place of the last one of this name. Its bytes count under the cap; bricks, and
+    /// notes that were not used since the cache was opened, make room for it. A name has up to 64
+    /// lower-case letters, digits and hyphens.
     ///
     /// # Errors
     ///
-    /// [`CacheError::NoRoom`] if it is too long, or pins make it impossible; [`CacheError::Memo`] if
-    /// the disk fails. The last one is kept then.
-    pub fn keep_memo(&self, bytes: &[u8]) -> Result<(), CacheError> {
-        self.store.keep_memo(bytes)
+    /// [`CacheError::NoRoom`] if it is too long, or pins make it impossible; [`CacheError::Note`] if
+    /// the disk fails. The last one stays then.
+    pub fn put_note(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        self.store.put_note(name, bytes)
     }
 
     /// Brings the segment files written since the last call to the disk. Bricks of a file that the disk

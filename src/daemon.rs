@@ -15,6 +15,7 @@ use zarrims::fuse::Adapter;
 use zarrims::image::{Engine, EngineConfig, EngineError, EngineStats, Images, Statistics};
 use zarrims::source::{SourceRoot, discover};
 
+use crate::housekeeper::Housekeeper;
 use crate::mount::{self, Mount};
 use crate::{allocator, list, logging, notify, signals, window};
 
@@ -51,12 +52,17 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     let images = Images::new(engine.clone(), config.images);
     let tree = Tree::new(root, images.clone(), config.tree).context("cannot start threads")?;
     let fs = Arc::new(FileSystem::new(tree));
+    let housekeeper = Housekeeper::start({
+        let fs = fs.clone();
+        move |when| fs.save(when)
+    })
+    .context("cannot start threads")?;
 
     let (events, received) = mpsc::channel();
     let (ended, session_ended) = mpsc::channel();
     let of_signal = events.clone();
     signals::watch(move |signal| of_signal.send(Event::Signal(signal)).is_ok())?;
-    let adapter = Adapter::new(fs.clone(), move || {
+    let adapter = Adapter::new(fs, move || {
         // Receivers are gone only when nobody waits any more.
         let _ = ended.send(());
         let _ = events.send(Event::SessionEnded);
@@ -89,9 +95,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         Ok(Event::SessionEnded) | Err(_) => mount.forget(),
     }
+    housekeeper.finish();
     engine.stop();
-    // Until now: what is known of the source is kept at the end.
-    drop(fs);
     log_summary(&engine.stats(), images.damaged());
     Ok(())
 }

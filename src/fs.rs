@@ -20,7 +20,7 @@ use crate::image::ImageError;
 use crate::sync::lock;
 
 use tree::Opened;
-pub use tree::{Revalidate, Tree, TreeConfig};
+pub use tree::{Revalidate, Save, Tree, TreeConfig};
 pub use view::{
     Attributes, DirectoryEntry, FsError, Ino, NodeKind, OpenedHandle, Paging, ReadDone, Space, View,
 };
@@ -44,6 +44,11 @@ impl FileSystem {
     #[must_use]
     pub fn open_handles(&self) -> usize {
         lock(&self.handles).len()
+    }
+
+    /// Saves what is known of the source in the cache, for the next start.
+    pub fn save(&self, when: Save) {
+        self.tree.save(when);
     }
 }
 

@@ -1,12 +1,14 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
+//! [`housekeeper`] saves now and then what a later start wants to know,
 //! [`signals`] and [`notify`] are for those who started it, [`mount`] mounts and unmounts, [`window`]
 //! widens the kernel's window, [`process`] asks the kernel about this process, [`list`] is the dry run,
 //! [`logging`] writes lines.
 
 mod allocator;
 mod daemon;
+mod housekeeper;
 mod list;
 mod logging;
 mod mount;

@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/zarrims-v1/lock                                   flock, holds the owner's process id
 //! <dir>/zarrims-v1/journal                                see the journal module
-//! <dir>/zarrims-v1/memo                                   see the memo module
+//! <dir>/zarrims-v1/<name>.note                            see the notes module
 //! <dir>/zarrims-v1/images/<32 hex digits>/<space>-<segment>.bricks
 //! ```
 
@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use super::CacheError;
 use super::disk::{Disk, Folder, Lock, Opening};
-use super::memo::MemoFile;
 use super::segment::{IMAGES, PAGE_BYTES};
 
 /// Everything of this layout lives in here; another layout takes another number.
@@ -36,7 +35,6 @@ const PROBE_PAGES: u64 = 3;
 pub(super) struct Directory {
     path: PathBuf,
     folder: Arc<dyn Folder>,
-    pub(super) memo: MemoFile,
     _lock: Box<dyn std::fmt::Debug + Send + Sync>,
 }
 
@@ -45,8 +43,7 @@ impl Directory {
         let path = dir.join(PRIVATE);
         let folder = disk.enter(&path).map_err(at(&path))?;
         let lock = take(&*folder, Path::new(LOCK), dir, &path)?;
-        let memo = MemoFile::find(&*folder);
-        let directory = Self { path, folder, memo, _lock: lock };
+        let directory = Self { path, folder, _lock: lock };
         let fail = at(&directory.path);
         match directory.folder.make_folder(Path::new(IMAGES)) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(fail(error)),

@@ -42,9 +42,11 @@ pub enum CacheError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The memo could not be read or written.
-    #[error("the memo in the cache directory could not be read or written: {source}")]
-    Memo {
+    /// A note could not be read or written.
+    #[error("note {name} in the cache directory could not be read or written: {source}")]
+    Note {
+        /// Its name.
+        name: String,
         /// The operating system's reason.
         source: io::Error,
     },

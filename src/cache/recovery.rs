@@ -8,11 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::directory::Directory;
 use super::disk::Disk;
 use super::index::Index;
 use super::journal::{Found, Journal, Record};
+use super::notes::Notes;
 use super::segment::{IMAGES, SegmentFiles, SegmentKey, SlotSize};
 use super::store::Store;
 use super::{CacheError, CacheLimits, ImageId};
@@ -39,6 +41,7 @@ pub(super) fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<S
     }
     let images = directory.path(Path::new(IMAGES));
     let at = |source| CacheError::Directory { path: images.clone(), source };
+    let notes = Notes::find(Arc::clone(&folder), limits.cap_bytes).map_err(at)?;
     let files = SegmentFiles::new(folder);
     let swept = sweep(&files, &mut index).map_err(at)?;
     // Bricks the sweep dropped must not come back at the next start, with other files there.
@@ -47,7 +50,7 @@ pub(super) fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<S
         let rewritten = journal.rewrite(files.folder(), live, true);
         rewritten.map_err(|source| CacheError::Journal { source })?;
     }
-    let store = Store::new(directory, files, journal, index, limits.min_free);
+    let store = Store::new(directory, notes, files, journal, index, limits.min_free);
     store.measure().map_err(at)?;
     store.trim();
     Ok(store)

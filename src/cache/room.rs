@@ -58,7 +58,7 @@ impl Store {
             }
         }
         let mut index = self.index();
-        index.set_fixed(fixed + self.directory.memo.charged());
+        index.set_fixed(fixed + self.notes.charged());
         // Of what is being written or given back, some may be counted as free.
         let known = index.used().saturating_sub(index.moving());
         let all = known.saturating_add(index.returning()).saturating_add(space.free);

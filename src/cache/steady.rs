@@ -5,15 +5,13 @@
 //! a while, and less and less often. A directory that was removed is made anew.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::trouble::Troubles;
-use super::{
-    BrickCache, BrickKey, CacheError, CacheLimits, CacheStats, MemoSource, PinnedBrick, Slot, lock,
-};
+use super::{BrickCache, BrickKey, CacheError, CacheLimits, CacheStats, PinnedBrick, Slot, lock};
 
 /// Time from a fault to the first try, and the longest time between two.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -32,7 +30,6 @@ pub struct SteadyCache {
     dir: PathBuf,
     limits: CacheLimits,
     cache: Arc<RwLock<Option<Arc<BrickCache>>>>,
-    memos: Arc<OnceLock<Weak<dyn MemoSource>>>,
     fault: Mutex<Option<Fault>>,
     troubles: Arc<Troubles>,
     /// The counters of directories that are gone.
@@ -81,8 +78,7 @@ impl SteadyCache {
             Err(error) => return Err(error),
         };
         let cache = Arc::new(RwLock::new(cache));
-        let memos = Arc::default();
-        let write_back = match start_write_back(&cache, &memos, &troubles) {
+        let write_back = match start_write_back(&cache, &troubles) {
             Ok(write_back) => Some(write_back),
             Err(error) => {
                 tracing::warn!(%error, "late failures of the cache disk may be missed");
@@ -94,7 +90,6 @@ impl SteadyCache {
             dir: dir.into(),
             limits,
             cache,
-            memos,
             fault: Mutex::new(fault),
             troubles,
             past: Mutex::default(),
@@ -112,19 +107,26 @@ impl SteadyCache {
         self.cache.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// See [`BrickCache::memo`]; `None` as well where it cannot be read.
+    /// See [`BrickCache::note`]; `None` as well where it cannot be read.
     #[must_use]
-    pub fn memo(&self) -> Option<Vec<u8>> {
-        self.cache()?.memo().unwrap_or_else(|error| {
-            tracing::debug!(%error, "going on without a memo");
+    pub fn note(&self, name: &str) -> Option<Vec<u8>> {
+        self.cache()?.note(name).unwrap_or_else(|error| {
+            tracing::debug!(%error, "going on without the note");
             None
         })
     }
 
-    /// Says who writes memos from now on; the first one counts. It is asked now and then, and once
-    /// more at the end, for as long as it lives.
-    pub fn ask_for_memos(&self, source: Weak<dyn MemoSource>) {
-        drop(self.memos.set(source));
+    /// See [`BrickCache::most_note_bytes`]; 0 while there is no cache.
+    #[must_use]
+    pub fn most_note_bytes(&self) -> u64 {
+        self.cache().map_or(0, |cache| cache.most_note_bytes())
+    }
+
+    /// Stores a note, if that can be done now; returns whether it was.
+    pub fn put_note(&self, name: &str, bytes: &[u8]) -> bool {
+        let Some(cache) = self.cache() else { return false };
+        let stored = cache.put_note(name, bytes);
+        stored.inspect_err(|error| tracing::debug!(%error, "note not stored")).is_ok()
     }
 
     /// See [`BrickCache::get`].
@@ -273,11 +275,10 @@ impl SteadyCache {
     }
 }
 
-/// Starts the thread that asks the disk now and then whether it has taken what was written, keeps
-/// new memos, and does both once more at the end.
+/// Starts the thread that asks the disk now and then whether it has taken what was written, and
+/// brings the journal to the disk at the end.
 fn start_write_back(
     cache: &Arc<RwLock<Option<Arc<BrickCache>>>>,
-    memos: &Arc<OnceLock<Weak<dyn MemoSource>>>,
     troubles: &Arc<Troubles>,
 ) -> std::io::Result<(mpsc::Sender<()>, mpsc::Receiver<()>)> {
     let (ask, asked) = mpsc::channel::<()>();
@@ -288,22 +289,14 @@ fn start_write_back(
         let cache = cache.upgrade()?;
         cache.read().unwrap_or_else(PoisonError::into_inner).clone()
     };
-    let memos = memos.clone();
-    let renew_memo = move |cache: &BrickCache, at_end| {
-        if let Some(source) = memos.get().and_then(Weak::upgrade) {
-            source.renew(at_end, cache.most_memo_bytes(), &mut |bytes| cache.keep_memo(bytes));
-        }
-    };
     let troubles = troubles.clone();
     let task = move || {
         while asked.recv_timeout(WRITE_BACK_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(cache) = current() {
                 troubles.note_write_back(cache.write_back());
-                renew_memo(&cache, false);
             }
         }
         if let Some(cache) = current() {
-            renew_memo(&cache, true);
             cache.sync();
         }
         // Nobody may wait for it.

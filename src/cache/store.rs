@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::directory::Directory;
 use super::index::{Claim, Held, Index};
 use super::journal::{self, Journal, Record, Stored};
+use super::notes::Notes;
 use super::segment::{Created, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
 use super::{BrickKey, CacheError, CacheStats, MinFree, lock};
 use crate::log_limit::LogLimit;
@@ -50,12 +51,14 @@ pub(super) struct Store {
     /// What was stored in all when the disk had last settled.
     pub(super) settled: AtomicU64,
     pub(super) directory: Directory,
+    pub(super) notes: Notes,
     pub(super) told: LogLimit,
 }
 
 impl Store {
     pub(super) fn new(
         directory: Directory,
+        notes: Notes,
         files: SegmentFiles,
         journal: Journal,
         mut index: Index,
@@ -77,6 +80,7 @@ impl Store {
             measured: Mutex::new((Instant::now(), 0)),
             settled: AtomicU64::new(0),
             directory,
+            notes,
             told: LogLimit::default(),
         }
     }
@@ -428,6 +432,23 @@ impl Store {
             }
         }
         failed
+    }
+
+    // --- notes ---
+
+    pub(super) fn put_note(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        let fail = |source| CacheError::Note { name: name.to_owned(), source };
+        self.notes.write(name, bytes, &|| {
+            self.measure().map_err(fail)?;
+            self.trim();
+            let index = self.index();
+            let (needed_bytes, limit_bytes) = (index.excess(), index.limit());
+            if needed_bytes == 0 {
+                Ok(())
+            } else {
+                Err(CacheError::NoRoom { needed_bytes, limit_bytes })
+            }
+        })
     }
 
     // --- journal ---

@@ -450,25 +450,25 @@ fn a_steady_cache_begins_anew_when_its_directory_was_removed() {
 }
 
 #[test]
-fn a_memo_is_kept_under_the_cap_across_restarts_and_bricks_go_for_it() {
+fn a_note_stays_under_the_cap_across_restarts_and_bricks_go_for_it() {
     let (dir, cache) = open(8 * MIB);
-    assert_eq!(cache.memo().unwrap(), None);
+    assert_eq!(cache.note("a").unwrap(), None);
     assert_eq!(cache.stats().used_bytes, FIXED);
     for index in 0..200 {
         put(&cache, slot(1, 0, index, 65_536), 65_536).unwrap();
     }
-    let most = usize::try_from(cache.most_memo_bytes()).unwrap();
+    let most = usize::try_from(cache.most_note_bytes()).unwrap();
     assert!((MIB / 16..MIB).contains(&(most as u64)), "{most}");
     for (fill, length) in [(1, most), (2, most / 2), (3, 0), (4, most)] {
-        cache.keep_memo(&vec![fill; length]).unwrap();
-        assert_eq!(cache.memo().unwrap(), Some(vec![fill; length]));
+        cache.put_note("a", &vec![fill; length]).unwrap();
+        assert_eq!(cache.note("a").unwrap(), Some(vec![fill; length]));
         assert_within_cap(&cache, dir.path());
     }
     let evicted = cache.stats().evicted;
     assert!(evicted > 0);
     drop(cache);
     let cache = reopen(dir.path(), 8 * MIB);
-    assert_eq!(cache.memo().unwrap(), Some(vec![4; most]));
+    assert_eq!(cache.note("a").unwrap(), Some(vec![4; most]));
     assert_within_cap(&cache, dir.path());
     // What everything is taken from leaves no room: the last one stays.
     let pins: Vec<_> = (0..200).filter_map(|index| cache.get(slot(1, 0, index, 65_536))).collect();
@@ -478,8 +478,8 @@ fn a_memo_is_kept_under_the_cap_across_restarts_and_bricks_go_for_it() {
         std::mem::forget(pin);
         more += 1;
     }
-    assert!(matches!(cache.keep_memo(&vec![5; most]), Err(CacheError::NoRoom { .. })));
-    assert_eq!(cache.memo().unwrap(), Some(vec![4; most]));
+    assert!(matches!(cache.put_note("a", &vec![5; most]), Err(CacheError::NoRoom { .. })));
+    assert_eq!(cache.note("a").unwrap(), Some(vec![4; most]));
     assert_within_cap(&cache, dir.path());
 }
 

@@ -56,6 +56,7 @@ use refresh::Refresh;
 
 pub use file::{FileSpec, LevelSpec};
 pub use inspected::Skipped;
+pub use memo::Save;
 pub use open::Opened;
 pub use options::{Revalidate, TreeConfig};
 pub use told::Told;
@@ -115,6 +116,11 @@ impl Tree {
     #[must_use]
     pub fn source(&self) -> &Arc<SourceRoot> {
         &self.rights.root
+    }
+
+    /// Saves what is known of the source in the cache, for the next start.
+    pub fn save(&self, when: Save) {
+        self.inspector.save(when);
     }
 
     /// Attributes of a known inode, with owner and mode as they are in the source now, or were less

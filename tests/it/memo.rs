@@ -59,8 +59,15 @@ impl Scene {
         self.folder.path().join("cache")
     }
 
+    /// The only note in the cache folder.
     fn memo(&self) -> PathBuf {
-        self.cache().join("zarrims-v1/memo")
+        let inside = fs::read_dir(self.cache().join("zarrims-v1")).expect("a folder");
+        let mut notes = inside
+            .map(|entry| entry.expect("a name").path())
+            .filter(|path| path.extension().is_some_and(|end| end == "note"));
+        let note = notes.next().expect("a note");
+        assert_eq!(notes.next(), None, "another note");
+        note
     }
 
     /// Runs a daemon, looks at everything, and compares with `--list`, which knows no cache.
@@ -131,10 +138,12 @@ fn a_restart_lists_the_same_without_reading_metadata() {
         assert_eq!(again.told, first.told);
         assert_eq!(again.inspected, [""; 0]);
     }
-    // Other options give other files.
+    // Other options give other files, and have a memo of their own.
     let offset = scene.run(&["--pyramid", "imaris"]);
     assert_eq!(offset.inspected, ALL);
-    assert_eq!(scene.run(&[]).names, first.names);
+    let again = scene.run(&[]);
+    assert_eq!(again.names, first.names);
+    assert_eq!(again.inspected, [""; 0]);
 }
 
 #[test]
@@ -187,8 +196,9 @@ fn a_memo_that_is_damaged_or_cannot_be_read_changes_nothing() {
         assert!(!again.inspected.is_empty(), "{what}");
         assert_eq!(fs::read(scene.memo()).expect("a memo").len(), good.len(), "{what}");
     }
-    fs::remove_file(scene.memo()).expect("a memo");
-    fs::create_dir(scene.memo()).expect("a folder in its place");
+    let memo = scene.memo();
+    fs::remove_file(&memo).expect("a memo");
+    fs::create_dir(&memo).expect("a folder in its place");
     let again = scene.run(&[]);
     assert_eq!(again.names, first.names);
     assert_eq!(again.inspected, ALL);

@@ -17,7 +17,7 @@ use crate::sync::lock;
 use super::access;
 use super::file::{FileSpec, LevelSpec, ListedFile, Verdict};
 use super::inspected::{Inspected, Skipped};
-use super::memo::{Memo, Origin};
+use super::memo::{Memo, Origin, Save};
 use super::options::TreeConfig;
 use super::told::Teller;
 
@@ -68,6 +68,13 @@ impl Inspector {
     pub(super) fn note_news(&self) {
         if let Some(memo) = &self.memo {
             memo.note_news();
+        }
+    }
+
+    /// Saves what is known in the cache.
+    pub(super) fn save(&self, when: Save) {
+        if let (Some(memo), Some(cache)) = (&self.memo, self.images.engine().cache()) {
+            memo.save(cache, when);
         }
     }
 

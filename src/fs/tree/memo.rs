@@ -1,13 +1,15 @@
-//! What inspecting the source gave, kept in the cache folder, so that a later start lists, and tells
-//! sizes, without reading metadata again.
+//! The memo: results of inspecting the source, kept as a note in the cache, so that a later start
+//! lists names and sizes without reading metadata again.
 //!
-//! The memo is a text file: a line that says for which program, source folder and options it holds,
-//! and a line of JSON for each folder that was inspected, with a checksum in front. A line is believed
-//! if its checksum is right and every file that the answer was computed from is in the state that the
-//! line says (see [`Fingerprint`](crate::source::Fingerprint)). At any doubt the folder is inspected.
+//! The memo is a text: a line that names the program, source folder and options for which it holds,
+//! and a line of JSON for each inspected folder, with a checksum in front. The reader trusts a line
+//! if its checksum is right and every file that the result was computed from is in the state that
+//! the line states (see [`Fingerprint`](crate::source::Fingerprint)). Otherwise it inspects the folder.
 //!
-//! An answer is put down only if its fingerprint tells at any later time whether it is true: all files
-//! could be read, and had been at rest for so long that a later change bears another time.
+//! The memo holds a result only if its fingerprint shows at any later time whether it is still true:
+//! all files could be read, and had been at rest long enough that a later change gets another time.
+//!
+//! Each source folder and choice of options has a note of its own, so several mounts share a cache.
 
 mod row;
 #[cfg(test)]
@@ -22,7 +24,7 @@ use std::time::Instant;
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
-use crate::cache::{CacheError, MemoSource, SteadyCache};
+use crate::cache::SteadyCache;
 use crate::image::ImageOptions;
 use crate::source::SourceRoot;
 use crate::sync::lock;
@@ -31,26 +33,29 @@ use super::inspected::{Checked, Inspected};
 use super::options::TreeConfig;
 use row::{Key, Row};
 
-/// Changes whenever lines are written in another way.
+/// Bump whenever lines are written in another way, or their values mean something else. A memo of
+/// another version is ignored.
 const FORMAT_VERSION: u32 = 3;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Memo {
     scope: Scope,
+    /// Name of its note in the cache.
+    note: String,
     /// By path below the source folder.
     records: Mutex<HashMap<PathBuf, Record>>,
-    /// Answers so far that are not in the memo of an earlier run.
+    /// Number of results so far that are not in the memo of an earlier run.
     news: AtomicU64,
     written: Mutex<Written>,
 }
 
-/// What is known of a folder.
+/// What the memo has of a folder.
 #[derive(Debug)]
 enum Record {
-    /// The JSON of an earlier run; nobody has asked for it yet.
+    /// The JSON of an earlier run, not used yet.
     Earlier(Arc<str>),
-    /// For as long as a listing has it.
+    /// A result of this run, for as long as a listing holds it.
     Known(Weak<Inspected>),
 }
 
@@ -61,26 +66,39 @@ struct Written {
     last_asked: u64,
 }
 
-/// Where an answer comes from.
+/// When the memo is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Save {
+    /// If nothing new has come since the last call, or if there is much that is new.
+    IfDue,
+    /// If anything is new: for the end.
+    Now,
+}
+
+/// Where a result comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     Memo,
     Source,
 }
 
-/// A hash of all that an answer depends on beside the files.
+/// A hash of everything that a result depends on beside the files.
 #[derive(Debug, Clone, Copy)]
 struct Scope(u128);
 
 impl Scope {
-    /// `None` if it cannot be told which program this is.
-    fn of(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Option<Self> {
-        // The file that runs, also if another one is at its path by now.
+    /// `None` if the program cannot be identified.
+    fn of(mount: Self) -> Option<Self> {
+        // The file that runs, even if another one is at its path by now.
         let program = std::fs::metadata("/proc/self/exe").ok()?;
         let program = (env!("CARGO_PKG_VERSION"), program.len(), program.modified().ok()?);
         let user = rustix::process::geteuid().as_raw();
-        let source = (root.path(), root.follows_links(), user);
-        Some(Self::hash(&(program, source, config.labels, options)))
+        Some(Self::hash(&(program, user, mount.0)))
+    }
+
+    /// The part that stays when the program is replaced: source folder and options.
+    fn of_mount(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Self {
+        Self::hash(&(root.path(), root.follows_links(), config.labels, options))
     }
 
     fn hash(all: &dyn std::fmt::Debug) -> Self {
@@ -111,31 +129,30 @@ impl Scope {
 }
 
 impl Memo {
-    /// The memo of a mount, with what the last run has left in the cache folder.
+    /// The memo of a mount, with the results of the last run.
     pub(super) fn open(
         cache: &SteadyCache,
         root: &SourceRoot,
         options: &ImageOptions,
         config: TreeConfig,
     ) -> Option<Arc<Self>> {
-        let memo = Arc::new(Self::new(Scope::of(root, options, config)?));
-        if let Some(bytes) = cache.memo() {
+        let mount = Scope::of_mount(root, options, config);
+        let memo = Self::new(Scope::of(mount)?, format!("tree-{:032x}", mount.0));
+        if let Some(bytes) = cache.note(&memo.note) {
             memo.load(&bytes);
         }
-        let source: Weak<Self> = Arc::downgrade(&memo);
-        cache.ask_for_memos(source);
-        Some(memo)
+        Some(Arc::new(memo))
     }
 
-    fn new(scope: Scope) -> Self {
+    fn new(scope: Scope, note: String) -> Self {
         let (records, news) = (Mutex::default(), AtomicU64::new(0));
-        Self { scope, records, news, written: Mutex::default() }
+        Self { scope, note, records, news, written: Mutex::default() }
     }
 
     fn load(&self, bytes: &[u8]) {
         let mut lines = bytes.split(|byte| *byte == b'\n');
         if lines.next() != Some(self.scope.header().as_bytes()) {
-            tracing::debug!("the memo is of another version, source or choice of options");
+            tracing::debug!("the memo is of another version, program or user");
             return;
         }
         let mut records = lock(&self.records);
@@ -151,7 +168,7 @@ impl Memo {
         tracing::debug!(records = records.len(), damaged, "memo read");
     }
 
-    /// What an earlier run has found in a folder, if that is still true.
+    /// The result of an earlier run for a folder, if that is still true.
     pub(super) fn recall(&self, root: &SourceRoot, folder: &Path) -> Option<Inspected> {
         let mut records = lock(&self.records);
         let json = match records.get(folder)? {
@@ -167,7 +184,7 @@ impl Memo {
         Some(found)
     }
 
-    /// Notes what is known of a folder.
+    /// Takes note of a result.
     pub(super) fn remember(&self, folder: &Path, found: &Arc<Inspected>, origin: Origin) {
         let mut records = lock(&self.records);
         let is_news = if found.is_lasting {
@@ -181,12 +198,12 @@ impl Memo {
         }
     }
 
-    /// Notes that more is known of what is shown than is put down.
+    /// Takes note that a result has become more complete since it was written.
     pub(super) fn note_news(&self) {
         self.news.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The text of the memo, of at most so many bytes: what this run knows goes before the rest.
+    /// The text of the memo, of at most `most_bytes`: results of this run come before the others.
     fn write(&self, most_bytes: u64) -> String {
         let (mut known, mut earlier) = (Vec::new(), Vec::new());
         lock(&self.records).retain(|folder, record| match record {
@@ -215,7 +232,7 @@ impl Memo {
             let _ = writeln!(text, "{line}");
         };
         for (folder, found) in known {
-            // A name that is not UTF-8 is inspected at each start.
+            // Folders whose name is not UTF-8 are inspected at each start.
             if let Some(json) =
                 Row::of(&folder, &found).and_then(|row| serde_json::to_string(&row).ok())
             {
@@ -227,27 +244,22 @@ impl Memo {
         }
         text
     }
-}
 
-impl MemoSource for Memo {
-    /// Writes once there was nothing new for a while, at the end, and when there is much that is new.
-    fn renew(
-        &self,
-        at_end: bool,
-        most_bytes: u64,
-        keep: &mut dyn FnMut(&[u8]) -> Result<(), CacheError>,
-    ) {
+    /// Writes the memo to the cache.
+    pub(super) fn save(&self, cache: &SteadyCache, when: Save) {
+        self.save_by(when, cache.most_note_bytes(), |bytes| cache.put_note(&self.note, bytes));
+    }
+
+    /// Hands a text of at most `most_bytes` to `put` if it is time; `put` returns whether it is stored.
+    fn save_by(&self, when: Save, most_bytes: u64, put: impl FnOnce(&[u8]) -> bool) {
         let news = self.news.load(Ordering::Relaxed);
         let mut written = lock(&self.written);
         let is_resting = news == written.last_asked;
         written.last_asked = news;
         let is_much = news >= 2 * written.last_written;
-        if news == written.last_written || !(at_end || is_resting || is_much) {
-            return;
-        }
-        match keep(self.write(most_bytes).as_bytes()) {
-            Ok(()) => written.last_written = news,
-            Err(error) => tracing::debug!(%error, "memo not kept"),
+        let is_due = when == Save::Now || is_resting || is_much;
+        if news != written.last_written && is_due && put(self.write(most_bytes).as_bytes()) {
+            written.last_written = news;
         }
     }
 }

@@ -335,10 +335,10 @@ fn the_cap_holds_with_many_small_bricks() {
     assert!(disk.counts().peak_bytes > (4 << 20) - FIXED - 512 * KIB, "{:?}", disk.counts());
 }
 
-/// Memos count against the cap before they are written, and one that cannot be written leaves the last
+/// Notes count against the cap before they are written, and one that cannot be written leaves the last
 /// one as it was.
 #[test]
-fn the_cap_holds_while_memos_are_kept_and_the_last_one_stays() {
+fn the_cap_holds_while_notes_are_stored_and_the_last_one_stays() {
     let disk = MemDisk::new(27);
     let limits = CacheLimits { cap_bytes: 2 << 20, min_free: MinFree::Bytes(0) };
     disk.set_cap(limits.cap_bytes);
@@ -351,18 +351,18 @@ fn the_cap_holds_while_memos_are_kept_and_the_last_one_stays() {
             drop(cache.put(small_slot(picks.below(3000)), &[7; 5000]));
         }
         disk.set_faults(if round % 3 == 0 { UNRELIABLE } else { HEALTHY });
-        let length = usize::try_from(picks.below(cache.most_memo_bytes() + 1)).expect("64 bits");
+        let length = usize::try_from(picks.below(cache.most_note_bytes() + 1)).expect("64 bits");
         let bytes = vec![u8::try_from(picks.below(256)).expect("a byte"); length];
-        match cache.keep_memo(&bytes) {
+        match cache.put_note("a", &bytes) {
             Ok(()) => last = Some(bytes),
             Err(_) => refused += 1,
         }
         disk.set_faults(HEALTHY);
-        assert_eq!(cache.memo().expect("a healthy disk"), last);
+        assert_eq!(cache.note("a").expect("a healthy disk"), last);
         if round % 100 == 99 {
             drop(cache);
             cache = open();
-            assert_eq!(cache.memo().expect("a healthy disk"), last);
+            assert_eq!(cache.note("a").expect("a healthy disk"), last);
         }
         disk.assert_cap_held();
     }

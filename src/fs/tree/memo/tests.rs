@@ -83,15 +83,19 @@ fn described(found: &Inspected) -> String {
 }
 
 fn memo_of(found: &[Arc<Inspected>]) -> Memo {
-    let memo = Memo::new(SCOPE);
+    let memo = new_memo(SCOPE);
     for (folder, found) in FOLDERS.iter().zip(found) {
         memo.remember(Path::new(folder), found, Origin::Source);
     }
     memo
 }
 
+fn new_memo(scope: Scope) -> Memo {
+    Memo::new(scope, "tree-test".to_owned())
+}
+
 fn read(scope: Scope, bytes: &[u8]) -> Memo {
-    let memo = Memo::new(scope);
+    let memo = new_memo(scope);
     memo.load(bytes);
     memo
 }
@@ -194,34 +198,32 @@ fn a_memo_has_at_most_so_many_bytes_and_what_is_known_goes_first() {
 fn it_is_written_when_nothing_new_comes_when_much_is_new_and_at_the_end() {
     let scene = Scene::new();
     let found = scene.inspect();
-    let memo = Memo::new(SCOPE);
-    let renew = |at_end| {
+    let memo = new_memo(SCOPE);
+    let saved = |when| {
         let mut lines = 0;
-        memo.renew(at_end, u64::MAX, &mut |bytes| {
+        memo.save_by(when, u64::MAX, |bytes| {
             lines = String::from_utf8_lossy(bytes).lines().count() - 1;
-            Ok(())
+            true
         });
         lines
     };
     let add = |number: usize| {
         memo.remember(Path::new(FOLDERS[number]), &found[number], Origin::Source);
     };
-    assert_eq!(renew(true), 0, "nothing is known");
+    assert_eq!(saved(Save::Now), 0, "nothing is known");
     add(0);
-    assert_eq!(renew(false), 1, "much is new");
+    assert_eq!(saved(Save::IfDue), 1, "much is new");
     add(1);
-    assert_eq!(renew(false), 2, "twice as much");
+    assert_eq!(saved(Save::IfDue), 2, "twice as much");
     add(2);
-    assert_eq!(renew(false), 0, "more may come");
-    assert_eq!(renew(false), 3, "nothing came");
+    assert_eq!(saved(Save::IfDue), 0, "more may come");
+    assert_eq!(saved(Save::IfDue), 3, "nothing came");
     add(3);
-    assert_eq!(renew(true), 4, "the end");
-    assert_eq!(renew(true), 0, "nothing is new");
+    assert_eq!(saved(Save::Now), 4, "the end");
+    assert_eq!(saved(Save::Now), 0, "nothing is new");
     add(0);
-    memo.renew(true, u64::MAX, &mut |_| {
-        Err(CacheError::NoRoom { needed_bytes: 1, limit_bytes: 0 })
-    });
-    assert_eq!(renew(true), 4, "it was not kept");
+    memo.save_by(Save::Now, u64::MAX, |_| false);
+    assert_eq!(saved(Save::Now), 4, "it was not stored");
 }
 
 proptest! {
