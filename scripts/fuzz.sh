@@ -43,7 +43,7 @@ mkdir "$work/tmp"
 status=0
 summary=()
 for target in "${targets[@]}"; do
-    # libFuzzer takes 0 as "choose a seed" and the seed would be unknown.
+    # Never 0: libFuzzer would then choose a seed that the summary does not know.
     seed=${FUZZ_SEED:-$((1 + RANDOM * 32768 + RANDOM))}
     echo "fuzz: $target for $seconds s with -seed=$seed"
     mkdir "$work/corpus"

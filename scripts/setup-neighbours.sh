@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers and clients of `make neighbours`, if they are missing. Runs as root. Debian packages are installed
-# without starting or enabling their services; Python packages go to target/neighbours/venv.
+# Installs the servers and clients of `make neighbours`, if they are missing. Runs as root. Debian packages are
+# installed without starting or enabling their services; Python packages go to target/neighbours/venv.
 set -euo pipefail
 
 root=$(realpath "$(dirname "$0")/..")
