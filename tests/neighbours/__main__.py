@@ -4,17 +4,18 @@ import signal
 import sys
 from pathlib import Path
 
-from . import ganesha, opens, samba
+from . import ganesha, opens, samba, speed
 from .rig import Daemon, Results
 
 CHECKS = {"opens": opens.run, "samba": samba.run, "ganesha": ganesha.run}
+# Only on request.
+MEASURED = {"speed": speed.run}
 
 
 def main(binary, work, *wanted):
     results = Results()
-    for name, run in CHECKS.items():
-        if wanted and name not in wanted:
-            continue
+    runs = {name: run for name, run in (CHECKS | MEASURED).items() if name in (wanted or CHECKS)}
+    for name, run in runs.items():
         with results.check(f"the daemon starts and ends for {name}"):
             with Daemon(binary, Path(work) / name) as daemon:
                 run(results, daemon)

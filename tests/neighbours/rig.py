@@ -120,7 +120,7 @@ class Daemon:
 
     def start(self):
         self.program = Program(
-            [self.binary, "--allow-other", "--cache-dir", self.work / "cache", "--cache-size", "256MiB",
+            [self.binary, "--allow-other", "--cache-dir", self.work / "cache", "--cache-size", "1GiB",
              self.source, self.mount],
             self.work / "daemon.log", grace=25,
         )
