@@ -4,9 +4,9 @@ CARGO ?= cargo
 # For `make demo` on your own data: make demo SOURCE=/data/zarr MOUNT=/mnt/ims
 SOURCE ?=
 MOUNT ?=
-# How long `make fuzz` feeds each target.
+# Seconds that `make fuzz` runs each target.
 FUZZ_SECONDS ?= 60
-# What `make bench` tells the bench of mounted files; see benches/mounted/main.rs.
+# Arguments of the bench of mounted files in `make bench`; see benches/mounted/main.rs.
 BENCH ?= --write
 
 # Packages of Python are kept in target/conformance, and nowhere else.
@@ -17,10 +17,10 @@ export PIP_NO_CACHE_DIR := 1
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
 	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
-	@echo "make test                        run all tests (half an hour; says first what it installs where)"
-	@echo "make conformance                 read virtual files with the readers of other people"
+	@echo "make test                        run all tests (half an hour; first prints what it installs where)"
+	@echo "make conformance                 read virtual files with third-party readers"
 	@echo "make neighbours                  put the mount beside systemd, Samba and NFS-Ganesha (as root)"
-	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to whatever reads files"
+	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to all parsers of files"
 	@echo "make check                       format and lints"
 	@echo "make bench                       measure, and write the tables of doc/PERFORMANCE.md (BENCH=--quick: only print)"
 	@echo "make build                       target/release/zarrims-mount"

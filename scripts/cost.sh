@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Says what `make test` costs and installs, before it does.
+# Prints what `make test` will cost and install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}
 
-# What the scripts that set up look for is in their tables: [program]=package.
+# The setup scripts list what they look for in tables: [program]=package.
 missing=()
 while IFS='=' read -r program package; do
     command -v "$program" >/dev/null || missing+=("$package")

@@ -2,9 +2,9 @@
 # demo.sh "" ""            writes a sample store, mounts it, reads every level, unmounts
 # demo.sh SOURCE MOUNT     mounts a folder in the foreground until Ctrl-C
 #
-# Nothing is left behind, however it ends.
+# Leaves nothing behind, however it ends.
 #
-# DEMO_BIN=DIR             where the programs are; default target/release
+# DEMO_BIN=DIR             folder of the programs; default target/release
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,7 +25,7 @@ work=
 daemon=
 finish() {
     trap '' INT TERM HUP
-    # One signal: after a second one it would not wait for anything.
+    # Send one signal only: a second one makes the daemon end at once.
     local pid=${daemon:-${DAEMON_PID:-}}
     if [ -n "$pid" ] && kill -TERM "$pid" 2>/dev/null; then
         wait "$pid" || true
@@ -52,7 +52,7 @@ time "$bin/examples/sample_store" "$work/zarr/embryo.ome.zarr"
 du -sh "$work/zarr/embryo.ome.zarr"
 
 step "Mounting it"
-# In a session of its own: Ctrl-C is for this script, which then ends the daemon.
+# In a session of its own, so that Ctrl-C reaches this script only, which then ends the daemon.
 coproc DAEMON { exec setsid "$bin/zarrims-mount" "$work/zarr" "$work/ims" --cache-dir "$work/cache" 2>&1; }
 daemon=$DAEMON_PID
 exec 3<&"${DAEMON[0]}"

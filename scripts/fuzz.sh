@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# fuzz.sh [SECONDS] [TARGET...]    feeds each fuzz target so long (default 60, all targets)
+# fuzz.sh [SECONDS] [TARGET...]    runs each fuzz target for SECONDS (default 60, all targets)
 #
-# Sets up what it needs. The last lines say how much each target was fed; the status is 0 if nothing
-# was found. What was found is kept in fuzz/artifacts/TARGET.
+# Installs what it needs. The last lines give the number of executions of each target. The exit status is 0 if
+# no target failed. Failing inputs are kept in fuzz/artifacts/TARGET.
 #
-# FUZZ_SEED=N    the same choices as in an earlier run, as far as time allows
+# FUZZ_SEED=N    make the same random choices as an earlier run, as far as time allows
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -25,13 +25,13 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --quiet --locked --root "$tools" cargo-fuzz
 fi
 
-# Sanitizers need the nightly compiler. What they would add is in the C libraries below: the rest is safe
-# Rust, but for the calls of HDF5.
+# Sanitizers need the nightly compiler. They would help in the C libraries below only: the rest is safe Rust,
+# except for the calls of HDF5.
 build=(--sanitizer none --release --debug-assertions --codegen-units 16)
 cargo fetch --quiet --locked --manifest-path fuzz/Cargo.toml
 cargo fuzz build "${build[@]}"
 
-# Each input becomes a few small files: in memory, where there is room.
+# Each input becomes a few small files. Keep them in memory if possible.
 work=
 for place in /dev/shm "${TMPDIR:-/tmp}"; do
     work=$(mktemp -d "$place/zarrims-fuzz.XXXXXX" 2>/dev/null) && break
@@ -43,7 +43,7 @@ mkdir "$work/tmp"
 status=0
 summary=()
 for target in "${targets[@]}"; do
-    # 0 would be a seed that is not told.
+    # Never 0: libFuzzer would then choose a seed that the summary does not know.
     seed=${FUZZ_SEED:-$((1 + RANDOM * 32768 + RANDOM))}
     echo "fuzz: $target for $seconds s with -seed=$seed"
     mkdir "$work/corpus"

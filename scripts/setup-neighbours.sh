@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers and clients that `make neighbours` puts beside the mount, if they are missing: packages of
-# Debian, none of whose services is started or enabled, and Python packages in target/neighbours/venv. As root.
+# Installs the servers and clients of `make neighbours`, if they are missing. Runs as root. Debian packages are
+# installed without starting or enabling their services; Python packages go to target/neighbours/venv.
 set -euo pipefail
 
 root=$(realpath "$(dirname "$0")/..")
@@ -9,7 +9,7 @@ requirements=$root/tests/neighbours/requirements.txt
 venv=$target/neighbours/venv
 export PATH=$PATH:/usr/sbin:/sbin
 
-# command that shows that a package is there -> package
+# command whose presence shows that a package is installed -> package
 declare -A wanted=(
     [smbd]=samba
     [smbclient]=smbclient
@@ -36,7 +36,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
     units() { find /lib/systemd/system /usr/lib/systemd/system -maxdepth 1 -name '*.service' -printf '%f\n' | sort -u; }
     before=$(units)
     if [ ! -e "$policy" ]; then
-        # Asked before a service is started (invoke-rc.d(8)).
+        # Package scripts ask this program before they start a service (invoke-rc.d(8)).
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 755 "$policy"
         trap 'rm -f "$policy"' EXIT

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Installs what building, mounting and the demo need, if it is missing. Says what to do by hand where
-# it has not the right to.
+# Installs what building, mounting and the demo need, if it is missing. Prints the commands if it lacks permission.
 set -euo pipefail
 
-# command or file that shows that a package is there -> package
+# command whose presence shows that a package is installed -> package
 declare -A wanted=(
     [cc]=build-essential
     [pkg-config]=pkg-config

@@ -255,7 +255,7 @@ mod tests {
         rates
     }
 
-    /// The figures of `doc/DESIGN.md`, section 7.
+    /// The figures of `doc/NOTEBOOK.md`, "Which brick to evict".
     #[test]
     fn a_mixed_day_hits_more_often_and_opens_from_the_cache() {
         let first_times = segmented(u64::MAX);
