@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "cli/config_file.rs"]
+mod config_file;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/documents.rs"]

@@ -6,6 +6,8 @@ mod common;
 mod foreign;
 #[path = "mount/reads.rs"]
 mod reads;
+#[path = "mount/several.rs"]
+mod several;
 #[path = "mount/tree.rs"]
 mod tree;
 
