@@ -3,22 +3,53 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use bytesize::ByteSize;
 use serde_json::json;
 
+use zarrims::config::{Merged, MountConfig, Purpose};
 use zarrims::fs::Tree;
 use zarrims::fs::tree::{FileSpec, LevelSpec, Skipped, Told};
+use zarrims::image::{Engine, EngineConfig, Images, Statistics};
 use zarrims::source::image::Role;
+
+use crate::daemon::source;
 
 /// How the tree is written.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Form {
+struct Form {
     /// One JSON object a line, for programs.
-    pub(crate) as_json: bool,
+    as_json: bool,
     /// A line for every skipped path, also for those that are rightly no images.
-    pub(crate) names_all: bool,
+    names_all: bool,
     /// Statistics are taken from all voxels of each image.
-    pub(crate) is_exact: bool,
+    is_exact: bool,
+}
+
+/// Lists the source of every mount.
+///
+/// # Errors
+/// What is wrong with the configuration, or with standard output, in one line.
+pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Result<()> {
+    let config = merged.resolve(Purpose::List)?;
+    let memory_bytes = config.resources.memory_bytes;
+    let engine = Engine::start(&EngineConfig { cache: None, memory_bytes, threads: 1 })?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for mount in &config.mounts {
+        let MountConfig { images, tree, .. } = mount;
+        let root = source::open(mount)?;
+        let is_exact = images.statistics == Statistics::Exact;
+        let images = Images::new(engine.clone(), *images);
+        let tree = Tree::new(root, images, *tree).context("cannot start threads")?;
+        let form = Form { as_json, names_all, is_exact };
+        let is_one_of_several = config.mounts.len() > 1;
+        match list(&tree, form, is_one_of_several, &mut out).and_then(|()| out.flush()) {
+            // `zarrims-mount --list | head` is no fault.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other.context("cannot write the list")?,
+        }
+    }
+    Ok(())
 }
 
 impl Form {
@@ -28,30 +59,29 @@ impl Form {
     }
 }
 
-/// Writes the whole tree.
+/// Writes the whole tree; of several, each names its source.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub(crate) fn list(tree: &Tree, form: Form, out: &mut dyn Write) -> io::Result<()> {
+fn list(tree: &Tree, form: Form, is_one_of_several: bool, out: &mut dyn Write) -> io::Result<()> {
     let mut files: Vec<(String, FileSpec)> = Vec::new();
     let mut skipped: Vec<(PathBuf, Vec<Skipped>)> = Vec::new();
     tree.walk(
         &mut |path, spec| files.push((path.display().to_string(), spec.clone())),
         &mut |store, rows| skipped.push((store.to_path_buf(), rows.to_vec())),
     );
-    let rows = skipped.iter().flat_map(|(_, rows)| rows);
+    let source = tree.source().path().display().to_string();
     if form.as_json {
-        for (path, spec) in &files {
-            writeln!(out, "{}", json_row(path, spec, form))?;
-        }
-        for Skipped { path, reason, .. } in rows {
-            writeln!(out, "{}", json!({"skipped": path.to_string_lossy(), "reason": reason}))?;
-        }
-        return Ok(());
+        let source = is_one_of_several.then_some(source);
+        return write_json(source.as_deref(), &files, &skipped, form, out);
     }
+    if is_one_of_several {
+        writeln!(out, "{source}:")?;
+    }
+    let rows = skipped.iter().flat_map(|(_, rows)| rows);
     let number = rows.clone().count();
     if files.is_empty() && number == 0 {
-        return writeln!(out, "no Zarr stores found in {}", tree.source().path().display());
+        return writeln!(out, "no Zarr stores found in {source}");
     }
     write_files(&files, out)?;
     if form.names_all {
@@ -68,6 +98,27 @@ pub(crate) fn list(tree: &Tree, form: Form, out: &mut dyn Write) -> io::Result<(
         passes => format!("; {passes} need a pass over all their voxels"),
     };
     writeln!(out, "{count}, {}{passes}; {number} skipped", ByteSize(total))
+}
+
+fn write_json(
+    source: Option<&str>,
+    files: &[(String, FileSpec)],
+    skipped: &[(PathBuf, Vec<Skipped>)],
+    form: Form,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let files = files.iter().map(|(path, spec)| json_row(path, spec, form));
+    let rows = skipped.iter().flat_map(|(_, rows)| rows);
+    let skipped = rows.map(
+        |Skipped { path, reason, .. }| json!({"skipped": path.to_string_lossy(), "reason": reason}),
+    );
+    for mut row in files.chain(skipped) {
+        if let Some(source) = source {
+            row["source"] = json!(source);
+        }
+        writeln!(out, "{row}")?;
+    }
+    Ok(())
 }
 
 fn write_files(files: &[(String, FileSpec)], out: &mut dyn Write) -> io::Result<()> {

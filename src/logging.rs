@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::SystemTime;
 
-use zarrims::cli::LogFormat;
+use zarrims::config::LogFormat;
 
 pub(crate) use escape::Escaped;
 use lines::Lines;

@@ -5,11 +5,11 @@
 //! gives up on a busy mount. So the session is never dropped (its handle is forgotten), and the
 //! unmounting is done here.
 
+mod window;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
 use fuser::{BackgroundSession, MountOption, Session, SessionACL};
 use rustix::mount::UnmountFlags;
@@ -17,7 +17,9 @@ use rustix::mount::UnmountFlags;
 use zarrims::descriptors;
 use zarrims::fuse::Adapter;
 
-use crate::{process, window};
+use crate::process;
+
+pub(crate) use window::is_mounted;
 
 /// Threads that talk to the kernel; they never wait for a store.
 const EVENT_THREADS: usize = 4;
@@ -75,26 +77,16 @@ impl Mount {
         std::mem::forget(self.session.take());
     }
 
-    /// Unmounts; a busy mount is detached and served until its last file is closed, or until
-    /// `grace` is over. `ended` tells when the session has ended.
-    pub(crate) fn unmount(mut self, ended: &Receiver<()>, grace: Duration) -> io::Result<()> {
+    /// Unmounts; a busy mount is detached and served until its last file is closed. Returns whether it was
+    /// busy.
+    pub(crate) fn detach(mut self) -> io::Result<bool> {
         std::mem::forget(self.session.take());
-        let busy = detach(&self.path)?;
-        if busy {
-            tracing::warn!(
-                grace_s = grace.as_secs(),
-                "files are still open; serving them on; a second signal ends that"
-            );
-        }
-        if ended.recv_timeout(grace).is_err() {
-            tracing::warn!("files are still open; their readers will get errors");
-        }
-        Ok(())
+        detach(&self.path)
     }
 }
 
 impl Drop for Mount {
-    /// Only reached when the daemon fails between mounting and its orderly end.
+    /// Only reached when the daemon fails between mounting and its orderly end, as when a later mount fails.
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             std::mem::forget(session);
@@ -117,7 +109,7 @@ fn source_name(source: &Path, is_direct: bool) -> String {
     if is_direct { name.into_owned() } else { name.replace('\\', r"\\").replace(',', r"\,") }
 }
 
-/// Unmounts, lazily if the mount is busy; tells whether it was.
+/// Unmounts, lazily if the mount is busy; returns whether it was.
 fn detach(path: &Path) -> io::Result<bool> {
     match rustix::mount::unmount(path, UnmountFlags::empty()) {
         Ok(()) => return Ok(false),

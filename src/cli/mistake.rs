@@ -2,19 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::CommandFactory;
+use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::Cli;
-use super::value::variable;
+use crate::config::options::variable;
 
-/// Where the rest is told.
+/// Where to read on.
 const SEE_HELP: &str = "see --help";
 
 pub(super) const JSON_ALONE: &str =
     "--json: only with --list: zarrims-mount --list --json SOURCE; see --help";
 
-/// Why a command line is not carried out.
+/// Why the program does not do what a command line says.
 #[derive(Debug)]
 pub enum Refused {
     /// Help or the version was asked for.
@@ -24,9 +23,9 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub(super) fn because(error: clap::Error, words: &[OsString]) -> Self {
+    pub(super) fn because(error: clap::Error, words: &[OsString], command: &Command) -> Self {
         if error.use_stderr() {
-            Self::Mistake(Report { error: &error, words }.line())
+            Self::Mistake(Report { error: &error, words, command }.line())
         } else {
             Self::Asked(error)
         }
@@ -37,6 +36,7 @@ impl Refused {
 struct Report<'a> {
     error: &'a clap::Error,
     words: &'a [OsString],
+    command: &'a Command,
 }
 
 impl Report<'_> {
@@ -46,7 +46,6 @@ impl Report<'_> {
             ErrorKind::InvalidValue => self.none_of(),
             ErrorKind::ValueValidation => self.invalid(),
             ErrorKind::TooManyValues => self.needless(),
-            ErrorKind::MissingRequiredArgument => self.missing(),
             _ => None,
         };
         line.unwrap_or_else(|| format!("{}; {SEE_HELP}", first_paragraph(&self.error.to_string())))
@@ -74,7 +73,7 @@ impl Report<'_> {
         words.find_map(|word| {
             let name = word.split('=').next().unwrap_or_default();
             let long = format!("-{name}");
-            let is_meant = name.len() > 2 && !name.starts_with("--") && is_flag(&long);
+            let is_meant = name.len() > 2 && !name.starts_with("--") && self.is_flag(&long);
             is_meant.then(|| (name.to_owned(), long))
         })
     }
@@ -127,19 +126,6 @@ impl Report<'_> {
         Some(format!("{name}={value}: {name} takes no value; {SEE_HELP}"))
     }
 
-    fn missing(&self) -> Option<String> {
-        let has = |flag: &str| self.words.iter().any(|word| word == flag);
-        if has("--json") && !has("--list") {
-            return Some(JSON_ALONE.to_owned());
-        }
-        let ContextValue::Strings(names) = self.error.get(ContextKind::InvalidArg)? else {
-            return None;
-        };
-        let names: Vec<&str> = names.iter().map(|name| bare(name)).collect();
-        let verb = if names.len() == 1 { "is" } else { "are" };
-        Some(format!("{} {verb} missing; {SEE_HELP}", names.join(" and ")))
-    }
-
     /// An argument and its value, by the place where it was given.
     fn given(&self, name: &str, value: &str) -> String {
         match self.variable(name) {
@@ -148,13 +134,18 @@ impl Report<'_> {
         }
     }
 
-    /// The environment variable that gave the value: it counts where there is no flag.
+    /// The environment variable that gave the value, if no flag did.
     fn variable(&self, flag: &str) -> Option<String> {
         let is_given = self.words.iter().filter_map(|word| word.to_str()).any(|word| {
             word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
         });
         let variable = variable(flag.strip_prefix("--")?);
         (!is_given && std::env::var_os(OsStr::new(&variable)).is_some()).then_some(variable)
+    }
+
+    fn is_flag(&self, word: &str) -> bool {
+        let mut flags = self.command.get_arguments().filter_map(clap::Arg::get_long);
+        word.strip_prefix("--").is_some_and(|name| flags.any(|flag| flag == name))
     }
 
     fn text(&self, kind: ContextKind) -> Option<String> {
@@ -169,12 +160,6 @@ impl Report<'_> {
 /// A name without the brackets and dots of a usage line.
 fn bare(name: &str) -> &str {
     name.trim_matches(['<', '>', '[', ']']).trim_end_matches("...")
-}
-
-fn is_flag(word: &str) -> bool {
-    let command = Cli::command();
-    let mut flags = command.get_arguments().filter_map(clap::Arg::get_long);
-    word.strip_prefix("--").is_some_and(|name| flags.any(|flag| flag == name))
 }
 
 /// What is wrong, in one line; clap adds usage and hints in further paragraphs.

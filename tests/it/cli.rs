@@ -1,6 +1,7 @@
 //! The command line: messages, exit status, `--list`, `--help`, the documents, the demo. Every mistake
 //! gives one line that names the flag, the variable or the argument, before anything is mounted.
 
+mod config_file;
 mod demo;
 mod documents;
 mod list;

@@ -2,6 +2,7 @@
 
 mod foreign;
 mod reads;
+mod several;
 mod tree;
 
 use std::collections::BTreeMap;

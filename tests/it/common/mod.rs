@@ -67,6 +67,8 @@ pub fn command(wrapper: &[&str]) -> Command {
         }
     }
     command.env_remove("NOTIFY_SOCKET").env_remove("XDG_CACHE_HOME").env_remove("COLUMNS");
+    // No file of this machine.
+    command.env("ZARRIMS_CONFIG", "/dev/null");
     command.stdin(Stdio::null());
     command
 }

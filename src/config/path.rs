@@ -1,9 +1,9 @@
-//! What a path shows to be wrong by its letters alone.
+//! What the letters of a path alone show to be wrong.
 
 use std::path::Path;
 
 /// Why a path cannot be one of a folder of this machine, as its user meant it.
-pub(super) fn mistake(path: &Path) -> Option<String> {
+pub(crate) fn mistake(path: &Path) -> Option<String> {
     let text = path.to_string_lossy();
     if text.starts_with('~') || text.starts_with('$') {
         let name = text.split('/').next().unwrap_or_default();

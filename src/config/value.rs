@@ -1,13 +1,15 @@
 //! Parsers of single values, each with its own words for what is wrong.
 
 use bytesize::ByteSize;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cache::MinFree;
+use crate::fs::Revalidate;
+use crate::image::{Int16, Uint32};
+use crate::image::{OnError, Pyramid, Statistics};
 use crate::source::micrometres;
 
 /// Smallest cache worth having: a few bricks.
-pub const LEAST_CACHE_BYTES: u64 = 64 << 20;
+pub(crate) const LEAST_CACHE_BYTES: u64 = 64 << 20;
 
 /// Smallest memory that decodes common chunks side by side.
 pub(crate) const LEAST_MEMORY_BYTES: u64 = 16 << 20;
@@ -15,30 +17,47 @@ pub(crate) const LEAST_MEMORY_BYTES: u64 = 16 << 20;
 /// Most threads for reading and decoding.
 const THREADS_LIMIT: u16 = 1024;
 
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+pub(super) const PYRAMID: [(&str, Pyramid); 3] =
+    [("auto", Pyramid::Auto), ("source", Pyramid::Source), ("imaris", Pyramid::Imaris)];
+pub(super) const STATISTICS: [(&str, Statistics); 2] =
+    [("fast", Statistics::Fast), ("exact", Statistics::Exact)];
+pub(super) const INT16: [(&str, Int16); 3] =
+    [("float32", Int16::Float32), ("keep", Int16::Keep), ("offset", Int16::Offset)];
+pub(super) const UINT32: [(&str, Uint32); 2] =
+    [("float32", Uint32::Float32), ("keep", Uint32::Keep)];
+pub(super) const ON_ERROR: [(&str, OnError); 2] =
+    [("error", OnError::Error), ("fill", OnError::Fill)];
+pub(super) const REVALIDATE: [(&str, Revalidate); 3] = [
+    ("2s", Revalidate::AFTER_A_MOMENT),
+    ("open", Revalidate::AT_ONCE),
+    ("never", Revalidate::Never),
+];
+pub(super) const LOG_FORMAT: [(&str, LogFormat); 2] =
+    [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// The words of a choice.
+pub(super) fn names<T>(choices: &[(&'static str, T)]) -> Vec<&'static str> {
+    choices.iter().map(|(name, _)| *name).collect()
+}
+
+/// What a word stands for.
+pub(super) fn parse_choice<T: Copy>(choices: &[(&str, T)], text: &str) -> Result<T, String> {
+    let found = choices.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| "is none of the choices".to_owned())
+}
+
 /// A unit of length, in micrometres.
-#[derive(Debug, Clone, Copy)]
-pub struct Unit(pub f64);
-
-/// The environment variable of a flag, which is given without its dashes.
-pub(super) fn variable(flag: &str) -> String {
-    format!("ZARRIMS_{}", flag.replace('-', "_").to_uppercase())
-}
-
-/// A parser of a few words, each of which stands for a value.
-pub(super) fn one_of<T>(choices: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T>
-where
-    T: Copy + Send + Sync,
-{
-    let names = choices.iter().map(|(name, _)| *name);
-    PossibleValuesParser::new(names).try_map(|given| {
-        let found = choices.iter().find(|(name, _)| *name == given);
-        found.map(|(_, value)| *value).ok_or("not one of the choices")
-    })
-}
-
-pub(super) fn parse_unit(text: &str) -> Result<Unit, String> {
+pub(super) fn parse_unit(text: &str) -> Result<f64, String> {
     micrometres(text)
-        .map(Unit)
         .ok_or_else(|| "is not a unit of length such as um, mm or nanometer".to_owned())
 }
 
@@ -70,7 +89,8 @@ pub(super) fn parse_min_free(text: &str) -> Result<MinFree, String> {
 }
 
 pub(super) fn parse_umask(text: &str) -> Result<u16, String> {
-    match u16::from_str_radix(text, 8) {
+    // As TOML writes octal numbers.
+    match u16::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8) {
         Ok(umask) if umask <= 0o777 => Ok(umask),
         _ => Err("is not an octal number from 000 to 777".to_owned()),
     }
@@ -88,8 +108,8 @@ pub(super) fn parse_user(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "is not a number such as 1000".to_owned())
 }
 
-/// What an environment variable says of a flag that has no value.
-pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
+/// The value of a flag that has none, in the environment or in a file.
+pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
     match text {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),

@@ -16,9 +16,9 @@ use crate::process;
 /// error of the write that was too long for `ulimit -f`; the runtime of Rust ignores `SIGPIPE` itself.
 const MEANINGLESS: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ];
 
-/// From now on these signals do nothing. To be called before there is a mount that would be left behind.
+/// From now on these signals do nothing. Call it before there is a mount that would be left behind.
 ///
-/// They are caught, not ignored: the programs that are started from here get their defaults back.
+/// The signals are caught, not ignored: the programs that this one starts get their defaults back.
 pub(crate) fn ignore_meaningless() {
     for signal in MEANINGLESS {
         if let Err(error) = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))) {
@@ -27,7 +27,7 @@ pub(crate) fn ignore_meaningless() {
     }
 }
 
-/// Calls `told` with each signal that asks for the end, until it says no.
+/// Calls `told` with each signal that asks for the end, until it returns false.
 ///
 /// # Errors
 /// The operating system's reason.
@@ -50,7 +50,7 @@ pub(crate) fn watch(told: impl Fn(i32) -> bool + Send + 'static) -> anyhow::Resu
     Ok(())
 }
 
-/// Whether a signal was ignored by whoever started this program, as `nohup` does.
+/// Whether the program that started this one ignored a signal, as `nohup` does.
 fn is_ignored(signal: i32) -> bool {
     process::status_mask("SigIgn").is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

@@ -1,0 +1,306 @@
+//! The options, as a table: flags, environment variables and keys of the file are made from it.
+//!
+//! To add an option: add a row here, read it in `resolve`, and describe it in `README.md` and
+//! `doc/CONFIGURATION.md`, which a test compares with this table.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::path;
+pub(crate) use super::path::mistake as path_mistake;
+pub(crate) use super::value::parse_switch as switch;
+use super::value::{
+    INT16, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, names, parse_cache_size,
+    parse_memory, parse_min_free, parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
+};
+
+/// A table of the file, and what its options belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// The disk cache, `[cache]`.
+    Cache,
+    /// One mount, `[[mount]]`, or all that do not say otherwise, `[defaults]`.
+    Mount,
+    /// Memory and threads, `[resources]`.
+    Resources,
+    /// The log, `[log]`.
+    Log,
+}
+
+/// What values an option takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    /// True or false; the flag has no value.
+    Switch,
+    /// A path.
+    Folder,
+    /// One of a few words.
+    OneOf(fn() -> Vec<&'static str>),
+    /// Whatever its parser takes.
+    Text(fn(&str) -> Result<(), String>),
+}
+
+/// An option.
+#[derive(Debug)]
+pub struct Opt {
+    /// The long flag, without its dashes.
+    pub name: &'static str,
+    /// Where it stands in the file.
+    pub section: Section,
+    /// What the help calls its value.
+    pub value: &'static str,
+    /// The value where none is given. Without one, the default depends on the machine or the source.
+    pub default: Option<&'static str>,
+    /// Its heading in the help.
+    pub heading: &'static str,
+    /// What values it takes.
+    pub form: Form,
+    /// What the help says.
+    pub help: &'static str,
+}
+
+impl Opt {
+    /// The key in the file: the flag, without the name of the section in front.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        let prefix = match self.section {
+            Section::Cache => "cache-",
+            Section::Log => "log-",
+            Section::Mount | Section::Resources => "",
+        };
+        self.name.strip_prefix(prefix).unwrap_or(self.name)
+    }
+
+    /// Looks whether a value can be one of this option.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, text: &OsStr) -> Result<(), String> {
+        if let Form::Folder = self.form {
+            return path::mistake(Path::new(text)).map_or(Ok(()), Err);
+        }
+        let text = text.to_str().ok_or("is not UTF-8")?;
+        match self.form {
+            Form::Switch => parse_switch(text).map(drop),
+            Form::Text(check) => check(text),
+            Form::OneOf(names) => check_choice(text, &names()),
+            Form::Folder => Ok(()),
+        }
+    }
+}
+
+fn check_choice(text: &str, names: &[&'static str]) -> Result<(), String> {
+    if names.contains(&text) {
+        return Ok(());
+    }
+    let similar = similar(text, names.iter().copied());
+    let similar = similar.map(|similar| format!("; similar: {similar}")).unwrap_or_default();
+    Err(format!("is none of {}{similar}", names.join(", ")))
+}
+
+/// The candidate that is most like a word, if one is.
+pub(crate) fn similar<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    /// As the parser of the command line does.
+    const LEAST: f64 = 0.7;
+    let rated = candidates.map(|candidate| (strsim::jaro(word, candidate), candidate));
+    let near = rated.filter(|(likeness, _)| *likeness > LEAST);
+    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, candidate)| candidate)
+}
+
+/// A row of the table.
+const fn row(
+    (section, heading): (Section, &'static str),
+    name: &'static str,
+    (form, value): (Form, &'static str),
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Opt {
+    Opt { name, section, value, default, heading, form, help }
+}
+
+const CACHE: (Section, &str) = (Section::Cache, "Cache");
+const MOUNT: (Section, &str) = (Section::Mount, "Mount");
+const IMAGES: (Section, &str) = (Section::Mount, "Images");
+const SOURCE: (Section, &str) = (Section::Mount, "Source");
+const RESOURCES: (Section, &str) = (Section::Resources, "Resources");
+const LOG: (Section, &str) = (Section::Log, "Log");
+
+const SWITCH: (Form, &str) = (Form::Switch, "");
+const SIZE: &str = "SIZE";
+
+/// All options, in the order of the help.
+pub static OPTIONS: [Opt; 19] = [
+    row(
+        CACHE,
+        "cache-dir",
+        (Form::Folder, "DIR"),
+        None,
+        "Folder for the disk cache [default: one for each SOURCE, or configuration file with mounts, \
+         below zarrims in the user's cache folder, or below /var/cache/zarrims-root for root]",
+    ),
+    row(
+        CACHE,
+        "cache-size",
+        (Form::Text(|text| parse_cache_size(text).map(drop)), SIZE),
+        None,
+        "Largest size of the disk cache, such as 200GiB [default: 50GiB or a tenth of the free space, \
+         whichever is less]",
+    ),
+    row(
+        CACHE,
+        "min-free",
+        (Form::Text(|text| parse_min_free(text).map(drop)), SIZE),
+        Some("5%"),
+        "Room to leave free on the disk of the cache, such as 20GiB or 5%; the cache shrinks for it",
+    ),
+    row(
+        MOUNT,
+        "allow-other",
+        SWITCH,
+        None,
+        "Let all users of this machine see the mount, not only the one who made it",
+    ),
+    row(
+        MOUNT,
+        "uid",
+        (Form::Text(|text| parse_user(text).map(drop)), "UID"),
+        None,
+        "Owner of everything in the mount, as a number [default: as in SOURCE]",
+    ),
+    row(
+        MOUNT,
+        "gid",
+        (Form::Text(|text| parse_user(text).map(drop)), "GID"),
+        None,
+        "Group of everything in the mount, as a number [default: as in SOURCE]",
+    ),
+    row(
+        MOUNT,
+        "umask",
+        (Form::Text(|text| parse_umask(text).map(drop)), "OCTAL"),
+        Some("000"),
+        "Permission bits to take away, in octal; nothing in the mount is ever writable",
+    ),
+    row(
+        IMAGES,
+        "pyramid",
+        (Form::OneOf(|| names(&PYRAMID)), "WHICH"),
+        Some("auto"),
+        "Resolution levels: \"auto\" shows the store's levels and computes missing ones, \"source\" \
+         shows only the store's, \"imaris\" computes all but the finest",
+    ),
+    row(
+        IMAGES,
+        "statistics",
+        (Form::OneOf(|| names(&STATISTICS)), "HOW"),
+        Some("fast"),
+        "Histograms and ranges of large images: \"fast\" takes them from a level or a sample, \"exact\" \
+         from all voxels, which the first opening then waits for",
+    ),
+    row(
+        IMAGES,
+        "default-unit",
+        (Form::Text(|text| parse_unit(text).map(drop)), "UNIT"),
+        Some("um"),
+        "Unit of lengths that a store states without one, such as mm",
+    ),
+    row(
+        IMAGES,
+        "int16",
+        (Form::OneOf(|| names(&INT16)), "AS"),
+        Some("float32"),
+        "What becomes of int16 voxels, which Imaris does not have: exact floats, int16 all the same, or \
+         uint16 with 32768 added",
+    ),
+    row(
+        IMAGES,
+        "uint32",
+        (Form::OneOf(|| names(&UINT32)), "AS"),
+        Some("float32"),
+        "What becomes of uint32 voxels: floats, rounded beyond 2^24, or uint32 all the same",
+    ),
+    row(
+        IMAGES,
+        "labels",
+        SWITCH,
+        None,
+        "Show label images, too; a store that has some becomes a folder",
+    ),
+    row(
+        IMAGES,
+        "on-error",
+        (Form::OneOf(|| names(&ON_ERROR)), "WHAT"),
+        Some("error"),
+        "What readers get for voxels of a damaged chunk: an I/O error, or the fill value of the array",
+    ),
+    row(
+        SOURCE,
+        "revalidate",
+        (Form::OneOf(|| names(&REVALIDATE)), "WHEN"),
+        Some("2s"),
+        "When chunk files that were rewritten, added or deleted are noticed: when the file is opened two \
+         seconds or more after the last look, at each opening, or never; changed metadata always is",
+    ),
+    row(
+        SOURCE,
+        "follow-links",
+        SWITCH,
+        None,
+        "Follow symbolic links that lead out of SOURCE, and absolute ones",
+    ),
+    row(
+        RESOURCES,
+        "threads",
+        (Form::Text(|text| parse_threads(text).map(drop)), "N"),
+        None,
+        "Threads that read and decode stores [default: 4 per processor, at least 8]",
+    ),
+    row(
+        RESOURCES,
+        "memory",
+        (Form::Text(|text| parse_memory(text).map(drop)), SIZE),
+        None,
+        "Memory for decoding and for metadata of open files [default: 128MiB, or a quarter of what the \
+         machine or the control group has, if that is less]",
+    ),
+    row(
+        LOG,
+        "log-format",
+        (Form::OneOf(|| names(&LOG_FORMAT)), "FORMAT"),
+        Some("text"),
+        "Form of the log lines on standard error",
+    ),
+];
+
+/// The environment variable of a flag, which is given without its dashes.
+pub(crate) fn variable(flag: &str) -> String {
+    format!("ZARRIMS_{}", flag.replace('-', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_default_is_a_value_and_each_key_has_one_meaning() {
+        for option in &OPTIONS {
+            if let Some(default) = option.default {
+                assert_eq!(option.check(OsStr::new(default)), Ok(()), "{}", option.name);
+            }
+            let same =
+                |other: &&Opt| other.section == option.section && other.key() == option.key();
+            assert_eq!(OPTIONS.iter().filter(same).count(), 1, "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn similar_words() {
+        let keys = || ["dir", "size", "min-free"].into_iter();
+        assert_eq!(similar("sise", keys()), Some("size"));
+        assert_eq!(similar("min_free", keys()), Some("min-free"));
+        assert_eq!(similar("threads", keys()), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! The merged configuration as a file that can be read again, with the origin of each value.
+
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use super::merge::Merged;
+use super::options::{Form, OPTIONS, Opt, Section, variable};
+use super::setting::{Origin, Setting, Settings};
+use super::value::parse_switch;
+
+impl Merged {
+    /// All settings as TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let tables =
+            [("cache", Section::Cache), ("resources", Section::Resources), ("log", Section::Log)];
+        for (table, section) in tables {
+            writeln!(out, "[{table}]")?;
+            write_options(out, &self.settings, section)?;
+            writeln!(out)?;
+        }
+        for (number, mount) in self.mounts.iter().enumerate() {
+            let line = if number > 0 { "\n[[mount]]" } else { "[[mount]]" };
+            writeln!(out, "{line}")?;
+            for path in std::iter::once(&mount.source).chain(&mount.mountpoint) {
+                let whole = std::path::absolute(path.as_path());
+                let whole = whole.unwrap_or_else(|_| path.as_path().to_path_buf());
+                write_line(out, path.key, &quoted_path(&whole), &path.origin, path.name)?;
+            }
+            write_options(out, &mount.settings, Section::Mount)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_options(out: &mut String, settings: &Settings, section: Section) -> fmt::Result {
+    for option in OPTIONS.iter().filter(|option| option.section == section) {
+        let Setting { text, origin, .. } = settings.get(option.name);
+        match text {
+            None if matches!(option.form, Form::Switch) => {
+                write_line(out, option.key(), "false", origin, option.name)?;
+            }
+            None => writeln!(out, "# {} = (by the machine or the source)", option.key())?,
+            Some(text) => {
+                let value = value_of(option, Path::new(text));
+                write_line(out, option.key(), &value, origin, option.name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn value_of(option: &Opt, text: &Path) -> String {
+    match option.form {
+        Form::Switch => parse_switch(&text.to_string_lossy()).is_ok_and(|is_on| is_on).to_string(),
+        Form::Folder => {
+            quoted_path(&std::path::absolute(text).unwrap_or_else(|_| text.to_path_buf()))
+        }
+        Form::OneOf(_) | Form::Text(_) => quoted(&text.to_string_lossy()),
+    }
+}
+
+fn write_line(
+    out: &mut String,
+    key: &str,
+    value: &str,
+    origin: &Origin,
+    name: &str,
+) -> fmt::Result {
+    let origin = match origin {
+        Origin::Default => "default".to_owned(),
+        Origin::File { file, line } => format!("{}:{line}", file.display()),
+        Origin::Variable => variable(name),
+        Origin::Flag => format!("--{name}"),
+        Origin::Argument => name.to_uppercase(),
+    };
+    writeln!(out, "{key} = {value} # {}", origin.replace(char::is_control, "?"))
+}
+
+fn quoted_path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config::file::File;
+    use crate::config::merge::Given;
+
+    /// What is printed, read again: the same texts.
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let values = [
+            ("cache-dir", "/c a\"c\\h\u{e9}\n"),
+            ("cache-size", "3GiB"),
+            ("min-free", "7%"),
+            ("allow-other", "yes"),
+            ("uid", "12"),
+            ("umask", "027"),
+            ("pyramid", "imaris"),
+            ("threads", "12"),
+            ("log-format", "json"),
+        ];
+        let settings = Settings::new(|option| {
+            let found = values.iter().find(|(name, _)| *name == option.name);
+            found.map(|(_, text)| (OsString::from(text), Origin::Flag))
+        });
+        let path = |name, path: &str| Some(Setting::path(name, path.into(), Origin::Argument));
+        let given = Given {
+            source: path("source", "/s"),
+            mountpoint: path("mountpoint", "/m"),
+            settings,
+            file: None,
+            lists: false,
+        };
+        let printed = given.clone().merge_with(None).expect("valid").to_toml();
+        assert!(printed.contains("size = \"3GiB\" # --cache-size\n"), "{printed}");
+        assert!(printed.contains("allow-other = true # --allow-other\n"), "{printed}");
+        assert!(printed.contains("int16 = \"float32\" # default\n"), "{printed}");
+        assert!(printed.contains("# memory = (by the machine or the source)\n"), "{printed}");
+        let file = File::parse(Path::new("/f"), &printed).expect("it can be read");
+        let nothing = Settings::new(|_| None);
+        let again = Given { source: None, mountpoint: None, settings: nothing, ..given };
+        let again = again.merge_with(Some(&file)).expect("valid");
+        let values = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| !line.starts_with("# "));
+            lines
+                .map(|line| line.rsplit_once(" # ").map_or(line, |(value, _)| value).to_owned())
+                .collect()
+        };
+        assert_eq!(values(&again.to_toml()), values(&printed));
+    }
+}

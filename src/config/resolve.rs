@@ -1,0 +1,208 @@
+//! From settings to a [`Config`], by a look at the machine.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::dead_mount;
+use crate::fs::TreeConfig;
+use crate::image::Conversions;
+use crate::image::ImageOptions;
+use crate::machine;
+
+use super::merge::{Merged, MergedMount};
+use super::pairs::{Pair, check_apart};
+use super::setting::{Mistake, Setting, Settings};
+use super::value::{
+    INT16, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, parse_choice,
+    parse_memory, parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
+};
+use super::{Config, Labels, MountConfig, Resources, cache_dir, plain};
+
+/// Memory where the machine has enough.
+const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
+
+/// Part of the memory of the machine, or of the control group, that is the budget where there is little:
+/// the daemon takes twice the budget in all, and leaves as much to what the kernel counts with it.
+const MEMORY_SHARE: u64 = 4;
+
+/// What a configuration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The mount points must be free.
+    Mount,
+    /// The mount points do not matter: a daemon may use them now.
+    List,
+}
+
+impl Merged {
+    /// Compares the settings with the machine. Nothing is made.
+    ///
+    /// # Errors
+    /// The first mistake, in one line that names the setting.
+    pub fn resolve(&self, purpose: Purpose) -> Result<Config, Mistake> {
+        let mut mounts = Vec::new();
+        for mount in &self.mounts {
+            mounts.push(mount_of(mount, purpose)?);
+        }
+        if purpose == Purpose::Mount {
+            let settings = self.mounts.iter().filter_map(|mount| mount.mountpoint.as_ref());
+            let pairs: Vec<_> = mounts.iter().zip(settings.clone()).map(pair_of).collect();
+            check_apart(&pairs)?;
+            for (mount, setting) in mounts.iter().zip(settings) {
+                check_free(&mount.source, &mount.mountpoint, setting)?;
+            }
+        }
+        let cache = cache_dir::plan(self, &mounts)?;
+        let memory = self.settings.value("memory", parse_memory)?;
+        let threads = self.settings.value("threads", parse_threads)?;
+        let resources = Resources {
+            memory_bytes: memory
+                .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
+            threads: threads.map_or_else(default_threads, usize::from),
+        };
+        Ok(Config { cache, resources, mounts })
+    }
+}
+
+fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
+    let (source, mountpoint) = (mount.source.as_path(), mount.mountpoint.as_path());
+    Pair { source: source.into(), mountpoint: mountpoint.into(), setting }
+}
+
+fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
+    let MergedMount { source, mountpoint, settings } = merged;
+    let canonical_source = check_source(source)?;
+    let given_source = std::path::absolute(source.as_path());
+    let given_source = given_source.map_err(|error| source.mistake(&plain(&error)))?;
+    let canonical_mountpoint = match mountpoint {
+        Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
+        _ => PathBuf::new(),
+    };
+    let switch = |name| Ok(settings.value(name, parse_switch)?.unwrap_or_default());
+    let allow_other = switch("allow-other")?;
+    let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
+    Ok(MountConfig {
+        given_source,
+        source: canonical_source,
+        mountpoint: canonical_mountpoint,
+        allow_other,
+        follow_links: switch("follow-links")?,
+        tree: TreeConfig {
+            uid: settings.value("uid", parse_user)?,
+            gid: settings.value("gid", parse_user)?,
+            umask: settings.value("umask", parse_umask)?.unwrap_or_default(),
+            is_shared: allow_other,
+            labels: switch("labels")?,
+            revalidate: revalidate.unwrap_or_default(),
+        },
+        images: images_of(settings)?,
+        labels: Labels {
+            source: source.named(),
+            mountpoint: mountpoint.as_ref().map(Setting::named).unwrap_or_default(),
+            allow_other: settings.get("allow-other").label(),
+        },
+    })
+}
+
+fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
+    let default = ImageOptions::default();
+    let pyramid = settings.value("pyramid", |text| parse_choice(&PYRAMID, text))?;
+    let statistics = settings.value("statistics", |text| parse_choice(&STATISTICS, text))?;
+    let on_error = settings.value("on-error", |text| parse_choice(&ON_ERROR, text))?;
+    let int16 = settings.value("int16", |text| parse_choice(&INT16, text))?;
+    let uint32 = settings.value("uint32", |text| parse_choice(&UINT32, text))?;
+    let unit = settings.value("default-unit", parse_unit)?;
+    Ok(ImageOptions {
+        pyramid: pyramid.unwrap_or_default(),
+        statistics: statistics.unwrap_or_default(),
+        on_error: on_error.unwrap_or_default(),
+        conversions: Conversions {
+            int16: int16.unwrap_or_default(),
+            uint32: uint32.unwrap_or_default(),
+        },
+        default_unit_um: unit.unwrap_or(default.default_unit_um),
+        ..default
+    })
+}
+
+/// Checks a source folder and returns its canonical path.
+fn check_source(setting: &Setting) -> Result<PathBuf, Mistake> {
+    let path = setting.as_path();
+    let looked_at = folder_at(path).and_then(|found| match found {
+        Some(canonical) => fs::read_dir(&canonical).map(|_| Some(canonical)),
+        None => Ok(None),
+    });
+    match looked_at {
+        Ok(Some(canonical)) => Ok(canonical),
+        Ok(None) => Err(setting.mistake("is not a folder")),
+        Err(error) => Err(setting.mistake(&plain(&dead_mount::explained(error, path)))),
+    }
+}
+
+/// Checks that a mount point is a folder and returns its canonical path.
+fn check_mountpoint(setting: &Setting) -> Result<PathBuf, Mistake> {
+    let path = setting.as_path();
+    let failed = |error| setting.mistake(&plain(&dead_mount::explained(error, path)));
+    folder_at(path).map_err(failed)?.ok_or_else(|| setting.mistake("is not a folder"))
+}
+
+/// Checks that nothing is in the way at a mount point.
+fn check_free(source: &Path, mountpoint: &Path, setting: &Setting) -> Result<(), Mistake> {
+    // Before other reasons: the folder of the stores is often the root of a disk.
+    if is_empty(source) && !is_empty(mountpoint) {
+        let reason = "is not empty, and SOURCE is: SOURCE comes first; are they swapped?";
+        return Err(setting.mistake(reason));
+    }
+    if is_mount(mountpoint) {
+        return Err(setting.mistake("something is mounted here already"));
+    }
+    let entries = fs::read_dir(mountpoint);
+    let mut entries = entries.map_err(|error| setting.mistake(&plain(&error)))?;
+    if entries.next().is_some() {
+        return Err(setting.mistake("is not empty"));
+    }
+    Ok(())
+}
+
+/// Whether a folder can be read and has no names in it.
+fn is_empty(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut names| names.next().is_none())
+}
+
+/// The canonical path, if a folder is there. `Path::is_dir` would take every error for a no.
+fn folder_at(path: &Path) -> io::Result<Option<PathBuf>> {
+    let canonical = fs::canonicalize(path)?;
+    let is_folder = fs::metadata(&canonical)?.is_dir();
+    Ok(is_folder.then_some(canonical))
+}
+
+/// A mount point lies on another device than the folder above it.
+fn is_mount(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    path.parent().is_some_and(|parent| device(parent) != device(path))
+}
+
+fn default_memory(available: Option<u64>) -> u64 {
+    let share = available.map_or(u64::MAX, |bytes| bytes / MEMORY_SHARE);
+    DEFAULT_MEMORY_BYTES.min(share).max(LEAST_MEMORY_BYTES)
+}
+
+/// Most of these threads wait for disks; the memory budget bounds the decoding itself.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_budget_follows_the_machine() {
+        let budget = |mib: u64| default_memory(Some(mib << 20)) >> 20;
+        let budgets = [64_000, 512, 256, 128, 10].map(budget);
+        assert_eq!(budgets, [128, 128, 64, 32, 16]);
+        assert_eq!(default_memory(None), 128 << 20);
+    }
+}

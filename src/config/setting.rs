@@ -1,0 +1,157 @@
+//! Settings: values as text, each with its origin, by which errors name it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::options::{OPTIONS, Opt, variable};
+
+/// What is wrong with a setting, in one line that names it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Mistake(pub String);
+
+/// Where a value came from. The later ones win over the earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The program.
+    Default,
+    /// A line of the configuration file.
+    File {
+        /// Its path.
+        file: Arc<Path>,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Variable,
+    /// A flag.
+    Flag,
+    /// An argument by its position.
+    Argument,
+}
+
+/// A value that somebody gave, or nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag without its dashes, or `source` or `mountpoint`.
+    pub name: &'static str,
+    /// The key in the file.
+    pub key: &'static str,
+    /// `None`: a default that depends on the machine or the source.
+    pub text: Option<OsString>,
+    /// Who gave it.
+    pub origin: Origin,
+}
+
+impl Setting {
+    /// A value of an option.
+    #[must_use]
+    pub fn of(option: &Opt, text: Option<OsString>, origin: Origin) -> Self {
+        Self { name: option.name, key: option.key(), text, origin }
+    }
+
+    /// A path that is given by its position, or in a file.
+    #[must_use]
+    pub fn path(name: &'static str, text: OsString, origin: Origin) -> Self {
+        Self { name, key: name, text: Some(text), origin }
+    }
+
+    /// The path; empty where nobody gave one.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        Path::new(self.text.as_deref().unwrap_or(OsStr::new("")))
+    }
+
+    /// How errors call it: by the flag, the variable, or the file, line and key.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.origin {
+            Origin::Default | Origin::Flag => format!("--{}", self.name),
+            Origin::Variable => variable(self.name),
+            Origin::Argument => self.name.to_uppercase(),
+            Origin::File { file, line } => format!("{}:{line}: {}", file.display(), self.key),
+        }
+    }
+
+    /// How errors call it with a value.
+    #[must_use]
+    pub fn label_with(&self, value: &str) -> String {
+        let label = self.label();
+        match self.origin {
+            Origin::Default | Origin::Flag | Origin::Argument => format!("{label} {value}"),
+            Origin::Variable => format!("{label}={value}"),
+            Origin::File { .. } => format!("{label} = {value}"),
+        }
+    }
+
+    /// How errors call it with its own value.
+    #[must_use]
+    pub fn named(&self) -> String {
+        match &self.text {
+            Some(text) => self.label_with(&text.to_string_lossy()),
+            None => self.label(),
+        }
+    }
+
+    /// What is wrong with its value.
+    #[must_use]
+    pub fn mistake(&self, reason: &str) -> Mistake {
+        Mistake(format!("{}: {reason}", self.named()))
+    }
+}
+
+/// A setting for each option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings(BTreeMap<&'static str, Setting>);
+
+impl Settings {
+    /// The settings that `given` finds; the defaults for all others.
+    #[must_use]
+    pub fn new(given: impl Fn(&Opt) -> Option<(OsString, Origin)>) -> Self {
+        let setting = |option: &Opt| match given(option) {
+            Some((text, origin)) => Setting::of(option, Some(text), origin),
+            None => Setting::of(option, option.default.map(OsString::from), Origin::Default),
+        };
+        Self(OPTIONS.iter().map(|option| (option.name, setting(option))).collect())
+    }
+
+    /// The setting of an option, by its flag without the dashes.
+    ///
+    /// # Panics
+    /// If there is no such option.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &Setting {
+        &self.0[name]
+    }
+
+    /// Fills in what nobody gave so far.
+    #[must_use]
+    pub fn or(mut self, others: &[Setting]) -> Self {
+        for other in others {
+            match self.0.get_mut(other.name) {
+                Some(known) if known.origin == Origin::Default => known.clone_from(other),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// The value of an option; `None` where nobody gave one and it has no default.
+    ///
+    /// # Errors
+    /// That of the parser, with the name of the setting.
+    pub fn value<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Mistake> {
+        let setting = self.get(name);
+        let Some(text) = &setting.text else { return Ok(None) };
+        let parsed = text.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(parse);
+        parsed.map(Some).map_err(|reason| setting.mistake(&reason))
+    }
+}

@@ -1,0 +1,157 @@
+//! The mounts that the daemon serves.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use zarrims::config::MountConfig;
+use zarrims::fs::{FileSystem, Tree};
+use zarrims::fuse::Adapter;
+use zarrims::image::{Engine, Images};
+
+use super::{Event, source};
+use crate::housekeeper::Housekeeper;
+use crate::mount::{self, Mount};
+
+pub(super) use mount::is_mounted;
+
+/// How long open files are served after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A mount and what stands behind it.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) source: Arc<Path>,
+    pub(super) mountpoint: Arc<Path>,
+    pub(super) since: SystemTime,
+    /// `None` once the kernel has let go of the mount.
+    pub(super) fs: Option<Arc<FileSystem>>,
+    pub(super) images: Arc<Images>,
+    mount: Option<Mount>,
+    housekeeper: Option<Housekeeper>,
+    /// Hears of the end of the session.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Served {
+    /// Mounts.
+    ///
+    /// # Errors
+    /// Why that cannot be done, in one line; the mount is not there then.
+    pub(super) fn start(
+        config: &MountConfig,
+        number: usize,
+        engine: &Arc<Engine>,
+        events: &mpsc::Sender<Event>,
+    ) -> anyhow::Result<Self> {
+        let root = source::open(config)?;
+        let images = Images::new(engine.clone(), config.images);
+        let tree = Tree::new(root, images.clone(), config.tree).context("cannot start threads")?;
+        let fs = Arc::new(FileSystem::new(tree));
+        let housekeeper = Housekeeper::start({
+            let fs = fs.clone();
+            move |when| fs.save(when)
+        })
+        .context("cannot start threads")?;
+        let (tell_ended, ended) = mpsc::channel();
+        let events = events.clone();
+        let adapter = Adapter::new(fs.clone(), move || {
+            // Nobody may be listening any more.
+            let _ = tell_ended.send(());
+            let _ = events.send(Event::Ended(number));
+        });
+        let adapter = adapter.context("cannot start threads")?;
+        let mount = Mount::new(adapter, &config.source, &config.mountpoint, config.allow_other);
+        let mount = mount.map_err(|error| explain(&error, config))?;
+        Ok(Self {
+            source: config.source.as_path().into(),
+            mountpoint: config.mountpoint.as_path().into(),
+            since: SystemTime::now(),
+            fs: Some(fs),
+            images,
+            mount: Some(mount),
+            housekeeper: Some(housekeeper),
+            ended,
+        })
+    }
+
+    pub(super) fn is_mounted(&self) -> bool {
+        self.mount.is_some()
+    }
+
+    /// Somebody else has unmounted it.
+    pub(super) fn forget(&mut self) {
+        if let Some(mount) = self.mount.take() {
+            mount.forget();
+        }
+        self.save();
+        self.fs = None;
+    }
+
+    /// Saves for the last time what a later start can use.
+    pub(super) fn save(&mut self) {
+        if let Some(housekeeper) = self.housekeeper.take() {
+            housekeeper.finish();
+        }
+    }
+}
+
+/// Unmounts all, and serves files that are open for a while.
+///
+/// # Errors
+/// The first failure; the other mounts are unmounted all the same.
+pub(super) fn unmount_all(mounts: &mut [Served]) -> anyhow::Result<()> {
+    let mut failure = None;
+    let mut detached = Vec::new();
+    for served in mounts {
+        let Some(mount) = served.mount.take() else { continue };
+        match mount.detach() {
+            Ok(is_busy) => {
+                if is_busy {
+                    tracing::warn!(
+                        mountpoint = %served.mountpoint.display(),
+                        grace_s = GRACE.as_secs(),
+                        "files are still open; serving them on; a second signal ends that"
+                    );
+                }
+                detached.push(served);
+            }
+            Err(error) => {
+                let path = served.mountpoint.display();
+                let error = anyhow::Error::new(error).context(format!("cannot unmount {path}"));
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    let until = Instant::now() + GRACE;
+    for served in detached {
+        let left = until.saturating_duration_since(Instant::now());
+        if served.ended.recv_timeout(left).is_err() {
+            let mountpoint = served.mountpoint.display();
+            tracing::warn!(%mountpoint, "files are still open; their readers will get errors");
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Adds what to do about it.
+fn explain(error: &io::Error, config: &MountConfig) -> anyhow::Error {
+    let text = error.to_string();
+    let text = text.trim();
+    let name = &config.labels.mountpoint;
+    if text.contains("user_allow_other") {
+        let flag = &config.labels.allow_other;
+        return anyhow::anyhow!(
+            "{flag}: put the line \"user_allow_other\" into /etc/fuse.conf, or mount as root"
+        );
+    }
+    if let Err(reason) = mount::check_device() {
+        return anyhow::anyhow!("{name}: {reason}");
+    }
+    if error.kind() == io::ErrorKind::NotFound {
+        return anyhow::anyhow!("{name}: fusermount3 not found; install the package fuse3");
+    }
+    anyhow::anyhow!("{name}: cannot mount: {text}")
+}
