@@ -17,8 +17,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::disk::{Folder, Opening};
 use super::error::CacheError;
-use super::lock;
 use super::segment::PAGE_BYTES;
+use crate::sync::lock;
 
 const SUFFIX: &str = ".note";
 
