@@ -75,7 +75,7 @@ impl PinnedBrick {
     /// # Errors
     ///
     /// [`CacheError::OutOfRange`] for a range beyond the end of the brick. [`CacheError::Segment`]
-    /// when the disk fails; the brick is not handed out again then.
+    /// when the disk fails; the brick is not returned again then.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), CacheError> {
         let Pinned { file, place, length, pin } = &*self.0;
         let end = offset.checked_add(buf.len() as u64);
@@ -92,7 +92,7 @@ impl PinnedBrick {
 
 /// A brick being written, in order, from its first byte to its last.
 ///
-/// Its bytes are reserved. Dropping it unfinished gives them back.
+/// Its bytes are reserved. Dropping it unfinished releases them.
 pub struct BrickWriter {
     store: Arc<Store>,
     file: Arc<SegmentFile>,
@@ -153,7 +153,7 @@ impl BrickWriter {
     /// # Errors
     ///
     /// [`CacheError::WrongLength`] when bytes are missing, [`CacheError::Journal`] when the journal
-    /// cannot be written. The bytes are given back then.
+    /// cannot be written. The bytes are released then.
     pub fn finish(mut self) -> Result<PinnedBrick, CacheError> {
         let Held { key, place, .. } = self.held;
         let (written, length) = (self.written, self.length);

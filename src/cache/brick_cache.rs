@@ -25,7 +25,7 @@ impl BrickCache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::InUse`] if somebody else owns the directory, [`CacheError::NoHolePunching`] if
+    /// [`CacheError::InUse`] if another process or cache owns the directory, [`CacheError::NoHolePunching`] if
     /// its file system cannot do the work, [`CacheError::Directory`] and [`CacheError::Journal`] if
     /// it cannot be read and written.
     pub fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<Arc<Self>, CacheError> {

@@ -46,7 +46,7 @@ impl SteadyCache {
     /// Opens the cache in `dir`. If the disk fails, it begins without a cache.
     ///
     /// # Errors
-    /// [`CacheError::InUse`] if somebody else owns the directory.
+    /// [`CacheError::InUse`] if another process or cache owns the directory.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, limits: CacheLimits) -> Result<Self, CacheError> {
         let troubles = Arc::<Troubles>::default();
         let (cache, fault) = match BrickCache::open(&*disk, dir, limits) {

@@ -92,8 +92,7 @@ impl Store {
 
     // --- reading ---
 
-    /// Pins a brick, and counts the lookup; one that need not be verified, or is missing, does not
-    /// count with `only_verified`.
+    /// Pins a brick and counts the lookup; with `only_verified`, a miss is not counted.
     pub(super) fn pin(&self, key: &BrickKey, size: SlotSize, only_verified: bool) -> Option<Found> {
         let mut index = self.index();
         let found = index.pin(key, size, only_verified);
@@ -164,7 +163,7 @@ impl Store {
         }
     }
 
-    /// A brick that was pinned could not be opened: the lookup was none that found a brick.
+    /// A pinned brick could not be opened: its lookup counts as a miss.
     pub(super) fn reject_at_lookup(&self, key: &BrickKey) {
         self.reject(key);
         let counters = &mut self.index().counters;
@@ -287,7 +286,7 @@ impl Store {
         self.index().counters.write_errors += 1;
     }
 
-    /// Gives back a claimed slot that was not published.
+    /// Releases a claimed slot that was not published.
     pub(super) fn abandon(&self, held: &Held) {
         self.index().give_up(&held.key);
         self.release_if_possible(vec![*held], false);
