@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
-    BrickKey, CacheError, CacheLimits, CacheStats, Role, SingleFlight, Slot, SteadyCache,
+    BrickKey, CacheError, CacheLimits, CacheStatus, Role, SingleFlight, Slot, SteadyCache,
 };
 use crate::resources::shares::Shares;
 use crate::resources::{Resources, buffer};
@@ -53,7 +53,7 @@ pub struct CacheConfig {
 }
 
 /// Counters since the start, and what is in use now.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct EngineStats {
     /// Bricks and metadata regions produced to be kept.
     pub filled: u64,
@@ -78,7 +78,7 @@ pub struct EngineStats {
     /// Bytes of buffers that are kept for the next task.
     pub buffer_bytes: u64,
     /// The brick cache, where there is one.
-    pub cache: Option<CacheStats>,
+    pub cache: Option<CacheStatus>,
 }
 
 #[derive(Debug, Default)]
@@ -286,7 +286,7 @@ impl Engine {
             recent_bytes,
             only_in_memory_bytes,
             buffer_bytes: buffer::kept_bytes(),
-            cache: self.cache().map(SteadyCache::stats),
+            cache: self.cache().map(SteadyCache::status),
         }
     }
 

@@ -15,7 +15,9 @@ use libfuzzer_sys::fuzz_target;
 use xxhash_rust::xxh3::xxh3_64;
 use zarrims::cache::disk::LocalDisk;
 use zarrims::cache::fuzzing::copy_journal;
-use zarrims::cache::{BrickCache, BrickKey, CacheLimits, ImageId, MinFree, Slot};
+use zarrims::cache::{
+    BrickCache, BrickKey, CacheLimits, FORMAT_VERSION, ImageId, MinFree, Slot, folder_name,
+};
 use zarrims_fuzz::{Numbers, Scratch};
 
 /// A header or a record.
@@ -84,10 +86,11 @@ fn replay(scratch: &Scratch, bytes: &[u8]) -> Vec<Block> {
 /// those of which the journal has the right checksum.
 fn start(scratch: &Path, journal: &[u8], records: &[Block]) {
     let dir = scratch.join("cache");
-    let images = dir.join("zarrims-v1/images");
+    let private = dir.join(folder_name());
+    let images = private.join("images");
     drop(fs::remove_dir_all(&images));
     fs::create_dir_all(&images).expect("folder");
-    fs::write(dir.join("zarrims-v1/journal"), journal).expect("journal");
+    fs::write(private.join("journal"), journal).expect("journal");
     let mut last = HashMap::new();
     for record in records {
         last.insert(key_of(record), record);
@@ -149,7 +152,7 @@ const SEAL: usize = 56;
 fn header() -> Block {
     let mut block = [0; 64];
     block[..8].copy_from_slice(b"ZIMBRICK");
-    block[8] = 1;
+    block[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
     block[12] = 64;
     sealed(block)
 }

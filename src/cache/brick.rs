@@ -5,32 +5,27 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::gate::{Gate, Pass};
-use super::index::Held;
+use super::account::Held;
+use super::error::CacheError;
 use super::journal::Stored;
+use super::key::{BrickKey, Slot};
 use super::segment::{Place, SegmentFile, SlotSize};
-use super::store::{Store, slot_size};
-use super::{BrickKey, CacheError, Slot};
+use super::store::Store;
 
-/// Keeps a brick on disk. Dropping it may release the brick, so the file is closed before.
+/// Keeps a brick on disk.
 #[derive(Debug)]
 struct Pin {
     store: Arc<Store>,
     key: BrickKey,
-    /// The gate that was gone through, of a brick that was found before.
-    gate: Option<Arc<Gate>>,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        match &self.gate {
-            Some(gate) if gate.leave() => self.store.release_doomed(&self.key),
-            Some(_) => {}
-            None => self.store.unpin(&self.key),
-        }
+        self.store.unpin(&self.key);
     }
 }
 
+/// The pin comes last: dropping it may release the brick, so the file is closed before.
 #[derive(Debug)]
 struct Pinned {
     file: Arc<SegmentFile>,
@@ -41,68 +36,31 @@ struct Pinned {
 
 /// A whole brick that stays on disk, and can be read, for as long as a clone of this lives.
 ///
-/// Dropping the last clone of a brick that was removed meanwhile releases its bytes there and then.
+/// Dropping the last clone of a brick that was removed meanwhile releases its bytes.
 #[derive(Clone, Debug)]
 pub struct PinnedBrick(Arc<Pinned>);
 
 impl PinnedBrick {
-    /// Goes back to a brick that this thread has found before, without a lock.
-    pub(super) fn again(store: &Arc<Store>, slot: &Slot) -> Option<Self> {
-        let Pass { file, gate, place, length, .. } = Pass::recall(store, slot)?;
-        let file = file.upgrade()?;
-        if !gate.enter() {
-            Pass::drop_of(&slot.key);
-            return None;
-        }
-        let pin = Pin { store: Arc::clone(store), key: slot.key, gate: Some(gate) };
-        if !file.is_intact(place.size).unwrap_or(false) {
-            // What that means is found out by looking it up.
-            Pass::drop_of(&slot.key);
-            return None;
-        }
-        store.count_hit();
-        Some(Self(Arc::new(Pinned { file, place, length, pin })))
-    }
-
-    /// Looks a brick up; see [`super::BrickCache::get`].
-    pub(super) fn open(store: &Arc<Store>, slot: Slot) -> Option<Self> {
-        let size = SlotSize::new(slot.slot_bytes)?;
-        tracing::trace!(brick = %slot.key, bytes = slot.slot_bytes, proven = slot.is_proven, "lookup");
-        let found = store.index().pin(&slot.key, size);
-        let Some((stored, verified)) = found else {
-            store.index().counters.misses += 1;
+    /// Looks a brick up; see [`super::BrickCache::get`] and, for `only_verified`,
+    /// [`super::BrickCache::get_ready`].
+    pub(super) fn open(store: &Arc<Store>, slot: Slot, only_verified: bool) -> Option<Self> {
+        let Slot { key, slot_bytes, is_proven } = slot;
+        let size = SlotSize::new(slot_bytes)?;
+        tracing::trace!(brick = %key, bytes = slot_bytes, proven = is_proven, "lookup");
+        let found = store.pin(&key, size, only_verified)?;
+        let pin = Pin { store: Arc::clone(store), key };
+        let opened = store.open_pinned(&found).unwrap_or_else(|error| {
+            if let Some(suppressed) = store.told.is_due("unreadable") {
+                tracing::warn!(brick = %key, %error, suppressed, "cached brick cannot be read");
+            }
+            None
+        });
+        let Some(file) = opened else {
+            store.reject_at_lookup(&key);
             return None;
         };
-        let pin = Pin { store: Arc::clone(store), key: slot.key, gate: None };
-        let file = match store.open_pinned(&stored, verified) {
-            Ok(Some(file)) => file,
-            Ok(None) => {
-                if let Some(suppressed) = store.told.is_due("checksum") {
-                    let brick = &slot.key;
-                    tracing::warn!(%brick, suppressed, "cached brick does not match its checksum");
-                }
-                store.reject(&slot.key);
-                store.index().counters.misses += 1;
-                return None;
-            }
-            Err(error) => {
-                if let Some(suppressed) = store.told.is_due("unreadable") {
-                    let brick = &slot.key;
-                    tracing::warn!(%brick, %error, suppressed, "cached brick cannot be read");
-                }
-                store.reject(&slot.key);
-                store.index().counters.misses += 1;
-                return None;
-            }
-        };
-        store.count_hit();
-        let place = Place::of(&slot.key, size);
-        if let Some(gate) = store.index().gate(&slot.key) {
-            let (length, stored) = (stored.length, store.stored_bytes());
-            let (store, file) = (Arc::downgrade(store), Arc::downgrade(&file));
-            Pass { store, file, gate, place, length, stored }.keep(slot.key);
-        }
-        Some(Self(Arc::new(Pinned { file, place, length: stored.length, pin })))
+        let place = Place::of(&key, size);
+        Some(Self(Arc::new(Pinned { file, place, length: found.stored.length, pin })))
     }
 
     /// The brick's length in bytes.
@@ -117,7 +75,7 @@ impl PinnedBrick {
     /// # Errors
     ///
     /// [`CacheError::OutOfRange`] for a range beyond the end of the brick. [`CacheError::Segment`]
-    /// when the disk fails; the brick is not handed out again then.
+    /// when the disk fails; the brick is not returned again then.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), CacheError> {
         let Pinned { file, place, length, pin } = &*self.0;
         let end = offset.checked_add(buf.len() as u64);
@@ -127,14 +85,14 @@ impl PinnedBrick {
         }
         file.read_exact_at(buf, place.offset + offset).map_err(|source| {
             pin.store.reject(&pin.key);
-            Store::segment_error(&place.segment, source)
+            Store::at(&place.segment)(source)
         })
     }
 }
 
 /// A brick being written, in order, from its first byte to its last.
 ///
-/// Its bytes are reserved. Dropping it unfinished gives them back.
+/// Its bytes are reserved. Dropping it unfinished releases them.
 pub struct BrickWriter {
     store: Arc<Store>,
     file: Arc<SegmentFile>,
@@ -150,7 +108,7 @@ impl BrickWriter {
     /// Claims a slot; see [`super::BrickCache::begin`].
     pub(super) fn begin(store: &Arc<Store>, slot: Slot, length: u64) -> Result<Self, CacheError> {
         let Slot { key, slot_bytes, is_proven } = slot;
-        let size = slot_size(&key, slot_bytes)?;
+        let size = SlotSize::new(slot_bytes).ok_or(CacheError::SlotSize { key, slot_bytes })?;
         if !(1..=slot_bytes).contains(&length) {
             return Err(CacheError::BadLength { key, length, slot_bytes });
         }
@@ -183,7 +141,7 @@ impl BrickWriter {
         let Place { segment, offset, .. } = self.held.place;
         self.file.write_all_at(data, offset + self.written).map_err(|source| {
             self.store.count_write_error();
-            Store::segment_error(&segment, source)
+            Store::at(&segment)(source)
         })?;
         self.hasher.update(data);
         self.written = written;
@@ -195,7 +153,7 @@ impl BrickWriter {
     /// # Errors
     ///
     /// [`CacheError::WrongLength`] when bytes are missing, [`CacheError::Journal`] when the journal
-    /// cannot be written. The bytes are given back then.
+    /// cannot be written. The bytes are released then.
     pub fn finish(mut self) -> Result<PinnedBrick, CacheError> {
         let Held { key, place, .. } = self.held;
         let (written, length) = (self.written, self.length);
@@ -207,7 +165,7 @@ impl BrickWriter {
         let stored = Stored { key, size, length, checksum, is_proven };
         self.store.publish(&stored, &self.file)?;
         self.published = true;
-        let pin = Pin { store: Arc::clone(&self.store), key, gate: None };
+        let pin = Pin { store: Arc::clone(&self.store), key };
         Ok(PinnedBrick(Arc::new(Pinned { file: Arc::clone(&self.file), place, length, pin })))
     }
 }
@@ -229,3 +187,6 @@ impl fmt::Debug for BrickWriter {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

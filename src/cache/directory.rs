@@ -1,32 +1,27 @@
 //! The cache directory: one owner, private to its user, on a file system that can punch holes.
 //!
 //! ```text
-//! <dir>/zarrims-v1/lock                                   flock, holds the owner's process id
-//! <dir>/zarrims-v1/journal                                see the journal module
-//! <dir>/zarrims-v1/<name>.note                            see the notes module
-//! <dir>/zarrims-v1/images/<32 hex digits>/<space>-<segment>.bricks
+//! <dir>/zarrims-v<N>/lock                                 flock, holds the owner's process id
+//! <dir>/zarrims-v<N>/journal                              see the journal module
+//! <dir>/zarrims-v<N>/<name>.note                          see the notes module
+//! <dir>/zarrims-v<N>/images/<32 hex digits>/<space>-<segment>.bricks
 //! ```
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::CacheError;
 use super::disk::{Disk, Folder, Lock, Opening};
+use super::error::CacheError;
 use super::segment::{IMAGES, PAGE_BYTES};
-
-/// Everything of this layout lives in here; another layout takes another number.
-const PRIVATE: &str = "zarrims-v1";
-
-/// What the names of all layouts begin with.
-const LAYOUTS: &str = "zarrims-v";
+use super::version::{FOLDER_PREFIX, folder_name};
 
 const LOCK: &str = "lock";
 
 /// The folder that the user named.
 const PARENT: &str = "..";
 
-/// Written at the start to see whether holes can be punched.
+/// Written at the start to test whether holes can be punched.
 const PROBE: &str = "probe";
 const PROBE_PAGES: u64 = 3;
 
@@ -40,7 +35,7 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, CacheError> {
-        let path = dir.join(PRIVATE);
+        let path = dir.join(folder_name());
         let folder = disk.enter(&path).map_err(at(&path))?;
         let lock = take(&*folder, Path::new(LOCK), dir, &path)?;
         let directory = Self { path, folder, _lock: lock };
@@ -52,7 +47,7 @@ impl Directory {
         if !punches_holes(&*directory.folder).map_err(fail)? {
             return Err(CacheError::NoHolePunching { dir: dir.into() });
         }
-        directory.remove_other_layouts(dir)?;
+        directory.remove_other_versions(dir)?;
         Ok(directory)
     }
 
@@ -77,14 +72,14 @@ impl Directory {
         self.folder.is_gone()
     }
 
-    /// What another version of this program has left behind counts against the disk, too, and is of
-    /// no use.
-    fn remove_other_layouts(&self, dir: &Path) -> Result<(), CacheError> {
+    /// Folders of other format versions take room on the disk and are of no use.
+    fn remove_other_versions(&self, dir: &Path) -> Result<(), CacheError> {
+        let own = folder_name();
         let names = self.folder.list(Path::new(PARENT)).map_err(at(dir))?;
         for (name, is_folder) in names {
-            let layout = name.to_str().and_then(|name| name.strip_prefix(LAYOUTS));
-            let is_layout = layout.is_some_and(|number| number.parse::<u32>().is_ok());
-            if !is_folder || !is_layout || name == PRIVATE {
+            let version = name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX));
+            let is_version = version.is_some_and(|number| number.parse::<u32>().is_ok());
+            if !is_folder || !is_version || name == own.as_str() {
                 continue;
             }
             let path = dir.join(&name);
@@ -101,7 +96,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> CacheError {
     move |source| CacheError::Directory { path: path.into(), source }
 }
 
-/// Takes the lock of a layout, which is at `path`.
+/// Takes the lock of a version's folder, which is at `path`.
 fn take(
     folder: &dyn Folder,
     lock: &Path,
@@ -126,8 +121,8 @@ fn remove_all(folder: &dyn Folder, path: &Path) -> io::Result<()> {
     folder.remove_folder(path)
 }
 
-/// Writes three pages, punches the middle one and looks whether that freed bytes. Synced before
-/// each look, since some file systems count blocks late.
+/// Writes three pages, punches the middle one and compares the bytes on disk. Syncs before each
+/// measurement, since some file systems count blocks late.
 fn punches_holes(folder: &dyn Folder) -> io::Result<bool> {
     let path = Path::new(PROBE);
     let probe = || {
@@ -150,3 +145,6 @@ fn punches_holes(folder: &dyn Folder) -> io::Result<bool> {
     drop(folder.remove_file(path));
     found
 }
+
+#[cfg(test)]
+mod tests;

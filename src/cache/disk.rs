@@ -19,8 +19,8 @@ use rustix::io::Errno;
 
 /// Where cache folders can be.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Enters a folder, which is made with its parents if need be. Nobody but its owner may enter it
-    /// afterwards, even if it was there before.
+    /// Enters a folder, which is created with its parents if need be. Afterwards only its owner may
+    /// enter it, even if it existed before.
     ///
     /// # Errors
     /// The operating system's reason.
@@ -35,7 +35,7 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// The operating system's reason.
     fn open(&self, path: &Path, how: Opening) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Makes a folder in one that is there.
+    /// Creates a folder in an existing one.
     ///
     /// # Errors
     /// The operating system's reason; `AlreadyExists` if there is one.
@@ -59,7 +59,7 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// The operating system's reason.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// Gives a file or folder another name, in place of what has that name.
+    /// Renames a file or folder, in place of what has the new name.
     ///
     /// # Errors
     /// The operating system's reason.
@@ -77,12 +77,12 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// The operating system's reason.
     fn space(&self) -> io::Result<Space>;
 
-    /// Whether [`Folder::space`] tells only some time later what was written and what was given back.
+    /// Whether [`Folder::space`] shows only some time later what was written and what was freed.
     fn tells_space_late(&self) -> bool {
         false
     }
 
-    /// Waits until [`Folder::space`] tells of all that was done before.
+    /// Waits until [`Folder::space`] shows the effect of all earlier calls.
     ///
     /// # Errors
     /// The operating system's reason.
@@ -91,13 +91,13 @@ pub trait Folder: fmt::Debug + Send + Sync {
     }
 
     /// Takes a lock, for as long as the answer lives, by means of a file that holds the owner's
-    /// process id; or tells who has it.
+    /// process id; or returns the owner.
     ///
     /// # Errors
     /// The operating system's reason.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
 
-    /// Whether the folder is not at its path any more: removed, moved, or hidden by a mount.
+    /// Whether the folder is no longer at its path: removed, moved, or hidden by a mount.
     fn is_gone(&self) -> bool;
 }
 
@@ -115,10 +115,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// The operating system's reason. Any part of `data` may be written then.
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Gives the bytes of a range back to the file system; it reads as zeros afterwards.
+    /// Frees the bytes of a range; it reads as zeros afterwards.
     ///
     /// # Errors
-    /// The operating system's reason; `Unsupported` where that cannot be done.
+    /// The operating system's reason; `Unsupported` where the file system cannot do that.
     fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
     /// Sets the length.
@@ -143,11 +143,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// It must be there.
+    /// It must exist.
     Existing,
-    /// It must not be there.
+    /// It must not exist.
     New,
-    /// It is made if need be, and is empty then.
+    /// It is created if need be, and emptied.
     Empty,
 }
 
@@ -158,16 +158,16 @@ pub struct FileState {
     pub length: u64,
     /// Bytes on disk, the file system's own metadata included where it counts it.
     pub disk_bytes: u64,
-    /// It has no name any more.
+    /// It has no name any longer.
     pub is_removed: bool,
 }
 
 /// Room on a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// What may still be written.
+    /// Bytes that may still be written.
     pub free: u64,
-    /// All there is.
+    /// Size of the disk.
     pub total: u64,
 }
 
@@ -176,7 +176,7 @@ pub struct Space {
 pub enum Lock {
     /// Held until this is dropped.
     Taken(Box<dyn fmt::Debug + Send + Sync>),
-    /// Somebody else has it: the process, if it has written its id yet.
+    /// Another owner has it: the process, if it has written its id yet.
     Held(Option<u32>),
 }
 
@@ -184,8 +184,8 @@ pub enum Lock {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LocalDisk;
 
-/// File systems that give blocks out when they write them back, and have those of holes again after the next
-/// transaction (`linux/magic.h`; `OpenZFS`, `zfs_vfsops`): Btrfs, bcachefs, ZFS.
+/// File systems that allocate blocks when they write them back, and have those of holes available after the
+/// next transaction (`linux/magic.h`; `OpenZFS`, `zfs_vfsops`): Btrfs, bcachefs, ZFS.
 const LATE: [u64; 3] = [0x9123_683e, 0xca45_1a4e, 0x2fc1_2fc1];
 
 #[derive(Debug)]
@@ -282,7 +282,7 @@ impl Folder for LocalFolder {
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
         let mut file = self.open_file(path, OFlags::CREATE)?;
-        // The folder, too: who deletes the file must not let a second owner in.
+        // The folder, too: a second owner must not get in when the file is deleted.
         let exclusive = FlockOperation::NonBlockingLockExclusive;
         let taken = rustix::fs::flock(&self.folder, exclusive);
         match taken.and_then(|()| rustix::fs::flock(&file, exclusive)) {

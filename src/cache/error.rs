@@ -1,10 +1,10 @@
-//! What can go wrong in the cache. Except for those of `open`, no error here may reach a reader:
-//! the caller serves the bytes it has, uncached.
+//! Errors of the cache. Except for those of `open`, none of them may reach a reader: the caller
+//! serves the bytes it has, uncached.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::BrickKey;
+use super::key::BrickKey;
 use crate::headroom::NoMemory;
 
 /// A fault of the brick cache.
@@ -18,7 +18,7 @@ pub enum CacheError {
         /// The owner, if it has written its process id into the lock file yet.
         pid: Option<u32>,
     },
-    /// The file system cannot give back the bytes of one brick inside a file.
+    /// The file system cannot free the bytes of one brick inside a file.
     #[error(
         "the file system of cache directory {} cannot punch 4 KiB holes into files; \
          use ext4, xfs, btrfs or tmpfs",
@@ -58,13 +58,13 @@ pub enum CacheError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// A segment file was removed, truncated or extended by somebody else.
+    /// A segment file was removed, truncated or extended from outside.
     #[error("cache segment {} was changed from outside", path.display())]
     SegmentDamaged {
         /// The segment file, below the cache directory.
         path: PathBuf,
     },
-    /// The brick does not fit, even after evicting everything that may go.
+    /// The brick does not fit, even after evicting every brick that is not in use.
     #[error("no room for {needed_bytes} bytes under a limit of {limit_bytes} bytes")]
     NoRoom {
         /// Allocated bytes the brick needs, file system metadata included.
@@ -134,8 +134,8 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// Whether the disk is to blame, so that the next brick will fare no better. All else is about
-    /// one brick.
+    /// Whether the disk is to blame, so that the next brick would fail as well. All other errors are
+    /// about one brick.
     #[must_use]
     pub fn is_fault(&self) -> bool {
         matches!(

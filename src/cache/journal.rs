@@ -2,18 +2,19 @@
 //!
 //! One append-only file: a header, then records, each [`RECORD_BYTES`] long, little-endian.
 //!
-//! | header | bytes | record | bytes |
-//! |---|---|---|---|
-//! | magic `ZIMBRICK` | 0..8 | kind: 1 stored, 2 evicted | 0 |
-//! | format version | 8..12 | 1 for a proven brick, else zero | 1 |
-//! | record length | 12..16 | space | 2..4 |
-//! | zero | 16..56 | zero | 4..8 |
-//! | xxh3-64 of 0..56 | 56..64 | image | 8..24 |
-//! | | | index | 24..32 |
-//! | | | slot size | 32..40 |
-//! | | | brick length | 40..48 |
-//! | | | xxh3-64 of the brick | 48..56 |
-//! | | | xxh3-64 of 0..56 | 56..64 |
+//! | header | record |
+//! |---|---|
+//! | magic `ZIMBRICK` | kind: 1 stored, 2 evicted |
+//! | format version of the cache folder | 1 for a proven brick, else zero |
+//! | record length | space |
+//! | | image |
+//! | | index |
+//! | | slot size |
+//! | | brick length |
+//! | | xxh3-64 of the brick |
+//! | xxh3-64 of what stands before | xxh3-64 of what stands before |
+//!
+//! The offsets are in [`at`]; all other bytes are zero.
 //!
 //! Nothing here is synced while bricks come and go: a lost, doubled or damaged record can only make
 //! a claim about a slot that the brick's checksum, verified at first use, refutes. The last record
@@ -25,17 +26,35 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::disk::{DiskFile, Folder, Opening};
+use super::key::{BrickKey, ImageId};
 use super::segment::SlotSize;
-use super::{BrickKey, ImageId};
+use super::version::FORMAT_VERSION;
 
-/// The file, and the one that is to replace it.
+/// The file, and its replacement while that is written.
 const JOURNAL: &str = "journal";
 const DRAFT: &str = "journal.new";
 
 const MAGIC: [u8; 8] = *b"ZIMBRICK";
-const VERSION: u32 = 1;
-pub(super) const RECORD_BYTES: usize = 64;
-const CHECKED_BYTES: usize = 56;
+const RECORD_BYTES: usize = 64;
+
+/// Where the fields begin.
+mod at {
+    // The header.
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const VERSION: usize = 8;
+    pub(super) const RECORD_BYTES: usize = 12;
+    // A record.
+    pub(super) const KIND: usize = 0;
+    pub(super) const IS_PROVEN: usize = 1;
+    pub(super) const SPACE: usize = 2;
+    pub(super) const IMAGE: usize = 8;
+    pub(super) const INDEX: usize = 24;
+    pub(super) const SLOT_BYTES: usize = 32;
+    pub(super) const LENGTH: usize = 40;
+    pub(super) const CHECKSUM: usize = 48;
+    // Both.
+    pub(super) const SEAL: usize = super::RECORD_BYTES - 8;
+}
 
 const STORED: u8 = 1;
 const EVICTED: u8 = 2;
@@ -49,8 +68,8 @@ const SLACK_RECORDS: u64 = 512;
 /// Most bytes of the journal, its draft included, when there are no bricks.
 pub(super) const LEAST_BYTES: u64 = (SLACK_RECORDS + 4) * RECORD_BYTES as u64;
 
-/// What each brick adds to that: two records until the next rewrite, and one in the draft, and one more
-/// for those that come and go meanwhile.
+/// What each brick adds to that: two records until the next rewrite, one in the draft, and one for
+/// bricks that come and go meanwhile.
 pub(super) const BYTES_PER_BRICK: u64 = 4 * RECORD_BYTES as u64;
 
 /// What the journal knows of a stored brick.
@@ -60,7 +79,7 @@ pub(super) struct Stored {
     pub(super) size: SlotSize,
     pub(super) length: u64,
     pub(super) checksum: u64,
-    /// A scan does not drive it out; see the recency module.
+    /// A scan does not evict it; see the recency module.
     pub(super) is_proven: bool,
 }
 
@@ -76,49 +95,55 @@ impl Record {
         let mut bytes = [0; RECORD_BYTES];
         let key = match self {
             Self::Stored(stored) => {
-                bytes[0] = STORED;
-                bytes[1] = u8::from(stored.is_proven);
-                bytes[32..40].copy_from_slice(&stored.size.bytes().to_le_bytes());
-                bytes[40..48].copy_from_slice(&stored.length.to_le_bytes());
-                bytes[48..56].copy_from_slice(&stored.checksum.to_le_bytes());
+                bytes[at::KIND] = STORED;
+                bytes[at::IS_PROVEN] = u8::from(stored.is_proven);
+                put(&mut bytes, at::SLOT_BYTES, stored.size.bytes().to_le_bytes());
+                put(&mut bytes, at::LENGTH, stored.length.to_le_bytes());
+                put(&mut bytes, at::CHECKSUM, stored.checksum.to_le_bytes());
                 &stored.key
             }
             Self::Evicted(key) => {
-                bytes[0] = EVICTED;
+                bytes[at::KIND] = EVICTED;
                 key
             }
         };
-        bytes[2..4].copy_from_slice(&key.space.to_le_bytes());
-        bytes[8..24].copy_from_slice(&key.image.0.to_le_bytes());
-        bytes[24..32].copy_from_slice(&key.index.to_le_bytes());
+        put(&mut bytes, at::SPACE, key.space.to_le_bytes());
+        put(&mut bytes, at::IMAGE, key.image.0.to_le_bytes());
+        put(&mut bytes, at::INDEX, key.index.to_le_bytes());
         seal(&mut bytes);
         bytes
     }
 
-    /// None for a record that is damaged or that this program cannot have written.
+    /// `None` for a record that is damaged or that this program cannot have written.
     fn decode(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
         if !is_sealed(bytes) {
             return None;
         }
         let key = BrickKey {
-            image: ImageId(u128::from_le_bytes(field(bytes, 8))),
-            space: u16::from_le_bytes(field(bytes, 2)),
-            index: u64::from_le_bytes(field(bytes, 24)),
+            image: ImageId(u128::from_le_bytes(field(bytes, at::IMAGE))),
+            space: u16::from_le_bytes(field(bytes, at::SPACE)),
+            index: u64::from_le_bytes(field(bytes, at::INDEX)),
         };
-        let record = match bytes[0] {
+        let record = match bytes[at::KIND] {
             STORED => {
-                let size = SlotSize::new(u64::from_le_bytes(field(bytes, 32)))?;
-                let length = u64::from_le_bytes(field(bytes, 40));
-                let checksum = u64::from_le_bytes(field(bytes, 48));
+                let size = SlotSize::new(u64::from_le_bytes(field(bytes, at::SLOT_BYTES)))?;
+                let length = u64::from_le_bytes(field(bytes, at::LENGTH));
+                let checksum = u64::from_le_bytes(field(bytes, at::CHECKSUM));
                 if !(1..=size.bytes()).contains(&length) {
                     return None;
                 }
-                Self::Stored(Stored { key, size, length, checksum, is_proven: bytes[1] == 1 })
+                Self::Stored(Stored {
+                    key,
+                    size,
+                    length,
+                    checksum,
+                    is_proven: bytes[at::IS_PROVEN] == 1,
+                })
             }
             EVICTED => Self::Evicted(key),
             _ => return None,
         };
-        // Nothing else may stand in it.
+        // All other bytes have to be zero.
         (record.encode() == *bytes).then_some(record)
     }
 }
@@ -129,20 +154,24 @@ fn field<const N: usize>(bytes: &[u8; RECORD_BYTES], at: usize) -> [u8; N] {
     out
 }
 
+fn put<const N: usize>(bytes: &mut [u8; RECORD_BYTES], at: usize, value: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&value);
+}
+
 fn seal(bytes: &mut [u8; RECORD_BYTES]) {
-    let sum = xxh3_64(&bytes[..CHECKED_BYTES]);
-    bytes[CHECKED_BYTES..].copy_from_slice(&sum.to_le_bytes());
+    let sum = xxh3_64(&bytes[..at::SEAL]);
+    put(bytes, at::SEAL, sum.to_le_bytes());
 }
 
 fn is_sealed(bytes: &[u8; RECORD_BYTES]) -> bool {
-    xxh3_64(&bytes[..CHECKED_BYTES]).to_le_bytes() == bytes[CHECKED_BYTES..]
+    xxh3_64(&bytes[..at::SEAL]).to_le_bytes() == bytes[at::SEAL..]
 }
 
 fn header() -> [u8; RECORD_BYTES] {
     let mut bytes = [0; RECORD_BYTES];
-    bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[12..16].copy_from_slice(&64_u32.to_le_bytes());
+    put(&mut bytes, at::MAGIC, MAGIC);
+    put(&mut bytes, at::VERSION, FORMAT_VERSION.to_le_bytes());
+    put(&mut bytes, at::RECORD_BYTES, (RECORD_BYTES as u64).to_le_bytes());
     seal(&mut bytes);
     bytes
 }
@@ -232,7 +261,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes that it will have with so many records more, and those of a rewrite with `live` records.
+    /// Bytes of the journal with `more` records, and of a rewritten one with `live` records, together.
     pub(super) fn bytes_with(&self, more: u64, live: u64) -> u64 {
         self.end + (more + live + 1) * RECORD_BYTES as u64
     }
@@ -247,7 +276,7 @@ impl Journal {
         self.records > live.saturating_mul(2)
     }
 
-    /// Replaces the journal by one that holds just these bricks, those that are to go first in front.
+    /// Replaces the journal by one of just these bricks, in the order in which they are to be evicted.
     /// On an error the old one stays in use.
     pub(super) fn rewrite(
         &mut self,
@@ -265,7 +294,7 @@ impl Journal {
     }
 }
 
-/// Writes a journal beside the one that is there, and renames it into place.
+/// Writes a journal beside the present one, and renames it into place.
 fn write_new(
     folder: &dyn Folder,
     live: impl Iterator<Item = Stored>,
@@ -381,9 +410,9 @@ mod tests {
     fn another_version_is_foreign() {
         let (dir, folder) = folder();
         let mut other = header();
-        other[8] = 2;
+        other[at::VERSION] ^= 1;
         seal(&mut other);
-        for bytes in [&other[..], &header()[..63], b"", &[0; 640]] {
+        for bytes in [&other[..], &header()[..RECORD_BYTES - 1], b"", &[0; 640]] {
             fs::write(dir.path().join(JOURNAL), bytes).unwrap();
             assert_eq!(read(&*folder), (vec![], Found::Foreign));
             assert_eq!(read(&*folder), (vec![], Found::Replayed { skipped: 0 }));

@@ -2,10 +2,10 @@
 //! next start.
 //!
 //! A note begins with a checksum of its content, so a note that a power failure has torn, or that
-//! somebody has edited, counts as missing. It is written under another name and renamed, and never
+//! was edited from outside, counts as missing. It is written under another name and renamed, and never
 //! synced. Its bytes are charged before they are written, as those of bricks are.
 //!
-//! Notes that nobody has used in this run are removed when a new one needs their share.
+//! Notes that were not used in this run are removed when a new one needs their share.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -17,8 +17,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::disk::{Folder, Opening};
 use super::error::CacheError;
-use super::lock;
 use super::segment::PAGE_BYTES;
+use crate::sync::lock;
 
 const SUFFIX: &str = ".note";
 

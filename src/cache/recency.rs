@@ -1,10 +1,10 @@
-//! Which brick goes first: a segmented list of least recently used bricks, that a scan cannot flush.
+//! Which brick is evicted first: a segmented list of least recently used bricks, which a scan cannot
+//! flush.
 //!
-//! A new brick is on **trial**. One that is used again, after others have come in the meantime, is
-//! **proven**; so is, from the start, a brick of which the caller knows that every opening of its
-//! file reads it. Bricks on trial go first, so one long copy replaces its own bricks and leaves the
-//! proven ones alone. These may take [`PROVEN_SHARE`] of the cap; beyond it, the least recently used
-//! one is on trial again. (Segmented LRU: Karedla, Love, Wherry, IEEE Computer 27(3), 1994. What is
+//! A new brick is on **trial**. One that is used again after others were stored is **proven**; so is,
+//! from the start, a brick that every opening of its file reads, as its caller knows. Bricks on trial
+//! go first, so one long copy replaces its own bricks and leaves the proven ones alone. Those may
+//! take [`PROVEN_SHARE`] of the cap; beyond it, the least recently used one is on trial again. (Segmented LRU: Karedla, Love, Wherry, IEEE Computer 27(3), 1994. What is
 //! counted as a second use: the correlated reference period of LRU-K, O'Neil et al., SIGMOD 1993.)
 
 use std::hash::Hash;
@@ -14,11 +14,11 @@ use lru::LruCache;
 /// Parts of the cap, out of four, that proven bricks may take.
 const PROVEN_SHARE: u64 = 3;
 
-/// A brick is read in many small pieces. Uses within so many bytes of newly stored bricks, as a part
-/// of the cap, are one use.
+/// A brick is read in many small pieces. Uses during which less than this part of the cap is newly
+/// stored count as one use.
 const SAME_USE: u64 = 16;
 
-/// Entries by key, in the order in which they are to go.
+/// Entries by key, in the order in which they are to be evicted.
 #[derive(Debug)]
 pub(super) struct Recency<K: Hash + Eq, V> {
     trial: LruCache<K, Aged<V>>,
@@ -89,7 +89,7 @@ impl<K: Hash + Eq + Copy, V> Recency<K, V> {
         })
     }
 
-    /// Adds an entry that counts for so many bytes; one that was there is replaced.
+    /// Adds an entry that counts for `bytes`, in place of one with the same key.
     pub(super) fn put(&mut self, key: K, value: V, bytes: u64, is_proven: bool) {
         self.pop(&key);
         self.clock = self.clock.saturating_add(bytes);
@@ -121,7 +121,7 @@ impl<K: Hash + Eq + Copy, V> Recency<K, V> {
         Some(aged.value)
     }
 
-    /// All entries, those that are to go first in front.
+    /// All entries, in the order in which they are to be evicted.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let all = self.trial.iter().rev().chain(self.proven.iter().rev());
         all.map(|(key, aged)| (key, &aged.value))

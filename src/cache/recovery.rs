@@ -1,8 +1,8 @@
-//! From a directory to a running store: replays the journal and makes disk and account agree.
+//! Opens a store in a directory: replays the journal and makes disk and account agree.
 //!
-//! The work grows with the number of bricks and segment files, never with the bytes in them. What
-//! the journal claims is not checked here but for the length of each file; the first use of a brick
-//! does the rest.
+//! The work grows with the number of bricks and segment files, never with the bytes in them. Of
+//! what the journal claims, only the length of each file is checked here; the first use of a brick
+//! checks the rest.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -12,12 +12,15 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::disk::Disk;
+use super::error::CacheError;
 use super::index::Index;
 use super::journal::{Found, Journal, Record};
+use super::key::ImageId;
+use super::limits::CacheLimits;
 use super::notes::Notes;
+use super::room::Room;
 use super::segment::{IMAGES, SegmentFiles, SegmentKey, SlotSize};
 use super::store::Store;
-use super::{CacheError, CacheLimits, ImageId};
 
 pub(super) fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<Store, CacheError> {
     let directory = Directory::open(disk, dir)?;
@@ -35,7 +38,7 @@ pub(super) fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<S
             index.counters.skipped_records = skipped;
         }
         Found::Foreign => {
-            // Its bricks are known to nobody now, and the sweep removes them.
+            // Nothing refers to its bricks now, and the sweep removes them.
             tracing::warn!(dir = %dir.display(), "cache of another format version, starting empty");
         }
     }
@@ -44,16 +47,14 @@ pub(super) fn open(disk: &dyn Disk, dir: &Path, limits: CacheLimits) -> Result<S
     let notes = Notes::find(Arc::clone(&folder), limits.cap_bytes).map_err(at)?;
     let files = SegmentFiles::new(folder);
     let swept = sweep(&files, &mut index).map_err(at)?;
-    // Bricks the sweep dropped must not come back at the next start, with other files there.
+    // Bricks that the sweep dropped must not come back at the next start, in other files.
     if swept || journal.is_mostly_dead(index.bricks()) {
         let live = index.stored_bricks().into_iter();
         let rewritten = journal.rewrite(files.folder(), live, true);
         rewritten.map_err(|source| CacheError::Journal { source })?;
     }
-    let store = Store::new(directory, notes, files, journal, index, limits.min_free);
-    store.measure().map_err(at)?;
-    store.trim();
-    Ok(store)
+    let room = Room::new(directory, notes, limits.min_free);
+    Store::new(files, journal, index, room).map_err(at)
 }
 
 /// Deletes files without live bricks, drops bricks without a file, and frees bytes that no brick
@@ -79,7 +80,7 @@ fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
             if is_folder {
                 continue;
             }
-            let size = index.segments().get(&key).map(|segment| segment.size);
+            let size = index.account.segments().get(&key).map(|segment| segment.size);
             match size.map(|size| inspect(files, index, &key, size)).transpose()? {
                 Some(State::Clean) => drop(seen.insert(key)),
                 Some(State::Stray) => {
@@ -93,7 +94,7 @@ fn sweep(files: &SegmentFiles, index: &mut Index) -> io::Result<bool> {
         drop(folder.remove_folder(&inside));
     }
     let lost: Vec<SegmentKey> =
-        index.segments().keys().filter(|key| !seen.contains(key)).copied().collect();
+        index.account.segments().keys().filter(|key| !seen.contains(key)).copied().collect();
     for key in &lost {
         tracing::warn!(path = %SegmentFiles::path(key).display(), "cache segment lost");
         index.forget_segment(key);
@@ -106,7 +107,7 @@ fn segment_key(image: ImageId, name: &OsStr) -> Option<SegmentKey> {
     SegmentKey::parse(image, name.to_str()?)
 }
 
-/// Whether a file that cannot be opened now may be well all the same.
+/// Whether the file may be intact although it cannot be opened now.
 fn is_passing(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(
@@ -116,11 +117,11 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 enum State {
-    /// Takes what is accounted for, at most.
+    /// Takes at most what is accounted for.
     Clean,
     /// Takes more.
     Stray,
-    /// Is not the file that was made.
+    /// Is not the file that was created.
     Damaged,
 }
 
@@ -140,7 +141,7 @@ fn inspect(
         files.forget(key);
         return Ok(State::Damaged);
     }
-    let before = index.charged(key);
+    let before = index.account.charged(key);
     let disk_bytes = file.disk_bytes()?;
     Ok(if disk_bytes > before { State::Stray } else { State::Clean })
 }
@@ -157,7 +158,7 @@ fn free_strays(
         }
     }
     for (key, mut slots) in suspects {
-        let Some(size) = index.segments().get(&key).map(|segment| segment.size) else {
+        let Some(size) = index.account.segments().get(&key).map(|segment| segment.size) else {
             continue;
         };
         let file = files.existing(&key)?;
@@ -170,7 +171,10 @@ fn free_strays(
             }
             end = next;
         }
-        index.observe(&key, file.disk_bytes()?);
+        index.account.observe(&key, file.disk_bytes()?);
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

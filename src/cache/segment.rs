@@ -6,7 +6,7 @@
 //! image.
 //!
 //! A segment file gets its full apparent length when it is created. Another length later means that
-//! somebody else changed it, and no write ever extends it (XFS would preallocate past the end).
+//! it was changed from outside, and no write ever extends it (XFS would preallocate past the end).
 
 use std::io::{self, ErrorKind};
 use std::num::NonZeroUsize;
@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
 use lru::LruCache;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::disk::{DiskFile, Folder, Opening};
-use super::{BrickKey, ImageId, lock};
+use super::key::{BrickKey, ImageId};
 use crate::descriptors;
+use crate::sync::lock;
 
 /// Unit of allocation: slots start on it, lengths are accounted in it.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -31,6 +33,9 @@ const OPEN_FILES: usize = 256;
 const OPEN_SHARE: usize = 4;
 
 const SUFFIX: &str = ".bricks";
+
+/// Bytes read at a time to verify a brick.
+const VERIFY_BYTES: u64 = 1 << 20;
 
 /// Rounds up to whole pages. Lengths here are at most [`SEGMENT_BYTES`], so this cannot overflow.
 pub(super) fn allocated_bytes(length: u64) -> u64 {
@@ -108,7 +113,7 @@ impl Place {
 pub(super) struct SegmentFile(Box<dyn DiskFile>);
 
 impl SegmentFile {
-    /// Still linked, and as long as it was made.
+    /// Whether it still has a name and its full length.
     pub(super) fn is_intact(&self, size: SlotSize) -> io::Result<bool> {
         let state = self.0.state()?;
         Ok(!state.is_removed && state.length == size.file_bytes())
@@ -121,6 +126,20 @@ impl SegmentFile {
 
     pub(super) fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buf, offset)
+    }
+
+    /// xxh3-64 of a range.
+    pub(super) fn checksum(&self, offset: u64, length: u64) -> io::Result<u64> {
+        let mut hasher = Xxh3::new();
+        let mut buf = vec![0; usize::try_from(length.min(VERIFY_BYTES)).unwrap_or(1)];
+        let mut done = 0;
+        while done < length {
+            let part = usize::try_from(length - done).unwrap_or(usize::MAX).min(buf.len());
+            self.read_exact_at(&mut buf[..part], offset + done)?;
+            hasher.update(&buf[..part]);
+            done += part as u64;
+        }
+        Ok(hasher.digest())
     }
 
     pub(super) fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
@@ -138,11 +157,11 @@ impl SegmentFile {
 
 /// The answer to [`SegmentFiles::create`].
 pub(super) enum Created {
-    /// The file was there.
+    /// The file existed.
     Known(Arc<SegmentFile>),
-    /// It was made, perhaps with its folder.
+    /// The file was created, perhaps with its folder.
     New(Arc<SegmentFile>),
-    /// It was made in place of one that somebody else removed, with bricks in it.
+    /// The file was created because one with bricks in it was removed from outside.
     Lost,
 }
 
@@ -188,7 +207,7 @@ impl SegmentFiles {
         image_folder(key.image).join(key.file_name())
     }
 
-    /// A file that is expected to be there.
+    /// A file that should exist.
     pub(super) fn existing(&self, key: &SegmentKey) -> io::Result<Arc<SegmentFile>> {
         let mut open = lock(&self.open);
         if let Some(file) = open.get(key) {
@@ -200,10 +219,10 @@ impl SegmentFiles {
         Ok(file)
     }
 
-    /// The file, made with the folders above it if need be.
+    /// The file, created with the folders above it if need be.
     ///
-    /// If the file had to be made, `lost` tells whether bricks should have been in it. It is asked
-    /// before anybody else can put one there. With true the file is of no use.
+    /// If the file had to be created, `lost` tells whether bricks should have been in it. It is called
+    /// before another thread can put one there. If it returns true, the file is of no use.
     pub(super) fn create(
         &self,
         key: &SegmentKey,
@@ -236,7 +255,7 @@ impl SegmentFiles {
         Ok(if made { Created::New(file) } else { Created::Known(file) })
     }
 
-    /// Opens a file, in place of those that are open where there are no descriptors left.
+    /// Opens a file; closes the others first if there are no descriptors left.
     fn open_file(
         &self,
         open: &mut LruCache<SegmentKey, Arc<SegmentFile>>,
@@ -256,7 +275,7 @@ impl SegmentFiles {
         let path = image_folder(image);
         let made = match self.folder.make_folder(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // Somebody has tidied up. If the cache's own folder is gone, this fails as well.
+                // It was removed from outside. If the cache's own folder is gone, this fails too.
                 self.folder.make_folder(Path::new(IMAGES))?;
                 self.folder.make_folder(&path)
             }
@@ -273,8 +292,8 @@ impl SegmentFiles {
         lock(&self.open).pop(key);
     }
 
-    /// Deletes a file, and its image directory if that is empty then, provided that `unused` still
-    /// says so once nobody else can open it. Returns whether the file is gone.
+    /// Deletes a file, and its image folder if that is empty then, provided that `unused` still
+    /// returns true once no other thread can open the file. Returns whether the file is gone.
     pub(super) fn delete_if(
         &self,
         key: &SegmentKey,

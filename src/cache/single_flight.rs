@@ -1,8 +1,8 @@
-//! One piece of work for all who want its result at the same time.
+//! One piece of work for all callers that want its result at the same time.
 //!
-//! The first to ask for a key leads: it gets a [`Ticket`] and does the work, wherever it likes. Who
-//! asks while the ticket is out only leaves a waiter. Completing the ticket, or losing it, calls
-//! every waiter once, the leader's own first, in the order they came.
+//! The first caller for a key leads: it gets a [`Ticket`] and does the work, in any thread. Callers
+//! that come while the ticket is out only leave a waiter. Completing the ticket, or losing it, calls
+//! every waiter once, the leader's own first, in the order in which they came.
 //!
 //! A result may become available elsewhere (a cache) before it is announced here, so whoever
 //! becomes leader after a miss should look there once more before working.
@@ -13,7 +13,7 @@ use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
-use super::lock;
+use crate::sync::lock;
 
 /// Receives the result. Called without a lock held, in the thread that completes the work, so it
 /// should be short.
@@ -48,12 +48,12 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
         Arc::new(Self { waiting: Mutex::new(HashMap::new()) })
     }
 
-    /// Takes the lead for `key`, with the leader's own waiter, if nobody has it; else gives the
-    /// waiter back.
+    /// Takes the lead for `key`, with the leader's own waiter, unless another caller has it; then
+    /// returns the waiter.
     ///
     /// # Errors
     ///
-    /// The waiter, when somebody is at it.
+    /// The waiter, if another caller has the lead.
     pub fn lead(
         self: &Arc<Self>,
         key: K,
@@ -68,8 +68,8 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
         Ok(self.ticket(key, abandoned))
     }
 
-    /// Leaves a waiter for the result of `key`. The first one to come leads; `abandoned` makes the
-    /// value that everybody gets if its ticket is lost.
+    /// Leaves a waiter for the result of `key`. The first caller leads; `abandoned` makes the value
+    /// that all waiters get if its ticket is lost.
     pub fn join(
         self: &Arc<Self>,
         key: K,
@@ -101,7 +101,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         lock(&self.waiting).len()
     }
 
-    /// Whether somebody works on a key.
+    /// Whether a key is being worked on.
     #[must_use]
     pub fn contains(&self, key: &K) -> bool {
         lock(&self.waiting).contains_key(key)

@@ -1,23 +1,26 @@
-//! A cache that may come and go, for callers that want to go on without one.
+//! A cache that survives faults of its disk, for callers that go on without one.
 //!
 //! Whatever happens to the disk, a lookup finds nothing and a brick is not stored; the log says so
 //! once when it begins and once when it is over. While a fault lasts, the disk is tried again after
-//! a while, and less and less often. A directory that was removed is made anew.
+//! a while, and less and less often. A folder that was removed is created again.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::brick::PinnedBrick;
+use super::brick_cache::BrickCache;
 use super::disk::Disk;
+use super::error::CacheError;
+use super::health::{CacheStatus, Fault, Health};
+use super::key::{BrickKey, Slot};
+use super::limits::CacheLimits;
+use super::stats::CacheStats;
 use super::trouble::Troubles;
-use super::{BrickCache, BrickKey, CacheError, CacheLimits, CacheStats, PinnedBrick, Slot, lock};
+use crate::sync::lock;
 
-/// Time from a fault to the first try, and the longest time between two.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-
-/// How often bricks that were written are brought to the disk, to learn whether it takes them.
+/// How often written segment files are synced, to learn whether the disk takes them.
 const WRITE_BACK_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Longest time the end waits for the disk.
@@ -30,50 +33,27 @@ pub struct SteadyCache {
     dir: PathBuf,
     limits: CacheLimits,
     cache: Arc<RwLock<Option<Arc<BrickCache>>>>,
+    /// `None` while the cache works; it is there then.
     fault: Mutex<Option<Fault>>,
     troubles: Arc<Troubles>,
-    /// The counters of directories that are gone.
+    /// What happened in folders that are gone.
     past: Mutex<CacheStats>,
-    /// Dropping the sender ends the thread that writes back; it sends a word at its end.
+    /// Dropping the sender ends the thread that writes back; the receiver hears when it has ended.
     write_back: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
 
-/// What is wrong with the disk.
-#[derive(Debug)]
-struct Fault {
-    next_try: Instant,
-    pause: Duration,
-}
-
-impl Fault {
-    fn new() -> Self {
-        Self { next_try: Instant::now() + FIRST_RETRY, pause: FIRST_RETRY }
-    }
-
-    /// The try said nothing of the disk: the next brick is another one.
-    fn try_at_once(&mut self) {
-        self.pause = (self.pause / 2).max(FIRST_RETRY);
-        self.next_try = Instant::now();
-    }
-
-    fn put_off(&mut self) {
-        self.pause = (self.pause * 2).min(LONGEST_RETRY);
-        self.next_try = Instant::now() + self.pause;
-    }
-}
-
 impl SteadyCache {
-    /// Opens the cache in `dir`. If the disk is to blame that there is none, it begins without one.
+    /// Opens the cache in `dir`. If the disk fails, it begins without a cache.
     ///
     /// # Errors
-    /// [`CacheError::InUse`] if somebody else owns the directory.
+    /// [`CacheError::InUse`] if another process or cache owns the directory.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, limits: CacheLimits) -> Result<Self, CacheError> {
         let troubles = Arc::<Troubles>::default();
         let (cache, fault) = match BrickCache::open(&*disk, dir, limits) {
             Ok(cache) => (Some(cache), None),
             Err(error) if error.is_fault() => {
                 troubles.begins(&error);
-                (None, Some(Fault::new()))
+                (None, Some(Fault::new(&error, false)))
             }
             Err(error) => return Err(error),
         };
@@ -135,12 +115,6 @@ impl SteadyCache {
         self.cache()?.get(slot)
     }
 
-    /// See [`BrickCache::get_again`].
-    #[must_use]
-    pub fn get_again(&self, slot: Slot) -> Option<PinnedBrick> {
-        self.cache()?.get_again(slot)
-    }
-
     /// See [`BrickCache::get_ready`].
     #[must_use]
     pub fn get_ready(&self, slot: Slot) -> Option<PinnedBrick> {
@@ -176,7 +150,7 @@ impl SteadyCache {
         }
     }
 
-    /// Says once that others have left no room on the disk.
+    /// Logs once that others have left no room on the disk.
     fn note_squeeze(&self, error: &CacheError) {
         if let CacheError::NoRoom { limit_bytes, .. } = *error
             && limit_bytes < self.limits.cap_bytes
@@ -194,39 +168,39 @@ impl SteadyCache {
     fn usable(&self) -> Option<Arc<BrickCache>> {
         let mut fault = lock(&self.fault);
         let cache = self.cache();
-        if fault.is_none() && cache.is_some() {
-            return cache;
-        }
-        let known = fault.get_or_insert_with(Fault::new);
-        if Instant::now() < known.next_try {
+        if let Some(known) = &mut *fault
+            && !known.take_try()
+        {
             return None;
         }
-        // Others go on without while this one tries.
-        known.put_off();
+        // Other threads go on without a cache while this one tries.
         drop(fault);
         if cache.is_some() {
             return cache;
         }
         match BrickCache::open(&*self.disk, &self.dir, self.limits) {
             Ok(cache) => {
-                let mut known = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-                *known = Some(cache.clone());
+                let mut current = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+                *current = Some(cache.clone());
                 Some(cache)
             }
             Err(error) => {
                 tracing::debug!(%error, "still no cache");
+                if let Some(known) = &mut *lock(&self.fault) {
+                    known.again(&error, false);
+                }
                 None
             }
         }
     }
 
-    /// Whether it is the cache in use: one that is gone may still take a brick that was begun.
+    /// Whether this is the cache in use: one that is gone may still take a brick that was begun.
     fn is_current(&self, cache: &Arc<BrickCache>) -> bool {
         self.cache().is_some_and(|current| Arc::ptr_eq(&current, cache))
     }
 
     fn works(&self, cache: &Arc<BrickCache>) {
-        // Nearly always there is nothing to do, and nobody to wait for.
+        // Nearly always there is nothing to do.
         let mut fault = lock(&self.fault);
         if fault.is_some() && self.is_current(cache) {
             *fault = None;
@@ -244,28 +218,42 @@ impl SteadyCache {
         if !self.is_current(cache) {
             return;
         }
-        fault.get_or_insert_with(|| {
+        let is_gone = cache.is_gone();
+        if let Some(known) = &mut *fault {
+            known.again(error, is_gone);
+        } else {
             self.troubles.begins(error);
-            Fault::new()
-        });
-        if cache.is_gone() {
-            // What is pinned in there can still be read: only the names are gone.
-            *self.cache.write().unwrap_or_else(PoisonError::into_inner) = None;
-            *lock(&self.past) += cache.stats();
+            *fault = Some(Fault::new(error, is_gone));
         }
+        if is_gone {
+            // Pinned bricks in there can still be read: only the names are gone.
+            *self.cache.write().unwrap_or_else(PoisonError::into_inner) = None;
+            lock(&self.past).add_events(&cache.stats());
+        }
+    }
+
+    /// Whether the cache takes bricks.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        lock(&self.fault).as_ref().map_or(Health::Works, Fault::health)
+    }
+
+    /// Health and use.
+    #[must_use]
+    pub fn status(&self) -> CacheStatus {
+        CacheStatus { health: self.health(), stats: self.stats() }
     }
 
     /// What the cache holds, and what happened since the start.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        let past = *lock(&self.past);
         let mut stats = self.cache().map_or_else(CacheStats::default, |cache| cache.stats());
-        stats += CacheStats { used_bytes: 0, held_bytes: 0, bricks: 0, segments: 0, ..past };
+        stats.add_events(&lock(&self.past));
         stats.cap_bytes = self.limits.cap_bytes;
         stats
     }
 
-    /// Brings the journal to the disk, if the disk does not take long over it. For a clean end.
+    /// Syncs the journal, unless the disk takes long over it. For a clean end.
     pub fn stop(&self) {
         let Some((ask, ended)) = lock(&self.write_back).take() else { return };
         drop(ask);
@@ -275,15 +263,14 @@ impl SteadyCache {
     }
 }
 
-/// Starts the thread that asks the disk now and then whether it has taken what was written, and
-/// brings the journal to the disk at the end.
+/// Starts the thread that syncs segment files now and then, and the journal at the end.
 fn start_write_back(
     cache: &Arc<RwLock<Option<Arc<BrickCache>>>>,
     troubles: &Arc<Troubles>,
 ) -> std::io::Result<(mpsc::Sender<()>, mpsc::Receiver<()>)> {
     let (ask, asked) = mpsc::channel::<()>();
     let (end, ended) = mpsc::channel();
-    // Nothing is held when the end is told: somebody may want the directory then.
+    // The thread holds no cache when it reports its end: the directory may be wanted then.
     let cache = Arc::downgrade(cache);
     let current = move || {
         let cache = cache.upgrade()?;
@@ -299,7 +286,7 @@ fn start_write_back(
         if let Some(cache) = current() {
             cache.sync();
         }
-        // Nobody may wait for it.
+        // The receiver may be gone.
         let _ = end.send(());
     };
     thread::Builder::new().name("cache".to_owned()).spawn(task)?;
@@ -326,3 +313,6 @@ impl Troubles {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

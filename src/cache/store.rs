@@ -4,30 +4,29 @@
 //! A brick's life: claimed (index) -> written (no lock) -> sealed (index) -> journaled (journal) ->
 //! published (index); taken (index) -> eviction journaled (journal) -> punched (no lock) ->
 //! released (index). A slot is busy from the first step of either line to its last.
+//!
+//! Slots whose bytes cannot be freed stay charged. The next brick is stored only once they are free:
+//! such a disk counts as failed.
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
-
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
-use xxhash_rust::xxh3::Xxh3;
-
-use super::directory::Directory;
-use super::index::{Claim, Held, Index};
+use super::account::Held;
+use super::error::CacheError;
+use super::index::{Claim, Found, Index};
 use super::journal::{self, Journal, Record, Stored};
+use super::key::BrickKey;
 use super::notes::Notes;
+use super::room::Room;
 use super::segment::{Created, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
-use super::{BrickKey, CacheError, CacheStats, MinFree, lock};
+use super::stats::CacheStats;
 use crate::log_limit::LogLimit;
-
-/// Bytes read at a time to verify a brick.
-const VERIFY_BYTES: u64 = 1 << 20;
+use crate::sync::lock;
 
 /// State shared by the cache, its pins and its writers.
 ///
-/// Lock order: `evicting`, then either `journal` or the table inside `files` (never both), then
+/// Lock order: the names of the notes, `evicting`, then either `journal` or the table inside `files` (never both), then
 /// `index`. The index is held for memory work and `fstat` only, the file table while files are
 /// opened, made and deleted, the journal while records are written to it. No lock but `evicting` is
 /// held while brick data is read, written or punched.
@@ -36,86 +35,93 @@ pub(super) struct Store {
     /// One thread at a time makes room, so that none evicts for bytes another one is freeing.
     evicting: Mutex<()>,
     journal: Mutex<Journal>,
-    pub(super) files: SegmentFiles,
+    files: SegmentFiles,
     index: Mutex<Index>,
-    /// Lookups answered with a brick.
-    hits: AtomicU64,
-    /// Bytes of bricks written so far.
-    pub(super) stored: AtomicU64,
-    pub(super) cap_bytes: u64,
     /// Files written since the last [`Store::write_back`].
     written: Mutex<HashSet<SegmentKey>>,
-    pub(super) min_free: MinFree,
-    /// When the room on the disk was measured, and what was stored in all by then.
-    pub(super) measured: Mutex<(Instant, u64)>,
-    /// What was stored in all when the disk had last settled.
-    pub(super) settled: AtomicU64,
-    pub(super) directory: Directory,
-    pub(super) notes: Notes,
+    room: Room,
     pub(super) told: LogLimit,
 }
 
 impl Store {
+    /// Fails if the disk does not tell how much is free on it.
     pub(super) fn new(
-        directory: Directory,
-        notes: Notes,
         files: SegmentFiles,
         journal: Journal,
         mut index: Index,
-        min_free: MinFree,
-    ) -> Self {
+        room: Room,
+    ) -> io::Result<Self> {
         if files.folder().tells_space_late() {
-            index.set_late();
+            index.account.set_late();
         }
-        Self {
+        let store = Self {
             evicting: Mutex::new(()),
             journal: Mutex::new(journal),
             files,
-            cap_bytes: index.cap(),
             index: Mutex::new(index),
-            stored: AtomicU64::new(0),
-            hits: AtomicU64::new(0),
             written: Mutex::default(),
-            min_free,
-            measured: Mutex::new((Instant::now(), 0)),
-            settled: AtomicU64::new(0),
-            directory,
-            notes,
+            room,
             told: LogLimit::default(),
-        }
+        };
+        store.room.measure(&store.index)?;
+        store.trim();
+        Ok(store)
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.directory.is_gone()
+        self.room.directory.is_gone()
     }
 
-    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+    fn index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
     }
 
-    pub(super) fn segment_error(key: &SegmentKey, source: io::Error) -> CacheError {
-        CacheError::Segment { path: SegmentFiles::path(key), source }
+    /// Makes errors of a segment file.
+    pub(super) fn at(key: &SegmentKey) -> impl Fn(io::Error) -> CacheError + use<> {
+        let key = *key;
+        move |source| CacheError::Segment { path: SegmentFiles::path(&key), source }
+    }
+
+    pub(super) fn contains(&self, key: &BrickKey) -> bool {
+        self.index().contains(key)
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        self.index().stats()
     }
 
     // --- reading ---
 
-    /// Opens the file of a brick the caller has pinned and, at the first use of a brick from an
-    /// earlier run, compares the brick with its checksum.
+    /// Pins a brick and counts the lookup; with `only_verified`, a miss is not counted.
+    pub(super) fn pin(&self, key: &BrickKey, size: SlotSize, only_verified: bool) -> Option<Found> {
+        let mut index = self.index();
+        let found = index.pin(key, size, only_verified);
+        if found.is_some() {
+            index.counters.hits += 1;
+        } else if !only_verified {
+            index.counters.misses += 1;
+        }
+        found
+    }
+
+    /// Opens the file of a brick that the caller has pinned and, at the first use of a brick from an
+    /// earlier run, compares the brick with its checksum. `None` if it does not match.
     pub(super) fn open_pinned(
         &self,
-        stored: &Stored,
-        verified: bool,
+        found: &Found,
     ) -> Result<Option<Arc<SegmentFile>>, CacheError> {
+        let Found { stored, is_verified } = found;
         let place = Place::of(&stored.key, stored.size);
-        let file = self
-            .files
-            .existing(&place.segment)
-            .map_err(|source| Self::segment_error(&place.segment, source))?;
+        let file = self.files.existing(&place.segment).map_err(Self::at(&place.segment))?;
         self.check_intact(&file, &place)?;
-        if !verified {
-            let checksum = checksum_of(&file, place.offset, stored.length)
-                .map_err(|source| Self::segment_error(&place.segment, source))?;
+        if !is_verified {
+            let checksum =
+                file.checksum(place.offset, stored.length).map_err(Self::at(&place.segment))?;
             if checksum != stored.checksum {
+                if let Some(suppressed) = self.told.is_due("checksum") {
+                    let brick = &stored.key;
+                    tracing::warn!(%brick, suppressed, "cached brick does not match its checksum");
+                }
                 return Ok(None);
             }
             self.index().set_verified(&stored.key);
@@ -123,7 +129,7 @@ impl Store {
         Ok(Some(file))
     }
 
-    /// A file that somebody removed or resized has lost bytes; nothing in it is trusted any more.
+    /// A file that was removed or resized from outside has lost bytes; nothing in it is trusted.
     fn check_intact(&self, file: &SegmentFile, place: &Place) -> Result<(), CacheError> {
         match file.is_intact(place.size) {
             Ok(true) => Ok(()),
@@ -131,7 +137,7 @@ impl Store {
                 self.retire(&place.segment);
                 Err(CacheError::SegmentDamaged { path: SegmentFiles::path(&place.segment) })
             }
-            Err(source) => Err(Self::segment_error(&place.segment, source)),
+            Err(error) => Err(Self::at(&place.segment)(error)),
         }
     }
 
@@ -149,12 +155,20 @@ impl Store {
         self.discard(|key| key == segment);
     }
 
-    /// Stops serving a brick that turned out to be wrong. The caller has it pinned.
+    /// Stops serving a brick that is wrong or cannot be read. The caller has it pinned.
     pub(super) fn reject(&self, key: &BrickKey) {
         let mut index = self.index();
-        if index.doom(key) {
+        if index.remove_pinned(key) {
             index.counters.rejected += 1;
         }
+    }
+
+    /// A pinned brick could not be opened: its lookup counts as a miss.
+    pub(super) fn reject_at_lookup(&self, key: &BrickKey) {
+        self.reject(key);
+        let counters = &mut self.index().counters;
+        counters.hits -= 1;
+        counters.misses += 1;
     }
 
     pub(super) fn unpin(&self, key: &BrickKey) {
@@ -164,34 +178,16 @@ impl Store {
         }
     }
 
-    /// The last one who was at a doomed brick has left.
-    pub(super) fn release_doomed(&self, key: &BrickKey) {
-        let last = self.index().release_doomed(key);
-        if let Some(held) = last {
-            self.release_if_possible(vec![held], true);
-        }
-    }
-
-    pub(super) fn cap_bytes(&self) -> u64 {
-        self.cap_bytes
-    }
-
-    pub(super) fn stored_bytes(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count_hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn stats(&self) -> CacheStats {
-        CacheStats { hits: self.hits.load(Ordering::Relaxed), ..self.index().stats() }
-    }
-
     // --- writing ---
 
     /// Reserves a slot and the bytes for it, then opens its file.
     pub(super) fn begin(&self, held: &Held) -> Result<Arc<SegmentFile>, CacheError> {
+        let unreleased = self.index().take_unreleased();
+        self.release(unreleased, false)?;
+        if self.room.measure_if_due(&self.index) && self.index().account.excess() > 0 {
+            // Others on the disk need the bytes now, not when a brick happens to fit.
+            self.trim();
+        }
         self.claim(held)?;
         self.open_claimed(&held.place).inspect_err(|_| {
             self.index().counters.write_errors += 1;
@@ -202,7 +198,6 @@ impl Store {
     fn claim(&self, held: &Held) -> Result<(), CacheError> {
         let key = held.key;
         let mut evicting = None;
-        self.measure_if_due();
         loop {
             let mut index = self.index();
             let needed_bytes = match index.claim(held) {
@@ -222,14 +217,14 @@ impl Store {
                     evicting = Some(lock(&self.evicting));
                     continue;
                 }
-                Claim::Full { .. } | Claim::NoRoom { .. } if index.returning() > 0 => {
+                Claim::Full { .. } | Claim::NoRoom { .. } if index.account.returning() > 0 => {
                     drop(index);
-                    self.await_returning();
+                    self.room.await_returning(&self.index);
                     continue;
                 }
                 Claim::Full { excess } => {
-                    let batch = self.batch(excess, index.limit());
-                    let victims = index.take_stuck_or_victims(batch);
+                    let batch = self.room.batch(excess, index.account.limit());
+                    let victims = index.take_victims(batch);
                     if !victims.is_empty() {
                         drop(index);
                         self.release(victims, true)?;
@@ -237,32 +232,21 @@ impl Store {
                     }
                     held.bytes
                 }
-                Claim::NoRoom { needed } => {
-                    let stuck = index.take_stuck();
-                    if !stuck.is_empty() {
-                        drop(index);
-                        self.release(stuck, false)?;
-                        continue;
-                    }
-                    needed
-                }
+                Claim::NoRoom { needed } => needed,
             };
             index.counters.refused += 1;
-            return Err(CacheError::NoRoom { needed_bytes, limit_bytes: index.limit() });
+            return Err(CacheError::NoRoom { needed_bytes, limit_bytes: index.account.limit() });
         }
     }
 
     fn open_claimed(&self, place: &Place) -> Result<Arc<SegmentFile>, CacheError> {
         let lost = || self.index().has_bricks(&place.segment);
-        let file = self
-            .files
-            .create(&place.segment, place.size, lost)
-            .map_err(|source| Self::segment_error(&place.segment, source))?;
-        let file = match file {
+        let created = self.files.create(&place.segment, place.size, lost);
+        let file = match created.map_err(Self::at(&place.segment))? {
             Created::Known(file) => file,
             Created::New(file) => {
                 // Its folder has made the folder above longer.
-                self.measure().map_err(|source| Self::segment_error(&place.segment, source))?;
+                self.room.measure(&self.index).map_err(Self::at(&place.segment))?;
                 file
             }
             Created::Lost => {
@@ -279,20 +263,18 @@ impl Store {
     /// Journals and publishes a written brick, with one pin.
     pub(super) fn publish(&self, stored: &Stored, file: &SegmentFile) -> Result<(), CacheError> {
         let place = Place::of(&stored.key, stored.size);
-        // Written into a file that somebody has removed meanwhile, it would be found in another.
+        // If the file was removed meanwhile, the brick would be looked for in another one.
         self.check_intact(file, &place)?;
         lock(&self.written).insert(place.segment);
         self.index().seal(*stored);
-        if let Err(error) = self.append(&[Record::Stored(*stored)]) {
-            self.index().counters.write_errors += 1;
-            return Err(error);
-        }
+        let journaled = self.append(&[Record::Stored(*stored)]);
+        journaled.inspect_err(|_| self.count_write_error())?;
         let mut index = self.index();
         index.publish(stored);
-        self.stored.fetch_add(stored.length, Ordering::Relaxed);
+        self.room.count_stored(stored.length);
         index.counters.stored += 1;
         observe(&mut index, &place.segment, Some(file));
-        let excess = index.excess();
+        let excess = index.account.excess();
         drop(index);
         if excess > 0 {
             self.trim();
@@ -304,7 +286,7 @@ impl Store {
         self.index().counters.write_errors += 1;
     }
 
-    /// Gives back a claimed slot that was not published.
+    /// Releases a claimed slot that was not published.
     pub(super) fn abandon(&self, held: &Held) {
         self.index().give_up(&held.key);
         self.release_if_possible(vec![*held], false);
@@ -314,15 +296,15 @@ impl Store {
 
     /// Evicts until the limit holds: after a lower cap, or when the file system's own metadata turned
     /// out larger than estimated.
-    pub(super) fn trim(&self) {
+    fn trim(&self) {
         let _evicting = lock(&self.evicting);
         loop {
-            if self.index().excess() > 0 && self.await_returning() {
+            if self.index().account.excess() > 0 && self.room.await_returning(&self.index) {
                 continue;
             }
             let mut index = self.index();
-            let excess = index.excess();
-            let batch = self.batch(excess, index.limit());
+            let excess = index.account.excess();
+            let batch = self.room.batch(excess, index.account.limit());
             let victims = index.take_victims(batch);
             drop(index);
             if victims.is_empty() || self.release(victims, true).is_err() {
@@ -331,21 +313,20 @@ impl Store {
         }
     }
 
-    /// Drops all bricks of some segments; those in use go when they are let go.
+    /// Removes all bricks of some segments; the last reader of a pinned one releases it.
     pub(super) fn discard(&self, matches: impl Fn(&SegmentKey) -> bool) {
         let taken = self.index().take_segments(matches);
         self.release_if_possible(taken, true);
     }
 
-    /// As [`Store::release`]. What cannot be freed now is tried again when there is no room.
-    pub(super) fn release_if_possible(&self, slots: Vec<Held>, journaled: bool) {
+    /// As [`Store::release`]. What cannot be freed now is tried again before the next brick.
+    fn release_if_possible(&self, slots: Vec<Held>, journaled: bool) {
         if let Err(error) = self.release(slots, journaled) {
             tracing::debug!(%error, "cached bytes not released");
         }
     }
 
-    /// Frees the bytes of slots that are marked as being released, neighbours together. Slots whose
-    /// bytes cannot be freed stay charged, and are kept for another try.
+    /// Frees the bytes of slots that are marked as being released, neighbours together.
     ///
     /// # Errors
     ///
@@ -390,59 +371,61 @@ impl Store {
         journaled: bool,
     ) -> Result<(), CacheError> {
         let segment = run[0].place.segment;
-        // What these slots pay for the journal goes with them: it is made shorter before, if need be,
-        // and nothing is appended in between.
+        // What these slots pay for the journal goes with them: the journal is shortened before, if
+        // need be, and nothing is appended in between.
         let mut journal = lock(&self.journal);
         let fits = self.fit(&mut journal, 0, run.len() as u64);
         let mut index = self.index();
-        let mut failed = Ok(());
-        // Slots that cannot stop paying for the journal are not given back either.
-        let unused = match fits.and(punched) {
-            Ok(file) => {
-                let mut unused = false;
-                for held in run {
-                    unused = index.released(held);
-                    index.counters.evicted += u64::from(journaled);
-                }
-                observe(&mut index, &segment, file.as_deref());
-                unused
+        // Slots that cannot stop paying for the journal are not released either.
+        let freed = fits.and(punched);
+        let mut is_unused = false;
+        for held in run {
+            if freed.is_ok() {
+                is_unused = index.released(held);
+                index.counters.evicted += u64::from(journaled);
+            } else {
+                index.keep_unreleased(held);
+                index.counters.write_errors += 1;
             }
-            Err(error) => {
-                failed = Err(Self::segment_error(&segment, error));
-                for held in run {
-                    index.stick(held);
-                    index.counters.write_errors += 1;
-                }
-                false
-            }
-        };
+        }
+        if let Ok(file) = &freed {
+            observe(&mut index, &segment, file.as_deref());
+        }
         drop(index);
         drop(journal);
-        if unused {
-            match self.files.delete_if(&segment, || self.index().is_unused(&segment)) {
-                Ok(true) => self.index().close_segment(&segment),
-                Ok(false) => {}
-                Err(error) => {
-                    let path = SegmentFiles::path(&segment);
-                    if let Some(suppressed) = self.told.is_due("not deleted") {
-                        let path = path.display();
-                        tracing::warn!(%path, %error, suppressed, "empty segment not deleted");
-                    }
+        if is_unused {
+            self.delete_unused(&segment);
+        }
+        freed.map(drop).map_err(Self::at(&segment))
+    }
+
+    fn delete_unused(&self, segment: &SegmentKey) {
+        match self.files.delete_if(segment, || self.index().account.is_unused(segment)) {
+            Ok(true) => self.index().account.close_segment(segment),
+            Ok(false) => {}
+            Err(error) => {
+                if let Some(suppressed) = self.told.is_due("not deleted") {
+                    let path = SegmentFiles::path(segment);
+                    let path = path.display();
+                    tracing::warn!(%path, %error, suppressed, "empty segment not deleted");
                 }
             }
         }
-        failed
     }
 
     // --- notes ---
 
+    pub(super) fn notes(&self) -> &Notes {
+        &self.room.notes
+    }
+
     pub(super) fn put_note(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
         let fail = |source| CacheError::Note { name: name.to_owned(), source };
-        self.notes.write(name, bytes, &|| {
-            self.measure().map_err(fail)?;
+        self.room.notes.write(name, bytes, &|| {
+            self.room.measure(&self.index).map_err(fail)?;
             self.trim();
-            let index = self.index();
-            let (needed_bytes, limit_bytes) = (index.excess(), index.limit());
+            let account = &self.index().account;
+            let (needed_bytes, limit_bytes) = (account.excess(), account.limit());
             if needed_bytes == 0 {
                 Ok(())
             } else {
@@ -460,30 +443,29 @@ impl Store {
             .map_err(|source| CacheError::Journal { source })
     }
 
-    /// Writes the journal anew if, with so many records more and after so many slots are released, it
-    /// may take more than its slots have paid for, or if it consists mostly of dead records.
+    /// Rewrites the journal if, with `more` records and without `released` slots, it may take more than
+    /// its slots have paid for, or if it consists mostly of dead records.
     fn fit(&self, journal: &mut Journal, more: u64, released: u64) -> io::Result<()> {
         let index = self.index();
-        let slots = index.slots() - released;
+        let slots = index.account.slots() - released;
         let paid = journal::LEAST_BYTES + slots * journal::BYTES_PER_BRICK;
         if journal.bytes_with(more, slots) <= paid && !journal.is_bloated(slots) {
             return Ok(());
         }
         let live = index.stored_bricks();
         drop(index);
-        // Records that are appended meanwhile wait for the journal's lock.
+        // Appending threads wait for the journal's lock meanwhile.
         journal.rewrite(self.files.folder(), live.into_iter(), false)
     }
 
-    /// Brings what was written lately to the disk, and forgets what it does not take.
+    /// Syncs the segment files written since the last call, and drops those that fail.
     ///
     /// # Errors
     /// The first failure.
     pub(super) fn write_back(&self) -> Result<(), CacheError> {
         let mut result = Ok(());
         for segment in std::mem::take(&mut *lock(&self.written)) {
-            // A file that is opened anew is told of a failure that nobody was told of. One that is
-            // gone has no bricks.
+            // Reopening reports a pending write error. A missing file holds no bricks.
             let synced = match self.files.existing(&segment) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                 file => file.and_then(|file| file.sync()),
@@ -491,7 +473,7 @@ impl Store {
             if let Err(error) = synced {
                 self.count_write_error();
                 self.drop_segment(&segment);
-                result = result.and(Err(Self::segment_error(&segment, error)));
+                result = result.and(Err(Self::at(&segment)(error)));
             }
         }
         result
@@ -508,25 +490,9 @@ impl Store {
 /// slot of the file can be charged or released between the two figures.
 fn observe(index: &mut Index, segment: &SegmentKey, file: Option<&SegmentFile>) {
     if let Ok(bytes) = file.map_or(Ok(0), SegmentFile::disk_bytes) {
-        index.observe(segment, bytes);
+        index.account.observe(segment, bytes);
     }
 }
 
-/// xxh3-64 of a stretch of a segment file.
-fn checksum_of(file: &SegmentFile, offset: u64, length: u64) -> std::io::Result<u64> {
-    let mut hasher = Xxh3::new();
-    let mut buf = vec![0; usize::try_from(length.min(VERIFY_BYTES)).unwrap_or(1)];
-    let mut done = 0;
-    while done < length {
-        let part = usize::try_from(length - done).unwrap_or(usize::MAX).min(buf.len());
-        file.read_exact_at(&mut buf[..part], offset + done)?;
-        hasher.update(&buf[..part]);
-        done += part as u64;
-    }
-    Ok(hasher.digest())
-}
-
-/// The checks a slot size and a length have to pass before anything is computed from them.
-pub(super) fn slot_size(key: &BrickKey, slot_bytes: u64) -> Result<SlotSize, CacheError> {
-    SlotSize::new(slot_bytes).ok_or(CacheError::SlotSize { key: *key, slot_bytes })
-}
+#[cfg(test)]
+mod tests;

@@ -1,50 +1,50 @@
-//! What the log says of a disk that comes and goes: a line when it begins, one when it is over, and the
-//! same again only after a while. A disk that is nearly full fails and works by turns.
+//! What the log says of a disk that fails now and then: a line when it begins, one when it is over,
+//! and the same again only after a while. A disk that is nearly full fails and works in turn.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::lock;
+use crate::sync::lock;
 
 /// Time from a line to the next one on the same trouble.
 const QUIET_TIME: Duration = Duration::from_mins(10);
 
 /// One kind of trouble.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Mutex<Told>);
+pub(super) struct Trouble(Mutex<Logged>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Logged {
     at: Option<Instant>,
-    /// The end is still to be told.
+    /// Its end has not been logged yet.
     is_open: bool,
 }
 
 impl Trouble {
-    /// It is there; whether that is to be told.
+    /// The trouble is there; returns whether to log that.
     pub(super) fn begins(&self) -> bool {
-        let mut told = lock(&self.0);
-        if told.is_open || told.at.is_some_and(|at| at.elapsed() < QUIET_TIME) {
+        let mut logged = lock(&self.0);
+        if logged.is_open || logged.at.is_some_and(|at| at.elapsed() < QUIET_TIME) {
             return false;
         }
-        *told = Told { at: Some(Instant::now()), is_open: true };
+        *logged = Logged { at: Some(Instant::now()), is_open: true };
         true
     }
 
-    /// It is not there; whether that is to be told.
+    /// The trouble is not there; returns whether to log its end.
     pub(super) fn is_over(&self) -> bool {
         std::mem::take(&mut lock(&self.0).is_open)
     }
 }
 
-/// What can be wrong with the disk of a cache, without a reader noticing.
+/// What can be wrong with the disk of a cache while no reader notices.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     /// It does not take bricks.
     pub(super) fault: Trouble,
-    /// It took bricks, and then it did not.
+    /// It took bricks, but syncing them failed.
     pub(super) late: Trouble,
-    /// Others have filled it.
+    /// Other programs have filled it.
     pub(super) squeeze: Trouble,
 }
 

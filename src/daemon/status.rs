@@ -45,13 +45,7 @@ impl Status {
     }
 
     fn of(began: SystemTime, engine: EngineStats, mounts: Vec<MountStatus>, damaged: u64) -> Self {
-        Self {
-            since_s: seconds(began),
-            mounts,
-            engine,
-            damaged,
-            log_lines_lost: logging::lost(),
-        }
+        Self { since_s: seconds(began), mounts, engine, damaged, log_lines_lost: logging::lost() }
     }
 
     /// Logs the sums at the end.

@@ -76,13 +76,7 @@ impl KeptBricks {
 
     /// The brick, if it is at hand at once: not if its checksum is still to be compared.
     pub(crate) fn get_ready(&self, slot: Slot) -> Option<Brick> {
-        let cache = self.cache();
-        // First where no lock is needed.
-        cache
-            .and_then(|cache| cache.get_again(slot))
-            .map(Brick::Cached)
-            .or_else(|| self.in_memory(slot))
-            .or_else(|| cache?.get_ready(slot).map(Brick::Cached))
+        self.in_memory(slot).or_else(|| self.cache()?.get_ready(slot).map(Brick::Cached))
     }
 
     /// The brick, if it is in memory or in the cache.

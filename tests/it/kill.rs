@@ -204,7 +204,7 @@ impl<'a> Doomed<'a> {
     /// Looks so often at the journal, which is a clock of a kind, and kills.
     fn kill_after(mut self, looks: u64) {
         for _ in 0..looks {
-            let _ = fs::read(self.bench.cache.join("zarrims-v1/journal"));
+            let _ = fs::read(self.bench.cache.join(zarrims::cache::folder_name()).join("journal"));
             assert!(self.child.try_wait().expect("an own child").is_none(), "ended by itself");
         }
     }

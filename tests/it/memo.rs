@@ -61,7 +61,8 @@ impl Scene {
 
     /// The only note in the cache folder.
     fn memo(&self) -> PathBuf {
-        let inside = fs::read_dir(self.cache().join("zarrims-v1")).expect("a folder");
+        let inside =
+            fs::read_dir(self.cache().join(zarrims::cache::folder_name())).expect("a folder");
         let mut notes = inside
             .map(|entry| entry.expect("a name").path())
             .filter(|path| path.extension().is_some_and(|end| end == "note"));

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::rig::{Folders, refused};
 use crate::common::command;
-use crate::rig::{Folders, refused};
 
 /// Files that are wrong, and what the program says. `@` stands for the temporary folder.
 const MISTAKES: &[(&str, &str)] = &[

@@ -7,7 +7,7 @@ use std::thread;
 use tracing::Dispatch;
 use tracing::subscriber::with_default;
 use zarrims::cache::{
-    BrickCache, BrickKey, CacheLimits, CacheStats, ImageId, MinFree, Slot, SteadyCache,
+    BrickCache, BrickKey, CacheLimits, CacheStats, Health, ImageId, MinFree, Slot, SteadyCache,
 };
 
 use super::mem_disk::MemDisk;
@@ -135,7 +135,7 @@ fn a_removed_cache_directory_is_made_anew() {
         assert_same(&image, &opened.whole(), 0);
         read_bricks(&opened, &image, &mut picks, 20);
         await_caching(&opened, &image, &mut picks);
-        assert!(rig.disk.length("zarrims-v1/journal") > 0, "no new cache");
+        assert!(rig.disk.length("journal") > 0, "no new cache");
     }
     rig.disk.assert_cap_held();
     drop(opened);
@@ -254,6 +254,50 @@ fn a_fault_of_the_cache_disk_is_told_once() {
     assert_eq!(lines.count("the cache takes bricks again"), 1);
 }
 
+/// The state of the cache has a name and a reason, and a hole that cannot be punched is a fault.
+#[test]
+fn health_names_what_is_wrong_with_the_cache_disk() {
+    let disk = MemDisk::new(29);
+    let limits = CacheLimits { cap_bytes: 1 << 20, min_free: MinFree::Bytes(0) };
+    let open = || {
+        let cache = SteadyCache::open(Arc::new(disk.clone()), &MemDisk::cache(), limits);
+        cache.expect("nobody else has it")
+    };
+    let no_punch = DiskFaults { no_punch: true, ..HEALTHY };
+    disk.set_faults(no_punch);
+    let cache = open();
+    assert!(matches!(cache.health(), Health::Unsuitable(_)), "{:?}", cache.health());
+    disk.set_faults(HEALTHY);
+    let mut index = 0;
+    let mut recovers = |cache: &SteadyCache| {
+        poll("a brick to be stored", || {
+            index += 1;
+            cache.put(small_slot(index), &[1; 5000]).then_some(())
+        });
+        assert_eq!(cache.health(), Health::Works);
+    };
+    recovers(&cache);
+
+    // Until the cache is full, and a brick has to go for the next one.
+    disk.set_faults(no_punch);
+    let mut next = 1000;
+    while cache.put(small_slot(next), &[1; 5000]) {
+        next += 1;
+    }
+    let Health::Failing(outage) = cache.health() else { panic!("{:?}", cache.health()) };
+    assert!(outage.reason.contains("segment"), "{outage:?}");
+    let held = cache.stats().held_bytes;
+    assert!(held > 0, "what could not be freed stays charged");
+    disk.set_faults(HEALTHY);
+    recovers(&cache);
+    assert_eq!(cache.stats().held_bytes, 0);
+
+    disk.remove_cache();
+    assert!(!cache.put(small_slot(0), &[1; 5000]));
+    assert!(matches!(cache.health(), Health::Gone(_)), "{:?}", cache.health());
+    recovers(&cache);
+}
+
 fn small_slot(index: u64) -> Slot {
     let key = BrickKey { image: ImageId(1), space: 0, index };
     Slot { key, slot_bytes: 8 * KIB, is_proven: false }
@@ -331,7 +375,7 @@ fn the_cap_holds_with_many_small_bricks() {
         }
         disk.assert_cap_held();
     }
-    assert!(disk.length("zarrims-v1/journal") > 64 * KIB);
+    assert!(disk.length("journal") > 64 * KIB);
     assert!(disk.counts().peak_bytes > (4 << 20) - FIXED - 512 * KIB, "{:?}", disk.counts());
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zarrims::cache::disk::{Disk, DiskFile, Folder, Lock, Opening, Space};
+use zarrims::cache::folder_name;
 
 use super::handle::MemHandle;
 use super::names::{Node, resolve};
@@ -68,7 +69,7 @@ impl MemDisk {
     /// Length of a file of the cache, 0 if it is not there.
     pub(crate) fn length(&self, inside: &str) -> u64 {
         let state = self.state();
-        let path = Path::new(CACHE).join(inside);
+        let path = Path::new(CACHE).join(folder_name()).join(inside);
         state.file_at(&path).map_or(0, |number| state.inodes[&number].file.len())
     }
 

@@ -140,7 +140,7 @@ fn restart_reads_the_journal_and_not_the_bricks() {
     let image = opened.whole();
     let filled = cache_stats(&opened).bricks;
     drop(opened);
-    let journal = rig.disk.length("zarrims-v1/journal");
+    let journal = rig.disk.length("journal");
     let before = rig.disk.counts();
     let opened = rig.open();
     let read = rig.disk.counts().read_bytes - before.read_bytes;

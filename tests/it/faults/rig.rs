@@ -103,7 +103,7 @@ impl Rig {
 /// What the cache holds, and what happened, once what was read is written.
 pub(crate) fn cache_stats(opened: &Opened) -> CacheStats {
     poll("the cache", || (opened.engine.stats().unwritten.bricks == 0).then_some(()));
-    opened.engine.stats().cache.expect("a cache")
+    opened.engine.stats().cache.expect("a cache").stats
 }
 
 /// Tries until there is an answer.

@@ -158,7 +158,7 @@ impl Opened {
 
     /// Fails if the cache holds more than it may.
     pub(crate) fn assert_within_cap(&self) {
-        if let Some(cache) = self.engine.stats().cache {
+        if let Some(cache) = self.engine.stats().cache.map(|cache| cache.stats) {
             assert!(cache.used_bytes <= cache.cap_bytes, "over the cap: {cache:?}");
         }
     }

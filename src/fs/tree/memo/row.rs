@@ -1,4 +1,4 @@
-//! A line of the memo: what inspecting a folder gave, as JSON.
+//! A line of the memo: the result of inspecting a folder, as JSON.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -137,7 +137,7 @@ impl File {
 
     fn into_spec(self, store: &Path, metadata: &Arc<Fingerprint>) -> Option<ListedFile> {
         let permissions = self.permissions.map(|(mode, uid, gid)| Permissions { mode, uid, gid });
-        // When they were asked for is not known: they are asked for again at the first look-up.
+        // Their age is unknown: they are read again at the first look-up.
         let state = FileState {
             chunks_modified: self.chunks_modified,
             permissions,
