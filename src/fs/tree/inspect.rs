@@ -38,7 +38,8 @@ pub(super) struct Inspector {
 
 impl Inspector {
     pub(super) fn new(root: Arc<SourceRoot>, engine: Arc<Engine>, config: TreeConfig) -> Self {
-        let memo = engine.cache().and_then(|cache| Memo::open(cache, &root, &engine, config));
+        let memo =
+            engine.cache().and_then(|cache| Memo::open(cache, &root, engine.images(), config));
         Self { root, engine, config, memo, told: Mutex::default(), large: MemoryBudget::new(1) }
     }
 

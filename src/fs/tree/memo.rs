@@ -25,11 +25,12 @@ use std::time::Instant;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::cache::SteadyCache;
-use crate::image::Engine;
+use crate::image::ImageOptions;
 use crate::source::SourceRoot;
+use crate::sync::lock;
 
+use super::TreeConfig;
 use super::node::{Checked, Inspected};
-use super::{TreeConfig, lock};
 use row::{Key, Row};
 
 /// Bump whenever lines are written in another way, or their values mean something else. A memo of
@@ -96,8 +97,8 @@ impl Scope {
     }
 
     /// The part that stays when the program is replaced: source folder and options.
-    fn of_mount(root: &SourceRoot, engine: &Engine, config: TreeConfig) -> Self {
-        Self::hash(&(root.path(), root.follows_links(), config.labels, engine.images()))
+    fn of_mount(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Self {
+        Self::hash(&(root.path(), root.follows_links(), config.labels, options))
     }
 
     fn hash(all: &dyn std::fmt::Debug) -> Self {
@@ -132,10 +133,10 @@ impl Memo {
     pub(super) fn open(
         cache: &SteadyCache,
         root: &SourceRoot,
-        engine: &Engine,
+        options: &ImageOptions,
         config: TreeConfig,
     ) -> Option<Arc<Self>> {
-        let mount = Scope::of_mount(root, engine, config);
+        let mount = Scope::of_mount(root, options, config);
         let memo = Self::new(Scope::of(mount)?, format!("tree-{:032x}", mount.0));
         if let Some(bytes) = cache.note(&memo.note) {
             memo.load(&bytes);

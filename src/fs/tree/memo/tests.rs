@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fs::tree::Tree;
-use crate::image::{EngineConfig, ImageOptions};
+use crate::image::{Engine, EngineConfig, ImageOptions};
 
 const SCOPE: Scope = Scope(1 << 70 | 7);
 
