@@ -51,7 +51,7 @@ pub(crate) fn list(tree: &Tree, form: Form, out: &mut dyn Write) -> io::Result<(
     }
     let number = rows.clone().count();
     if files.is_empty() && number == 0 {
-        return writeln!(out, "no Zarr stores found in {}", tree.source().path().display());
+        return writeln!(out, "no Zarr stores found in {}", tree.source().location());
     }
     write_files(&files, out)?;
     if form.names_all {

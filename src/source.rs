@@ -20,6 +20,7 @@
 mod array;
 mod assemble;
 mod axes;
+mod chunk_files;
 mod chunk_keys;
 mod codec;
 mod color;
@@ -58,7 +59,7 @@ pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;
 pub use permissions::{AccessKinds, Permissions, access_of, metadata_of};
 pub use root::SourceRoot;
-pub use snapshot::{ChunkState, Unfollowed};
+pub use snapshot::ChunkState;
 pub use source_type::SourceType;
-pub use storage::{FileStamp, Seen, Storage};
+pub use storage::{Location, Seen, Stamp, Storage, Unfollowed};
 pub use units::micrometres;

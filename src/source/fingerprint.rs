@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::root::SourceRoot;
-use super::storage::{FileStamp, Seen, since_epoch_ns};
+use super::storage::{Seen, Stamp, since_epoch_ns};
 
 /// The files and folders an answer was computed from, and what was seen of them. While all look [as
 /// they did](Fingerprint::is_unchanged), the answer need not be computed again, unless it is
@@ -26,7 +26,7 @@ impl Fingerprint {
     }
 
     /// Adds a path in the state given; `None` if there is no such name.
-    pub(crate) fn record_stamp(&mut self, path: &Path, stamp: Option<FileStamp>) {
+    pub(crate) fn record_stamp(&mut self, path: &Path, stamp: Option<Stamp>) {
         self.add(path, stamp.into());
     }
 
@@ -102,8 +102,8 @@ impl Fingerprint {
     }
 }
 
-impl FromIterator<(PathBuf, Option<FileStamp>)> for Fingerprint {
-    fn from_iter<I: IntoIterator<Item = (PathBuf, Option<FileStamp>)>>(entries: I) -> Self {
+impl FromIterator<(PathBuf, Option<Stamp>)> for Fingerprint {
+    fn from_iter<I: IntoIterator<Item = (PathBuf, Option<Stamp>)>>(entries: I) -> Self {
         let entries = entries.into_iter().map(|(path, stamp)| (path, stamp.into()));
         Self { entries: entries.collect(), is_doubtful: false }
     }
@@ -116,7 +116,9 @@ mod tests {
     use super::*;
 
     fn fingerprint(ctime_ns: i64) -> Fingerprint {
-        let stamp = FileStamp { ino: 1, size: 2, mtime_s: 3, mtime_ns: 4, ctime_ns };
+        let settles = if ctime_ns % 1_000_000_000 == 0 { 2_100 } else { 50 };
+        let settles = Duration::from_millis(settles);
+        let stamp = Stamp::of_clock(1, 2, (3, 4), ctime_ns, settles);
         let absent = (PathBuf::from("b"), None);
         [(PathBuf::from("a"), Some(stamp)), absent].into_iter().collect()
     }

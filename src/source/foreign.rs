@@ -84,7 +84,8 @@ pub(crate) fn format_of_file(
 ) -> Result<Option<Unsupported>, SourceError> {
     let fail = |error: io::Error| SourceError::io(path, error);
     let (file, stamp) = root.storage().open(path).map_err(fail)?;
-    let mut bytes = vec![0; usize::try_from(stamp.size).map_or(PEEK_BYTES, |n| n.min(PEEK_BYTES))];
+    let mut bytes =
+        vec![0; usize::try_from(stamp.size()).map_or(PEEK_BYTES, |n| n.min(PEEK_BYTES))];
     file.read_exact_at(&mut bytes, 0).map_err(fail)?;
     let holds = |sign: &&[u8]| bytes.windows(sign.len()).any(|part| part == *sign);
     Ok(if bytes.starts_with(b"PK\x03\x04") {
@@ -126,10 +127,10 @@ fn read_document(
         Err(error) => return Err(SourceError::io(path, error)),
     };
     fingerprint.record_stamp(path, Some(stamp));
-    if stamp.size > DOCUMENT_LIMIT_BYTES {
+    if stamp.size() > DOCUMENT_LIMIT_BYTES {
         return Ok(None);
     }
-    let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or_default()];
+    let mut bytes = vec![0; usize::try_from(stamp.size()).unwrap_or_default()];
     file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
     match parse_lenient(&bytes) {
         Ok(Value::Object(members)) => Ok(Some(members)),

@@ -299,14 +299,12 @@ fn relative_scale(finest: (&Transform, &Axes), own: (&Transform, &Axes)) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::PathBuf;
-
     use serde_json::json;
 
     use super::*;
     use crate::source::discover::open_image;
     use crate::source::image::ImageSource;
+    use crate::source::storage::Memory;
 
     #[test]
     fn paths_stay_inside_the_store() {
@@ -325,26 +323,22 @@ mod tests {
     /// An image whose levels have these lengths, along y and x, and scales. A length of 0 stands for an
     /// array that is not there.
     fn image(levels: &[(u64, Option<f64>)]) -> Result<ImageSource, SourceError> {
-        let dir = tempfile::tempdir().expect("a folder");
-        let write = |path: PathBuf, document: &Value| {
-            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            fs::write(path, document.to_string()).expect("a file");
-        };
+        let files = Memory::default();
+        let write = |path: &str, document: &Value| files.put(path, document.to_string().as_bytes());
         let mut datasets = Vec::new();
         for (number, (length, scale)) in levels.iter().enumerate() {
             let path = number.to_string();
             let array = json!({"zarr_format": 2, "shape": [length, length], "chunks": [8, 8],
                 "dtype": "<u2", "compressor": null, "fill_value": 0, "order": "C", "filters": null});
             if *length > 0 {
-                write(dir.path().join(&path).join(".zarray"), &array);
+                write(&format!("{path}/.zarray"), &array);
             }
             let steps = scale.map(|scale| json!([{"type": "scale", "scale": [scale, scale]}]));
             datasets.push(json!({"path": path, "coordinateTransformations": steps}));
         }
         let image = json!({"axes": ["y", "x"], "datasets": datasets});
-        write(dir.path().join(".zattrs"), &json!({"multiscales": [image]}));
-        let root = Arc::new(SourceRoot::open(dir.path(), false).expect("a folder"));
-        open_image(&root, Path::new(""), "", 0)
+        write(".zattrs", &json!({"multiscales": [image]}));
+        open_image(&SourceRoot::in_memory(files), Path::new(""), "", 0)
     }
 
     fn paths(levels: &[(u64, Option<f64>)]) -> Vec<String> {

@@ -13,7 +13,7 @@ use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::json::{parse_lenient, whole};
 use super::root::SourceRoot;
-use super::storage::FileStamp;
+use super::storage::Stamp;
 
 pub(crate) use spelling::ArrayDescription;
 
@@ -41,11 +41,11 @@ pub(crate) struct ArrayNode {
     /// Path of the file the document came from.
     pub(crate) file: PathBuf,
     /// State of that file when it was read.
-    pub(crate) stamp: FileStamp,
+    pub(crate) stamp: Stamp,
 }
 
 /// The members of a metadata file, and the state it was in.
-type Document = (Map<String, Value>, FileStamp);
+type Document = (Map<String, Value>, Stamp);
 
 /// Reads the node in a folder; `None` when the folder holds no Zarr metadata. Every file looked at
 /// is recorded in the fingerprint.

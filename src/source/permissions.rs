@@ -10,9 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fingerprint::Fingerprint;
-use super::root::{SourceRoot, is_not_found};
+use super::root::SourceRoot;
 use super::series::xml_beside;
-use super::storage::{Access, FileKind};
+use super::storage::{Access, FileKind, Meta, is_not_found};
 
 /// More different owners, groups and modes than this in one image leave it to the owner.
 const MOST_KINDS: usize = 256;
@@ -47,9 +47,11 @@ pub struct AccessKinds {
 }
 
 impl AccessKinds {
-    /// Adds a part.
-    pub(super) fn add(&mut self, need: Need, access: Access) {
-        self.add_kind((need, access.mode, access.uid, access.gid));
+    /// Adds a part. One without owner and mode is open to everybody.
+    pub(super) fn add(&mut self, need: Need, access: Option<Access>) {
+        if let Some(Access { mode, uid, gid }) = access {
+            self.add_kind((need, mode, uid, gid));
+        }
     }
 
     fn add_kind(&mut self, kind: Kind) {
@@ -76,7 +78,8 @@ impl AccessKinds {
     /// Who may read what has all these parts, as owner and group of `top`, which is the folder of the
     /// store, would see it. `daemon` is the user that this program runs as.
     #[must_use]
-    pub fn intersection(&self, top: Access, daemon: u32) -> Permissions {
+    pub fn intersection(&self, top: Option<Access>, daemon: u32) -> Permissions {
+        let top = top.unwrap_or(Access::everybody(daemon));
         let mut found = Permissions { mode: 0o444, uid: top.uid, gid: top.gid };
         if self.are_too_many {
             found.mode = 0o400;
@@ -127,10 +130,10 @@ pub fn access_of<'a>(
     root: &SourceRoot,
     store: &Path,
     files: impl Iterator<Item = &'a Path>,
-) -> io::Result<(Access, AccessKinds)> {
+) -> io::Result<(Option<Access>, AccessKinds)> {
     let mut kinds = AccessKinds::default();
     let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
-    let mut add = |path: &Path| -> io::Result<Option<Access>> {
+    let mut add = |path: &Path| -> io::Result<Option<Meta>> {
         if seen.contains(path) {
             return Ok(None);
         }
@@ -142,9 +145,9 @@ pub fn access_of<'a>(
         };
         let need = if meta.kind == FileKind::Folder { Need::Enter } else { Need::Read };
         kinds.add(need, meta.access);
-        Ok(Some(meta.access))
+        Ok(Some(meta))
     };
-    let top = add(store)?.ok_or(io::ErrorKind::NotFound)?;
+    let top = add(store)?.ok_or(io::ErrorKind::NotFound)?.access;
     for file in files {
         for part in file.ancestors().take_while(|part| *part != store && part.starts_with(store)) {
             add(part)?;
@@ -183,11 +186,11 @@ mod tests {
 
     fn of(parts: &[(Need, u32, u32, u32)]) -> (u32, u32, u32) {
         let mut kinds = AccessKinds::default();
-        kinds.add(Need::Enter, TOP);
+        kinds.add(Need::Enter, Some(TOP));
         for &(need, mode, uid, gid) in parts {
-            kinds.add(need, Access { mode, uid, gid });
+            kinds.add(need, Some(Access { mode, uid, gid }));
         }
-        let Permissions { mode, uid, gid } = kinds.intersection(TOP, 99);
+        let Permissions { mode, uid, gid } = kinds.intersection(Some(TOP), 99);
         (mode, uid, gid)
     }
 
@@ -231,9 +234,9 @@ mod tests {
     fn too_many_kinds_leave_it_to_the_owner() {
         let mut kinds = AccessKinds::default();
         for gid in 0..1000 {
-            kinds.add(Need::Read, Access { mode: 0o644, uid: 1, gid });
+            kinds.add(Need::Read, Some(Access { mode: 0o644, uid: 1, gid }));
         }
-        assert_eq!(kinds.intersection(TOP, 0).mode, 0o400);
+        assert_eq!(kinds.intersection(Some(TOP), 0).mode, 0o400);
     }
 
     #[test]

@@ -6,16 +6,17 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::Errno;
-
 use super::error::SourceError;
 use super::storage::{
-    FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Posix, Seen, Storage,
+    FileKind, FolderName, Links, Location, Meta, OpenFile, OpenFolder, Seen, Stamp, Storage,
+    is_bad_link, is_not_found,
 };
+
+pub use super::place::join;
 
 /// Largest metadata file read: consolidated metadata of a plate with 10^5 arrays stays below it.
 const METADATA_LIMIT_BYTES: u64 = 64 << 20;
@@ -27,16 +28,10 @@ const LOOKS: usize = 4;
 #[derive(Debug)]
 pub struct SourceRoot {
     storage: Arc<dyn Storage>,
-    path: PathBuf,
+    location: Location,
     follows_links: bool,
     metadata_limit_bytes: u64,
     has_refused: AtomicBool,
-}
-
-/// `folder/inside`, without the slash that [`Path::join`] puts behind `folder` where `inside` is empty.
-#[must_use]
-pub fn join(folder: &Path, inside: &Path) -> PathBuf {
-    if inside.as_os_str().is_empty() { folder.to_path_buf() } else { folder.join(inside) }
 }
 
 /// One entry of a folder.
@@ -82,31 +77,32 @@ pub(super) enum Absence {
     Present,
 }
 
-/// Whether an error says that there is no such name.
-pub(super) fn is_not_found(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Whether a link that fails in this way leads nowhere, or out of the source folder.
-pub(super) fn is_bad_link(error: &io::Error) -> bool {
-    let outside = [Errno::XDEV, Errno::LOOP].map(|errno| Some(errno.raw_os_error()));
-    is_not_found(error) || outside.contains(&error.raw_os_error())
-}
-
 impl SourceRoot {
-    /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
+    /// Opens a source by its location as a user writes it. With `follow_links`, links may lead out of it;
+    /// else nothing does.
     ///
     /// # Errors
-    /// The operating system's reason, when it is not a folder.
-    pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
-        let storage = Arc::new(Posix::open(path, follow_links)?);
-        Ok(Self {
+    /// The reason of the storage when nothing can be read there.
+    pub fn open(location: impl AsRef<OsStr>, follow_links: bool) -> io::Result<Self> {
+        let location = Location::parse(location.as_ref());
+        let storage = location.open(follow_links)?;
+        Ok(Self { follows_links: follow_links, ..Self::of(location, storage) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_memory(files: impl Into<Arc<super::storage::Memory>>) -> Arc<Self> {
+        Arc::new(Self::of(Location::Folder("memory".into()), files.into()))
+    }
+
+    /// A source in a storage.
+    fn of(location: Location, storage: Arc<dyn Storage>) -> Self {
+        Self {
             storage,
-            path: path.to_path_buf(),
-            follows_links: follow_links,
+            location,
+            follows_links: false,
             metadata_limit_bytes: METADATA_LIMIT_BYTES,
             has_refused: AtomicBool::new(false),
-        })
+        }
     }
 
     /// The same folder, of which no metadata file beyond a size is read.
@@ -114,7 +110,7 @@ impl SourceRoot {
     pub fn with_metadata_limit(&self, bytes: u64) -> Self {
         Self {
             storage: self.storage.clone(),
-            path: self.path.clone(),
+            location: self.location.clone(),
             follows_links: self.follows_links,
             metadata_limit_bytes: bytes,
             has_refused: AtomicBool::new(false),
@@ -149,10 +145,10 @@ impl SourceRoot {
         &*self.storage
     }
 
-    /// The path it was opened by.
+    /// Where the source lies.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Whether links may lead out of it.
@@ -183,7 +179,7 @@ impl SourceRoot {
     ///
     /// # Errors
     /// The operating system's reason when it cannot be looked at.
-    pub fn stamp(&self, path: &Path) -> io::Result<Option<FileStamp>> {
+    pub fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
         match self.storage.stat(path, Links::Follow) {
             Ok(meta) => Ok(Some(meta.stamp)),
             Err(error) if is_not_found(&error) => Ok(None),
@@ -201,7 +197,7 @@ impl SourceRoot {
     ///
     /// # Errors
     /// [`SourceError::Io`] and [`SourceError::MetadataTooLarge`].
-    pub fn read_metadata(&self, path: &Path) -> Result<Option<(Vec<u8>, FileStamp)>, SourceError> {
+    pub fn read_metadata(&self, path: &Path) -> Result<Option<(Vec<u8>, Stamp)>, SourceError> {
         let fail = |error: io::Error| SourceError::io(path, error);
         for _ in 0..LOOKS {
             let missing = match self.storage.open(path) {
@@ -222,15 +218,15 @@ impl SourceRoot {
         &self,
         path: &Path,
         file: &dyn OpenFile,
-        stamp: FileStamp,
-    ) -> Result<(Vec<u8>, FileStamp), SourceError> {
+        stamp: Stamp,
+    ) -> Result<(Vec<u8>, Stamp), SourceError> {
         let limit = self.metadata_limit_bytes;
-        if stamp.size > limit {
+        if stamp.size() > limit {
             self.has_refused.store(true, Ordering::Relaxed);
-            let path = path.to_path_buf();
-            return Err(SourceError::MetadataTooLarge { path, bytes: stamp.size, limit });
+            let (path, bytes) = (path.to_path_buf(), stamp.size());
+            return Err(SourceError::MetadataTooLarge { path, bytes, limit });
         }
-        let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX)];
+        let mut bytes = vec![0; usize::try_from(stamp.size()).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
         Ok((bytes, stamp))
     }

@@ -64,7 +64,10 @@ impl Tree {
 
     pub(super) fn folder_attributes(&self, ino: Ino, source: &Path) -> Attributes {
         let meta = self.root.storage().access(source).ok();
-        let access = meta.map_or(Access { mode: 0o500, uid: daemon(), gid: 0 }, |meta| meta.access);
+        let access = match meta {
+            Some(meta) => meta.access.unwrap_or(Access::everybody(daemon())),
+            None => Access { mode: 0o500, uid: daemon(), gid: 0 },
+        };
         Attributes {
             ino,
             kind: NodeKind::Directory,
@@ -79,10 +82,11 @@ impl Tree {
     fn renew_folder(&self, node: &Node, source: &Path) {
         let begun = Instant::now();
         if let Ok(meta) = self.root.storage().access(source) {
+            let access = meta.access.unwrap_or(Access::everybody(daemon()));
             let mut attributes = lock(&node.attributes);
-            attributes.mode = self.mode(meta.access.mode & 0o555);
-            attributes.uid = self.config.uid.unwrap_or(meta.access.uid);
-            attributes.gid = self.config.gid.unwrap_or(meta.access.gid);
+            attributes.mode = self.mode(access.mode & 0o555);
+            attributes.uid = self.config.uid.unwrap_or(access.uid);
+            attributes.gid = self.config.gid.unwrap_or(access.gid);
         }
         *lock(&node.access_at) = Some(begun);
     }
@@ -113,7 +117,8 @@ impl Tree {
     fn guessed_permissions(&self, spec: &FileSpec) -> Permissions {
         let store = self.root.storage().stat(&spec.store, Links::Follow);
         match store {
-            Ok(Meta { access: Access { mode, uid, gid }, .. }) if !self.config.is_shared => {
+            Ok(Meta { access, .. }) if !self.config.is_shared => {
+                let Access { mode, uid, gid } = access.unwrap_or(Access::everybody(daemon()));
                 Permissions { mode: mode & 0o444, uid, gid }
             }
             _ => Permissions { mode: 0o400, uid: daemon(), gid: 0 },

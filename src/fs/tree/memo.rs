@@ -78,7 +78,7 @@ impl Scope {
         let program = std::fs::metadata("/proc/self/exe").ok()?;
         let program = (env!("CARGO_PKG_VERSION"), program.len(), program.modified().ok()?);
         let user = rustix::process::geteuid().as_raw();
-        let source = (root.path(), root.follows_links(), user);
+        let source = (root.location(), root.follows_links(), user);
         Some(Self::hash(&(program, source, config.labels, engine.images())))
     }
 

@@ -5,8 +5,6 @@
 //! is opened anew when a call comes a second or more after the last time, and closed when no call has come
 //! for that long.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -17,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 
+use crate::source::storage::interface::SourceGone;
+
 /// How long the folder that was found stands for the path.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -25,25 +25,6 @@ const FIRST_NAMES_BYTES: usize = 2048;
 
 /// Device and inode.
 type Identity = (u64, u64);
-
-/// The source folder is not there: whatever is asked for, the answer is an error.
-#[derive(Debug)]
-pub(crate) struct SourceGone;
-
-impl SourceGone {
-    /// Whether it is the reason of an error. It was told when it happened.
-    pub(crate) fn is_reason_of(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Self>)
-    }
-}
-
-impl fmt::Display for SourceGone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SOURCE is gone")
-    }
-}
-
-impl Error for SourceGone {}
 
 /// See the module.
 #[derive(Debug)]
