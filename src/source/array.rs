@@ -38,7 +38,7 @@ static UNITS: Remembered<u64, LastUnit> = Remembered::new(32 << 20);
 /// Numbers of arrays.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Sets how much arrays remember, by a memory budget of so many bytes.
+/// Sets how much arrays remember, as a part of the memory budget in bytes.
 pub(crate) fn remember_at_most(budget_bytes: u64) {
     INDICES.set_limit(budget_bytes / INDEX_SHARE);
     UNITS.set_limit(budget_bytes / UNIT_SHARE);

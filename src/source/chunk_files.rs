@@ -1,4 +1,4 @@
-//! The chunk files of an array: opened as they were when the image was opened, or not at all.
+//! The chunk files of an array: opened in the state of the opening of the image, or not at all.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -84,13 +84,12 @@ impl ChunkFiles {
         Snapshot::take(&self.root, &self.folder, budget)
     }
 
-    /// From now on, chunks are given as they were then, or not at all. The first snapshot counts.
+    /// From now on, reads return chunks in the state of the snapshot, or fail. The first snapshot counts.
     pub(super) fn keep_to(&self, snapshot: Snapshot) {
         self.snapshot.get_or_init(|| snapshot);
     }
 
-    /// Whether the folders of the chunks are as they were when the image was opened, as far as they were
-    /// looked at.
+    /// Whether the folders of the chunks are unchanged since the snapshot, as far as it holds them.
     pub(super) fn has_same_folders(&self) -> bool {
         let snapshot = self.snapshot.get();
         snapshot.is_none_or(|snapshot| snapshot.has_same_folders(&self.root, &self.folder))
@@ -117,7 +116,7 @@ impl ChunkFiles {
         }
     }
 
-    /// Opens the file of a chunk as it was when the image was opened, under whatever name it has.
+    /// Opens the file of a chunk in the state of the snapshot, under whatever name it has.
     pub(super) fn open(&self, chunk: &[u64]) -> Result<Option<FoundChunk>, SourceError> {
         if self.names.found.get().is_none()
             && let Some(found) = self.open_named(&self.names.primary, chunk)?
@@ -176,7 +175,7 @@ impl ChunkFiles {
         self.check_unchanged()?;
         // The store may have come back between the two looks.
         match self.open_if_there(path)? {
-            // What is absent may be on its way, and no snapshot tells what was there.
+            // An absent chunk may be on its way, and no snapshot says whether it was there.
             None if self.snapshot.get().is_none() => self.open_at_rest(path),
             opened => Ok(opened),
         }
@@ -207,7 +206,7 @@ impl ChunkFiles {
             }
             std::thread::sleep(REST_TIME);
         }
-        // It changes all the time. What is asked for here is written later, if ever.
+        // The folder changes all the time. The chunk will be written later, if ever.
         self.open_if_there(path)
     }
 
@@ -222,7 +221,7 @@ impl ChunkFiles {
         Err(SourceError::Changed { path: self.folder.clone() })
     }
 
-    /// Whether the metadata is as it was when the image was planned.
+    /// Checks that the metadata is unchanged since the image was planned.
     ///
     /// # Errors
     /// [`SourceError::Changed`] if not, [`SourceError::Io`] if that cannot be looked at.

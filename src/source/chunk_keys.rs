@@ -4,7 +4,7 @@
 //! (ome-zarr-py#245, ngff-zarr#60), or the separator is missing although chunks are nested. A chunk that
 //! is absent under its stated name is therefore not taken for the fill value before the folder was
 //! looked at, once for each opened array: what is there under another known name is read, and where
-//! there are only names that tell nothing, reads are errors.
+//! all names are unknown, reads fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -32,7 +32,7 @@ pub(super) enum Scheme {
     Stated,
     /// A prefix and the numbers of the chunk with a separator between them.
     Plain(&'static str, &'static str),
-    /// cpp-zarr (`zarr::get_subfoldersString`): a folder `x_y_z` for each group of so many chunks
+    /// cpp-zarr (`zarr::get_subfoldersString`): a folder `x_y_z` for each group of this many chunks
     /// along the axes, or all where the number is 0, and in it names with this separator.
     Subfolders(Vec<u64>, &'static str),
 }
@@ -139,7 +139,7 @@ impl ChunkNames {
         Ok(Found { schemes, unexpected, unknown, is_unreadable })
     }
 
-    /// Keeps what a look has shown, and tells what is not as the metadata says.
+    /// Keeps the names that a look has found, and logs those that differ from the metadata.
     pub(super) fn keep(&self, found: Found, folder: &Path) -> &Found {
         self.found.get_or_init(|| {
             let array = folder.display();
@@ -167,7 +167,7 @@ pub(super) struct Found {
     unexpected: Option<String>,
     /// A path that looks like that of a chunk and fits no scheme.
     unknown: Option<String>,
-    /// There are chunk files, and none has a name that tells which chunk it is.
+    /// There are chunk files, and none has a name that says which chunk it is.
     is_unreadable: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The files that an answer was computed from, to tell later whether it is still true.
+//! The files that an answer was computed from, to check later whether it is still true.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use super::root::SourceRoot;
 use super::storage::{Seen, Stamp, since_epoch_ns};
 
-/// The files and folders an answer was computed from, and what was seen of them. While all look [as
-/// they did](Fingerprint::is_unchanged), the answer need not be computed again, unless it is
+/// The files and folders that an answer was computed from, and the state of each. While all states are
+/// [unchanged](Fingerprint::is_unchanged), the answer is still true, unless it is
 /// [doubtful](Fingerprint::is_lasting).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
@@ -51,14 +51,14 @@ impl Fingerprint {
         self.is_doubtful |= other.is_doubtful;
     }
 
-    /// Notes that something could not be read for a reason that its state does not tell.
+    /// Notes that something could not be read for a reason that its state does not show.
     pub(crate) fn doubt(&mut self) {
         self.is_doubtful = true;
     }
 
-    /// Whether the states tell at any later time if the answer, whose computation was begun at a time,
-    /// is still true: all that was looked at could be read, and had been at rest for so long that a
-    /// later change bears another time.
+    /// Whether the states will show at any later time if the answer, whose computation began at `begun`, is
+    /// still true: everything could be read, and every stamp had settled, so that a later change will have
+    /// another stamp.
     #[must_use]
     pub fn is_lasting(&self, begun: SystemTime) -> bool {
         let begun_ns = since_epoch_ns(begun);

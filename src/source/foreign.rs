@@ -31,7 +31,7 @@ const PEEK_BYTES: usize = 4096;
 /// Groups of N5 without a document that may lie above a data set.
 const GROUP_DEPTH_LIMIT: usize = 5;
 
-/// Folders that are looked at to tell whether all of a folder is N5.
+/// Most subfolders looked at to decide whether all of a folder is N5.
 const GROUP_NODES_LIMIT: usize = 2_000;
 
 /// Words in the names of JSON files that may hold references.
@@ -74,7 +74,7 @@ pub(crate) fn may_be_references(name: &OsStr) -> bool {
     stem.split(|c: char| !c.is_alphanumeric()).any(|word| REFERENCE_WORDS.contains(&word))
 }
 
-/// The format of a regular file, told by its first bytes.
+/// The format of a regular file, by its first bytes.
 ///
 /// # Errors
 /// [`SourceError::Io`] when the file cannot be read.

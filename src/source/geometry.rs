@@ -1,7 +1,7 @@
 //! Voxel size, place and times of an image, from all that is stated of them. What cannot be used is
 //! replaced and noted, and never stops an image.
 //!
-//! Each axis takes what is stated first of: the transforms of OME-NGFF, another convention
+//! Each axis takes the first that is stated of: the transforms of OME-NGFF, another convention
 //! ([`super::conventions`]), the OME-XML. A scale of 1 without a unit states nothing: writers put it
 //! where they do not know (OME-NGFF 0.4, "multiscales": "the scaling factor ... MUST be 1.0" then).
 
@@ -23,7 +23,7 @@ const LATEST_S: f64 = 3.2e9;
 /// Names of the axes of space in the order (x, y, z), and their places in (t, c, z, y, x).
 const SPACE: [(char, usize); 3] = [('x', 4), ('y', 3), ('z', 2)];
 
-/// What is stated of the place and time of voxels.
+/// Statements of the metadata about the place and time of voxels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stated<'a> {
     pub(super) axes: &'a Axes,
@@ -51,7 +51,7 @@ pub(super) struct Geometry {
     pub(super) times_s: Option<Vec<f64>>,
 }
 
-/// What is stated of one axis.
+/// Statements of the metadata about one axis.
 #[derive(Debug, Clone, Copy)]
 struct Measure<'a> {
     scale: Option<f64>,

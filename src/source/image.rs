@@ -56,7 +56,7 @@ pub struct ImageSource {
     pub provenance: Provenance,
     /// Other metadata worth keeping, as text.
     pub facts: Vec<Fact>,
-    /// What was left out or assumed, one line each, for the log.
+    /// Parts left out and assumptions made, one line each, for the log.
     pub notes: Vec<String>,
     /// State of the metadata files all this was read from.
     pub fingerprint: Fingerprint,
@@ -99,8 +99,8 @@ impl ImageSource {
         self.levels.iter().map(|level| level.array.folder().join(level.array.files().first_chunk()))
     }
 
-    /// Looks at the chunk files of all levels as they are now, and keeps to what was found: from then
-    /// on, chunks are given as they were, or not at all.
+    /// Records the state of the chunk files of all levels. From then on, reads return chunks in this state, or
+    /// fail.
     ///
     /// # Errors
     /// [`Unfollowed`] where there are too many to look at, or some cannot be looked at.
@@ -119,7 +119,7 @@ impl ImageSource {
         Ok(state)
     }
 
-    /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] tells it.
+    /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] returns it.
     ///
     /// # Errors
     /// As for [`ImageSource::keep_to_chunks`].

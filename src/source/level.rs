@@ -76,7 +76,7 @@ impl LevelSource {
     }
 }
 
-/// The levels of an image, and what is stated of the finest.
+/// The levels of an image, and the statements of the metadata about the finest.
 #[derive(Debug)]
 pub(super) struct Levels {
     /// Finest first, never empty.

@@ -1,4 +1,4 @@
-//! What lies in stores beside images, and is no fault.
+//! Parts of stores that are no images, and no faults.
 
 use serde::{Deserialize, Serialize};
 

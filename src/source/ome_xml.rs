@@ -10,28 +10,23 @@ use std::collections::{BTreeSet, HashMap};
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::date_time::parse_date_time;
-use super::units;
+use node::{MAX_IMAGES, child, children, filled, length, positive, short_text, text, whole};
 
+mod node;
 mod pixels;
 mod plate;
 
 pub(crate) use pixels::XmlPixels;
 pub(crate) use plate::XmlWell;
 
-/// Images beyond this many are left out.
-const MAX_IMAGES: usize = 100_000;
-/// Facts beyond this many per text are left out: one instrument may be told of many images.
+/// Facts beyond this many per document are left out: many images may share one instrument.
 const MAX_FACTS: usize = 1_000_000;
-/// Characters of a fact.
-const MAX_FACT_CHARS: usize = 256;
 /// Nodes of a document; each takes the parser about 60 bytes.
 const MAX_NODES: u32 = 2_000_000;
 /// Attributes of an element; the schema knows no more than about twenty.
 const MAX_ATTRIBUTES: usize = 128;
 /// Different namespace prefixes in a document.
 const MAX_PREFIXES: usize = 32;
-/// Children of an element among which one is sought; the schema puts the many last.
-const MAX_CHILDREN: usize = 256;
 
 // Attributes kept as facts; what has a member of its own is not among them.
 const OBJECTIVE: [&str; 7] = [
@@ -331,47 +326,6 @@ fn default_unit(key: &str) -> Option<&'static str> {
     }
 }
 
-fn children<'a, 'input: 'a>(
-    node: Node<'a, 'input>,
-    name: &'static str,
-) -> impl Iterator<Item = Node<'a, 'input>> {
-    node.children().filter(move |child| child.has_tag_name(name))
-}
-
-fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
-    node.children().take(MAX_CHILDREN).find(|child| child.has_tag_name(name))
-}
-
-fn filled(text: &str) -> Option<&str> {
-    Some(text.trim()).filter(|text| !text.is_empty())
-}
-
-fn text(node: Node, name: &str) -> Option<String> {
-    node.attribute(name).and_then(filled).map(str::to_owned)
-}
-
-/// Cut, as an element that many refer to is read many times.
-fn short_text(node: Node, name: &str) -> Option<String> {
-    let cut: String = node.attribute(name)?.chars().take(MAX_FACT_CHARS).collect();
-    filled(&cut).map(str::to_owned)
-}
-
-fn positive(node: Node, name: &str) -> Option<f64> {
-    let number: f64 = short_text(node, name)?.parse().ok()?;
-    (number.is_finite() && number > 0.0).then_some(number)
-}
-
-fn whole(node: Node, name: &str) -> Option<u64> {
-    short_text(node, name)?.parse().ok()
-}
-
-/// A length in units of which a micrometre has `per_um`.
-fn length(node: Node, name: &str, default_unit: &str, per_um: f64) -> Option<f64> {
-    let unit = text(node, &format!("{name}Unit"));
-    let factor = units::micrometres(unit.as_deref().unwrap_or(default_unit))? * per_um;
-    Some(positive(node, name)? * factor).filter(|length| length.is_finite())
-}
-
 /// RGBA in a signed 32-bit number (schema type "Color"); some write it unsigned.
 fn parse_color(color: &str) -> Option<[u8; 3]> {
     let color = color.trim();
@@ -513,6 +467,6 @@ mod tests {
             format!(r#"<Instrument ID="0"><Microscope Model="{model}"/></Instrument>"#);
         let found = parse(&format!("<OME>{instrument}{image}</OME>")).expect("well-formed");
         let model = found.images[1].model.as_ref().expect("model");
-        assert_eq!(model.chars().count(), MAX_FACT_CHARS);
+        assert_eq!(model.chars().count(), node::MAX_CHARS);
     }
 }

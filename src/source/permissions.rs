@@ -1,9 +1,9 @@
-//! Who may read an image: whoever may read all that it is made of.
+//! Who may read an image: every user who may read all files that it is made of.
 //!
 //! The files of one image have owners, groups and modes of their own; the virtual file has one of
-//! each. It shows the intersection: a class of users may read it only if every one of them may enter
+//! each. It shows the intersection: a class of users may read it only if each of them may enter
 //! every folder on the way and read every file, whichever class they have there. Where that depends
-//! on who the user is, the answer is no.
+//! on the user, the answer is no.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -35,7 +35,7 @@ impl Need {
     }
 }
 
-/// A kind of access: what is needed, and the mode, owner and group it is needed of.
+/// A kind of access: what a reader needs, and the mode, owner and group of the file or folder.
 type Kind = (Need, u32, u32, u32);
 
 /// The different kinds of access that the parts of an image ask for.
@@ -75,8 +75,8 @@ impl AccessKinds {
         }
     }
 
-    /// Who may read what has all these parts, as owner and group of `top`, which is the folder of the
-    /// store, would see it. `daemon` is the user that this program runs as.
+    /// Owner, group and mode of a file made of all these parts. `top` is the folder of the store: its owner and
+    /// group are shown. `daemon` is the user that this program runs as.
     #[must_use]
     pub fn intersection(&self, top: Option<Access>, daemon: u32) -> Permissions {
         let top = top.unwrap_or(Access::everybody(daemon));
@@ -101,7 +101,7 @@ impl AccessKinds {
                 found.mode &= !0o004;
             }
             if !same_owner {
-                // No user owns all of it. The owner shown is who reads it anyway.
+                // No user owns all of it. The daemon reads it anyway.
                 found.uid = daemon;
             }
         }
@@ -125,7 +125,7 @@ pub fn metadata_of<'a>(metadata: &'a Fingerprint, store: &Path, image: &Path) ->
 /// folder between the store and each of them counts, too.
 ///
 /// # Errors
-/// The operating system's reason when one of them cannot be looked at. What has gone does not count.
+/// The reason of the storage when one of them cannot be looked at. Files that have gone do not count.
 pub fn access_of<'a>(
     root: &SourceRoot,
     store: &Path,
@@ -173,7 +173,7 @@ impl Permissions {
     pub fn is_narrowed_to(self, later: Self) -> bool {
         let bits = self.mode & !later.mode != 0;
         let ids = self.uid != later.uid || self.gid != later.gid;
-        // Without regard to who is who: another owner or group may shut somebody out.
+        // Whoever the users are: another owner or group may exclude one of them.
         bits || (ids && self.mode != 0)
     }
 }

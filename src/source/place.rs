@@ -1,4 +1,4 @@
-//! Where the metadata of an image lies, and what the image is for.
+//! Paths: where the metadata of an image lies, and what the image is for.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! The source folder: looking at names, reading metadata files, listing.
 //!
-//! What is not there and what cannot be read are told apart everywhere: an answer "there is none" is
-//! asked for twice, and any other fault is an error, never absence.
+//! Absence and a failed read are different everywhere: the answer "there is none" is asked for twice,
+//! and any other fault is an error, never absence.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -46,7 +46,7 @@ pub struct DirEntry {
 /// What a folder entry is, after following a symbolic link within the source folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A folder, or something that cannot be looked at: whoever looks into it learns why.
+    /// A folder, or something that `stat` fails on: listing it gives the reason.
     Directory,
     /// A regular file.
     File,
@@ -271,7 +271,7 @@ impl SourceRoot {
         Err(fail(io::Error::other("it is another folder each time")))
     }
 
-    /// Visits the entries of a folder, in no particular order, until it is told to stop.
+    /// Visits the entries of a folder, in no particular order, until `visit` breaks.
     ///
     /// # Errors
     /// [`SourceError::Io`] when the folder cannot be read.
@@ -286,7 +286,7 @@ impl SourceRoot {
             .map_err(|error| SourceError::io(path, error))
     }
 
-    /// Visits the names of what is in a folder but regular files. Cheaper than [`SourceRoot::list`], as it
+    /// Visits the names in a folder that are not regular files. Cheaper than [`SourceRoot::list`], as it
     /// does not look where links lead.
     ///
     /// # Errors
@@ -342,7 +342,7 @@ impl SourceRoot {
         let target = match self.storage.stat(link, Links::Follow) {
             Ok(target) => target,
             Err(error) if is_bad_link(&error) => return Ok(EntryKind::BadLink),
-            // Whoever looks into it learns why it cannot be read.
+            // Listing it gives the reason.
             Err(_) => return Ok(EntryKind::LinkedDirectory),
         };
         match target.kind {

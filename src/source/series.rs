@@ -31,7 +31,7 @@ pub(crate) struct SeriesXml {
     last: Option<Arc<Series>>,
 }
 
-/// An OME-XML and what tells the order of its images.
+/// An OME-XML and the order of its images.
 #[derive(Debug, Default)]
 struct Series {
     /// The folder that the images lie below.

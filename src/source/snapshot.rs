@@ -1,15 +1,14 @@
-//! What the chunk files of an array were like when its image was opened.
+//! The state of the chunk files of an array when its image was opened.
 //!
-//! Metadata says nothing of chunks that are rewritten in place, added or deleted. So the folder of
-//! an array is looked through at each opening: a hash of the state of all its files tells whether
-//! anything has changed since the last one. Within the opening, the snapshot tells for each chunk
-//! whether it is still what it was then, so that a reader never sees two states of a store.
+//! Metadata does not change when chunks are rewritten in place, added or deleted. So each opening surveys the
+//! folder of an array: a hash of the stamps of all its files shows whether anything has changed since the
+//! last opening. While the image is open, the snapshot shows for each chunk whether it is still in the same
+//! state, so that a reader never sees two states of a store.
 //!
-//! Twelve bytes for each file are kept: hashes of its name, and of its name and state together. The
-//! state includes the change time (`st_ctime`), which programs cannot set back. It is compared for
-//! equality only, so it does not matter what the clock of a file server says. But times are no finer
-//! than that clock, some milliseconds or whole seconds; so a state that came about just before the
-//! look is not taken for the same as any other.
+//! The snapshot keeps twelve bytes for each file: a hash of its name, and a hash of its name and stamp
+//! together. Stamps are compared for equality only, so the clock of a file server may be wrong. But its times
+//! are no finer than some milliseconds, or whole seconds; so a state that began just before the look counts
+//! as different from any other.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

@@ -19,7 +19,7 @@ use crate::headroom;
 use crate::source::error::Unsupported;
 use crate::source::source_type::SourceType;
 
-/// What one chunk is decoded by.
+/// Decodes one chunk.
 #[derive(Debug)]
 pub(crate) struct BoundedChain {
     /// In the order of encoding.
@@ -152,7 +152,7 @@ enum Stage {
     Bytes,
 }
 
-/// Numbers, and what is left to `zarrs` to make of them.
+/// Numbers, and the codecs that `zarrs` will apply to them.
 struct Numbers {
     shape: Vec<NonZeroU64>,
     kind: SourceType,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use roxmltree::Node;
 
-use super::{children, length, short_text, text, whole};
+use super::node::{children, length, short_text, text, whole};
 use crate::source::units;
 
 /// Times beyond this many are left out: no file has as many time points.

@@ -57,14 +57,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Waits until a file answers, and tells whether it does. The caller holds no memory meanwhile: a file
+    /// Waits until a file answers, and returns whether it does. The caller holds no memory meanwhile: a file
     /// system may hang. A storage whose calls end in time need not ask.
     fn answers(&self, path: &Path) -> bool {
         self.open(path).and_then(|(file, _)| file.read_exact_at(&mut [0], 0)).is_ok()
     }
 
-    /// As [`Storage::stat`], following links, with all that is known of who may do what: an access control
-    /// list is counted in its narrowest reading.
+    /// As [`Storage::stat`], following links, with an access control list counted in its narrowest reading.
     ///
     /// # Errors
     /// As for [`Storage::stat`].
@@ -254,7 +253,7 @@ impl Budget {
         self.entries
     }
 
-    /// Gives back what was taken since there were so many left, as for a folder that is listed again.
+    /// Sets the entries that are left, as before a folder is listed again.
     pub(super) fn restore(&mut self, entries: usize) {
         self.entries = entries;
     }

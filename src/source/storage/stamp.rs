@@ -1,4 +1,4 @@
-//! The state of a file of a source, as its storage tells it.
+//! The state of a file of a source, as its storage sees it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -22,8 +22,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The state of a file whose changes a clock tells apart. `identity` is another one for another file at
-    /// the same path; `settles` is the time after which a change is guaranteed another `changed_ns`.
+    /// The state of a file whose changes have times. `identity` differs for another file at the same path;
+    /// `settles` is the time after which a change is guaranteed another `changed_ns`.
     #[must_use]
     pub fn of_clock(
         identity: u128,

@@ -157,7 +157,7 @@ fn an_open_file_is_in_one_state<F: Fixture>() {
     fixture.put("a", b"new");
     let mut out = [0; 3];
     let read = file.read_exact_at(&mut out, 0);
-    // Other bytes, or none, are told by the stamp.
+    // If the bytes are others, or none, the stamp must show it.
     let is_same = file.stamp().is_ok_and(|now| now == stamp);
     assert!(!is_same || (read.is_ok() && &out == b"old"));
 }

@@ -45,7 +45,7 @@ mod acl_tag {
 
 /// Access with an access control list in its narrowest reading: a class has a right only if the
 /// list grants it to the class and denies it to no user or group that is named. (Named users and groups
-/// have no place in a mode; whoever gains rights by the list alone does not gain them here.)
+/// have no place in a mode; rights that the list alone gives to a user do not count here.)
 ///
 /// `acl` is the value of `system.posix_acl_access`: a version, then entries of tag, rights and
 /// number, little-endian. A list that cannot be parsed leaves the owner's rights only.
@@ -68,7 +68,7 @@ fn narrowed_by(access: Access, acl: &[u8]) -> Access {
             _ => {}
         }
     }
-    // A mask limits whoever is named, so it limits everybody in this reading.
+    // A mask limits the named users, so it limits everybody in this reading.
     let named = if named == 0o7 { 0o7 } else { named & mask };
     let group = group & mask & named;
     let other = access.mode & named & 0o7;
