@@ -32,7 +32,7 @@ const UNIT_SHARE: u64 = 4;
 /// The shard indices that were decoded lately, by the number of the array.
 static INDICES: Remembered<(u64, IndexKey), Arc<Vec<u64>>> = Remembered::new(16 << 20);
 
-/// The unit that each array has decoded last, where it is to remember it.
+/// The unit that each array has decoded last, for arrays that remember it.
 static UNITS: Remembered<u64, LastUnit> = Remembered::new(32 << 20);
 
 /// Numbers of arrays.
@@ -57,7 +57,7 @@ pub enum UnitBytes {
     Stored {
         /// Its voxels.
         bytes: Arc<Buffer>,
-        /// A later change of its file will bear another time.
+        /// A later change of its file will have another stamp.
         is_settled: bool,
     },
     /// The unit is absent: every voxel has the fill value.
@@ -90,7 +90,7 @@ pub struct ZarrArray {
     remember: bool,
 }
 
-/// Which shard index: the file, the state it was in, and the place within it.
+/// Names a shard index: the file, its state, and the place within it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct IndexKey {
     file: String,
@@ -212,8 +212,8 @@ impl ZarrArray {
     ///
     /// # Errors
     /// [`SourceError::Chunk`] when the chunk exists but is damaged, [`SourceError::Io`] when it
-    /// cannot be opened, [`SourceError::Changed`] when the array is not as it was when the image was
-    /// planned, or the chunk not as it was when the image was opened.
+    /// cannot be opened, [`SourceError::Changed`] when the array has changed since the image was planned, or
+    /// the chunk since the image was opened.
     pub fn read_unit(&self, position: &[u64]) -> Result<UnitBytes, SourceError> {
         let (chunk, within) = self.place(position);
         let Some(chunk) = self.files.open(&chunk)? else {
@@ -246,8 +246,7 @@ impl ZarrArray {
         }
     }
 
-    /// Waits until the file of a read unit answers, or does not; [`ZarrArray::read_unit`] tells what is
-    /// wrong with it.
+    /// Waits until the file of a read unit answers or fails; [`ZarrArray::read_unit`] reports the failure.
     pub fn await_unit(&self, position: &[u64]) {
         let (chunk, _) = self.place(position);
         self.files.await_chunk(&chunk);
@@ -285,7 +284,7 @@ impl ZarrArray {
     }
 }
 
-/// Refuses what chunks are not read through here.
+/// Refuses extensions through which chunks are not read here.
 fn check_extensions(metadata: &ArrayMetadata) -> Result<(), Unsupported> {
     let ArrayMetadata::V3(v3) = metadata else { return Ok(()) };
     if v3.chunk_grid.name() != "regular" {
@@ -303,7 +302,7 @@ fn check_extensions(metadata: &ArrayMetadata) -> Result<(), Unsupported> {
 /// Largest unit that is remembered: half of the default memory budget.
 const REMEMBERED_LIMIT_BYTES: u64 = 64 << 20;
 
-/// What an index takes beside its places.
+/// Bytes of an index beside its entries.
 const INDEX_ENTRY_BYTES: u64 = 256;
 
 /// A decoded unit: its position, the state of its file, its bytes.

@@ -1,10 +1,9 @@
 //! Where the chunk files of an array are.
 //!
-//! Metadata says how they are named, and is sometimes wrong: an array was copied to the other separator
-//! (ome-zarr-py#245, ngff-zarr#60), or the separator is missing although chunks are nested. A chunk that
-//! is absent under its stated name is therefore not taken for the fill value before the folder was
-//! looked at, once for each opened array: what is there under another known name is read, and where
-//! all names are unknown, reads fail.
+//! Metadata states their names, and is sometimes wrong: an array was copied to the other separator
+//! (ome-zarr-py#245, ngff-zarr#60), or the separator is missing although chunks are nested. Before an absent
+//! chunk counts as the fill value, the folder is therefore looked through, once for each opened array:
+//! chunks under other known names are read, and where all names are unknown, reads fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -75,7 +74,7 @@ const PLAIN: [Scheme; 5] = [
 pub(super) struct ChunkNames {
     /// What the metadata states.
     pub(super) primary: Scheme,
-    /// What a look at the folder has shown, if one was needed.
+    /// The result of a look at the folder, if one was needed.
     pub(super) found: OnceLock<Found>,
     subfolders: Option<Vec<u64>>,
     is_stated: bool,
@@ -158,7 +157,7 @@ fn joined(numbers: &[u64], separator: &str) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(separator)
 }
 
-/// What a look at an array's folder has shown.
+/// The result of a look at an array's folder.
 #[derive(Debug)]
 pub(super) struct Found {
     /// Where to look for a chunk, one after the other.
@@ -175,7 +174,7 @@ impl Found {
     /// Whether a chunk without a file is absent.
     ///
     /// # Errors
-    /// [`DecodeError::Misnamed`] where the names of the files that are there tell nothing.
+    /// [`DecodeError::Misnamed`] where no name of a file that is there says which chunk it is.
     pub(super) fn absent(&self) -> Result<(), DecodeError> {
         match &self.unknown {
             Some(path) if self.is_unreadable => Err(DecodeError::Misnamed(path.clone())),
@@ -193,7 +192,7 @@ struct Look<'a> {
     depth: usize,
 }
 
-/// What is done with a name that looks like (a part of) a chunk key, and whether it is a folder.
+/// Takes a name that looks like (a part of) a chunk key, and whether it is a folder.
 type Visit<'v, 'a> =
     dyn FnMut(&mut Look<'a>, &str, bool) -> Result<ControlFlow<()>, SourceError> + 'v;
 

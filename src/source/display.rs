@@ -1,8 +1,8 @@
-//! What a person sees first: colours, names and windows of the channels, decided as viewers do.
+//! Colours, names and windows of the channels, decided as viewers do.
 //!
 //! The first line that applies counts:
 //!
-//! | Image | Stated | Shown | Told |
+//! | Image | Stated | Shown | Noted |
 //! |---|---|---|---|
 //! | one channel | `rdefs.model` is `greyscale` | white | |
 //! | one channel | a grey (red = green = blue), black included | white | |
@@ -32,7 +32,7 @@ use super::source_type::SourceType;
 const SAMPLES: [([u8; 3], &str); 4] =
     [([255, 0, 0], "Red"), ([0, 255, 0], "Green"), ([0, 0, 255], "Blue"), ([0, 0, 0], "Alpha")];
 
-/// Decides what of the display settings is shown. A colour or window that is `None` afterwards is left to
+/// Decides which display settings are shown. A colour or window that is `None` afterwards is left to
 /// the palette, or to be measured. `samples` is what the OME-XML has as samples per pixel.
 pub(super) fn decide(
     image: &mut ImageSource,

@@ -15,7 +15,7 @@ use super::ome_xml;
 pub(crate) const TEXT_LIMIT_BYTES: usize = 16 << 10;
 
 /// Bytes of a name that is kept; a longer one is cut.
-pub(crate) const NAME_LIMIT_BYTES: usize = 200;
+const KEY_LIMIT_BYTES: usize = 200;
 
 /// Bytes of all facts of one image: each opening of its file reads them all.
 pub(crate) const TOTAL_LIMIT_BYTES: usize = 256 << 10;
@@ -86,7 +86,7 @@ pub enum Subject {
 }
 
 /// Cuts a text at a character boundary.
-pub(crate) fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
@@ -137,7 +137,7 @@ impl Facts {
 
     fn add_attribute(&mut self, name: &str, value: &Value) {
         match value {
-            Value::Object(members) => self.add_members(cut(name, NAME_LIMIT_BYTES), "", members),
+            Value::Object(members) => self.add_members(cut(name, KEY_LIMIT_BYTES), "", members),
             other => self.add(Subject::Store, name, &plain(other)),
         }
     }
@@ -147,7 +147,7 @@ impl Facts {
             if self.bytes > TOTAL_LIMIT_BYTES {
                 return;
             }
-            let key = cut(key, NAME_LIMIT_BYTES);
+            let key = cut(key, KEY_LIMIT_BYTES);
             let key = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
             match value {
                 Value::Object(members) => self.add_members(attribute, &key, members),
@@ -157,7 +157,7 @@ impl Facts {
     }
 
     fn add(&mut self, subject: Subject, key: &str, value: &str) {
-        let key = cut(key, NAME_LIMIT_BYTES);
+        let key = cut(key, KEY_LIMIT_BYTES);
         let value = cut(value, TEXT_LIMIT_BYTES);
         let subject_bytes = match &subject {
             Subject::Store => 0,

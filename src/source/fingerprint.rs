@@ -18,7 +18,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Adds a path as it looks now.
+    /// Adds a path in its state now.
     pub(crate) fn record(&mut self, root: &SourceRoot, path: &Path) -> Seen {
         let seen = root.look(path);
         self.add(path, seen);
@@ -30,13 +30,13 @@ impl Fingerprint {
         self.add(path, stamp.into());
     }
 
-    /// Adds a path as it was seen.
+    /// Adds a path in the state that a look has shown.
     pub(crate) fn add(&mut self, path: &Path, seen: Seen) {
         self.is_doubtful |= seen == Seen::Unreadable;
         self.entries.entry(path.to_path_buf()).or_insert(seen);
     }
 
-    /// Takes over what was seen of one path.
+    /// Takes over the state of one path.
     pub(crate) fn copy_from(&mut self, other: &Self, path: &Path) {
         if let Some(seen) = other.entries.get(path) {
             self.add(path, *seen);
@@ -70,7 +70,7 @@ impl Fingerprint {
         !self.is_doubtful && !self.entries.is_empty() && self.entries.values().all(is_settled)
     }
 
-    /// Whether all looks as it did.
+    /// Whether all states are the same now.
     #[must_use]
     pub fn is_unchanged(&self, root: &SourceRoot) -> bool {
         self.entries.iter().all(|(path, seen)| root.look(path) == *seen)
@@ -83,7 +83,7 @@ impl Fingerprint {
         stamps.map(|stamp| stamp.modified()).max()
     }
 
-    /// What was there below a folder, in the order of the paths.
+    /// The files and folders that were there below a folder, in the order of the paths.
     pub(super) fn present_below(&self, folder: &Path) -> impl Iterator<Item = &Path> {
         let below = self.entries.range(folder.to_path_buf()..);
         let below = below.take_while(move |(path, _)| path.starts_with(folder));
@@ -96,7 +96,7 @@ impl Fingerprint {
         seen.stamp().map(|_| path.as_path())
     }
 
-    /// Paths and what was seen of them, in the order of the paths.
+    /// Paths and their states, in the order of the paths.
     pub fn entries(&self) -> impl Iterator<Item = (&Path, Seen)> {
         self.entries.iter().map(|(path, seen)| (path.as_path(), *seen))
     }

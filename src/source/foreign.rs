@@ -1,7 +1,7 @@
 //! Formats that lie among Zarr stores and are not Zarr: recognised, so that they are named instead of
 //! being shown as empty folders.
 //!
-//! * N5 (`saalfeldlab/n5`, README, "file-system specification"): `attributes.json` of a data set has
+//! * N5 (`saalfeldlab/n5`, README, "file-system specification"): `attributes.json` of a dataset has
 //!   `dimensions`, `blockSize` and `dataType`, that of a container has `n5`; groups need none.
 //! * Neuroglancer's precomputed volumes (`google/neuroglancer`, `datasource/precomputed`): `info` with
 //!   `@type`, or with `type`, `scales` and `data_type`.
@@ -28,7 +28,7 @@ const DOCUMENT_LIMIT_BYTES: u64 = 1 << 20;
 /// Read of a file that may hold references.
 const PEEK_BYTES: usize = 4096;
 
-/// Groups of N5 without a document that may lie above a data set.
+/// Groups of N5 without a document that may lie above a dataset.
 const GROUP_DEPTH_LIMIT: usize = 5;
 
 /// Most subfolders looked at to decide whether all of a folder is N5.
@@ -41,7 +41,7 @@ const REFERENCE_WORDS: [&str; 7] =
 /// Members of kerchunk's documents; the keys of a store where the document has no version.
 const REFERENCE_SIGNS: [&[u8]; 4] = [b"\"refs\"", b".zgroup\"", b".zarray\"", b"zarr.json\""];
 
-/// What a folder without Zarr metadata is, if it is of a known format. The documents it is told by are
+/// The format of a folder without Zarr metadata, if it is a known one. The documents that show it are
 /// recorded in the fingerprint.
 ///
 /// # Errors
@@ -149,8 +149,8 @@ fn is_no_document(error: &io::Error) -> bool {
     )
 }
 
-/// Whether there is nothing in a folder but data sets of N5, and groups of these. What cannot be read
-/// is none; it is told where it is looked at for itself.
+/// Whether there is nothing in a folder but datasets of N5, and groups of these. An unreadable entry
+/// counts as none of them; it is reported when it is inspected itself.
 fn has_only_n5(
     root: &SourceRoot,
     folder: &Path,

@@ -1,5 +1,5 @@
-//! Voxel size, place and times of an image, from all that is stated of them. What cannot be used is
-//! replaced and noted, and never stops an image.
+//! Voxel size, place and times of an image, from all statements of the metadata. Unusable statements are
+//! replaced and noted; they never stop an image.
 //!
 //! Each axis takes the first that is stated of: the transforms of OME-NGFF, another convention
 //! ([`super::conventions`]), the OME-XML. A scale of 1 without a unit states nothing: writers put it
@@ -14,7 +14,7 @@ use super::units::{self, Unit};
 /// Voxel edges taken at their word: from a picometre to a kilometre.
 const VOXEL_RANGE_UM: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 
-/// Characters of a unknown unit that a note quotes.
+/// Characters of an unknown unit that a note quotes.
 const QUOTED_CHARS: usize = 40;
 
 /// Latest time of a plane, in seconds, that is taken at its word: a century.
@@ -189,7 +189,7 @@ impl Geometry {
 }
 
 impl<'a> Stated<'a> {
-    /// What OME-NGFF states of a stored axis.
+    /// The statement of OME-NGFF about a stored axis.
     fn own(&self, at: usize) -> Measure<'a> {
         let unit = self.axes.stored.get(at).and_then(|axis| axis.unit.as_deref());
         let unit = unit.filter(|unit| !unit.trim().is_empty());
@@ -200,7 +200,7 @@ impl<'a> Stated<'a> {
         }
     }
 
-    /// What another convention states of a stored axis.
+    /// The statement of another convention about a stored axis.
     fn other(&self, at: usize) -> Option<Measure<'a>> {
         let transform = &self.convention?.transform;
         let unit = self.axes.stored.get(at).and_then(|axis| axis.unit.as_deref());

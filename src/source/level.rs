@@ -135,7 +135,7 @@ impl Levels {
             return Err(failed.into_iter().next().map_or(none, |(_, error)| error));
         };
         for (listed, error) in failed {
-            // What cannot be read now may be there at the next look, when the image would be another.
+            // A level that cannot be read now may be there at the next look, and make another image.
             if error.is_fault() || is_finer(multiscale, listed, &finest, is_upward) {
                 return Err(error);
             }
@@ -162,7 +162,7 @@ impl Levels {
     }
 }
 
-/// Opens what can be opened, in the order of the list.
+/// Opens the readable levels, in the order of the list.
 fn open_all(
     root: &Arc<SourceRoot>,
     place: &Place<'_>,

@@ -1,6 +1,6 @@
-//! OME-XML as bioformats2raw writes it beside its images, `OME/METADATA.ome.xml`, read for what a
-//! microscopist wants to see. Elements are known by their local names, whatever the namespace, and
-//! an attribute that does not read as it should counts as absent.
+//! OME-XML as bioformats2raw writes it beside its images, `OME/METADATA.ome.xml`, read for the facts that
+//! a microscopist wants to see. Elements are known by their local names, whatever the namespace, and
+//! a malformed attribute counts as absent.
 //!
 //! Sources: OME schema 2016-06 (`ome.xsd`), the elements named below; OME-NGFF 0.4,
 //! "bioformats2raw.layout", for the file's place. `StructuredAnnotations` are left out.
@@ -28,7 +28,7 @@ const MAX_ATTRIBUTES: usize = 128;
 /// Different namespace prefixes in a document.
 const MAX_PREFIXES: usize = 32;
 
-// Attributes kept as facts; what has a member of its own is not among them.
+// Attributes kept as facts. Attributes with a member of their own are not among them.
 const OBJECTIVE: [&str; 7] = [
     "Manufacturer",
     "Model",
@@ -48,7 +48,7 @@ const LIGHT_SOURCE: [&str; 6] =
     ["Manufacturer", "Model", "Type", "Wavelength", "Power", "Attenuation"];
 const FILTER: [&str; 3] = ["Model", "CutIn", "CutOut"];
 
-/// What the OME-XML of a store says.
+/// The OME-XML of a store.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlDocument {
     /// In document order; the index is the series number.
@@ -57,7 +57,7 @@ pub(crate) struct XmlDocument {
     pub(crate) wells: Vec<XmlWell>,
 }
 
-/// What the OME-XML of a store says of one image (one series).
+/// One image (one series) of an OME-XML.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlImage {
     pub(crate) name: Option<String>,
@@ -74,9 +74,9 @@ pub(crate) struct XmlImage {
     /// By position along c, where each has one sample per pixel, as bioformats2raw writes them.
     pub(crate) channels: Vec<XmlChannel>,
     pub(crate) pixels: XmlPixels,
-    /// That it is of an image is a guess, and right only if its planes have the size of the image's.
+    /// It may belong to another image: it belongs to this one only if the sizes of their planes are equal.
     pub(crate) must_fit: bool,
-    /// What no other member holds: objective, experimenter, environment, stage label.
+    /// Further facts: objective, experimenter, environment, stage label.
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct XmlChannel {
     pub(crate) pinhole_um: Option<f64>,
     /// Samples per pixel: 3 or 4 are those of a colour camera.
     pub(crate) samples: Option<u64>,
-    /// What no other member holds: contrast, detector, light source, emission filter.
+    /// Further facts: contrast, detector, light source, emission filter.
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -204,7 +204,7 @@ impl<'a, 'input> Reader<'a, 'input> {
         Self { by_id, facts_left: MAX_FACTS }
     }
 
-    /// What a reference or settings element below `node` refers to.
+    /// The element that a reference or settings element below `node` refers to.
     fn referred(
         &self,
         node: Node<'a, 'input>,
@@ -338,7 +338,7 @@ fn parse_color(color: &str) -> Option<[u8; 3]> {
 mod tests {
     use super::*;
 
-    /// Two channels of a laser scanning microscope, as Bio-Formats tells them.
+    /// Two channels of a laser scanning microscope, as Bio-Formats writes them.
     const CONFOCAL: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
  <Experimenter ID="Experimenter:0" FirstName="Ada" LastName="Byron" Email="ada@example.org"/>

@@ -17,7 +17,7 @@ use super::storage::{Access, FileKind, Meta, is_not_found};
 /// More different owners, groups and modes than this in one image leave it to the owner.
 const MOST_KINDS: usize = 256;
 
-/// What a reader needs of a part of an image.
+/// The access that a reader needs to a part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Need {
     /// To read a file.
@@ -120,7 +120,7 @@ pub fn metadata_of<'a>(metadata: &'a Fingerprint, store: &Path, image: &Path) ->
     found
 }
 
-/// What readers of an image of a store need, and the access to the folder of the store. `files` are the
+/// The access that readers of an image need, and the access to the folder of its store. `files` are the
 /// files that stand for all that the image is made of: its metadata, and a chunk of each level. Every
 /// folder between the store and each of them counts, too.
 ///

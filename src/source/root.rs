@@ -1,4 +1,4 @@
-//! The source folder: looking at names, reading metadata files, listing.
+//! The source: states of files, metadata files, listings.
 //!
 //! Absence and a failed read are different everywhere: the answer "there is none" is asked for twice,
 //! and any other fault is an error, never absence.
@@ -21,10 +21,10 @@ pub use super::place::join;
 /// Largest metadata file read: consolidated metadata of a plate with 10^5 arrays stays below it.
 const METADATA_LIMIT_BYTES: u64 = 64 << 20;
 
-/// How often a file or folder that changes while it is looked at is looked at again.
+/// Attempts at a file or folder that changes meanwhile.
 const LOOKS: usize = 4;
 
-/// The folder that holds the stores: whatever stands at its path.
+/// The source that holds the stores.
 #[derive(Debug)]
 pub struct SourceRoot {
     storage: Arc<dyn Storage>,
@@ -66,7 +66,7 @@ impl DirEntry {
     }
 }
 
-/// What a second look at a path that was not found has shown.
+/// The result of a second look at a path that was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absence {
     /// There is no such name.
@@ -105,7 +105,7 @@ impl SourceRoot {
         }
     }
 
-    /// The same folder, of which no metadata file beyond a size is read.
+    /// The same source, with another limit for the size of a metadata file.
     #[must_use]
     pub fn with_metadata_limit(&self, bytes: u64) -> Self {
         Self {
@@ -117,22 +117,22 @@ impl SourceRoot {
         }
     }
 
-    /// Whether a metadata file was beyond the size.
+    /// Whether a metadata file was larger than the limit.
     #[must_use]
     pub fn has_refused(&self) -> bool {
         self.has_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether there is nothing in the folder, which is opened for that as all below it will be.
+    /// Whether there is nothing in the source. Opens it as every later call will.
     ///
     /// # Errors
-    /// The operating system's reason when it cannot be read; `ENOSYS` or `EPERM` where a filter of system
-    /// calls refuses `openat2`.
+    /// The reason of the storage when it cannot be read; for a folder of this machine, `ENOSYS` or `EPERM`
+    /// where a filter of system calls refuses a call that is needed.
     pub fn is_empty(&self) -> io::Result<bool> {
         Ok(self.storage.open_folder(Path::new(""))?.next_names()?.is_empty())
     }
 
-    /// Puts something between this program and the source.
+    /// Puts another storage in front of the source's.
     #[must_use]
     pub fn with_storage(mut self, wrap: impl FnOnce(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
         self.storage = wrap(self.storage);
@@ -160,7 +160,7 @@ impl SourceRoot {
     /// A second look at a path that was not found below `folder`.
     ///
     /// # Errors
-    /// The operating system's reason, where it is another than that there is no such name.
+    /// The reason of the storage, unless it is that there is no such name.
     pub(super) fn absence(&self, folder: &Path, path: &Path) -> io::Result<Absence> {
         let mut absence = Absence::Absent;
         for at in path.ancestors().take_while(|ancestor| *ancestor != folder) {
@@ -178,7 +178,7 @@ impl SourceRoot {
     /// The state of a file or folder, `None` when there is none of the name.
     ///
     /// # Errors
-    /// The operating system's reason when it cannot be looked at.
+    /// The reason of the storage when it cannot be looked at.
     pub fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
         match self.storage.stat(path, Links::Follow) {
             Ok(meta) => Ok(Some(meta.stamp)),
@@ -231,11 +231,11 @@ impl SourceRoot {
         Ok((bytes, stamp))
     }
 
-    /// The entries of a folder that are wanted, sorted by name. The others are not held in memory:
+    /// The entries of a folder that `is_wanted` accepts, sorted by name. The others are not held in memory:
     /// there may be a million of them. A folder that changes meanwhile is listed again.
     ///
     /// # Errors
-    /// [`SourceError::Io`] when the folder cannot be read, or is another one each time.
+    /// [`SourceError::Io`] when the folder cannot be read, or is another one at each attempt.
     pub fn list(
         &self,
         path: &Path,
@@ -290,7 +290,7 @@ impl SourceRoot {
     /// does not look where links lead.
     ///
     /// # Errors
-    /// The operating system's reason.
+    /// The reason of the storage.
     pub(super) fn each_name(&self, path: &Path, mut visit: impl FnMut(&OsStr)) -> io::Result<()> {
         let mut folder = self.storage.open_folder(path)?;
         loop {
@@ -337,7 +337,7 @@ impl SourceRoot {
         }
     }
 
-    /// Follows a link; a link to the folder it stands in, or to one above, is a circle.
+    /// Follows a link; a link to its own folder, or to one above, is a circle.
     fn link_kind(&self, folder: &Path, link: &Path) -> io::Result<EntryKind> {
         let target = match self.storage.stat(link, Links::Follow) {
             Ok(target) => target,

@@ -24,7 +24,7 @@ use super::place::join;
 use super::root::SourceRoot;
 use super::storage::{Budget, Meta, Stamp, Surveyor, Unfollowed, UpTo, now_ns, survey};
 
-/// Folders whose states are kept.
+/// Most folders whose states are kept.
 const MOST_FOLDERS: usize = 4096;
 
 /// Time within which a state counts as one that settles soon.
@@ -79,13 +79,13 @@ impl ChunkState {
         self.modified
     }
 
-    /// What readers of the chunk files and folders need.
+    /// The access that readers of the chunk files and folders need.
     #[must_use]
     pub fn access(&self) -> &AccessKinds {
         &self.access
     }
 
-    /// How long to wait for a state that is settled, where that is not long.
+    /// The time until the state settles, if that is short.
     pub(super) fn settles_soon(&self) -> Option<Duration> {
         let is_later = self.settles_after_ns > 0;
         let time = Duration::from_nanos(self.settles_after_ns.unsigned_abs());
@@ -102,8 +102,8 @@ impl ChunkState {
         self.hash == later.hash && self.is_settled()
     }
 
-    /// A number that no other state of the image has. A state that is not settled has another one
-    /// each time it is asked.
+    /// A number that no other state of the image has. For a state that has not settled, each call returns
+    /// another number.
     #[must_use]
     pub fn identity(&self) -> u128 {
         static ASKED: AtomicU64 = AtomicU64::new(0);
@@ -127,7 +127,7 @@ fn describe(path_in_array: &Path, stamp: &Stamp) -> Vec<u8> {
     [path_in_array.as_os_str().as_bytes(), state.as_bytes()].concat()
 }
 
-/// A file compared with what it was.
+/// A file compared with its state in the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Since {
     Same,
@@ -138,7 +138,7 @@ pub(super) enum Since {
 }
 
 impl Snapshot {
-    /// Looks through the folder of an array. Whatever changes meanwhile is looked at again.
+    /// Surveys the folder of an array.
     ///
     /// # Errors
     /// [`Unfollowed`] where that is impossible, or takes too long.
@@ -158,8 +158,8 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Whether the folders are as they were, which takes a fraction of a look: files that were added, deleted
-    /// or replaced show there, but not those that were written in place.
+    /// Whether the folders are unchanged. This is much cheaper than a survey: it notices files that were added,
+    /// deleted or replaced, but not those that were written in place.
     pub(super) fn has_same_folders(&self, root: &SourceRoot, array: &Path) -> bool {
         self.folders.iter().all(|(inside, stamp)| {
             root.stamp(&join(array, inside)).is_ok_and(|now| now == Some(*stamp))
@@ -203,9 +203,8 @@ struct Look {
 }
 
 impl Look {
-    /// Notes what goes for files and folders alike. A folder is no part of the hash: what changes in it
-    /// shows in its files. But a change just before the look, such as a folder on its way to another
-    /// place, is looked at again.
+    /// Notes what files and folders have in common. A folder is no part of the hash: its changes show in its
+    /// files. But its stamp must settle, as it may be on its way to another place.
     fn note(&mut self, need: Need, meta: &Meta) {
         let snapshot = &mut self.snapshot;
         snapshot.access.add(need, meta.access);

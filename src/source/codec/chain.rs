@@ -39,7 +39,7 @@ struct Step {
 }
 
 impl BoundedChain {
-    /// Takes a list of codecs apart.
+    /// Turns a list of codecs into steps.
     ///
     /// # Errors
     /// [`Unsupported`] for codecs that are not decoded here and for chunks over the limit.
@@ -139,7 +139,7 @@ impl BoundedChain {
     }
 }
 
-/// How far a list of codecs has been taken apart.
+/// A list of codecs, of which the first ones have become steps.
 struct Builder {
     steps: Vec<Step>,
     size: Size,

@@ -58,7 +58,7 @@ pub(super) fn not_an_image(inside: &Path, node: &ArrayNode) -> Option<Unsupporte
     }
 }
 
-/// What the metadata of a group without images says that is not understood.
+/// Members of the metadata of a group without images that are not understood.
 pub(super) fn not_understood(attributes: &Map<String, Value>) -> Option<Unsupported> {
     let ome = attributes.get("ome").and_then(Value::as_object);
     let has = |name: &str| ome.is_some_and(|ome| ome.contains_key(name));

@@ -218,7 +218,7 @@ impl Walk<'_> {
         self.members(inside, depth, &|_| true);
     }
 
-    /// Looks at those members of a group that are wanted.
+    /// Inspects the members of a group that `is_wanted` accepts.
     pub(super) fn members(
         &mut self,
         inside: &Path,
@@ -256,7 +256,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Why nothing more is entered.
+    /// The limit that is reached, if any.
     pub(super) fn limit(&self, depth: usize) -> Option<Unsupported> {
         if depth >= DEPTH_LIMIT {
             Some(Unsupported::TooDeep(DEPTH_LIMIT))

@@ -1,5 +1,4 @@
-//! Reading children and attributes of an element. An attribute that does not read as it should counts as
-//! absent.
+//! Reading children and attributes of an element. A malformed attribute counts as absent.
 
 use roxmltree::Node;
 
