@@ -30,7 +30,7 @@ pub enum Uint32 {
     /// float32, rounded beyond 2^24.
     #[default]
     Float32,
-    /// uint32: exact, and known to the maker's writer, but not to all readers.
+    /// uint32: exact, and known to `ImarisWriter`, but not to all readers.
     Keep,
 }
 
