@@ -70,7 +70,7 @@ fn list(tree: &Tree, form: Form, is_one_of_several: bool, out: &mut dyn Write) -
         &mut |path, spec| files.push((path.display().to_string(), spec.clone())),
         &mut |store, rows| skipped.push((store.to_path_buf(), rows.to_vec())),
     );
-    let source = tree.source().path().display().to_string();
+    let source = tree.source().location().to_string();
     if form.as_json {
         let source = is_one_of_several.then_some(source);
         return write_json(source.as_deref(), &files, &skipped, form, out);

@@ -5,21 +5,25 @@
 //!
 //! * metadata JSON is read and repaired here ([`json`], [`metadata`]) before `zarrs` sees it;
 //! * bytes are read through [`storage`], which never follows a link out of the source folder and never
-//!   opens anything but a regular file; [`root`] tells what is absent from what cannot be read;
+//!   opens anything but a regular file; [`root`] keeps absence and failed reads apart;
 //! * a chunk is always decoded whole, by [`codec`], with every length bounded and every checksum
 //!   verified. A chunk that is absent is the fill value; a chunk that exists but cannot be decoded
 //!   is an error, never the fill value.
 //!
 //! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
-//! for its parts; [`conventions`] reads what others than OME-NGFF put in its place, [`series`] and
-//! [`ome_xml`] what the microscope said, [`facts`] what else is worth keeping. [`level`] opens the arrays,
-//! [`geometry`] and [`display`] decide what counts where several say something, and [`assemble`] puts all
-//! together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the
-//! channels.
+//! for its parts; [`conventions`] reads other conventions than OME-NGFF, [`series`] and [`ome_xml`] read the
+//! metadata of the microscope, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`]
+//! their chunks. [`geometry`] and [`display`] decide which of several statements counts, and [`assemble`]
+//! puts everything together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the
+//! voxel size, the channels.
+//!
+//! Arrows point down only: no file needs another one that needs it, and [`storage`] and [`error`] are at the
+//! bottom.
 
 mod array;
 mod assemble;
 mod axes;
+mod chunk_files;
 mod chunk_keys;
 mod codec;
 mod color;
@@ -58,7 +62,7 @@ pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;
 pub use permissions::{AccessKinds, Permissions, access_of, metadata_of};
 pub use root::SourceRoot;
-pub use snapshot::{ChunkState, Unfollowed};
+pub use snapshot::ChunkState;
 pub use source_type::SourceType;
-pub use storage::{FileStamp, Seen, Storage};
+pub use storage::{Location, Seen, Stamp, Storage, Unfollowed};
 pub use units::micrometres;

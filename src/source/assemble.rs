@@ -1,4 +1,4 @@
-//! An image is put together from its levels and from all that is stated of them.
+//! Puts an image together from its levels and from all that the metadata states.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use serde_json::{Map, Value};
 use super::array::ZarrArray;
 use super::axes::Axes;
 use super::error::SourceError;
-use super::facts::{Microscope, Provenance};
+use super::facts::{self, Facts, Microscope, Provenance, TEXT_LIMIT_BYTES};
 use super::fingerprint::Fingerprint;
 use super::geometry::{Geometry, Stated};
 use super::image::{ChannelSource, ImageSource, LevelSource, NAME_LIMIT_BYTES};
 use super::level::{Levels, axis_names};
 use super::metadata::ArrayNode;
 use super::ome::{self, Multiscale};
-use super::ome_xml::XmlImage;
+use super::ome_xml::{XmlChannel, XmlImage};
 use super::omero::Omero;
 use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
 use super::transform::Transform;
-use super::{conventions, display, facts};
+use super::{conventions, display};
 
 /// What else is known of an image.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl ImageSource {
         Ok(Self::assemble(place, multiscale, levels, about, fingerprint.clone(), notes))
     }
 
-    /// Puts together what the levels are and what is stated of them.
+    /// Puts the image together from its levels and from the statements of the metadata.
     fn assemble(
         &Place { store, image, multiscale: index, role }: &Place<'_>,
         multiscale: &Multiscale,
@@ -143,10 +143,52 @@ impl ImageSource {
             notes,
             fingerprint,
         };
-        facts::describe(&mut source, about.attributes, xml);
+        describe(&mut source, about.attributes, xml);
         display::decide(&mut source, &axes, omero.is_greyscale, samples);
         source
     }
+}
+
+/// Adds to an image what its attributes and its OME-XML say.
+fn describe(image: &mut ImageSource, attributes: &Map<String, Value>, xml: Option<XmlImage>) {
+    image.provenance = Provenance::new(image.multiscale, attributes);
+    let mut collected = Facts::default();
+    if let Some(xml) = xml {
+        add_xml(image, &mut collected, xml);
+    }
+    collected.add_attributes(attributes);
+    image.facts = collected.into_list();
+}
+
+fn add_xml(image: &mut ImageSource, collected: &mut Facts, xml: XmlImage) {
+    image.name = image.name.take().or(xml.name);
+    image.description = xml.description.map(|text| facts::cut(&text, TEXT_LIMIT_BYTES).to_owned());
+    image.acquired_ms = xml.acquired_ms;
+    image.microscope = Microscope {
+        lens_power: xml.lens_power,
+        numerical_aperture: xml.numerical_aperture,
+        manufacturer: xml.manufacturer,
+        model: xml.model,
+    };
+    collected.add_parts(None, xml.facts);
+    let [_, channels, ..] = image.levels[0].shape();
+    // Where one channel stands for several samples, the XML does not say which is which.
+    if xml.channels.len() as u64 == channels {
+        image.channels.resize_with(xml.channels.len(), ChannelSource::default);
+        for (c, (channel, xml)) in image.channels.iter_mut().zip(xml.channels).enumerate() {
+            add_channel(channel, collected, c, xml);
+        }
+    }
+}
+
+fn add_channel(channel: &mut ChannelSource, collected: &mut Facts, c: usize, xml: XmlChannel) {
+    channel.name = channel.name.take().or(xml.name).or(xml.fluor);
+    channel.color = channel.color.or(xml.color);
+    channel.emission_nm = channel.emission_nm.or(xml.emission_nm);
+    channel.excitation_nm = channel.excitation_nm.or(xml.excitation_nm);
+    channel.pinhole_um = xml.pinhole_um;
+    channel.acquisition_mode = xml.acquisition_mode;
+    collected.add_parts(Some(c), xml.facts);
 }
 
 /// What another convention than OME-NGFF states, in the first of several attributes.

@@ -1,10 +1,9 @@
 //! Where the chunk files of an array are.
 //!
-//! Metadata says how they are named, and is sometimes wrong: an array was copied to the other separator
-//! (ome-zarr-py#245, ngff-zarr#60), or the separator is missing although chunks are nested. A chunk that
-//! is absent under its stated name is therefore not taken for the fill value before the folder was
-//! looked at, once for each opened array: what is there under another known name is read, and where
-//! there are only names that tell nothing, reads are errors.
+//! Metadata states their names, and is sometimes wrong: an array was copied to the other separator
+//! (ome-zarr-py#245, ngff-zarr#60), or the separator is missing although chunks are nested. Before an absent
+//! chunk counts as the fill value, the folder is therefore looked through, once for each opened array:
+//! chunks under other known names are read, and where all names are unknown, reads fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -32,7 +31,7 @@ pub(super) enum Scheme {
     Stated,
     /// A prefix and the numbers of the chunk with a separator between them.
     Plain(&'static str, &'static str),
-    /// cpp-zarr (`zarr::get_subfoldersString`): a folder `x_y_z` for each group of so many chunks
+    /// cpp-zarr (`zarr::get_subfoldersString`): a folder `x_y_z` for each group of this many chunks
     /// along the axes, or all where the number is 0, and in it names with this separator.
     Subfolders(Vec<u64>, &'static str),
 }
@@ -75,7 +74,7 @@ const PLAIN: [Scheme; 5] = [
 pub(super) struct ChunkNames {
     /// What the metadata states.
     pub(super) primary: Scheme,
-    /// What a look at the folder has shown, if one was needed.
+    /// The result of a look at the folder, if one was needed.
     pub(super) found: OnceLock<Found>,
     subfolders: Option<Vec<u64>>,
     is_stated: bool,
@@ -139,7 +138,7 @@ impl ChunkNames {
         Ok(Found { schemes, unexpected, unknown, is_unreadable })
     }
 
-    /// Keeps what a look has shown, and tells what is not as the metadata says.
+    /// Keeps the names that a look has found, and logs those that differ from the metadata.
     pub(super) fn keep(&self, found: Found, folder: &Path) -> &Found {
         self.found.get_or_init(|| {
             let array = folder.display();
@@ -158,7 +157,7 @@ fn joined(numbers: &[u64], separator: &str) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(separator)
 }
 
-/// What a look at an array's folder has shown.
+/// The result of a look at an array's folder.
 #[derive(Debug)]
 pub(super) struct Found {
     /// Where to look for a chunk, one after the other.
@@ -167,7 +166,7 @@ pub(super) struct Found {
     unexpected: Option<String>,
     /// A path that looks like that of a chunk and fits no scheme.
     unknown: Option<String>,
-    /// There are chunk files, and none has a name that tells which chunk it is.
+    /// There are chunk files, and none has a name that says which chunk it is.
     is_unreadable: bool,
 }
 
@@ -175,7 +174,7 @@ impl Found {
     /// Whether a chunk without a file is absent.
     ///
     /// # Errors
-    /// [`DecodeError::Misnamed`] where the names of the files that are there tell nothing.
+    /// [`DecodeError::Misnamed`] where no name of a file that is there says which chunk it is.
     pub(super) fn absent(&self) -> Result<(), DecodeError> {
         match &self.unknown {
             Some(path) if self.is_unreadable => Err(DecodeError::Misnamed(path.clone())),
@@ -193,7 +192,7 @@ struct Look<'a> {
     depth: usize,
 }
 
-/// What is done with a name that looks like (a part of) a chunk key, and whether it is a folder.
+/// Takes a name that looks like (a part of) a chunk key, and whether it is a folder.
 type Visit<'v, 'a> =
     dyn FnMut(&mut Look<'a>, &str, bool) -> Result<ControlFlow<()>, SourceError> + 'v;
 

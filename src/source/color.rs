@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-/// Red, green and blue of a text or a number; `None` for what is no colour, or may be several.
+/// Red, green and blue of a text or a number; `None` for anything that is no colour, or could be several.
 pub(super) fn parse(value: &Value) -> Option<[u8; 3]> {
     match value {
         Value::String(text) => parse_text(text),

@@ -8,7 +8,7 @@
 //! | `voxel_zyx_um`, `voxel_size_um`, `pixel_size_x_um` and their like | as the name says, else of the array | acquisition software |
 //! | `spacing`, `origin` | by name only: ITK has x first, numpy z | ITK and others |
 //!
-//! What states no unit has none here either: funlib has no default.
+//! A size without a unit has none here either: funlib has no default.
 
 use serde_json::{Map, Value};
 
@@ -20,7 +20,7 @@ use super::units::micrometres;
 /// Numbers of a list that may be voxel sizes; arrays have at most 16 dimensions.
 const LIST_LIMIT: usize = 16;
 
-/// What a convention states.
+/// The statements of a convention.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Convention {
     /// The attribute that it was found by.
@@ -194,7 +194,7 @@ fn named_units(attributes: &Map<String, Value>, axes: &Axes) -> Option<Conventio
     Some(Convention { name: name?, transform: found })
 }
 
-/// What the words of an attribute's name say.
+/// The meaning of the words of an attribute's name.
 struct Words<'a> {
     order: Option<&'a str>,
     unit: Option<&'a str>,

@@ -38,7 +38,7 @@ fn parse_zone(zone: &str) -> Option<i64> {
     (minutes <= 59 && hours * 60 + minutes <= 14 * 60).then_some(sign * (hours * 60 + minutes))
 }
 
-/// Numbers of just so many digits.
+/// Numbers of an exact count of digits.
 fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut values = [0; N];

@@ -1,20 +1,18 @@
 //! What a folder is: a plain folder, or a Zarr store, and which images a store holds.
 //!
 //! A store is recognised by its metadata files, not by its name. Groups are walked, arrays are not
-//! entered, and what lies in a multiscales group beside its levels and labels is told and not shown.
-//! Nothing found is lost silently: what is not an image is in [`Store::skipped`] with its reason, and
-//! so is what could not be read, which is looked at again.
+//! entered, and nodes in a multiscales group beside its levels and labels are reported, not shown.
+//! Nothing is lost silently: [`Store::skipped`] has every node that is not an image, and every file that
+//! could not be read, with the reason. Unreadable files are looked at again later.
 
-mod labels;
+mod found;
 mod names;
 mod not_image;
 mod walk;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-use serde_json::{Map, Value};
 
 use super::assemble::About;
 use super::error::{SourceError, Unsupported};
@@ -23,11 +21,13 @@ use super::foreign;
 use super::image::ImageSource;
 use super::metadata::{ZarrNode, read_node};
 use super::ome;
-use super::place::{Place, Role};
+use super::place::Place;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
+use found::role_of;
 use walk::Walk;
 
+pub use found::Store;
 pub use names::{is_notable_file, is_store_name, skipped_file, skipped_link};
 
 /// What a folder is.
@@ -37,17 +37,6 @@ pub enum Folder {
     Plain(Box<Store>),
     /// A Zarr hierarchy, or something that promised to be one.
     Store(Box<Store>),
-}
-
-/// The images of a store.
-#[derive(Debug, Default)]
-pub struct Store {
-    /// Images, in the order of their paths.
-    pub images: Vec<Arc<ImageSource>>,
-    /// What is not shown, with paths below the source folder.
-    pub skipped: Vec<(PathBuf, SourceError)>,
-    /// The files all this was read from.
-    pub fingerprint: Fingerprint,
 }
 
 /// Looks at a folder. With `labels`, label images are found as well.
@@ -138,20 +127,6 @@ pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
         Ok(Some(ZarrNode::Array(_))) => true,
         Ok(Some(ZarrNode::Group(attributes))) => !ome::multiscales(&attributes).is_empty(),
         Ok(None) | Err(_) => false,
-    }
-}
-
-fn skip(path: &Path, reason: Unsupported) -> (PathBuf, SourceError) {
-    (path.to_path_buf(), SourceError::unsupported(path, reason))
-}
-
-/// What an image is for: labels say so, or lie below a folder of that name (OME-NGFF 0.4, "labels").
-fn role_of(inside: &Path, attributes: &Map<String, Value>) -> Role {
-    let mut above = inside.ancestors().skip(1).filter_map(Path::file_name);
-    if ome::is_label(attributes) || above.any(|name| name == "labels") {
-        Role::Label
-    } else {
-        Role::Image
     }
 }
 

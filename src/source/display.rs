@@ -1,8 +1,8 @@
-//! What a person sees first: colours, names and windows of the channels, decided as viewers do.
+//! Colours, names and windows of the channels, decided as viewers do.
 //!
 //! The first line that applies counts:
 //!
-//! | Image | Stated | Shown | Told |
+//! | Image | Stated | Shown | Noted |
 //! |---|---|---|---|
 //! | one channel | `rdefs.model` is `greyscale` | white | |
 //! | one channel | a grey (red = green = blue), black included | white | |
@@ -32,7 +32,7 @@ use super::source_type::SourceType;
 const SAMPLES: [([u8; 3], &str); 4] =
     [([255, 0, 0], "Red"), ([0, 255, 0], "Green"), ([0, 0, 255], "Blue"), ([0, 0, 0], "Alpha")];
 
-/// Decides what of the display settings is shown. A colour or window that is `None` afterwards is left to
+/// Decides which display settings are shown. A colour or window that is `None` afterwards is left to
 /// the palette, or to be measured. `samples` is what the OME-XML has as samples per pixel.
 pub(super) fn decide(
     image: &mut ImageSource,
@@ -111,33 +111,28 @@ fn replace_useless(channels: &mut [ChannelSource], count: usize, notes: &mut Vec
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::Path;
-    use std::sync::Arc;
 
     use serde_json::{Value, json};
 
     use super::*;
     use crate::source::SourceRoot;
     use crate::source::discover::open_image;
+    use crate::source::storage::Memory;
 
     /// An image of these axes in chunks of its whole size; each axis is as long as its number says.
     fn image(axes: &[(&str, u64)], dtype: &str, omero: &Value) -> ImageSource {
-        let dir = tempfile::tempdir().expect("a folder");
+        let files = Memory::default();
         let (names, shape): (Vec<&str>, Vec<u64>) = axes.iter().copied().unzip();
         let array = json!({"zarr_format": 2, "shape": shape, "chunks": shape, "dtype": dtype,
             "compressor": null, "fill_value": 0, "order": "C", "filters": null});
         let group = json!({"omero": omero,
             "multiscales": [{"axes": names, "datasets": [{"path": "0"}]}]});
-        fs::create_dir(dir.path().join("0")).expect("a folder");
-        let write = |path: &str, document: &Value| {
-            fs::write(dir.path().join(path), document.to_string()).expect("a file");
-        };
+        let write = |path: &str, document: &Value| files.put(path, document.to_string().as_bytes());
         write("0/.zarray", &array);
         write(".zgroup", &json!({"zarr_format": 2}));
         write(".zattrs", &group);
-        let root = Arc::new(SourceRoot::open(dir.path(), false).expect("a folder"));
-        open_image(&root, Path::new(""), "", 0).expect("an image")
+        open_image(&SourceRoot::in_memory(files), Path::new(""), "", 0).expect("an image")
     }
 
     fn colors(image: &ImageSource) -> Vec<Option<[u8; 3]>> {

@@ -44,7 +44,7 @@ pub enum SourceError {
     Unsupported {
         /// Path below the source folder.
         path: PathBuf,
-        /// What it is, in words for the log.
+        /// The reason, in words for the log.
         reason: Unsupported,
     },
     /// A chunk exists but cannot be decoded.
@@ -145,7 +145,7 @@ pub enum Unsupported {
     /// References to chunks in other files.
     #[error("kerchunk references are not supported")]
     Kerchunk,
-    /// A member of `ome`, or several, that say what is not understood.
+    /// Members of `ome` that are not understood.
     #[error("\"ome\" holds {0}, which is not understood; what lies below is shown without it")]
     OmeMembers(String),
     /// An image in the group of another one.

@@ -3,20 +3,19 @@
 //!
 //! Sources are the attributes of the image's group, as far as OME-NGFF gives them no meaning, and the
 //! OME-XML that bioformats2raw puts beside its images (OME-NGFF 0.4, "bioformats2raw.layout"). Facts carry
-//! the names that these sources give them. Whoever writes them to a file maps them to the names of its
+//! the names that these sources give them. The writer of a file maps them to the names of its
 //! format.
 
 use serde_json::{Map, Value};
 
-use super::image::{ChannelSource, ImageSource};
 use super::json::text;
-use super::ome_xml::{self, XmlChannel, XmlImage};
+use super::ome_xml;
 
 /// Bytes of a text that is kept; a longer one is cut.
 pub(crate) const TEXT_LIMIT_BYTES: usize = 16 << 10;
 
 /// Bytes of a name that is kept; a longer one is cut.
-pub(crate) const NAME_LIMIT_BYTES: usize = 200;
+const KEY_LIMIT_BYTES: usize = 200;
 
 /// Bytes of all facts of one image: each opening of its file reads them all.
 pub(crate) const TOTAL_LIMIT_BYTES: usize = 256 << 10;
@@ -86,65 +85,14 @@ pub enum Subject {
     Attribute(String),
 }
 
-/// Adds to an image what its attributes and its OME-XML say.
-pub(crate) fn describe(
-    image: &mut ImageSource,
-    attributes: &Map<String, Value>,
-    xml: Option<XmlImage>,
-) {
-    image.provenance = Provenance::new(image.multiscale, attributes);
-    let mut facts = Facts::default();
-    if let Some(xml) = xml {
-        add_xml(image, &mut facts, xml);
-    }
-    let ome = attributes.get("ome").and_then(Value::as_object);
-    for (key, value) in attributes.iter().chain(ome.into_iter().flatten()) {
-        if !KNOWN_ATTRIBUTES.contains(&key.as_str()) {
-            facts.add_attribute(key, value);
-        }
-    }
-    image.facts = facts.facts;
-}
-
-fn add_xml(image: &mut ImageSource, facts: &mut Facts, xml: XmlImage) {
-    image.name = image.name.take().or(xml.name);
-    image.description = xml.description.map(|text| cut(&text, TEXT_LIMIT_BYTES).to_owned());
-    image.acquired_ms = xml.acquired_ms;
-    image.microscope = Microscope {
-        lens_power: xml.lens_power,
-        numerical_aperture: xml.numerical_aperture,
-        manufacturer: xml.manufacturer,
-        model: xml.model,
-    };
-    facts.add_parts(None, xml.facts);
-    let [_, channels, ..] = image.levels[0].shape();
-    // Where one channel stands for several samples, the XML does not say which is which.
-    if xml.channels.len() as u64 == channels {
-        image.channels.resize_with(xml.channels.len(), ChannelSource::default);
-        for (c, (channel, xml)) in image.channels.iter_mut().zip(xml.channels).enumerate() {
-            add_channel(channel, facts, c, xml);
-        }
-    }
-}
-
-fn add_channel(channel: &mut ChannelSource, facts: &mut Facts, c: usize, xml: XmlChannel) {
-    channel.name = channel.name.take().or(xml.name).or(xml.fluor);
-    channel.color = channel.color.or(xml.color);
-    channel.emission_nm = channel.emission_nm.or(xml.emission_nm);
-    channel.excitation_nm = channel.excitation_nm.or(xml.excitation_nm);
-    channel.pinhole_um = xml.pinhole_um;
-    channel.acquisition_mode = xml.acquisition_mode;
-    facts.add_parts(Some(c), xml.facts);
-}
-
 /// Cuts a text at a character boundary.
-pub(crate) fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
 impl Provenance {
     /// From the attributes of a group and the number of an entry of `multiscales`.
-    fn new(multiscale: usize, attributes: &Map<String, Value>) -> Self {
+    pub(super) fn new(multiscale: usize, attributes: &Map<String, Value>) -> Self {
         let ome = attributes.get("ome").and_then(Value::as_object).unwrap_or(attributes);
         let entry = ome.get("multiscales").and_then(Value::as_array);
         let entry = entry.and_then(|entries| entries.get(multiscale));
@@ -160,21 +108,36 @@ impl Provenance {
 
 /// Collects facts within their limits.
 #[derive(Default)]
-struct Facts {
+pub(super) struct Facts {
     facts: Vec<Fact>,
     bytes: usize,
 }
 
 impl Facts {
-    fn add_parts(&mut self, channel: Option<usize>, facts: Vec<ome_xml::Fact>) {
+    /// Adds what the OME-XML says of parts of the microscope.
+    pub(super) fn add_parts(&mut self, channel: Option<usize>, facts: Vec<ome_xml::Fact>) {
         for ome_xml::Fact { section: element, key, value } in facts {
             self.add(Subject::Part { element, channel }, key, &value);
         }
     }
 
+    /// Adds the attributes of a group that OME-NGFF gives no meaning.
+    pub(super) fn add_attributes(&mut self, attributes: &Map<String, Value>) {
+        let ome = attributes.get("ome").and_then(Value::as_object);
+        for (key, value) in attributes.iter().chain(ome.into_iter().flatten()) {
+            if !KNOWN_ATTRIBUTES.contains(&key.as_str()) {
+                self.add_attribute(key, value);
+            }
+        }
+    }
+
+    pub(super) fn into_list(self) -> Vec<Fact> {
+        self.facts
+    }
+
     fn add_attribute(&mut self, name: &str, value: &Value) {
         match value {
-            Value::Object(members) => self.add_members(cut(name, NAME_LIMIT_BYTES), "", members),
+            Value::Object(members) => self.add_members(cut(name, KEY_LIMIT_BYTES), "", members),
             other => self.add(Subject::Store, name, &plain(other)),
         }
     }
@@ -184,7 +147,7 @@ impl Facts {
             if self.bytes > TOTAL_LIMIT_BYTES {
                 return;
             }
-            let key = cut(key, NAME_LIMIT_BYTES);
+            let key = cut(key, KEY_LIMIT_BYTES);
             let key = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
             match value {
                 Value::Object(members) => self.add_members(attribute, &key, members),
@@ -194,7 +157,7 @@ impl Facts {
     }
 
     fn add(&mut self, subject: Subject, key: &str, value: &str) {
-        let key = cut(key, NAME_LIMIT_BYTES);
+        let key = cut(key, KEY_LIMIT_BYTES);
         let value = cut(value, TEXT_LIMIT_BYTES);
         let subject_bytes = match &subject {
             Subject::Store => 0,

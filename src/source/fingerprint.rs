@@ -1,14 +1,14 @@
-//! The files that an answer was computed from, to tell later whether it is still true.
+//! The files that an answer was computed from, to check later whether it is still true.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::root::SourceRoot;
-use super::storage::{FileStamp, Seen, since_epoch_ns};
+use super::storage::{Seen, Stamp, since_epoch_ns};
 
-/// The files and folders an answer was computed from, and what was seen of them. While all look [as
-/// they did](Fingerprint::is_unchanged), the answer need not be computed again, unless it is
+/// The files and folders that an answer was computed from, and the state of each. While all states are
+/// [unchanged](Fingerprint::is_unchanged), the answer is still true, unless it is
 /// [doubtful](Fingerprint::is_lasting).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
@@ -18,7 +18,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Adds a path as it looks now.
+    /// Adds a path in its state now.
     pub(crate) fn record(&mut self, root: &SourceRoot, path: &Path) -> Seen {
         let seen = root.look(path);
         self.add(path, seen);
@@ -26,17 +26,17 @@ impl Fingerprint {
     }
 
     /// Adds a path in the state given; `None` if there is no such name.
-    pub(crate) fn record_stamp(&mut self, path: &Path, stamp: Option<FileStamp>) {
+    pub(crate) fn record_stamp(&mut self, path: &Path, stamp: Option<Stamp>) {
         self.add(path, stamp.into());
     }
 
-    /// Adds a path as it was seen.
+    /// Adds a path in the state that a look has shown.
     pub(crate) fn add(&mut self, path: &Path, seen: Seen) {
         self.is_doubtful |= seen == Seen::Unreadable;
         self.entries.entry(path.to_path_buf()).or_insert(seen);
     }
 
-    /// Takes over what was seen of one path.
+    /// Takes over the state of one path.
     pub(crate) fn copy_from(&mut self, other: &Self, path: &Path) {
         if let Some(seen) = other.entries.get(path) {
             self.add(path, *seen);
@@ -51,14 +51,14 @@ impl Fingerprint {
         self.is_doubtful |= other.is_doubtful;
     }
 
-    /// Notes that something could not be read for a reason that its state does not tell.
+    /// Notes that something could not be read for a reason that its state does not show.
     pub(crate) fn doubt(&mut self) {
         self.is_doubtful = true;
     }
 
-    /// Whether the states tell at any later time if the answer, whose computation was begun at a time,
-    /// is still true: all that was looked at could be read, and had been at rest for so long that a
-    /// later change bears another time.
+    /// Whether the states will show at any later time if the answer, whose computation began at `begun`, is
+    /// still true: everything could be read, and every stamp had settled, so that a later change will have
+    /// another stamp.
     #[must_use]
     pub fn is_lasting(&self, begun: SystemTime) -> bool {
         let begun_ns = since_epoch_ns(begun);
@@ -70,7 +70,7 @@ impl Fingerprint {
         !self.is_doubtful && !self.entries.is_empty() && self.entries.values().all(is_settled)
     }
 
-    /// Whether all looks as it did.
+    /// Whether all states are the same now.
     #[must_use]
     pub fn is_unchanged(&self, root: &SourceRoot) -> bool {
         self.entries.iter().all(|(path, seen)| root.look(path) == *seen)
@@ -83,7 +83,7 @@ impl Fingerprint {
         stamps.map(|stamp| stamp.modified()).max()
     }
 
-    /// What was there below a folder, in the order of the paths.
+    /// The files and folders that were there below a folder, in the order of the paths.
     pub(super) fn present_below(&self, folder: &Path) -> impl Iterator<Item = &Path> {
         let below = self.entries.range(folder.to_path_buf()..);
         let below = below.take_while(move |(path, _)| path.starts_with(folder));
@@ -96,14 +96,14 @@ impl Fingerprint {
         seen.stamp().map(|_| path.as_path())
     }
 
-    /// Paths and what was seen of them, in the order of the paths.
+    /// Paths and their states, in the order of the paths.
     pub fn entries(&self) -> impl Iterator<Item = (&Path, Seen)> {
         self.entries.iter().map(|(path, seen)| (path.as_path(), *seen))
     }
 }
 
-impl FromIterator<(PathBuf, Option<FileStamp>)> for Fingerprint {
-    fn from_iter<I: IntoIterator<Item = (PathBuf, Option<FileStamp>)>>(entries: I) -> Self {
+impl FromIterator<(PathBuf, Option<Stamp>)> for Fingerprint {
+    fn from_iter<I: IntoIterator<Item = (PathBuf, Option<Stamp>)>>(entries: I) -> Self {
         let entries = entries.into_iter().map(|(path, stamp)| (path, stamp.into()));
         Self { entries: entries.collect(), is_doubtful: false }
     }
@@ -116,7 +116,9 @@ mod tests {
     use super::*;
 
     fn fingerprint(ctime_ns: i64) -> Fingerprint {
-        let stamp = FileStamp { ino: 1, size: 2, mtime_s: 3, mtime_ns: 4, ctime_ns };
+        let settles = if ctime_ns % 1_000_000_000 == 0 { 2_100 } else { 50 };
+        let settles = Duration::from_millis(settles);
+        let stamp = Stamp::of_clock(1, 2, (3, 4), ctime_ns, settles);
         let absent = (PathBuf::from("b"), None);
         [(PathBuf::from("a"), Some(stamp)), absent].into_iter().collect()
     }

@@ -1,7 +1,7 @@
 //! Formats that lie among Zarr stores and are not Zarr: recognised, so that they are named instead of
 //! being shown as empty folders.
 //!
-//! * N5 (`saalfeldlab/n5`, README, "file-system specification"): `attributes.json` of a data set has
+//! * N5 (`saalfeldlab/n5`, README, "file-system specification"): `attributes.json` of a dataset has
 //!   `dimensions`, `blockSize` and `dataType`, that of a container has `n5`; groups need none.
 //! * Neuroglancer's precomputed volumes (`google/neuroglancer`, `datasource/precomputed`): `info` with
 //!   `@type`, or with `type`, `scales` and `data_type`.
@@ -28,10 +28,10 @@ const DOCUMENT_LIMIT_BYTES: u64 = 1 << 20;
 /// Read of a file that may hold references.
 const PEEK_BYTES: usize = 4096;
 
-/// Groups of N5 without a document that may lie above a data set.
+/// Groups of N5 without a document that may lie above a dataset.
 const GROUP_DEPTH_LIMIT: usize = 5;
 
-/// Folders that are looked at to tell whether all of a folder is N5.
+/// Most subfolders looked at to decide whether all of a folder is N5.
 const GROUP_NODES_LIMIT: usize = 2_000;
 
 /// Words in the names of JSON files that may hold references.
@@ -41,7 +41,7 @@ const REFERENCE_WORDS: [&str; 7] =
 /// Members of kerchunk's documents; the keys of a store where the document has no version.
 const REFERENCE_SIGNS: [&[u8]; 4] = [b"\"refs\"", b".zgroup\"", b".zarray\"", b"zarr.json\""];
 
-/// What a folder without Zarr metadata is, if it is of a known format. The documents it is told by are
+/// The format of a folder without Zarr metadata, if it is a known one. The documents that show it are
 /// recorded in the fingerprint.
 ///
 /// # Errors
@@ -74,7 +74,7 @@ pub(crate) fn may_be_references(name: &OsStr) -> bool {
     stem.split(|c: char| !c.is_alphanumeric()).any(|word| REFERENCE_WORDS.contains(&word))
 }
 
-/// The format of a regular file, told by its first bytes.
+/// The format of a regular file, by its first bytes.
 ///
 /// # Errors
 /// [`SourceError::Io`] when the file cannot be read.
@@ -84,7 +84,8 @@ pub(crate) fn format_of_file(
 ) -> Result<Option<Unsupported>, SourceError> {
     let fail = |error: io::Error| SourceError::io(path, error);
     let (file, stamp) = root.storage().open(path).map_err(fail)?;
-    let mut bytes = vec![0; usize::try_from(stamp.size).map_or(PEEK_BYTES, |n| n.min(PEEK_BYTES))];
+    let mut bytes =
+        vec![0; usize::try_from(stamp.size()).map_or(PEEK_BYTES, |n| n.min(PEEK_BYTES))];
     file.read_exact_at(&mut bytes, 0).map_err(fail)?;
     let holds = |sign: &&[u8]| bytes.windows(sign.len()).any(|part| part == *sign);
     Ok(if bytes.starts_with(b"PK\x03\x04") {
@@ -126,10 +127,10 @@ fn read_document(
         Err(error) => return Err(SourceError::io(path, error)),
     };
     fingerprint.record_stamp(path, Some(stamp));
-    if stamp.size > DOCUMENT_LIMIT_BYTES {
+    if stamp.size() > DOCUMENT_LIMIT_BYTES {
         return Ok(None);
     }
-    let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or_default()];
+    let mut bytes = vec![0; usize::try_from(stamp.size()).unwrap_or_default()];
     file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
     match parse_lenient(&bytes) {
         Ok(Value::Object(members)) => Ok(Some(members)),
@@ -148,8 +149,8 @@ fn is_no_document(error: &io::Error) -> bool {
     )
 }
 
-/// Whether there is nothing in a folder but data sets of N5, and groups of these. What cannot be read
-/// is none; it is told where it is looked at for itself.
+/// Whether there is nothing in a folder but datasets of N5, and groups of these. An unreadable entry
+/// counts as none of them; it is reported when it is inspected itself.
 fn has_only_n5(
     root: &SourceRoot,
     folder: &Path,

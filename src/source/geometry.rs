@@ -1,7 +1,7 @@
-//! Voxel size, place and times of an image, from all that is stated of them. What cannot be used is
-//! replaced and noted, and never stops an image.
+//! Voxel size, place and times of an image, from all statements of the metadata. Unusable statements are
+//! replaced and noted; they never stop an image.
 //!
-//! Each axis takes what is stated first of: the transforms of OME-NGFF, another convention
+//! Each axis takes the first that is stated of: the transforms of OME-NGFF, another convention
 //! ([`super::conventions`]), the OME-XML. A scale of 1 without a unit states nothing: writers put it
 //! where they do not know (OME-NGFF 0.4, "multiscales": "the scaling factor ... MUST be 1.0" then).
 
@@ -14,7 +14,7 @@ use super::units::{self, Unit};
 /// Voxel edges taken at their word: from a picometre to a kilometre.
 const VOXEL_RANGE_UM: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 
-/// Characters of a unknown unit that a note quotes.
+/// Characters of an unknown unit that a note quotes.
 const QUOTED_CHARS: usize = 40;
 
 /// Latest time of a plane, in seconds, that is taken at its word: a century.
@@ -23,7 +23,7 @@ const LATEST_S: f64 = 3.2e9;
 /// Names of the axes of space in the order (x, y, z), and their places in (t, c, z, y, x).
 const SPACE: [(char, usize); 3] = [('x', 4), ('y', 3), ('z', 2)];
 
-/// What is stated of the place and time of voxels.
+/// Statements of the metadata about the place and time of voxels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stated<'a> {
     pub(super) axes: &'a Axes,
@@ -51,7 +51,7 @@ pub(super) struct Geometry {
     pub(super) times_s: Option<Vec<f64>>,
 }
 
-/// What is stated of one axis.
+/// Statements of the metadata about one axis.
 #[derive(Debug, Clone, Copy)]
 struct Measure<'a> {
     scale: Option<f64>,
@@ -189,7 +189,7 @@ impl Geometry {
 }
 
 impl<'a> Stated<'a> {
-    /// What OME-NGFF states of a stored axis.
+    /// The statement of OME-NGFF about a stored axis.
     fn own(&self, at: usize) -> Measure<'a> {
         let unit = self.axes.stored.get(at).and_then(|axis| axis.unit.as_deref());
         let unit = unit.filter(|unit| !unit.trim().is_empty());
@@ -200,7 +200,7 @@ impl<'a> Stated<'a> {
         }
     }
 
-    /// What another convention states of a stored axis.
+    /// The statement of another convention about a stored axis.
     fn other(&self, at: usize) -> Option<Measure<'a>> {
         let transform = &self.convention?.transform;
         let unit = self.axes.stored.get(at).and_then(|axis| axis.unit.as_deref());

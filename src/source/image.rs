@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{Fact, Microscope, Provenance};
 use super::fingerprint::Fingerprint;
-use super::root::join;
-use super::snapshot::{ChunkState, LookBudget, Snapshot, Unfollowed};
+use super::place::join;
+use super::snapshot::{ChunkState, Snapshot};
 use super::source_type::SourceType;
+use super::storage::{Budget, Unfollowed};
 
 pub use super::level::LevelSource;
 pub use super::place::Role;
@@ -55,7 +56,7 @@ pub struct ImageSource {
     pub provenance: Provenance,
     /// Other metadata worth keeping, as text.
     pub facts: Vec<Fact>,
-    /// What was left out or assumed, one line each, for the log.
+    /// Parts left out and assumptions made, one line each, for the log.
     pub notes: Vec<String>,
     /// State of the metadata files all this was read from.
     pub fingerprint: Fingerprint,
@@ -95,11 +96,11 @@ impl ImageSource {
 
     /// A chunk of each level, by its path below the source folder.
     pub fn samples(&self) -> impl Iterator<Item = PathBuf> {
-        self.levels.iter().map(|level| level.array.folder().join(level.array.first_chunk()))
+        self.levels.iter().map(|level| level.array.folder().join(level.array.files().first_chunk()))
     }
 
-    /// Looks at the chunk files of all levels as they are now, and keeps to what was found: from then
-    /// on, chunks are given as they were, or not at all.
+    /// Records the state of the chunk files of all levels. From then on, reads return chunks in this state, or
+    /// fail.
     ///
     /// # Errors
     /// [`Unfollowed`] where there are too many to look at, or some cannot be looked at.
@@ -113,12 +114,12 @@ impl ImageSource {
             state = ChunkState::of(snapshots.iter());
         }
         for (level, snapshot) in self.levels.iter().zip(snapshots) {
-            level.array.keep_to(snapshot);
+            level.array.files().keep_to(snapshot);
         }
         Ok(state)
     }
 
-    /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] tells it.
+    /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] returns it.
     ///
     /// # Errors
     /// As for [`ImageSource::keep_to_chunks`].
@@ -130,11 +131,11 @@ impl ImageSource {
     /// their folders tell.
     #[must_use]
     pub fn has_same_folders(&self) -> bool {
-        self.levels.iter().all(|level| level.array.has_same_folders())
+        self.levels.iter().all(|level| level.array.files().has_same_folders())
     }
 
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
-        let mut budget = LookBudget::new();
-        self.levels.iter().map(|level| level.array.look(&mut budget)).collect()
+        let mut budget = Budget::of_image();
+        self.levels.iter().map(|level| level.array.files().look(&mut budget)).collect()
     }
 }

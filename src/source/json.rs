@@ -16,7 +16,7 @@ use serde_json::{Map, Number, Value};
 /// a long recording may be some tens of megabytes.
 const MEMORY_LIMIT_BYTES: usize = 96 << 20;
 
-/// What a value takes within a list or an object, and what an object takes beside its members.
+/// Memory of a value within a list or an object, and of an object beside its members.
 const VALUE_BYTES: usize = 80;
 const OBJECT_BYTES: usize = 256;
 

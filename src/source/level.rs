@@ -76,7 +76,7 @@ impl LevelSource {
     }
 }
 
-/// The levels of an image, and what is stated of the finest.
+/// The levels of an image, and the statements of the metadata about the finest.
 #[derive(Debug)]
 pub(super) struct Levels {
     /// Finest first, never empty.
@@ -135,7 +135,7 @@ impl Levels {
             return Err(failed.into_iter().next().map_or(none, |(_, error)| error));
         };
         for (listed, error) in failed {
-            // What cannot be read now may be there at the next look, when the image would be another.
+            // A level that cannot be read now may be there at the next look, and make another image.
             if error.is_fault() || is_finer(multiscale, listed, &finest, is_upward) {
                 return Err(error);
             }
@@ -162,7 +162,7 @@ impl Levels {
     }
 }
 
-/// Opens what can be opened, in the order of the list.
+/// Opens the readable levels, in the order of the list.
 fn open_all(
     root: &Arc<SourceRoot>,
     place: &Place<'_>,
@@ -299,14 +299,12 @@ fn relative_scale(finest: (&Transform, &Axes), own: (&Transform, &Axes)) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::PathBuf;
-
     use serde_json::json;
 
     use super::*;
     use crate::source::discover::open_image;
     use crate::source::image::ImageSource;
+    use crate::source::storage::Memory;
 
     #[test]
     fn paths_stay_inside_the_store() {
@@ -325,26 +323,22 @@ mod tests {
     /// An image whose levels have these lengths, along y and x, and scales. A length of 0 stands for an
     /// array that is not there.
     fn image(levels: &[(u64, Option<f64>)]) -> Result<ImageSource, SourceError> {
-        let dir = tempfile::tempdir().expect("a folder");
-        let write = |path: PathBuf, document: &Value| {
-            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            fs::write(path, document.to_string()).expect("a file");
-        };
+        let files = Memory::default();
+        let write = |path: &str, document: &Value| files.put(path, document.to_string().as_bytes());
         let mut datasets = Vec::new();
         for (number, (length, scale)) in levels.iter().enumerate() {
             let path = number.to_string();
             let array = json!({"zarr_format": 2, "shape": [length, length], "chunks": [8, 8],
                 "dtype": "<u2", "compressor": null, "fill_value": 0, "order": "C", "filters": null});
             if *length > 0 {
-                write(dir.path().join(&path).join(".zarray"), &array);
+                write(&format!("{path}/.zarray"), &array);
             }
             let steps = scale.map(|scale| json!([{"type": "scale", "scale": [scale, scale]}]));
             datasets.push(json!({"path": path, "coordinateTransformations": steps}));
         }
         let image = json!({"axes": ["y", "x"], "datasets": datasets});
-        write(dir.path().join(".zattrs"), &json!({"multiscales": [image]}));
-        let root = Arc::new(SourceRoot::open(dir.path(), false).expect("a folder"));
-        open_image(&root, Path::new(""), "", 0)
+        write(".zattrs", &json!({"multiscales": [image]}));
+        open_image(&SourceRoot::in_memory(files), Path::new(""), "", 0)
     }
 
     fn paths(levels: &[(u64, Option<f64>)]) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Zarr metadata files, read leniently. What becomes of an array's is in [`spelling`].
+//! Zarr metadata files, read leniently. [`spelling`] puts the metadata of arrays in order.
 //!
 //! Sources: Zarr v2 specification ("Metadata"), Zarr v3 core specification ("Metadata"), and what
 //! writers put into files in spite of them: `"zarr_format": "2"` (`WebKnossos`), `"attributes": null`.
@@ -13,7 +13,7 @@ use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::json::{parse_lenient, whole};
 use super::root::SourceRoot;
-use super::storage::FileStamp;
+use super::storage::Stamp;
 
 pub(crate) use spelling::ArrayDescription;
 
@@ -41,11 +41,11 @@ pub(crate) struct ArrayNode {
     /// Path of the file the document came from.
     pub(crate) file: PathBuf,
     /// State of that file when it was read.
-    pub(crate) stamp: FileStamp,
+    pub(crate) stamp: Stamp,
 }
 
 /// The members of a metadata file, and the state it was in.
-type Document = (Map<String, Value>, FileStamp);
+type Document = (Map<String, Value>, Stamp);
 
 /// Reads the node in a folder; `None` when the folder holds no Zarr metadata. Every file looked at
 /// is recorded in the fingerprint.
@@ -57,46 +57,9 @@ pub(crate) fn read_node(
     folder: &Path,
     fingerprint: &mut Fingerprint,
 ) -> Result<Option<ZarrNode>, SourceError> {
-    let mut read = |name: &str| -> Result<Option<Document>, SourceError> {
-        let path = folder.join(name);
-        let found = match root.read_metadata(&path) {
-            Ok(found) => found,
-            Err(error) => {
-                fingerprint.record(root, &path);
-                if matches!(error, SourceError::Io { .. }) {
-                    fingerprint.doubt();
-                }
-                return Err(error);
-            }
-        };
-        let Some((bytes, stamp)) = found else {
-            fingerprint.record_stamp(&path, None);
-            return Ok(None);
-        };
-        fingerprint.record_stamp(&path, Some(stamp));
-        match parse_lenient(&bytes) {
-            Ok(Value::Object(members)) => Ok(Some((members, stamp))),
-            Ok(_) => Err(SourceError::unsupported(path, Unsupported::Member("object"))),
-            Err(source) => Err(SourceError::Json { path, source }),
-        }
-    };
-
-    if let Some((mut document, stamp)) = read("zarr.json")? {
-        let file = folder.join("zarr.json");
-        check_format(&document, 3, &file)?;
-        let is_array = is_array(&document)
-            .ok_or_else(|| SourceError::unsupported(&file, Unsupported::Member("node_type")))?;
-        check_members(&document, is_array)
-            .map_err(|reason| SourceError::unsupported(&file, reason))?;
-        let attributes = match document.remove("attributes") {
-            Some(Value::Object(attributes)) => attributes,
-            _ => Map::new(),
-        };
-        if !is_array {
-            return Ok(Some(ZarrNode::Group(attributes)));
-        }
-        let node = ArrayNode { document, zarr_format: 3, attributes, file, stamp };
-        return Ok(Some(ZarrNode::Array(Box::new(node))));
+    let mut read = |name: &str| read_document(root, &folder.join(name), fingerprint);
+    if let Some(document) = read("zarr.json")? {
+        return node_v3(document, folder.join("zarr.json")).map(Some);
     }
     let array = read(".zarray")?;
     let attributes = read(".zattrs").map(|found| found.map(|(attributes, _)| attributes));
@@ -118,6 +81,51 @@ pub(crate) fn read_node(
         (Some(_), None) => Ok(Some(ZarrNode::Group(Map::new()))),
         (None, None) => Ok(None),
     }
+}
+
+/// Reads one metadata file; `None` when there is none. It is recorded in the fingerprint.
+fn read_document(
+    root: &SourceRoot,
+    path: &Path,
+    fingerprint: &mut Fingerprint,
+) -> Result<Option<Document>, SourceError> {
+    let found = match root.read_metadata(path) {
+        Ok(found) => found,
+        Err(error) => {
+            fingerprint.record(root, path);
+            if matches!(error, SourceError::Io { .. }) {
+                fingerprint.doubt();
+            }
+            return Err(error);
+        }
+    };
+    let Some((bytes, stamp)) = found else {
+        fingerprint.record_stamp(path, None);
+        return Ok(None);
+    };
+    fingerprint.record_stamp(path, Some(stamp));
+    match parse_lenient(&bytes) {
+        Ok(Value::Object(members)) => Ok(Some((members, stamp))),
+        Ok(_) => Err(SourceError::unsupported(path, Unsupported::Member("object"))),
+        Err(source) => Err(SourceError::Json { path: path.to_path_buf(), source }),
+    }
+}
+
+/// The node of a `zarr.json`.
+fn node_v3((mut document, stamp): Document, file: PathBuf) -> Result<ZarrNode, SourceError> {
+    check_format(&document, 3, &file)?;
+    let is_array = is_array(&document)
+        .ok_or_else(|| SourceError::unsupported(&file, Unsupported::Member("node_type")))?;
+    check_members(&document, is_array).map_err(|reason| SourceError::unsupported(&file, reason))?;
+    let attributes = match document.remove("attributes") {
+        Some(Value::Object(attributes)) => attributes,
+        _ => Map::new(),
+    };
+    if !is_array {
+        return Ok(ZarrNode::Group(attributes));
+    }
+    let node = ArrayNode { document, zarr_format: 3, attributes, file, stamp };
+    Ok(ZarrNode::Array(Box::new(node)))
 }
 
 fn check_format(
@@ -171,6 +179,15 @@ fn check_members(document: &Map<String, Value>, is_array: bool) -> Result<(), Un
 }
 
 impl ArrayNode {
+    /// Puts the metadata in order.
+    ///
+    /// # Errors
+    /// [`SourceError::Unsupported`] when it is not array metadata after all.
+    pub(crate) fn described(&self) -> Result<ArrayDescription, SourceError> {
+        let described = spelling::describe(&self.document, self.zarr_format);
+        described.map_err(|reason| SourceError::unsupported(&self.file, reason))
+    }
+
     /// Dimension names, where the array states them: v3 `dimension_names`, or the `_ARRAY_DIMENSIONS`
     /// attribute of xarray.
     pub(crate) fn dimension_names(&self) -> Option<Vec<String>> {

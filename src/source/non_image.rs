@@ -1,10 +1,10 @@
-//! What lies in stores beside images, and is no fault.
+//! Parts of stores that are no images, and no faults.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{SourceError, Unsupported};
 
-/// What a node of a store is that is rightly not shown.
+/// The kind of a node that is rightly not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NonImage {
     /// A label image, where they are not asked for.

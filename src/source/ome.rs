@@ -1,5 +1,5 @@
-//! OME-NGFF metadata of a group, versions 0.1 to 0.6, read for what it says and not for what it
-//! claims to be: version strings are no gate, a member of the wrong type counts as absent.
+//! OME-NGFF metadata of a group, versions 0.1 to 0.6, read whatever version it claims to have. A member of
+//! the wrong type counts as absent.
 //!
 //! Sources: OME-NGFF 0.1 to 0.5, "multiscales", "omero" and "axes"; 0.6 (RFC-5),
 //! "coordinateSystems" and "coordinateTransformations".

@@ -1,6 +1,6 @@
-//! OME-XML as bioformats2raw writes it beside its images, `OME/METADATA.ome.xml`, read for what a
-//! microscopist wants to see. Elements are known by their local names, whatever the namespace, and
-//! an attribute that does not read as it should counts as absent.
+//! OME-XML as bioformats2raw writes it beside its images, `OME/METADATA.ome.xml`, read for the facts that
+//! a microscopist wants to see. Elements are known by their local names, whatever the namespace, and
+//! a malformed attribute counts as absent.
 //!
 //! Sources: OME schema 2016-06 (`ome.xsd`), the elements named below; OME-NGFF 0.4,
 //! "bioformats2raw.layout", for the file's place. `StructuredAnnotations` are left out.
@@ -10,30 +10,25 @@ use std::collections::{BTreeSet, HashMap};
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::date_time::parse_date_time;
-use super::units;
+use node::{MAX_IMAGES, child, children, filled, length, positive, short_text, text, whole};
 
+mod node;
 mod pixels;
 mod plate;
 
 pub(crate) use pixels::XmlPixels;
 pub(crate) use plate::XmlWell;
 
-/// Images beyond this many are left out.
-const MAX_IMAGES: usize = 100_000;
-/// Facts beyond this many per text are left out: one instrument may be told of many images.
+/// Facts beyond this many per document are left out: many images may share one instrument.
 const MAX_FACTS: usize = 1_000_000;
-/// Characters of a fact.
-const MAX_FACT_CHARS: usize = 256;
 /// Nodes of a document; each takes the parser about 60 bytes.
 const MAX_NODES: u32 = 2_000_000;
 /// Attributes of an element; the schema knows no more than about twenty.
 const MAX_ATTRIBUTES: usize = 128;
 /// Different namespace prefixes in a document.
 const MAX_PREFIXES: usize = 32;
-/// Children of an element among which one is sought; the schema puts the many last.
-const MAX_CHILDREN: usize = 256;
 
-// Attributes kept as facts; what has a member of its own is not among them.
+// Attributes kept as facts. Attributes with a member of their own are not among them.
 const OBJECTIVE: [&str; 7] = [
     "Manufacturer",
     "Model",
@@ -53,7 +48,7 @@ const LIGHT_SOURCE: [&str; 6] =
     ["Manufacturer", "Model", "Type", "Wavelength", "Power", "Attenuation"];
 const FILTER: [&str; 3] = ["Model", "CutIn", "CutOut"];
 
-/// What the OME-XML of a store says.
+/// The OME-XML of a store.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlDocument {
     /// In document order; the index is the series number.
@@ -62,7 +57,7 @@ pub(crate) struct XmlDocument {
     pub(crate) wells: Vec<XmlWell>,
 }
 
-/// What the OME-XML of a store says of one image (one series).
+/// One image (one series) of an OME-XML.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlImage {
     pub(crate) name: Option<String>,
@@ -79,9 +74,9 @@ pub(crate) struct XmlImage {
     /// By position along c, where each has one sample per pixel, as bioformats2raw writes them.
     pub(crate) channels: Vec<XmlChannel>,
     pub(crate) pixels: XmlPixels,
-    /// That it is of an image is a guess, and right only if its planes have the size of the image's.
+    /// It may belong to another image: it belongs to this one only if the sizes of their planes are equal.
     pub(crate) must_fit: bool,
-    /// What no other member holds: objective, experimenter, environment, stage label.
+    /// Further facts: objective, experimenter, environment, stage label.
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -109,7 +104,7 @@ pub(crate) struct XmlChannel {
     pub(crate) pinhole_um: Option<f64>,
     /// Samples per pixel: 3 or 4 are those of a colour camera.
     pub(crate) samples: Option<u64>,
-    /// What no other member holds: contrast, detector, light source, emission filter.
+    /// Further facts: contrast, detector, light source, emission filter.
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -209,7 +204,7 @@ impl<'a, 'input> Reader<'a, 'input> {
         Self { by_id, facts_left: MAX_FACTS }
     }
 
-    /// What a reference or settings element below `node` refers to.
+    /// The element that a reference or settings element below `node` refers to.
     fn referred(
         &self,
         node: Node<'a, 'input>,
@@ -331,47 +326,6 @@ fn default_unit(key: &str) -> Option<&'static str> {
     }
 }
 
-fn children<'a, 'input: 'a>(
-    node: Node<'a, 'input>,
-    name: &'static str,
-) -> impl Iterator<Item = Node<'a, 'input>> {
-    node.children().filter(move |child| child.has_tag_name(name))
-}
-
-fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
-    node.children().take(MAX_CHILDREN).find(|child| child.has_tag_name(name))
-}
-
-fn filled(text: &str) -> Option<&str> {
-    Some(text.trim()).filter(|text| !text.is_empty())
-}
-
-fn text(node: Node, name: &str) -> Option<String> {
-    node.attribute(name).and_then(filled).map(str::to_owned)
-}
-
-/// Cut, as an element that many refer to is read many times.
-fn short_text(node: Node, name: &str) -> Option<String> {
-    let cut: String = node.attribute(name)?.chars().take(MAX_FACT_CHARS).collect();
-    filled(&cut).map(str::to_owned)
-}
-
-fn positive(node: Node, name: &str) -> Option<f64> {
-    let number: f64 = short_text(node, name)?.parse().ok()?;
-    (number.is_finite() && number > 0.0).then_some(number)
-}
-
-fn whole(node: Node, name: &str) -> Option<u64> {
-    short_text(node, name)?.parse().ok()
-}
-
-/// A length in units of which a micrometre has `per_um`.
-fn length(node: Node, name: &str, default_unit: &str, per_um: f64) -> Option<f64> {
-    let unit = text(node, &format!("{name}Unit"));
-    let factor = units::micrometres(unit.as_deref().unwrap_or(default_unit))? * per_um;
-    Some(positive(node, name)? * factor).filter(|length| length.is_finite())
-}
-
 /// RGBA in a signed 32-bit number (schema type "Color"); some write it unsigned.
 fn parse_color(color: &str) -> Option<[u8; 3]> {
     let color = color.trim();
@@ -384,7 +338,7 @@ fn parse_color(color: &str) -> Option<[u8; 3]> {
 mod tests {
     use super::*;
 
-    /// Two channels of a laser scanning microscope, as Bio-Formats tells them.
+    /// Two channels of a laser scanning microscope, as Bio-Formats writes them.
     const CONFOCAL: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
  <Experimenter ID="Experimenter:0" FirstName="Ada" LastName="Byron" Email="ada@example.org"/>
@@ -513,6 +467,6 @@ mod tests {
             format!(r#"<Instrument ID="0"><Microscope Model="{model}"/></Instrument>"#);
         let found = parse(&format!("<OME>{instrument}{image}</OME>")).expect("well-formed");
         let model = found.images[1].model.as_ref().expect("model");
-        assert_eq!(model.chars().count(), MAX_FACT_CHARS);
+        assert_eq!(model.chars().count(), node::MAX_CHARS);
     }
 }

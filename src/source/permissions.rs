@@ -1,23 +1,23 @@
-//! Who may read an image: whoever may read all that it is made of.
+//! Who may read an image: every user who may read all files that it is made of.
 //!
 //! The files of one image have owners, groups and modes of their own; the virtual file has one of
-//! each. It shows the intersection: a class of users may read it only if every one of them may enter
+//! each. It shows the intersection: a class of users may read it only if each of them may enter
 //! every folder on the way and read every file, whichever class they have there. Where that depends
-//! on who the user is, the answer is no.
+//! on the user, the answer is no.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fingerprint::Fingerprint;
-use super::root::{SourceRoot, is_not_found};
+use super::root::SourceRoot;
 use super::series::xml_beside;
-use super::storage::{Access, FileKind};
+use super::storage::{Access, FileKind, Meta, is_not_found};
 
 /// More different owners, groups and modes than this in one image leave it to the owner.
 const MOST_KINDS: usize = 256;
 
-/// What a reader needs of a part of an image.
+/// The access that a reader needs to a part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Need {
     /// To read a file.
@@ -35,7 +35,7 @@ impl Need {
     }
 }
 
-/// A kind of access: what is needed, and the mode, owner and group it is needed of.
+/// A kind of access: what a reader needs, and the mode, owner and group of the file or folder.
 type Kind = (Need, u32, u32, u32);
 
 /// The different kinds of access that the parts of an image ask for.
@@ -47,9 +47,11 @@ pub struct AccessKinds {
 }
 
 impl AccessKinds {
-    /// Adds a part.
-    pub(super) fn add(&mut self, need: Need, access: Access) {
-        self.add_kind((need, access.mode, access.uid, access.gid));
+    /// Adds a part. One without owner and mode is open to everybody.
+    pub(super) fn add(&mut self, need: Need, access: Option<Access>) {
+        if let Some(Access { mode, uid, gid }) = access {
+            self.add_kind((need, mode, uid, gid));
+        }
     }
 
     fn add_kind(&mut self, kind: Kind) {
@@ -73,10 +75,11 @@ impl AccessKinds {
         }
     }
 
-    /// Who may read what has all these parts, as owner and group of `top`, which is the folder of the
-    /// store, would see it. `daemon` is the user that this program runs as.
+    /// Owner, group and mode of a file made of all these parts. `top` is the folder of the store: its owner and
+    /// group are shown. `daemon` is the user that this program runs as.
     #[must_use]
-    pub fn intersection(&self, top: Access, daemon: u32) -> Permissions {
+    pub fn intersection(&self, top: Option<Access>, daemon: u32) -> Permissions {
+        let top = top.unwrap_or(Access::everybody(daemon));
         let mut found = Permissions { mode: 0o444, uid: top.uid, gid: top.gid };
         if self.are_too_many {
             found.mode = 0o400;
@@ -98,7 +101,7 @@ impl AccessKinds {
                 found.mode &= !0o004;
             }
             if !same_owner {
-                // No user owns all of it. The owner shown is who reads it anyway.
+                // No user owns all of it. The daemon reads it anyway.
                 found.uid = daemon;
             }
         }
@@ -117,20 +120,20 @@ pub fn metadata_of<'a>(metadata: &'a Fingerprint, store: &Path, image: &Path) ->
     found
 }
 
-/// What readers of an image of a store need, and the access to the folder of the store. `files` are the
+/// The access that readers of an image need, and the access to the folder of its store. `files` are the
 /// files that stand for all that the image is made of: its metadata, and a chunk of each level. Every
 /// folder between the store and each of them counts, too.
 ///
 /// # Errors
-/// The operating system's reason when one of them cannot be looked at. What has gone does not count.
+/// The reason of the storage when one of them cannot be looked at. Files that have gone do not count.
 pub fn access_of<'a>(
     root: &SourceRoot,
     store: &Path,
     files: impl Iterator<Item = &'a Path>,
-) -> io::Result<(Access, AccessKinds)> {
+) -> io::Result<(Option<Access>, AccessKinds)> {
     let mut kinds = AccessKinds::default();
     let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
-    let mut add = |path: &Path| -> io::Result<Option<Access>> {
+    let mut add = |path: &Path| -> io::Result<Option<Meta>> {
         if seen.contains(path) {
             return Ok(None);
         }
@@ -142,9 +145,9 @@ pub fn access_of<'a>(
         };
         let need = if meta.kind == FileKind::Folder { Need::Enter } else { Need::Read };
         kinds.add(need, meta.access);
-        Ok(Some(meta.access))
+        Ok(Some(meta))
     };
-    let top = add(store)?.ok_or(io::ErrorKind::NotFound)?;
+    let top = add(store)?.ok_or(io::ErrorKind::NotFound)?.access;
     for file in files {
         for part in file.ancestors().take_while(|part| *part != store && part.starts_with(store)) {
             add(part)?;
@@ -170,7 +173,7 @@ impl Permissions {
     pub fn is_narrowed_to(self, later: Self) -> bool {
         let bits = self.mode & !later.mode != 0;
         let ids = self.uid != later.uid || self.gid != later.gid;
-        // Without regard to who is who: another owner or group may shut somebody out.
+        // Whoever the users are: another owner or group may exclude one of them.
         bits || (ids && self.mode != 0)
     }
 }
@@ -183,11 +186,11 @@ mod tests {
 
     fn of(parts: &[(Need, u32, u32, u32)]) -> (u32, u32, u32) {
         let mut kinds = AccessKinds::default();
-        kinds.add(Need::Enter, TOP);
+        kinds.add(Need::Enter, Some(TOP));
         for &(need, mode, uid, gid) in parts {
-            kinds.add(need, Access { mode, uid, gid });
+            kinds.add(need, Some(Access { mode, uid, gid }));
         }
-        let Permissions { mode, uid, gid } = kinds.intersection(TOP, 99);
+        let Permissions { mode, uid, gid } = kinds.intersection(Some(TOP), 99);
         (mode, uid, gid)
     }
 
@@ -231,9 +234,9 @@ mod tests {
     fn too_many_kinds_leave_it_to_the_owner() {
         let mut kinds = AccessKinds::default();
         for gid in 0..1000 {
-            kinds.add(Need::Read, Access { mode: 0o644, uid: 1, gid });
+            kinds.add(Need::Read, Some(Access { mode: 0o644, uid: 1, gid }));
         }
-        assert_eq!(kinds.intersection(TOP, 0).mode, 0o400);
+        assert_eq!(kinds.intersection(Some(TOP), 0).mode, 0o400);
     }
 
     #[test]

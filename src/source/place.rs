@@ -1,6 +1,6 @@
-//! Where the metadata of an image lies, and what the image is for.
+//! Paths: where the metadata of an image lies, and what the image is for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,4 +21,10 @@ pub(crate) struct Place<'a> {
     /// Which entry of `multiscales`.
     pub(crate) multiscale: usize,
     pub(crate) role: Role,
+}
+
+/// `folder/inside`, without the slash that [`Path::join`] puts behind `folder` where `inside` is empty.
+#[must_use]
+pub fn join(folder: &Path, inside: &Path) -> PathBuf {
+    if inside.as_os_str().is_empty() { folder.to_path_buf() } else { folder.join(inside) }
 }

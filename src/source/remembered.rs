@@ -1,4 +1,4 @@
-//! What arrays remember of their chunks: under one limit for all of them, as thousands may be open.
+//! Memory of arrays for their chunks: one limit for all of them, as thousands may be open.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};

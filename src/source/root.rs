@@ -1,42 +1,37 @@
-//! The source folder: looking at names, reading metadata files, listing.
+//! The source: states of files, metadata files, listings.
 //!
-//! What is not there and what cannot be read are told apart everywhere: an answer "there is none" is
-//! asked for twice, and any other fault is an error, never absence.
+//! Absence and a failed read are different everywhere: the answer "there is none" is asked for twice,
+//! and any other fault is an error, never absence.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::Errno;
-
 use super::error::SourceError;
 use super::storage::{
-    FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Posix, Seen, Storage,
+    FileKind, FolderName, Links, Location, Meta, OpenFile, OpenFolder, Seen, Stamp, Storage,
+    is_bad_link, is_not_found,
 };
+
+pub use super::place::join;
 
 /// Largest metadata file read: consolidated metadata of a plate with 10^5 arrays stays below it.
 const METADATA_LIMIT_BYTES: u64 = 64 << 20;
 
-/// How often a file or folder that changes while it is looked at is looked at again.
+/// Attempts at a file or folder that changes meanwhile.
 const LOOKS: usize = 4;
 
-/// The folder that holds the stores: whatever stands at its path.
+/// The source that holds the stores.
 #[derive(Debug)]
 pub struct SourceRoot {
     storage: Arc<dyn Storage>,
-    path: PathBuf,
+    location: Location,
     follows_links: bool,
     metadata_limit_bytes: u64,
     has_refused: AtomicBool,
-}
-
-/// `folder/inside`, without the slash that [`Path::join`] puts behind `folder` where `inside` is empty.
-#[must_use]
-pub fn join(folder: &Path, inside: &Path) -> PathBuf {
-    if inside.as_os_str().is_empty() { folder.to_path_buf() } else { folder.join(inside) }
 }
 
 /// One entry of a folder.
@@ -51,7 +46,7 @@ pub struct DirEntry {
 /// What a folder entry is, after following a symbolic link within the source folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A folder, or something that cannot be looked at: whoever looks into it learns why.
+    /// A folder, or something that `stat` fails on: listing it gives the reason.
     Directory,
     /// A regular file.
     File,
@@ -71,7 +66,7 @@ impl DirEntry {
     }
 }
 
-/// What a second look at a path that was not found has shown.
+/// The result of a second look at a path that was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absence {
     /// There is no such name.
@@ -82,61 +77,62 @@ pub(super) enum Absence {
     Present,
 }
 
-/// Whether an error says that there is no such name.
-pub(super) fn is_not_found(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Whether a link that fails in this way leads nowhere, or out of the source folder.
-pub(super) fn is_bad_link(error: &io::Error) -> bool {
-    let outside = [Errno::XDEV, Errno::LOOP].map(|errno| Some(errno.raw_os_error()));
-    is_not_found(error) || outside.contains(&error.raw_os_error())
-}
-
 impl SourceRoot {
-    /// Opens the folder. With `follow_links`, links may lead out of it; else nothing does.
+    /// Opens a source by its location as a user writes it. With `follow_links`, links may lead out of it;
+    /// else nothing does.
     ///
     /// # Errors
-    /// The operating system's reason, when it is not a folder.
-    pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
-        let storage = Arc::new(Posix::open(path, follow_links)?);
-        Ok(Self {
-            storage,
-            path: path.to_path_buf(),
-            follows_links: follow_links,
-            metadata_limit_bytes: METADATA_LIMIT_BYTES,
-            has_refused: AtomicBool::new(false),
-        })
+    /// The reason of the storage when nothing can be read there.
+    pub fn open(location: impl AsRef<OsStr>, follow_links: bool) -> io::Result<Self> {
+        let location = Location::parse(location.as_ref());
+        let storage = location.open(follow_links)?;
+        Ok(Self { follows_links: follow_links, ..Self::of(location, storage) })
     }
 
-    /// The same folder, of which no metadata file beyond a size is read.
+    #[cfg(test)]
+    pub(super) fn in_memory(files: impl Into<Arc<super::storage::Memory>>) -> Arc<Self> {
+        Arc::new(Self::of(Location::Folder("memory".into()), files.into()))
+    }
+
+    /// A source in a storage.
+    fn of(location: Location, storage: Arc<dyn Storage>) -> Self {
+        Self {
+            storage,
+            location,
+            follows_links: false,
+            metadata_limit_bytes: METADATA_LIMIT_BYTES,
+            has_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// The same source, with another limit for the size of a metadata file.
     #[must_use]
     pub fn with_metadata_limit(&self, bytes: u64) -> Self {
         Self {
             storage: self.storage.clone(),
-            path: self.path.clone(),
+            location: self.location.clone(),
             follows_links: self.follows_links,
             metadata_limit_bytes: bytes,
             has_refused: AtomicBool::new(false),
         }
     }
 
-    /// Whether a metadata file was beyond the size.
+    /// Whether a metadata file was larger than the limit.
     #[must_use]
     pub fn has_refused(&self) -> bool {
         self.has_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether there is nothing in the folder, which is opened for that as all below it will be.
+    /// Whether there is nothing in the source. Opens it as every later call will.
     ///
     /// # Errors
-    /// The operating system's reason when it cannot be read; `ENOSYS` or `EPERM` where a filter of system
-    /// calls refuses `openat2`.
+    /// The reason of the storage when it cannot be read; for a folder of this machine, `ENOSYS` or `EPERM`
+    /// where a filter of system calls refuses a call that is needed.
     pub fn is_empty(&self) -> io::Result<bool> {
         Ok(self.storage.open_folder(Path::new(""))?.next_names()?.is_empty())
     }
 
-    /// Puts something between this program and the source.
+    /// Puts another storage in front of the source's.
     #[must_use]
     pub fn with_storage(mut self, wrap: impl FnOnce(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
         self.storage = wrap(self.storage);
@@ -149,10 +145,10 @@ impl SourceRoot {
         &*self.storage
     }
 
-    /// The path it was opened by.
+    /// Where the source lies.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Whether links may lead out of it.
@@ -164,7 +160,7 @@ impl SourceRoot {
     /// A second look at a path that was not found below `folder`.
     ///
     /// # Errors
-    /// The operating system's reason, where it is another than that there is no such name.
+    /// The reason of the storage, unless it is that there is no such name.
     pub(super) fn absence(&self, folder: &Path, path: &Path) -> io::Result<Absence> {
         let mut absence = Absence::Absent;
         for at in path.ancestors().take_while(|ancestor| *ancestor != folder) {
@@ -182,8 +178,8 @@ impl SourceRoot {
     /// The state of a file or folder, `None` when there is none of the name.
     ///
     /// # Errors
-    /// The operating system's reason when it cannot be looked at.
-    pub fn stamp(&self, path: &Path) -> io::Result<Option<FileStamp>> {
+    /// The reason of the storage when it cannot be looked at.
+    pub fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
         match self.storage.stat(path, Links::Follow) {
             Ok(meta) => Ok(Some(meta.stamp)),
             Err(error) if is_not_found(&error) => Ok(None),
@@ -201,7 +197,7 @@ impl SourceRoot {
     ///
     /// # Errors
     /// [`SourceError::Io`] and [`SourceError::MetadataTooLarge`].
-    pub fn read_metadata(&self, path: &Path) -> Result<Option<(Vec<u8>, FileStamp)>, SourceError> {
+    pub fn read_metadata(&self, path: &Path) -> Result<Option<(Vec<u8>, Stamp)>, SourceError> {
         let fail = |error: io::Error| SourceError::io(path, error);
         for _ in 0..LOOKS {
             let missing = match self.storage.open(path) {
@@ -222,24 +218,24 @@ impl SourceRoot {
         &self,
         path: &Path,
         file: &dyn OpenFile,
-        stamp: FileStamp,
-    ) -> Result<(Vec<u8>, FileStamp), SourceError> {
+        stamp: Stamp,
+    ) -> Result<(Vec<u8>, Stamp), SourceError> {
         let limit = self.metadata_limit_bytes;
-        if stamp.size > limit {
+        if stamp.size() > limit {
             self.has_refused.store(true, Ordering::Relaxed);
-            let path = path.to_path_buf();
-            return Err(SourceError::MetadataTooLarge { path, bytes: stamp.size, limit });
+            let (path, bytes) = (path.to_path_buf(), stamp.size());
+            return Err(SourceError::MetadataTooLarge { path, bytes, limit });
         }
-        let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(usize::MAX)];
+        let mut bytes = vec![0; usize::try_from(stamp.size()).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut bytes, 0).map_err(|error| SourceError::io(path, error))?;
         Ok((bytes, stamp))
     }
 
-    /// The entries of a folder that are wanted, sorted by name. The others are not held in memory:
+    /// The entries of a folder that `is_wanted` accepts, sorted by name. The others are not held in memory:
     /// there may be a million of them. A folder that changes meanwhile is listed again.
     ///
     /// # Errors
-    /// [`SourceError::Io`] when the folder cannot be read, or is another one each time.
+    /// [`SourceError::Io`] when the folder cannot be read, or is another one at each attempt.
     pub fn list(
         &self,
         path: &Path,
@@ -275,7 +271,7 @@ impl SourceRoot {
         Err(fail(io::Error::other("it is another folder each time")))
     }
 
-    /// Visits the entries of a folder, in no particular order, until it is told to stop.
+    /// Visits the entries of a folder, in no particular order, until `visit` breaks.
     ///
     /// # Errors
     /// [`SourceError::Io`] when the folder cannot be read.
@@ -290,11 +286,11 @@ impl SourceRoot {
             .map_err(|error| SourceError::io(path, error))
     }
 
-    /// Visits the names of what is in a folder but regular files. Cheaper than [`SourceRoot::list`], as it
+    /// Visits the names in a folder that are not regular files. Cheaper than [`SourceRoot::list`], as it
     /// does not look where links lead.
     ///
     /// # Errors
-    /// The operating system's reason.
+    /// The reason of the storage.
     pub(super) fn each_name(&self, path: &Path, mut visit: impl FnMut(&OsStr)) -> io::Result<()> {
         let mut folder = self.storage.open_folder(path)?;
         loop {
@@ -341,12 +337,12 @@ impl SourceRoot {
         }
     }
 
-    /// Follows a link; a link to the folder it stands in, or to one above, is a circle.
+    /// Follows a link; a link to its own folder, or to one above, is a circle.
     fn link_kind(&self, folder: &Path, link: &Path) -> io::Result<EntryKind> {
         let target = match self.storage.stat(link, Links::Follow) {
             Ok(target) => target,
             Err(error) if is_bad_link(&error) => return Ok(EntryKind::BadLink),
-            // Whoever looks into it learns why it cannot be read.
+            // Listing it gives the reason.
             Err(_) => return Ok(EntryKind::LinkedDirectory),
         };
         match target.kind {

@@ -31,7 +31,7 @@ pub(crate) struct SeriesXml {
     last: Option<Arc<Series>>,
 }
 
-/// An OME-XML and what tells the order of its images.
+/// An OME-XML and the order of its images.
 #[derive(Debug, Default)]
 struct Series {
     /// The folder that the images lie below.
@@ -75,7 +75,7 @@ impl SeriesXml {
             let series = match &self.last {
                 Some(last) if last.folder == folder => last.clone(),
                 _ => {
-                    let document = read_xml(root, &file, stamp.size, fingerprint);
+                    let document = read_xml(root, &file, stamp.size(), fingerprint);
                     let series = Arc::new(Series::read(root, folder, document));
                     self.last = Some(series.clone());
                     series
@@ -201,19 +201,16 @@ impl Plate {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+    use crate::source::storage::Memory;
 
     /// The names of the images that an OME-XML gives to the paths of a store.
     fn names(files: &[(&str, &str)], paths: &[&str]) -> Vec<Option<String>> {
-        let dir = tempfile::tempdir().expect("a folder");
+        let memory = Memory::default();
         for (path, text) in files {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            fs::write(path, text).expect("a file");
+            memory.put(path, text.as_bytes());
         }
-        let root = SourceRoot::open(dir.path(), false).expect("a folder");
+        let root = SourceRoot::in_memory(memory);
         let mut xml = SeriesXml::default();
         let mut name = |path: &&str| {
             let found = xml.of(&root, Path::new("a.zarr"), path, &mut Fingerprint::default())?;

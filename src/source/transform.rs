@@ -2,7 +2,7 @@
 //!
 //! Sources: OME-NGFF 0.4 and 0.5, "coordinateTransformations"; 0.6 (RFC-5), whose further types are
 //! read for their part along the axes. Writers state lists with more or fewer numbers than there are
-//! axes, numbers as text, and one number for all; what can only be meant one way is taken.
+//! axes, numbers as text, and one number for all; a list that can have only one meaning is used.
 
 use serde_json::Value;
 

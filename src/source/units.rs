@@ -3,7 +3,7 @@
 //! Sources: OME-NGFF 0.4 and 0.5, "axes" metadata (UDUNITS-2 names); the SI prefixes (SI brochure,
 //! 9th edition, table 7); and the spellings met in public stores.
 
-/// What is stated of a unit.
+/// A unit as the metadata states it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Unit {
     /// Nothing: no unit, a blank one, or a word that says that there is none, such as `pixel`.
@@ -41,7 +41,7 @@ const PREFIXES: [(&str, f64); 22] = [
 ];
 
 /// Symbols of the SI prefixes. Capitals that mean another prefix than the small letter are left out:
-/// whoever writes `Mm` or `Ms` may mean either.
+/// a writer of `Mm` or `Ms` may mean either.
 const SYMBOLS: [(&str, f64); 17] = [
     ("E", 1e18),
     ("T", 1e12),

@@ -49,7 +49,10 @@ impl Rights {
 
     pub(super) fn folder_attributes(&self, ino: Ino, source: &Path) -> Attributes {
         let meta = self.root.storage().access(source).ok();
-        let access = meta.map_or(Access { mode: 0o500, uid: daemon(), gid: 0 }, |meta| meta.access);
+        let access = match meta {
+            Some(meta) => meta.access.unwrap_or(Access::everybody(daemon())),
+            None => Access { mode: 0o500, uid: daemon(), gid: 0 },
+        };
         Attributes {
             ino,
             kind: NodeKind::Directory,
@@ -66,10 +69,11 @@ impl Rights {
         let found = self.root.storage().access(source);
         let mut shown = lock(&node.shown);
         if let Ok(meta) = found {
+            let access = meta.access.unwrap_or(Access::everybody(daemon()));
             let attributes = &mut shown.attributes;
-            attributes.mode = self.mode(meta.access.mode & 0o555);
-            attributes.uid = self.config.uid.unwrap_or(meta.access.uid);
-            attributes.gid = self.config.gid.unwrap_or(meta.access.gid);
+            attributes.mode = self.mode(access.mode & 0o555);
+            attributes.uid = self.config.uid.unwrap_or(access.uid);
+            attributes.gid = self.config.gid.unwrap_or(access.gid);
         }
         shown.access_at = Some(began);
     }
@@ -100,7 +104,8 @@ impl Rights {
     fn guessed_permissions(&self, spec: &FileSpec) -> Permissions {
         let store = self.root.storage().stat(&spec.store, Links::Follow);
         match store {
-            Ok(Meta { access: Access { mode, uid, gid }, .. }) if !self.config.is_shared => {
+            Ok(Meta { access, .. }) if !self.config.is_shared => {
+                let Access { mode, uid, gid } = access.unwrap_or(Access::everybody(daemon()));
                 Permissions { mode: mode & 0o444, uid, gid }
             }
             _ => Permissions { mode: 0o400, uid: daemon(), gid: 0 },

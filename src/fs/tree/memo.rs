@@ -98,7 +98,7 @@ impl Scope {
 
     /// The part that stays when the program is replaced: source folder and options.
     fn of_mount(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Self {
-        Self::hash(&(root.path(), root.follows_links(), config.labels, options))
+        Self::hash(&(root.location(), root.follows_links(), config.labels, options))
     }
 
     fn hash(all: &dyn std::fmt::Debug) -> Self {

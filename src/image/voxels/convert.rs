@@ -30,7 +30,7 @@ pub enum Uint32 {
     /// float32, rounded beyond 2^24.
     #[default]
     Float32,
-    /// uint32: exact, and known to the maker's writer, but not to all readers.
+    /// uint32: exact, and known to `ImarisWriter`, but not to all readers.
     Keep,
 }
 
@@ -186,50 +186,38 @@ fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
         SourceType::U32 if from.target == VoxelType::U32 => {
             map::<4, 4>(bytes, start, stride, out, |v| v);
         }
-        SourceType::I8 => {
-            map::<1, 4>(bytes, start, stride, out, |v| {
-                f32::from(i8::from_le_bytes(v)).to_le_bytes()
-            });
-        }
-        SourceType::I16 => {
-            map::<2, 4>(bytes, start, stride, out, |v| {
-                f32::from(i16::from_le_bytes(v)).to_le_bytes()
-            });
-        }
         SourceType::F16 if stride == 1 => widen_halves(&bytes[2 * start..], out),
-        SourceType::F16 => map::<2, 4>(bytes, start, stride, out, |v| {
-            half::f16::from_le_bytes(v).to_f32().to_le_bytes()
-        }),
-        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
-        SourceType::I32 => {
-            map::<4, 4>(bytes, start, stride, out, |v| {
-                (i32::from_le_bytes(v) as f32).to_le_bytes()
-            });
-        }
-        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
-        SourceType::U32 => {
-            map::<4, 4>(bytes, start, stride, out, |v| {
-                (u32::from_le_bytes(v) as f32).to_le_bytes()
-            });
-        }
-        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
-        SourceType::I64 => {
-            map::<8, 4>(bytes, start, stride, out, |v| {
-                (i64::from_le_bytes(v) as f32).to_le_bytes()
-            });
-        }
-        #[expect(clippy::cast_precision_loss, reason = "documented rounding beyond 2^24")]
-        SourceType::U64 => {
-            map::<8, 4>(bytes, start, stride, out, |v| {
-                (u64::from_le_bytes(v) as f32).to_le_bytes()
-            });
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "IEEE rounding to float32")]
-        SourceType::F64 => {
-            map::<8, 4>(bytes, start, stride, out, |v| {
-                (f64::from_le_bytes(v) as f32).to_le_bytes()
-            });
-        }
+        other => map_to_float(other, bytes, start, stride, out),
+    }
+}
+
+/// Converts a row of voxels of any type that float32 holds exactly, or rounded.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "documented rounding beyond 2^24, and IEEE rounding of float64"
+)]
+fn map_to_float(from: SourceType, bytes: &[u8], start: usize, stride: usize, out: &mut [u8]) {
+    macro_rules! each {
+        ($type:ty, $number:pat => $float:expr) => {
+            map::<{ size_of::<$type>() }, 4>(bytes, start, stride, out, |voxel| {
+                let $number = <$type>::from_le_bytes(voxel);
+                f32::to_le_bytes($float)
+            })
+        };
+    }
+    match from {
+        SourceType::Bool | SourceType::U8 => each!(u8, n => f32::from(n)),
+        SourceType::I8 => each!(i8, n => f32::from(n)),
+        SourceType::I16 => each!(i16, n => f32::from(n)),
+        SourceType::U16 => each!(u16, n => f32::from(n)),
+        SourceType::F16 => each!(half::f16, n => n.to_f32()),
+        SourceType::I32 => each!(i32, n => n as f32),
+        SourceType::U32 => each!(u32, n => n as f32),
+        SourceType::F32 => each!(f32, n => n),
+        SourceType::I64 => each!(i64, n => n as f32),
+        SourceType::U64 => each!(u64, n => n as f32),
+        SourceType::F64 => each!(f64, n => n as f32),
     }
 }
 

@@ -135,7 +135,7 @@ impl Image {
 fn identity(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
     let described = format!(
         "{FORMAT_VERSION}\0{:?}\0{}\0{:?}\0{:?}\0{:?}\0{:?}",
-        (root.path(), &source.store, &source.image),
+        (root.location(), &source.store, &source.image),
         source.multiscale,
         source.channels,
         plan.ims,

@@ -20,7 +20,7 @@ use crate::resources::shares::KEPT_BUFFER_BYTES;
 use crate::source::error::Unsupported;
 use crate::source::source_type::SourceType;
 
-/// What one chunk is decoded by.
+/// Decodes one chunk.
 #[derive(Debug)]
 pub(crate) struct BoundedChain {
     /// In the order of encoding.
@@ -40,7 +40,7 @@ struct Step {
 }
 
 impl BoundedChain {
-    /// Takes a list of codecs apart.
+    /// Turns a list of codecs into steps.
     ///
     /// # Errors
     /// [`Unsupported`] for codecs that are not decoded here and for chunks over the limit.
@@ -140,7 +140,7 @@ impl BoundedChain {
     }
 }
 
-/// How far a list of codecs has been taken apart.
+/// A list of codecs, of which the first ones have become steps.
 struct Builder {
     steps: Vec<Step>,
     size: Size,
@@ -153,7 +153,7 @@ enum Stage {
     Bytes,
 }
 
-/// Numbers, and what is left to `zarrs` to make of them.
+/// Numbers, and the codecs that `zarrs` will apply to them.
 struct Numbers {
     shape: Vec<NonZeroU64>,
     kind: SourceType,

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::decode::{Decode, Decoder, Size};
 
-/// Decompresses to at most so many bytes, or to one more.
+/// Decompresses to at most the given number of bytes, or to one more.
 type Decompress = fn(&[u8], u64) -> io::Result<Vec<u8>>;
 
 #[derive(Debug)]

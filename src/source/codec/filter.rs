@@ -19,11 +19,11 @@ use crate::source::source_type::SourceType;
 pub(super) struct Filter {
     encoded: NumpyType,
     decoded: NumpyType,
-    step: Step,
+    operation: Operation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Step {
+enum Operation {
     /// Only the type changes.
     Cast,
     /// Running sum.
@@ -40,18 +40,18 @@ enum Step {
 pub(super) fn astype(codec: &NamedCodec, array: Option<NumpyType>) -> Result<Filter, Unsupported> {
     let decoded = type_of(codec, "decode_dtype", array)?;
     let encoded = type_of(codec, "encode_dtype", None)?;
-    Ok(Filter { encoded, decoded, step: Step::Cast })
+    Ok(Filter { encoded, decoded, operation: Operation::Cast })
 }
 
 pub(super) fn quantize(
     codec: &NamedCodec,
     array: Option<NumpyType>,
 ) -> Result<Filter, Unsupported> {
-    Filter::with_dtype(codec, array, Step::Cast)
+    Filter::with_dtype(codec, array, Operation::Cast)
 }
 
 pub(super) fn delta(codec: &NamedCodec, array: Option<NumpyType>) -> Result<Filter, Unsupported> {
-    let filter = Filter::with_dtype(codec, array, Step::Sum)?;
+    let filter = Filter::with_dtype(codec, array, Operation::Sum)?;
     if [filter.encoded, filter.decoded].iter().any(|found| found.kind() == SourceType::Bool) {
         return Err(Unsupported::DataType("bool with delta".to_owned()));
     }
@@ -67,7 +67,7 @@ pub(super) fn fixed_scale_offset(
     if scale == 0.0 {
         return Err(Unsupported::Member("scale"));
     }
-    Filter::with_dtype(codec, array, Step::Scale { scale, offset })
+    Filter::with_dtype(codec, array, Operation::Scale { scale, offset })
 }
 
 fn type_of(
@@ -89,7 +89,7 @@ impl Filter {
     pub(super) const PACKBITS: Self = Self {
         encoded: NumpyType::native(SourceType::U8),
         decoded: NumpyType::native(SourceType::Bool),
-        step: Step::Unpack,
+        operation: Operation::Unpack,
     };
 
     /// A filter whose members `dtype` and `astype` are its decoded and its encoded type. Without
@@ -97,11 +97,11 @@ impl Filter {
     fn with_dtype(
         codec: &NamedCodec,
         array: Option<NumpyType>,
-        step: Step,
+        operation: Operation,
     ) -> Result<Self, Unsupported> {
         let decoded = type_of(codec, "dtype", array)?;
         let encoded = type_of(codec, "astype", Some(decoded))?;
-        Ok(Self { encoded, decoded, step })
+        Ok(Self { encoded, decoded, operation })
     }
 
     /// The same for arrays whose numbers are in the byte order of the machine, as those of Zarr v3 are
@@ -122,7 +122,7 @@ impl Filter {
 
     /// Length of the encoded bytes; `None` where the decoded ones are no whole number of elements.
     fn encoded_len(&self, decoded_len: u64) -> Option<u64> {
-        if self.step == Step::Unpack {
+        if self.operation == Operation::Unpack {
             return decoded_len.div_ceil(8).checked_add(1);
         }
         let elements = decoded_len / self.decoded.bytes() as u64;
@@ -131,13 +131,13 @@ impl Filter {
     }
 
     fn decoded(&self, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
-        if self.step == Step::Unpack {
+        if self.operation == Operation::Unpack {
             return unpack(bytes);
         }
         if !bytes.len().is_multiple_of(self.encoded.bytes()) {
             return Err("not a whole number of elements");
         }
-        if self.step == Step::Cast && self.encoded == self.decoded {
+        if self.operation == Operation::Cast && self.encoded == self.decoded {
             return Ok(bytes.to_vec());
         }
         let elements = bytes.len() / self.encoded.bytes();
@@ -146,10 +146,10 @@ impl Filter {
         let decoded = out.chunks_exact_mut(self.decoded.bytes());
         let mut sum = None;
         for (value, out) in encoded.zip(decoded) {
-            let value = match self.step {
-                Step::Cast | Step::Unpack => value,
-                Step::Scale { scale, offset } => self.scaled(value, scale, offset),
-                Step::Sum => {
+            let value = match self.operation {
+                Operation::Cast | Operation::Unpack => value,
+                Operation::Scale { scale, offset } => self.scaled(value, scale, offset),
+                Operation::Sum => {
                     // Summed in the decoded type; that of float16 and float32 rounds at each step.
                     self.decoded.store(value, out);
                     let term = self.decoded.load(out);

@@ -15,7 +15,7 @@ use crate::source::source_type::SourceType;
 /// How the configuration of a codec becomes a decoder.
 #[derive(Clone, Copy)]
 pub(super) enum Reader {
-    /// From numbers to numbers or bytes, by `zarrs`, for so many dimensions.
+    /// From an array of this number of dimensions to an array or bytes, by `zarrs`.
     Array(fn(&NamedCodec, dimensions: usize) -> Result<ArrayCodec, Unsupported>),
     /// Number by number: in Zarr v3 from an array of the given type, in Zarr v2 from bytes.
     Filter(fn(&NamedCodec, array: Option<NumpyType>) -> Result<Filter, Unsupported>),

@@ -11,7 +11,7 @@ use super::named::NamedCodec;
 use crate::source::error::Unsupported;
 use crate::source::source_type::SourceType;
 
-/// Undoes a shuffle of elements of so many bytes.
+/// Undoes a shuffle of elements of this size.
 #[derive(Debug)]
 struct Shuffle {
     element_bytes: usize,

@@ -33,7 +33,7 @@ pub(crate) enum UnitCodec {
 }
 
 impl UnitCodec {
-    /// Takes a list of codecs, in the order of encoding, apart.
+    /// Turns a list of codecs, in the order of encoding, into decoders.
     ///
     /// # Errors
     /// [`Unsupported`] when a codec is unknown or the shapes do not fit together.

@@ -1,4 +1,4 @@
-//! Names that promise a store, and what is told of files and links that have one.
+//! Names that promise a store, and the reasons why files and links with such names are not shown.
 
 use std::path::Path;
 

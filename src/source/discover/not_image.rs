@@ -1,10 +1,10 @@
-//! Nodes that are no images, told by their metadata.
+//! Nodes whose metadata says that they are no images.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::super::Unsupported;
+use super::super::error::Unsupported;
 use super::super::metadata::ArrayNode;
 
 /// Largest matrix of a transform: homogeneous, of five axes (OME-NGFF 0.6, "affine").
@@ -22,17 +22,17 @@ const UNDERSTOOD: [&str; 8] = [
     "bioformats2raw.layout",
 ];
 
-/// Members of `ome` that say nothing of what lies below.
+/// Members of `ome` that do not describe the nodes below.
 const NEUTRAL: [&str; 4] = ["version", "name", "description", "_creator"];
 
-/// Members of `ome` that place or select what lies below: collections (RFC-8) and scenes (0.6).
+/// Members of `ome` that place or select the nodes below: collections (RFC-8) and scenes (0.6).
 const PLACING: [&str; 4] = ["nodes", "collection", "collections", "scene"];
 
 /// Members that are named in one line, and the bytes of each.
 const MEMBERS_TOLD: usize = 8;
 const MEMBER_TOLD_CHARS: usize = 64;
 
-/// Why an array outside of any multiscales is no image, as its shape tells.
+/// Why the shape of an array outside any multiscales shows that it is no image.
 pub(super) fn not_an_image(inside: &Path, node: &ArrayNode) -> Option<Unsupported> {
     let shape = node.document.get("shape")?.as_array()?;
     match &shape[..] {
@@ -58,7 +58,7 @@ pub(super) fn not_an_image(inside: &Path, node: &ArrayNode) -> Option<Unsupporte
     }
 }
 
-/// What the metadata of a group without images says that is not understood.
+/// Members of the metadata of a group without images that are not understood.
 pub(super) fn not_understood(attributes: &Map<String, Value>) -> Option<Unsupported> {
     let ome = attributes.get("ome").and_then(Value::as_object);
     let has = |name: &str| ome.is_some_and(|ome| ome.contains_key(name));

@@ -1,10 +1,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::source::place::Role;
 
 /// A source folder to write into.
 struct Source(TempDir);

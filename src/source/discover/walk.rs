@@ -1,5 +1,6 @@
 //! The walk through the nodes of one store.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use super::super::ome::{self, Multiscale};
 use super::super::place::{Place, Role};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
+use super::found::{Store, role_of, skip};
 use super::not_image::{not_an_image, not_understood};
-use super::{Store, role_of, skip};
 
 /// Nested groups entered within a store.
 const DEPTH_LIMIT: usize = 32;
@@ -28,12 +29,12 @@ const NODE_LIMIT: usize = 200_000;
 pub(super) struct Walk<'a> {
     pub(super) root: &'a Arc<SourceRoot>,
     pub(super) store: &'a Path,
-    /// Label images are found, too.
+    /// Whether label images are shown.
     pub(super) labels: bool,
     pub(super) xml: SeriesXml,
     pub(super) found: Store,
     pub(super) nodes: usize,
-    /// Within the group of an image that is shown: what is found is told, and not shown.
+    /// Inside the group of an image that is shown: other nodes are reported, not shown.
     pub(super) is_inside_image: bool,
 }
 
@@ -42,7 +43,7 @@ impl Walk<'_> {
         self.found.skipped.push(skip(path, reason));
     }
 
-    /// Tells of something that could not be read, and may be readable the next time.
+    /// Reports something that could not be read, and may be readable the next time.
     pub(super) fn fail(&mut self, path: PathBuf, error: SourceError) {
         if matches!(error, SourceError::Io { .. }) {
             self.found.fingerprint.doubt();
@@ -54,7 +55,7 @@ impl Walk<'_> {
         read_node(self.root, folder, &mut self.found.fingerprint)
     }
 
-    /// Looks at what has been read of a folder.
+    /// Decides what a folder is, from its metadata.
     pub(super) fn node(
         &mut self,
         inside: &Path,
@@ -176,7 +177,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Finds the labels of an image, and tells of what else lies in its group beside its levels.
+    /// Finds the labels of an image, and reports other nodes in its group that are no levels of it.
     fn beside_levels(&mut self, inside: &Path, multiscales: &[Multiscale], depth: usize) {
         let datasets = multiscales.iter().flat_map(|multiscale| &multiscale.datasets);
         let parts = datasets.map(|dataset| Path::new(&dataset.path).components());
@@ -201,7 +202,7 @@ impl Walk<'_> {
             self.fail(folder.clone(), SourceError::io(&folder, error));
         }
         if has_labels {
-            self.labels(inside, depth);
+            self.label_images(inside, depth);
         } else {
             self.found.fingerprint.record_stamp(&folder.join("labels"), None);
         }
@@ -217,7 +218,7 @@ impl Walk<'_> {
         self.members(inside, depth, &|_| true);
     }
 
-    /// Looks at those members of a group that are wanted.
+    /// Inspects the members of a group that `is_wanted` accepts.
     pub(super) fn members(
         &mut self,
         inside: &Path,
@@ -255,7 +256,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Why nothing more is entered.
+    /// The limit that is reached, if any.
     pub(super) fn limit(&self, depth: usize) -> Option<Unsupported> {
         if depth >= DEPTH_LIMIT {
             Some(Unsupported::TooDeep(DEPTH_LIMIT))
@@ -263,6 +264,46 @@ impl Walk<'_> {
             Some(Unsupported::TooDeep(NODE_LIMIT))
         } else {
             None
+        }
+    }
+
+    /// Finds the label images of an image: those that the group `labels` lists (OME-NGFF 0.4, "labels"),
+    /// and those that lie in it all the same, as its list may be absent or incomplete.
+    fn label_images(&mut self, inside: &Path, depth: usize) {
+        let labels = inside.join("labels");
+        let folder = join(self.store, &labels);
+        let names = match self.read_node(&folder) {
+            Ok(Some(ZarrNode::Group(attributes))) => ome::label_names(&attributes),
+            Ok(Some(ZarrNode::Array(_))) => return self.skip(&folder, Unsupported::Unlisted),
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                self.fail(folder.clone(), error);
+                Vec::new()
+            }
+        };
+        let (mut seen, mut listed) = (BTreeSet::new(), BTreeSet::new());
+        for name in names {
+            let below: PathBuf = Path::new(&name).components().collect();
+            if !below.as_os_str().is_empty() && seen.insert(below.clone()) {
+                self.listed_label(&labels, &name, &below, depth);
+                listed.extend(below.iter().next().map(OsStr::to_owned));
+            }
+        }
+        self.members(&labels, depth + 1, &|name| !listed.contains(name));
+    }
+
+    fn listed_label(&mut self, labels: &Path, name: &str, below: &Path, depth: usize) {
+        let folder = join(self.store, labels);
+        let path = folder.join(below);
+        if !below.components().all(|part| matches!(part, Component::Normal(_))) {
+            self.skip(&folder, Unsupported::PathEscapes(name.to_owned()));
+        } else if !self.labels {
+            self.skip(&path, Unsupported::Label);
+        } else if let Some(reason) = self.limit(depth) {
+            self.skip(&path, reason);
+        } else {
+            let node = self.read_node(&path);
+            self.node(&labels.join(below), node, depth + 1);
         }
     }
 }

@@ -8,9 +8,8 @@ use zarrs::metadata::ArrayMetadata;
 use zarrs::metadata::v2::ArrayMetadataV2;
 use zarrs::metadata::v3::ArrayMetadataV3;
 
-use super::ArrayNode;
 use crate::source::codec::{NamedCodec, NumpyType};
-use crate::source::error::{SourceError, Unsupported};
+use crate::source::error::Unsupported;
 use crate::source::json::{whole, whole_numbers};
 use crate::source::source_type::SourceType;
 
@@ -23,23 +22,19 @@ pub(crate) struct ArrayDescription {
     pub(crate) codecs: Vec<NamedCodec>,
     /// Whether the metadata states how chunk files are named.
     pub(crate) states_chunk_names: bool,
-    /// `subfolders` of cpp-zarr: so many chunks along each axis share a folder.
+    /// `subfolders` of cpp-zarr: the number of chunks along each axis that share a folder.
     pub(crate) subfolders: Option<Vec<u64>>,
 }
 
-impl ArrayNode {
-    /// Puts the metadata in order.
-    ///
-    /// # Errors
-    /// [`SourceError::Unsupported`] when it is not array metadata after all.
-    pub(crate) fn described(&self) -> Result<ArrayDescription, SourceError> {
-        let described = if self.zarr_format == 3 {
-            described_v3(&self.document)
-        } else {
-            described_v2(&self.document)
-        };
-        described.map_err(|reason| SourceError::unsupported(&self.file, reason))
-    }
+/// Puts the metadata document of an array in order. `zarr_format` is 2 or 3.
+///
+/// # Errors
+/// [`Unsupported`] when it is not array metadata after all.
+pub(super) fn describe(
+    document: &Map<String, Value>,
+    zarr_format: u8,
+) -> Result<ArrayDescription, Unsupported> {
+    if zarr_format == 3 { described_v3(document) } else { described_v2(document) }
 }
 
 fn described_v3(document: &Map<String, Value>) -> Result<ArrayDescription, Unsupported> {

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use roxmltree::Node;
 
-use super::{children, length, short_text, text, whole};
+use super::node::{children, length, short_text, text, whole};
 use crate::source::units;
 
 /// Times beyond this many are left out: no file has as many time points.
 const MAX_TIMES: usize = 50_000;
 
-/// What the element "Pixels" says of sizes and times.
+/// Sizes and times of the element "Pixels".
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlPixels {
     /// Length of x and y in voxels.

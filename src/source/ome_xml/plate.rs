@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use roxmltree::Node;
 
-use super::{MAX_IMAGES, child, children, whole};
+use super::node::{MAX_IMAGES, child, children, whole};
 
-/// Plates of which the wells are read; the order of images is told by one only.
+/// Plates whose wells are read: only a single plate gives the order of images.
 const MAX_PLATES: usize = 2;
 
 /// One well of a plate.

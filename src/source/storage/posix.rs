@@ -5,23 +5,28 @@
 //! judge. Files are opened with `O_NONBLOCK` and must be regular, so a FIFO or a device is an error
 //! instead of a hang. Nothing here opens for writing.
 
+mod acl;
+mod top;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::{dead_mount, descriptors};
 
-use super::top::Top;
-use super::{
-    Access, FileKind, FileStamp, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage,
+use super::interface::{
+    Access, FileKind, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage,
 };
+use super::stamp::Stamp;
+use top::Top;
 
 /// `openat2` asks for another try when a rename happened while it resolved the path.
 const OPEN_ATTEMPTS: usize = 16;
@@ -29,12 +34,14 @@ const OPEN_ATTEMPTS: usize = 16;
 /// Bytes of names that are asked for at a time, as much as the C library asks for.
 const NAMES_BYTES: usize = 32 << 10;
 
-/// Largest access control list: the most that an extended attribute can hold (`xattr(7)`).
-const ACL_BYTES: usize = 64 << 10;
+/// Age from which the time of a change differs from that of later ones: some ticks of the kernel's clock,
+/// or, where times are whole seconds, the two that FAT has.
+const SETTLED: Duration = Duration::from_millis(50);
+const SETTLED_COARSE: Duration = Duration::from_millis(2_100);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Posix {
+pub(super) struct Posix {
     top: Top,
     /// For messages only.
     path: PathBuf,
@@ -46,7 +53,7 @@ impl Posix {
     ///
     /// # Errors
     /// The operating system's reason, when it is not a folder.
-    pub fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, follow_links: bool) -> io::Result<Self> {
         Ok(Self { top: Top::open(path)?, path: path.to_path_buf(), follow_links })
     }
 
@@ -74,7 +81,7 @@ impl Posix {
         })
     }
 
-    /// Opens something, and tells what it is.
+    /// Opens something and looks at what it is.
     fn look_beneath(&self, path: &Path, flags: OFlags) -> io::Result<(OwnedFd, Meta)> {
         let opened = self.open_beneath(path, flags).and_then(|fd| {
             let meta = meta_of(&rustix::fs::fstat(&fd)?);
@@ -89,7 +96,7 @@ impl Posix {
 }
 
 impl Storage for Posix {
-    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         let (fd, meta) = self.look_beneath(path, OFlags::RDONLY)?;
         match meta.kind {
             FileKind::File => Ok((Box::new(File::from(fd)), meta.stamp)),
@@ -110,7 +117,7 @@ impl Storage for Posix {
 
     fn access(&self, path: &Path) -> io::Result<Meta> {
         let (fd, meta) = self.look_beneath(path, OFlags::PATH)?;
-        Ok(Meta { access: narrowed(&fd, meta.access), ..meta })
+        Ok(Meta { access: meta.access.map(|access| acl::narrowed(&fd, access)), ..meta })
     }
 
     fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
@@ -135,7 +142,7 @@ impl Storage for Posix {
 }
 
 impl OpenFile for File {
-    fn stamp(&self) -> io::Result<FileStamp> {
+    fn stamp(&self) -> io::Result<Stamp> {
         Ok(meta_of(&rustix::fs::fstat(self)?).stamp)
     }
 
@@ -183,48 +190,24 @@ impl OpenFolder for PosixFolder {
     }
 }
 
-/// Access with the access control list of an open file counted.
-fn narrowed(fd: &OwnedFd, access: Access) -> Access {
-    // `fgetxattr` refuses a descriptor that was opened with `O_PATH`.
-    let by_number = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let mut acl = [0; 512];
-    let found = match acl_at(&by_number, &mut acl) {
-        Err(Errno::RANGE) => {
-            let mut acl = vec![0; ACL_BYTES];
-            acl_at(&by_number, &mut acl).map(|len| access.narrowed_by(&acl[..len]))
-        }
-        other => other.map(|len| access.narrowed_by(&acl[..len])),
-    };
-    match found {
-        Ok(narrowed) => narrowed,
-        // There is none, or the file system knows none.
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => access,
-        // There may be one: without it, the group's bits may be its mask.
-        Err(_) => Access { mode: access.mode & 0o700, ..access },
-    }
-}
-
-fn acl_at(path: &str, acl: &mut [u8]) -> rustix::io::Result<usize> {
-    rustix::fs::getxattr(path, "system.posix_acl_access", acl)
-}
-
 fn meta_of(stat: &Stat) -> Meta {
     let ctime_ns = stat
         .st_ctime
         .saturating_mul(1_000_000_000)
         .saturating_add(i64::try_from(stat.st_ctime_nsec).unwrap_or(0));
-    let stamp = FileStamp {
-        ino: stat.st_ino,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime_s: stat.st_mtime,
-        mtime_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    let is_coarse = ctime_ns % 1_000_000_000 == 0;
+    let stamp = Stamp::of_clock(
+        stat.st_ino.into(),
+        u64::try_from(stat.st_size).unwrap_or(0),
+        (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
         ctime_ns,
-    };
+        if is_coarse { SETTLED_COARSE } else { SETTLED },
+    );
     Meta {
         kind: kind_of(FileType::from_raw_mode(stat.st_mode)).unwrap_or(FileKind::Other),
         stamp,
-        device: stat.st_dev,
-        access: Access { mode: stat.st_mode & 0o777, uid: stat.st_uid, gid: stat.st_gid },
+        node: Some(u128::from(stat.st_dev) << 64 | u128::from(stat.st_ino)),
+        access: Some(Access { mode: stat.st_mode & 0o777, uid: stat.st_uid, gid: stat.st_gid }),
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use zarrims::fs::{FsError, Ino, Tree, TreeConfig};
 use zarrims::image::{Engine, EngineConfig, ImageOptions, Images, VirtualFile};
 use zarrims::source::storage::{FolderName, Links, Meta, OpenFile, OpenFolder, Space};
-use zarrims::source::{FileStamp, SourceRoot, Storage};
+use zarrims::source::{SourceRoot, Stamp, Storage};
 
 use crate::common::rest::rest;
 use crate::common::store::{Dtype, Format, Step, StoreBuilder, each_position};
@@ -71,7 +71,7 @@ impl<T> Failing<T> {
 }
 
 impl Storage for Failing<Arc<dyn Storage>> {
-    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         self.calls.next()?;
         let (file, stamp) = self.inner.open(path)?;
         Ok((Box::new(self.pass(file)), stamp))
@@ -99,7 +99,7 @@ impl Storage for Failing<Arc<dyn Storage>> {
 }
 
 impl OpenFile for Failing<Box<dyn OpenFile>> {
-    fn stamp(&self) -> io::Result<FileStamp> {
+    fn stamp(&self) -> io::Result<Stamp> {
         self.calls.next()?;
         self.inner.stamp()
     }

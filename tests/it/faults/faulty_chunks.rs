@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use zarrims::source::storage::{Links, Meta, OpenFile, OpenFolder, Space};
-use zarrims::source::{FileStamp, Storage};
+use zarrims::source::{Stamp, Storage};
 
 use crate::common::picks::Picks;
 
@@ -144,7 +144,7 @@ fn is_metadata(path: &Path) -> bool {
 }
 
 impl Storage for FaultyChunks {
-    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         if is_metadata(path) {
             return self.storage.open(path);
         }
@@ -179,7 +179,7 @@ struct FaultyChunk {
 }
 
 impl OpenFile for FaultyChunk {
-    fn stamp(&self) -> io::Result<FileStamp> {
+    fn stamp(&self) -> io::Result<Stamp> {
         self.file.stamp()
     }
 

@@ -94,7 +94,8 @@ impl Rig {
 
     /// Paths of the chunk files, as the program opens them.
     pub(crate) fn chunk_paths(&self) -> Vec<PathBuf> {
-        let source = self.root.path();
+        let store = self.on_disk.path();
+        let source = store.parent().expect("below the source folder");
         let relative = |path: PathBuf| path.strip_prefix(source).expect("below").to_path_buf();
         self.on_disk.chunk_files().into_iter().map(relative).collect()
     }

@@ -17,7 +17,7 @@ use zarrims::fs::{FileSystem, Tree, TreeConfig};
 use zarrims::fuse::Adapter;
 use zarrims::image::{Engine, EngineConfig, ImageOptions, Images};
 use zarrims::source::storage::{FolderName, Links, Meta, OpenFile, OpenFolder, Space};
-use zarrims::source::{FileStamp, SourceRoot, Storage};
+use zarrims::source::{SourceRoot, Stamp, Storage};
 
 use crate::common::mount::{can_mount, detach, is_mounted};
 use crate::common::rest::rest;
@@ -80,7 +80,7 @@ struct Gated<T> {
 }
 
 impl Storage for Gated<Arc<dyn Storage>> {
-    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, FileStamp)> {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         self.gate.pass();
         let (inner, stamp) = self.inner.open(path)?;
         Ok((Box::new(Gated { inner, gate: self.gate.clone() }), stamp))
@@ -109,7 +109,7 @@ impl Storage for Gated<Arc<dyn Storage>> {
 }
 
 impl OpenFile for Gated<Box<dyn OpenFile>> {
-    fn stamp(&self) -> io::Result<FileStamp> {
+    fn stamp(&self) -> io::Result<Stamp> {
         self.gate.pass();
         self.inner.stamp()
     }

@@ -11,7 +11,7 @@ use crate::fs::tree::file::{FileSpec, FileState, LevelSpec, ListedFile};
 use crate::fs::tree::inspected::{Checked, Inspected, Skipped};
 use crate::source::image::Role;
 use crate::source::root::join;
-use crate::source::{FileStamp, Fingerprint, NonImage, Permissions};
+use crate::source::{Fingerprint, NonImage, Permissions, Stamp};
 use crate::sync::lock;
 
 /// The part of a line that says what it is about.
@@ -32,7 +32,7 @@ pub(super) struct Row {
     skipped: Vec<(PathBuf, String, Option<NonImage>)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<(PathBuf, String)>,
-    state: Vec<(PathBuf, Option<Stamp>)>,
+    state: Vec<(PathBuf, Option<String>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,14 +55,11 @@ struct File {
     permissions: Option<(u32, u32, u32)>,
 }
 
-/// Inode, size, seconds and nanoseconds of the modification time, change time.
-type Stamp = (u64, u64, i64, u32, i64);
-
 impl Row {
     /// `None` where a path is not below the folder.
     pub(super) fn of(folder: &Path, found: &Inspected) -> Option<Self> {
         let state = found.fingerprint.entries().map(|(path, stamp)| {
-            let stamp = stamp.stamp().map(|s| (s.ino, s.size, s.mtime_s, s.mtime_ns, s.ctime_ns));
+            let stamp = stamp.stamp().map(|stamp| stamp.to_string());
             Some((path.strip_prefix(folder).ok()?.to_path_buf(), stamp))
         });
         Some(Self {
@@ -83,16 +80,13 @@ impl Row {
     pub(super) fn into_inspected(self) -> Option<Inspected> {
         let Self { folder, files, skipped, notes, state } = self;
         let state = state.into_iter().map(|(path, stamp)| {
-            let stamp = stamp.map(|(ino, size, mtime_s, mtime_ns, ctime_ns)| FileStamp {
-                ino,
-                size,
-                mtime_s,
-                mtime_ns,
-                ctime_ns,
-            });
-            (join(&folder, &path), stamp)
+            let stamp = match stamp {
+                Some(text) => Some(Stamp::parse(&text)?),
+                None => None,
+            };
+            Some((join(&folder, &path), stamp))
         });
-        let fingerprint: Arc<Fingerprint> = Arc::new(state.collect());
+        let fingerprint: Arc<Fingerprint> = Arc::new(state.collect::<Option<_>>()?);
         let spec = |file: File| file.into_spec(&folder, &fingerprint);
         let files = match files {
             None => None,

@@ -1,12 +1,10 @@
-//! The top folder of a source, looked up by its path again and again.
+//! The top folder of a source, looked up by its path repeatedly.
 //!
-//! A source may be mounted, renamed, replaced or pointed elsewhere while it is served. A descriptor
-//! that is kept shows the old folder for ever, and keeps its disk from being unmounted. So the folder
-//! is opened anew when a call comes a second or more after the last time, and closed when no call has come
-//! for that long.
+//! A source may be mounted, renamed, replaced or pointed elsewhere while it is served. An open descriptor
+//! would show the old folder for ever, and keep its disk from being unmounted. So a call that comes a
+//! second or more after the last look opens the folder again, and a folder that no call has used for that
+//! long is closed.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -17,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 
+use crate::source::storage::interface::SourceGone;
+
 /// How long the folder that was found stands for the path.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -25,25 +25,6 @@ const FIRST_NAMES_BYTES: usize = 2048;
 
 /// Device and inode.
 type Identity = (u64, u64);
-
-/// The source folder is not there: whatever is asked for, the answer is an error.
-#[derive(Debug)]
-pub(crate) struct SourceGone;
-
-impl SourceGone {
-    /// Whether it is the reason of an error. It was told when it happened.
-    pub(crate) fn is_reason_of(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Self>)
-    }
-}
-
-impl fmt::Display for SourceGone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SOURCE is gone")
-    }
-}
-
-impl Error for SourceGone {}
 
 /// See the module.
 #[derive(Debug)]
@@ -59,13 +40,13 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// `None` while it is gone, and while nobody asks.
+    /// `None` while it is gone, and while no call comes.
     dir: Option<Arc<OwnedFd>>,
     looked_at: Instant,
     /// Of the folder that was served last.
     served: Identity,
     is_gone: bool,
-    /// A thread is about to close what is not asked for.
+    /// A thread will close the folder when no call comes.
     is_watched: bool,
 }
 
@@ -104,13 +85,13 @@ impl Top {
                 return Err(io::Error::other(SourceGone));
             }
         }
-        // Who comes meanwhile waits: without the folder there is nothing to do.
+        // Other calls wait meanwhile: without the folder there is nothing to do.
         let found = look_up(&self.shared.path, state.served);
         state.looked_at = Instant::now();
         match found {
             Ok((dir, identity)) => {
                 let dir = Arc::new(dir);
-                tell_of(&self.shared.path, &state, identity);
+                log_change(&self.shared.path, &state, identity);
                 state.is_gone = false;
                 state.served = identity;
                 state.dir = Some(dir.clone());
@@ -129,7 +110,7 @@ impl Top {
         }
     }
 
-    /// Sees to it that the folder is closed when nobody asks for it any more.
+    /// Starts the thread that closes the folder when no call comes any more.
     fn watch(&self, state: &mut State) {
         if state.is_watched {
             return;
@@ -158,7 +139,7 @@ impl Shared {
     }
 }
 
-fn tell_of(path: &Path, before: &State, now: Identity) {
+fn log_change(path: &Path, before: &State, now: Identity) {
     let source = path.display();
     if before.is_gone {
         tracing::info!(%source, "SOURCE is back");

@@ -1,0 +1,303 @@
+//! The chunk files of an array: opened in the state of the opening of the image, or not at all.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use zarrs::array::Array;
+
+use super::chunk_keys::{ChunkNames, Found, Scheme};
+use super::codec::Blob;
+use super::error::SourceError;
+use super::root::{Absence, SourceRoot};
+use super::snapshot::{Since, Snapshot};
+use super::storage::{Budget, OpenFile, Stamp, Unfollowed};
+
+/// How often, and after which time, a folder that was changed just now is looked at again.
+const REST_LOOKS: usize = 4;
+const REST_TIME: Duration = Duration::from_millis(20);
+
+/// The chunk files of an array.
+#[derive(Debug)]
+pub(super) struct ChunkFiles {
+    root: Arc<SourceRoot>,
+    folder: PathBuf,
+    metadata_file: PathBuf,
+    metadata_stamp: Option<Stamp>,
+    array: Array<()>,
+    names: ChunkNames,
+    snapshot: OnceLock<Snapshot>,
+}
+
+/// An open chunk under its key, in the state it was opened in.
+pub(super) struct FoundChunk {
+    pub(super) key: String,
+    pub(super) file: Box<dyn OpenFile>,
+    pub(super) stamp: Stamp,
+}
+
+/// An open chunk, and the state it is in.
+type OpenChunk = (Box<dyn OpenFile>, Stamp);
+
+impl Blob for FoundChunk {
+    fn len(&self) -> u64 {
+        self.stamp.size()
+    }
+
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+}
+
+impl ChunkFiles {
+    /// `metadata`: the file that describes the array, and its state when it was read.
+    pub(super) fn new(
+        root: Arc<SourceRoot>,
+        folder: &Path,
+        metadata: (PathBuf, Stamp),
+        array: Array<()>,
+        names: ChunkNames,
+    ) -> Self {
+        Self {
+            root,
+            folder: folder.to_path_buf(),
+            metadata_file: metadata.0,
+            metadata_stamp: Some(metadata.1),
+            array,
+            names,
+            snapshot: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn array(&self) -> &Array<()> {
+        &self.array
+    }
+
+    /// Path of the array below the source folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Looks at all files of the array as they are now.
+    pub(super) fn look(&self, budget: &mut Budget) -> Result<Snapshot, Unfollowed> {
+        Snapshot::take(&self.root, &self.folder, budget)
+    }
+
+    /// From now on, reads return chunks in the state of the snapshot, or fail. The first snapshot counts.
+    pub(super) fn keep_to(&self, snapshot: Snapshot) {
+        self.snapshot.get_or_init(|| snapshot);
+    }
+
+    /// Whether the folders of the chunks are unchanged since the snapshot, as far as it holds them.
+    pub(super) fn has_same_folders(&self) -> bool {
+        let snapshot = self.snapshot.get();
+        snapshot.is_none_or(|snapshot| snapshot.has_same_folders(&self.root, &self.folder))
+    }
+
+    /// The chunk at the origin, by its path relative to the folder of the array. It stands for all
+    /// where they cannot all be looked at.
+    pub(super) fn first_chunk(&self) -> PathBuf {
+        let origin = vec![0; self.array.dimensionality()];
+        PathBuf::from(self.names.primary.key(&self.array, &origin))
+    }
+
+    /// Waits until the file of a chunk answers, or does not.
+    pub(super) fn await_chunk(&self, chunk: &[u64]) {
+        let answers = |scheme: &Scheme| {
+            let path = self.folder.join(scheme.key(&self.array, chunk));
+            self.root.storage().answers(&path)
+        };
+        let is_known = self.names.found.get().is_some();
+        if (is_known || !answers(&self.names.primary))
+            && let Ok(found) = self.found_names()
+        {
+            found.schemes.iter().any(answers);
+        }
+    }
+
+    /// Opens the file of a chunk in the state of the snapshot, under whatever name it has.
+    pub(super) fn open(&self, chunk: &[u64]) -> Result<Option<FoundChunk>, SourceError> {
+        if self.names.found.get().is_none()
+            && let Some(found) = self.open_named(&self.names.primary, chunk)?
+        {
+            return Ok(Some(found));
+        }
+        let names = self.found_names()?;
+        for scheme in &names.schemes {
+            if let Some(found) = self.open_named(scheme, chunk)? {
+                return Ok(Some(found));
+            }
+        }
+        names.absent().map(|()| None).map_err(|reason| {
+            let key = self.names.primary.key(&self.array, chunk);
+            SourceError::Chunk { path: self.folder.join(key), reason }
+        })
+    }
+
+    fn open_named(
+        &self,
+        scheme: &Scheme,
+        chunk: &[u64],
+    ) -> Result<Option<FoundChunk>, SourceError> {
+        let key = scheme.key(&self.array, chunk);
+        let path = self.folder.join(&key);
+        let opened = self.open_chunk(&path)?;
+        let stamp = opened.as_ref().map(|(_, stamp)| stamp);
+        let since = self
+            .snapshot
+            .get()
+            .map_or(Since::Same, |snapshot| snapshot.compare(Path::new(&key), stamp));
+        match (since, opened) {
+            (Since::Same, Some((file, stamp))) => Ok(Some(FoundChunk { key, file, stamp })),
+            (Since::Same, None) | (Since::Added, _) => Ok(None),
+            (Since::Changed, _) => Err(SourceError::Changed { path }),
+        }
+    }
+
+    /// The names that the chunk files have, looked at when the first one is absent.
+    fn found_names(&self) -> Result<&Found, SourceError> {
+        if let Some(found) = self.names.found.get() {
+            return Ok(found);
+        }
+        let found = self.names.look(&self.root, &self.folder, &self.array)?;
+        // Of an array that is being deleted, the look has shown less than there was.
+        self.check_unchanged()?;
+        Ok(self.names.keep(found, &self.folder))
+    }
+
+    /// Opens a chunk; `None` when it is absent and the array is there. A store that was deleted or
+    /// unplugged has no chunks either: that is not "empty".
+    fn open_chunk(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
+        if let Some(opened) = self.open_if_there(path)? {
+            return Ok(Some(opened));
+        }
+        self.check_unchanged()?;
+        // The store may have come back between the two looks.
+        match self.open_if_there(path)? {
+            // An absent chunk may be on its way, and no snapshot says whether it was there.
+            None if self.snapshot.get().is_none() => self.open_at_rest(path),
+            opened => Ok(opened),
+        }
+    }
+
+    fn open_if_there(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
+        let fail = |error: io::Error| SourceError::io(path, error);
+        let missing = match self.root.storage().open(path) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+            Err(error) => return Err(fail(error)),
+        };
+        match self.root.absence(&self.folder, path).map_err(fail)? {
+            Absence::Absent => Ok(None),
+            Absence::Dangling => Err(fail(missing)),
+            Absence::Present => self.root.storage().open(path).map(Some).map_err(fail),
+        }
+    }
+
+    /// Opens a chunk that was absent, unless it still is when the folder it belongs into has been at rest
+    /// for a moment: a folder of chunks may just be exchanged for another one.
+    fn open_at_rest(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
+        for _ in 0..REST_LOOKS {
+            let before = self.folder_above(path)?;
+            let opened = self.open_if_there(path)?;
+            if opened.is_some() || (self.folder_above(path)? == before && before.is_settled()) {
+                return Ok(opened);
+            }
+            std::thread::sleep(REST_TIME);
+        }
+        // The folder changes all the time. The chunk will be written later, if ever.
+        self.open_if_there(path)
+    }
+
+    /// The state of the nearest folder above a chunk that is there.
+    fn folder_above(&self, path: &Path) -> Result<Stamp, SourceError> {
+        for folder in path.ancestors().skip(1).take_while(|above| above.starts_with(&self.folder)) {
+            let found = self.root.stamp(folder).map_err(|error| SourceError::io(folder, error))?;
+            if let Some(stamp) = found {
+                return Ok(stamp);
+            }
+        }
+        Err(SourceError::Changed { path: self.folder.clone() })
+    }
+
+    /// Checks that the metadata is unchanged since the image was planned.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`] if not, [`SourceError::Io`] if that cannot be looked at.
+    pub(super) fn check_unchanged(&self) -> Result<(), SourceError> {
+        let file = &self.metadata_file;
+        let now = self.root.stamp(file).map_err(|error| SourceError::io(file, error))?;
+        if now == self.metadata_stamp {
+            Ok(())
+        } else {
+            Err(SourceError::Changed { path: file.clone() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use crate::source::array::UnitBytes;
+    use crate::source::discover::open_image;
+    use crate::source::error::SourceError;
+    use crate::source::image::ImageSource;
+    use crate::source::root::SourceRoot;
+    use crate::source::storage::Memory;
+
+    /// A row of three chunks, of which the last one is absent, in a storage without folders.
+    fn image() -> (Arc<Memory>, ImageSource) {
+        let array = json!({"zarr_format": 2, "shape": [2, 6], "chunks": [2, 2], "dtype": "|u1",
+            "compressor": null, "fill_value": 7, "order": "C", "filters": null});
+        let files = Memory::default();
+        files.put("a.zarr/.zarray", array.to_string().as_bytes());
+        files.put("a.zarr/0.0", &[0, 1, 2, 3]);
+        files.put("a.zarr/0.1", &[4, 5, 6, 7]);
+        let files = Arc::new(files);
+        let root = SourceRoot::in_memory(files.clone());
+        (files, open_image(&root, Path::new("a.zarr"), "", 0).expect("an image"))
+    }
+
+    fn voxels(image: &ImageSource, chunk: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        image.levels[0].array.read_unit(&[0, chunk]).map(|unit| match unit {
+            UnitBytes::Stored { bytes, is_settled } => {
+                assert!(is_settled, "a version needs no time to settle");
+                Some(bytes.to_vec())
+            }
+            UnitBytes::Fill => None,
+        })
+    }
+
+    #[test]
+    fn chunks_are_given_as_they_were_when_the_image_was_opened() {
+        let (files, image) = image();
+        let opened = image.keep_to_chunks().expect("two files");
+        assert_eq!(voxels(&image, 0).expect("readable"), Some(vec![0, 1, 2, 3]));
+        assert_eq!(voxels(&image, 2).expect("absent"), None);
+        assert!(opened.is_same(&image.chunk_state().expect("two files")));
+        files.put("a.zarr/0.1", &[4, 5, 6, 8]);
+        files.put("a.zarr/0.2", &[9; 4]);
+        files.remove("a.zarr/0.0");
+        for rewritten_or_gone in [0, 1] {
+            let read = voxels(&image, rewritten_or_gone);
+            assert!(matches!(read, Err(SourceError::Changed { .. })), "{read:?}");
+        }
+        assert_eq!(voxels(&image, 2).expect("still the fill value"), None, "it came later");
+        assert!(!opened.is_same(&image.chunk_state().expect("two files")));
+    }
+
+    #[test]
+    fn chunks_are_not_decoded_by_metadata_that_has_changed() {
+        let (files, image) = image();
+        files.put("a.zarr/.zarray", b"{}");
+        for stored_or_absent in [0, 2] {
+            let read = voxels(&image, stored_or_absent);
+            assert!(matches!(read, Err(SourceError::Changed { .. })), "{read:?}");
+        }
+    }
+}
