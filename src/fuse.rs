@@ -57,7 +57,7 @@ impl Adapter {
         fs: Arc<FileSystem>,
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let names = Workers::start("names", NAME_THREADS)?;
+        let names = Workers::new("names", NAME_THREADS);
         Ok(Self { fs, names, notifier: Arc::default(), ended: Some(Box::new(ended)) })
     }
 

@@ -18,3 +18,5 @@ mod folders;
 mod log;
 #[path = "process/signals.rs"]
 mod signals;
+#[path = "process/threads.rs"]
+mod threads;

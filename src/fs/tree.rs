@@ -143,7 +143,7 @@ impl Tree {
         let memo = inspector.memo.clone();
         let former = Mutex::new(LruCache::new(MOST_FORMER));
         let closed = Closed::new(config.revalidate.time());
-        let workers = Workers::start_within("look", looks::THREADS, looks::MOST_THREADS)?;
+        let workers = Workers::within("look", looks::THREADS, looks::MOST_THREADS);
         let tree = Self {
             root,
             images,

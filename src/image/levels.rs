@@ -24,3 +24,6 @@ mod walk;
 
 pub(super) use pass::Visitor;
 pub(super) use request::{most_open_bytes, request, visit_all};
+
+#[cfg(test)]
+mod tests;

@@ -4,4 +4,5 @@
 pub(super) mod fill;
 pub(super) mod frame;
 pub(super) mod image;
+pub(super) mod space;
 mod units;

@@ -15,6 +15,7 @@ use crate::image::plan::ImagePlan;
 use crate::image::plan::layout::Extent;
 use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
+use crate::image::voxels::space::Space;
 use crate::ims::{ChunkIndex, build_skeleton};
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
@@ -24,12 +25,6 @@ use crate::source::{ChunkState, SourceRoot};
 use crate::sync::lock;
 
 use super::read_ahead::ReadAhead;
-
-/// The cache space of the metadata region; resolution levels take the spaces from 0.
-const METADATA_SPACE: u16 = u16::MAX;
-
-/// The cache space of the metadata region with exact statistics.
-const EXACT_METADATA_SPACE: u16 = u16::MAX - 1;
 
 /// Times that a part of one read may be found in the cache and not be readable there.
 const MOST_LOST: u32 = 16;
@@ -299,10 +294,10 @@ impl VirtualFile {
     fn slot(&self, part: Wanted) -> Slot {
         let space = match part {
             Wanted::Voxels(brick) => return self.image.slot(brick),
-            Wanted::Metadata if self.is_exact() => EXACT_METADATA_SPACE,
-            Wanted::Metadata => METADATA_SPACE,
+            Wanted::Metadata if self.is_exact() => Space::ExactMetadata,
+            Wanted::Metadata => Space::Metadata,
         };
-        let key = BrickKey { image: self.image.content, space, index: 0 };
+        let key = BrickKey { image: self.image.content, space: space.number(), index: 0 };
         Slot { key, slot_bytes: self.plan().layout.metadata_bytes(), is_proven: true }
     }
 
@@ -455,3 +450,6 @@ fn wanted(extent: Extent) -> Option<(Wanted, u64)> {
         Extent::IndexNode { .. } | Extent::Zero => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,3 +207,6 @@ impl<'a> BrickJob<'a> {
 fn index(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;
