@@ -23,7 +23,7 @@ use crate::machine;
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;
 
 /// Memory where the machine has enough.
-const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
+const DEFAULT_MEMORY_BYTES: u64 = crate::resources::shares::DEFAULT_BUDGET_BYTES;
 
 /// Part of the memory of the machine, or of the control group, that is the budget where there is little: twice
 /// the budget is taken in all, and as much is left to what the kernel counts with it.

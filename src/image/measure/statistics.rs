@@ -73,11 +73,13 @@ fn bytes_per_dataset(plan: &ImagePlan) -> u64 {
 
 /// Memory that [`measure`] takes beside the bricks that are decoded.
 pub(crate) fn memory_bytes(image: &Image) -> u64 {
+    let thumbnail = thumbnail::memory_bytes(&image.plan);
     if !is_exact(image) {
-        return 0;
+        return thumbnail;
     }
     let counts = bytes_per_dataset(&image.plan).saturating_mul(image.plan.datasets());
-    counts.min(COUNTS_BYTES).saturating_add(most_open_bytes(image))
+    let counted = counts.min(COUNTS_BYTES).saturating_add(most_open_bytes(image));
+    counted.saturating_add(thumbnail)
 }
 
 /// Reads voxels and computes the pixel-dependent metadata, in the `memory` that it takes.

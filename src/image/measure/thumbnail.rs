@@ -11,6 +11,12 @@ use crate::source::TargetType;
 /// Longer side in pixels.
 const SIDE: u64 = 256;
 
+/// Upper bound of the memory of a [`Projection`].
+pub(super) fn memory_bytes(plan: &ImagePlan) -> u64 {
+    let pixels = SIDE * SIDE * size_of::<f32>() as u64;
+    pixels.saturating_mul(plan.ims.channels.len() as u64)
+}
+
 /// The level a thumbnail is made from: the coarsest that is as large, else the finest.
 pub(super) fn level_for(plan: &ImagePlan) -> usize {
     let is_large = |level: &usize| {
