@@ -134,7 +134,7 @@ impl<D: Destination> WriteQueue<D> {
         lock(&self.shared.state).has_room(bytes, self.limit + more)
     }
 
-    /// Waits as [`WriteQueue::push`] does, and tells whether `bytes` more may be queued now.
+    /// Waits as [`WriteQueue::push`] does. Whether `bytes` more may be queued now.
     pub(super) fn wait_for_room(&self, bytes: u64) -> bool {
         self.wait(bytes).1
     }

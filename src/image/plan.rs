@@ -21,11 +21,11 @@ use makers_chunk::makers_chunk;
 use pyramid::{Level, LevelOrigin, StoredLevel};
 use time::{start, time_stamps};
 
-/// What the maker's writer puts where nothing is given.
+/// What `ImarisWriter` writes where nothing is given.
 const NO_DESCRIPTION: &str = "(description not specified)";
 
 /// Most `Data` datasets of a file. Each takes 0.3 ms and up to 13 KB of metadata, so a file with more
-/// would take longer to open and more memory than anybody waits for.
+/// would take too long to open, and too much memory.
 const DATASET_LIMIT: u64 = 50_000;
 
 /// A brick of a level that others are computed from may become this large by joining odd units.
@@ -81,7 +81,7 @@ impl ImagePlan {
     ///
     /// # Errors
     /// [`ImageError::TooLarge`] when it would exceed what a file can be,
-    /// [`ImageError::TooManyDatasets`] for more time points and channels than anybody waits for.
+    /// [`ImageError::TooManyDatasets`] for more time points and channels than open in reasonable time.
     pub fn new(source: &ImageSource, options: &ImageOptions) -> Result<Self, ImageError> {
         let target = source.source_type().target(options.conversions);
         let voxel_bytes = target.bytes() as u64;
@@ -109,7 +109,7 @@ impl ImagePlan {
             name: shorten(&image_name(source)),
             description: source.description.clone().unwrap_or_else(|| NO_DESCRIPTION.to_owned()),
             details: source.details.clone(),
-            // The maker's writer leaves it empty where it does not know, too.
+            // ImarisWriter leaves it empty where it does not know, too.
             recording_date: source.acquired_ms.map_or_else(String::new, start),
             time_stamps: stamps,
             sections: source
@@ -162,8 +162,8 @@ impl ImagePlan {
         self.levels.len() - 1
     }
 
-    /// The finest level that fits into so many bytes together with all coarser ones; the number of
-    /// levels where none does.
+    /// The finest level that fits into `bytes` together with all coarser ones; the number of levels where
+    /// none does.
     #[must_use]
     pub fn finest_within(&self, bytes: u64) -> usize {
         let mut left = bytes;
@@ -206,7 +206,7 @@ fn plan_levels(
             (LevelOrigin::Computed, above) => unit_below(above, size),
         };
         let unit = even_unit(unit, size, levels.get(number + 1), voxel_bytes);
-        // As if the maker's writer had written the levels above.
+        // As if ImarisWriter had written the levels above.
         let makers = makers_chunk(size, time_points, voxel_bytes, makers_above);
         makers_above = Some((size, makers));
         let joins = origin == LevelOrigin::Computed;

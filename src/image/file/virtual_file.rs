@@ -264,7 +264,7 @@ impl VirtualFile {
             / self.plan().layout.levels()[level].bricks.full_brick_bytes()
     }
 
-    /// Makes bricks that nobody has asked for yet, when there is nothing else to do.
+    /// Makes bricks that no reader has asked for yet, when workers have nothing else to do.
     fn make_ahead(self: &Arc<Self>, bricks: Vec<BrickId>) {
         for brick in bricks {
             let file = self.clone();
@@ -306,7 +306,7 @@ impl VirtualFile {
         self.image.images.options().statistics == Statistics::Exact
     }
 
-    /// Requests a part. `lost` tells how often it was there and could not be read.
+    /// Requests a part; `lost`: how often it was there and could not be read.
     fn request(self: &Arc<Self>, part: Part, done: ReadDone, lost: u32) {
         let Part { brick, within, len } = part;
         let unreadable = lost > 0;
@@ -322,9 +322,8 @@ impl VirtualFile {
                     match cached.read_at(within, buffer) {
                         Ok(()) => done(Ok(buffer)),
                         Err(_) if lost == MOST_LOST => done(Err(ImageError::Abandoned)),
-                        // The cache failed between the look and the read. Produced anew, it is in
-                        // memory, unless another reader has done so and stored it before this one
-                        // asked.
+                        // The cache failed between the look and the read. Produced again, the brick is
+                        // in memory, unless another reader has had it stored before this one asked.
                         Err(_) => again.request(part, done, lost + 1),
                     }
                 }),
@@ -375,7 +374,7 @@ impl VirtualFile {
             }
             Wanted::Metadata => {
                 self.note(is_fleeting || (self.is_exact() && !self.image.follows_chunks));
-                // A large region waits in memory only until it can be had from the disk.
+                // A large region stays in memory only until it is on disk.
                 let is_passing = matches!(found, Brick::Memory(Whole { lasting: true, .. }));
                 let mut known = lock(&self.metadata);
                 match &*known {

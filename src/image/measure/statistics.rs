@@ -82,7 +82,7 @@ pub(crate) fn memory_bytes(image: &Image) -> u64 {
     counted.saturating_add(thumbnail)
 }
 
-/// Reads voxels and computes the pixel-dependent metadata, in the `memory` that it takes.
+/// Reads voxels and computes the metadata that depends on them; `memory` is reserved for it.
 ///
 /// # Errors
 /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
@@ -164,7 +164,7 @@ impl Cell {
     }
 }
 
-/// What befell the passes.
+/// Problems met during the passes.
 struct Findings {
     memory: Arc<Aside>,
     damaged: AtomicBool,
@@ -354,7 +354,7 @@ impl<'a> Sampler<'a> {
         Ok(Measured { metadata, keep: self.keep })
     }
 
-    /// The level of the thumbnail: the one that the maker would take, else the finest that is small
+    /// The level of the thumbnail: the one that `ImarisWriter` would take, else the finest that is small
     /// enough; `None` where none is.
     fn thumbnail_level(&self) -> Option<usize> {
         let plan = &self.image.plan;

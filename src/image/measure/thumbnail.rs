@@ -2,7 +2,7 @@
 //!
 //! Source: `ImarisWriter` `bpThumbnailBuilder.cxx`. Longer side 256, aspect of isotropic pixels, nearest
 //! neighbour (source index = i * source / target), time point 0, each channel through its colour and
-//! range, channels combined by maximum. Of the maker's two candidates this is the projection.
+//! range, channels combined by maximum. Of `ImarisWriter`'s two candidates this is the projection.
 
 use crate::image::plan::ImagePlan;
 use crate::ims::Thumbnail;

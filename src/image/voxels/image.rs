@@ -1,4 +1,4 @@
-//! The bricks of one image: where each is kept, and who produces it.
+//! The bricks of one image: where each is kept, and how those of stored levels are produced.
 
 use std::sync::Arc;
 
