@@ -8,7 +8,6 @@ mod shelf;
 pub(crate) mod turns;
 mod write_queue;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,7 +102,7 @@ impl Engine {
     /// Opens the cache. Threads start when there is work for them.
     ///
     /// # Errors
-    /// [`CacheError::InUse`] when another process has the cache; the reason why threads cannot be started.
+    /// [`EngineError::Cache`], such as [`CacheError::InUse`] when another process has the cache.
     pub fn start(config: &EngineConfig) -> Result<Arc<Self>, EngineError> {
         Self::start_on(Arc::new(LocalDisk), config)
     }
@@ -119,9 +118,9 @@ impl Engine {
         };
         let shares = Shares::of(config.memory_bytes);
         source::remember_at_most(shares);
-        let resources = Resources::start(shares, config.threads)?;
+        let resources = Resources::new(shares, config.threads);
         Ok(Arc::new(Self {
-            kept: KeptBricks::new(cache, shares)?,
+            kept: KeptBricks::new(cache, shares),
             flights: SingleFlight::new(),
             turns: Turns::new(resources.clone()),
             resources,
@@ -306,9 +305,6 @@ pub enum EngineError {
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// A thread cannot be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] io::Error),
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Adapter {
         view: Arc<dyn View>,
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let names = Workers::start("names", NAME_THREADS)?;
+        let names = Workers::new("names", NAME_THREADS);
         let (folders, notifier) = (Arc::default(), Arc::default());
         Ok(Self { view, folders, names, notifier, ended: Some(Box::new(ended)) })
     }

@@ -10,6 +10,7 @@
 
 mod damage;
 mod file;
+mod identity;
 mod images;
 mod levels;
 mod measure;
@@ -17,6 +18,8 @@ mod options;
 pub mod plan;
 mod progress;
 mod reduce;
+#[cfg(test)]
+mod tests;
 mod voxels;
 
 pub use crate::engine::error::ImageError;

@@ -11,7 +11,7 @@
 //!   a root node the library never wrote.
 //!
 //! [`metadata_capacity`] bounds the skeleton's length before any pixel is known, so a file can be
-//! laid out, and its size told, from its description alone.
+//! laid out, and its size computed, from its description alone.
 //!
 //! Nothing here knows where voxels come from. Sizes on disk are in bytes and shapes are (z, y, x)
 //! in voxels, unless a name says otherwise.

@@ -8,8 +8,10 @@
 //! (binary)   wiring, readiness, signals, unmount
 //! fuse       the FUSE protocol
 //! fs         names, inodes, handles
-//! image      one virtual file: plan, layout, bricks, reads
+//! image      one virtual file: plan, voxels, levels, reads
+//! engine     bricks, produced once and kept in memory and on disk
 //! ims        the Imaris schema as HDF5      cache   bricks on disk      source   Zarr and OME-NGFF
+//! resources  threads, memory, buffers
 //! ```
 //!
 //! `doc/DESIGN.md` tells why it is so.

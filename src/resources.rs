@@ -7,7 +7,6 @@ pub(crate) mod memory;
 pub(crate) mod shares;
 pub(crate) mod workers;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,18 +45,16 @@ impl Aside {
 }
 
 impl Resources {
-    /// # Errors
-    /// The operating system's reason when a thread cannot be started.
-    pub(crate) fn start(shares: Shares, threads: usize) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(shares: Shares, threads: usize) -> Arc<Self> {
         buffer::keep_at_most(shares.buffers());
-        Ok(Arc::new(Self {
-            workers: Workers::start("fill", threads)?,
-            metadata_workers: Workers::start("metadata", METADATA_THREADS)?,
+        Arc::new(Self {
+            workers: Workers::new("fill", threads),
+            metadata_workers: Workers::new("metadata", METADATA_THREADS),
             memory: MemoryBudget::new(shares.budget()),
             aside: MemoryBudget::new(shares.aside()),
             threads,
             is_stopping: AtomicBool::new(false),
-        }))
+        })
     }
 
     /// Waits until `bytes` are free and takes them; `None` once the end has come.

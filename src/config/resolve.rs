@@ -21,7 +21,7 @@ use super::value::{
 use super::{Config, Labels, MountConfig, Resources, cache_dir, plain};
 
 /// Memory where the machine has enough.
-const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
+const DEFAULT_MEMORY_BYTES: u64 = crate::resources::shares::DEFAULT_BUDGET_BYTES;
 
 /// Part of the memory of the machine, or of the control group, that is the budget where there is little:
 /// the daemon takes twice the budget in all, and leaves as much to what the kernel counts with it.

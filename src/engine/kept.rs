@@ -1,6 +1,5 @@
 //! Bricks that are kept: on disk, on their way there, and in memory.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -52,16 +51,14 @@ impl Destination for Places {
 }
 
 impl KeptBricks {
-    /// # Errors
-    /// The operating system's reason when a thread cannot be started.
-    pub(super) fn new(cache: Option<SteadyCache>, shares: Shares) -> io::Result<Self> {
+    pub(super) fn new(cache: Option<SteadyCache>, shares: Shares) -> Self {
         let shelves = Mutex::new(Shelves {
             only: Shelf::new(shares.only_in_memory()),
             recent: Shelf::new(shares.recent()),
         });
         let places = Arc::new(Places { cache, shelves });
-        let queue = WriteQueue::start(places.clone(), shares.unwritten())?;
-        Ok(Self { places, queue, ahead_bytes: shares.ahead() })
+        let queue = WriteQueue::new(places.clone(), shares.unwritten());
+        Self { places, queue, ahead_bytes: shares.ahead() }
     }
 
     /// The cache on disk, where there is one.

@@ -5,7 +5,6 @@
 //! are not produced faster than the disk takes them; but not for long: if the disk hangs, its brick is given up.
 
 use std::collections::HashMap;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -91,13 +90,10 @@ impl State {
 
 impl<D: Destination> WriteQueue<D> {
     /// `limit`: bytes that may be queued before producers wait.
-    ///
-    /// # Errors
-    /// The operating system's reason when a thread cannot be started.
-    pub(super) fn start(destination: Arc<D>, limit: u64) -> io::Result<Self> {
+    pub(super) fn new(destination: Arc<D>, limit: u64) -> Self {
         let (state, written) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { destination, state, written });
-        Ok(Self { shared, writer: Workers::start("cache-write", 1)?, limit })
+        Self { shared, writer: Workers::new("cache-write", 1), limit }
     }
 
     /// The bytes of a brick that is not yet written.
@@ -138,7 +134,7 @@ impl<D: Destination> WriteQueue<D> {
         lock(&self.shared.state).has_room(bytes, self.limit + more)
     }
 
-    /// Waits as [`WriteQueue::push`] does, and tells whether `bytes` more may be queued now.
+    /// Waits as [`WriteQueue::push`] does. Whether `bytes` more may be queued now.
     pub(super) fn wait_for_room(&self, bytes: u64) -> bool {
         self.wait(bytes).1
     }

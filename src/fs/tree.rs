@@ -108,7 +108,7 @@ impl Tree {
             rights,
             opener,
             closed: Closed::new(config.revalidate.time()),
-            workers: Workers::start_within("look", looks::THREADS, looks::MOST_THREADS)?,
+            workers: Workers::within("look", looks::THREADS, looks::MOST_THREADS),
         })
     }
 

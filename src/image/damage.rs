@@ -1,4 +1,4 @@
-//! What the log says of chunks that cannot be had: each once a minute, and not too many at a time.
+//! Log lines on damaged chunks: each chunk once a minute, and not too many at a time.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use crate::log_limit::LogLimit;
 use crate::source::SourceError;
 use crate::source::image::LevelSource;
 
-/// Counts chunks that cannot be had, and tells of them.
+/// Counts failed reads of chunks, and logs them.
 #[derive(Debug, Default)]
 pub(super) struct DamageLog {
     told: LogLimit,
@@ -16,12 +16,12 @@ pub(super) struct DamageLog {
 }
 
 impl DamageLog {
-    /// Times that a chunk was needed and could not be had.
+    /// Failed reads of chunks, each attempt counted.
     pub(super) fn count(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Tells of a chunk of a level of a store, and what its readers get instead.
+    /// Logs a failed read of a chunk of a level, and what its readers get instead.
     pub(super) fn report(
         &self,
         store: &Path,
@@ -48,8 +48,8 @@ impl DamageLog {
     }
 }
 
-/// Whether an error says that a chunk is damaged or unreadable, or brings this program down, so that its
-/// neighbours may be well.
+/// Whether an error concerns one chunk: it is damaged or unreadable, or makes this program fail. Its neighbours
+/// may be sound.
 pub(super) fn is_damage(error: &ImageError) -> bool {
     match error {
         ImageError::Source(source) => {

@@ -8,9 +8,9 @@
 //! a subtree whose brick is in the cache is not walked again: that is how a pass is resumed after a
 //! restart. Bricks of the store only pass through.
 //!
-//! Nobody waits here: every child comes by a callback. A brick that another pass, or a reader, has
-//! under way is left to them, and theirs to us; a pass that waits for its turn gives up its root to
-//! one that needs it. Since a brick waits for finer ones only, there is no circle.
+//! No thread waits here: every child comes by a callback. A pass leaves a brick that is in production to the
+//! pass or the reader that produces it. A pass that waits for its turn gives up its root to one that needs it.
+//! Since a brick waits for finer ones only, no two passes wait for each other.
 //!
 //! With a `Visitor` a pass shows it every brick of every level exactly once. It then walks
 //! everything, cached or not.
@@ -24,3 +24,6 @@ mod walk;
 
 pub(super) use pass::Visitor;
 pub(super) use request::{most_open_bytes, request, visit_all};
+
+#[cfg(test)]
+mod tests;

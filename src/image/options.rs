@@ -51,7 +51,7 @@ pub enum Pyramid {
     Auto,
     /// The store's levels only, each a half of the one above.
     Source,
-    /// Level 0 of the store, all others computed by the maker's rule.
+    /// Level 0 of the store, all others computed by `ImarisWriter`'s rule.
     Imaris,
 }
 

@@ -22,11 +22,11 @@ use makers_chunk::makers_chunk;
 use pyramid::{Level, LevelOrigin, StoredLevel};
 use time::{start, time_stamps};
 
-/// What the maker's writer puts where nothing is given.
+/// What `ImarisWriter` writes where nothing is given.
 const NO_DESCRIPTION: &str = "(description not specified)";
 
 /// Most `Data` datasets of a file. Each takes 0.3 ms and up to 13 KB of metadata, so a file with more
-/// would take longer to open and more memory than anybody waits for.
+/// would take too long to open, and too much memory.
 const DATASET_LIMIT: u64 = 50_000;
 
 /// A brick of a level that others are computed from may become this large by joining odd units.
@@ -82,41 +82,14 @@ impl ImagePlan {
     ///
     /// # Errors
     /// [`ImageError::TooLarge`] when it would exceed what a file can be,
-    /// [`ImageError::TooManyDatasets`] for more time points and channels than anybody waits for.
+    /// [`ImageError::TooManyDatasets`] for more time points and channels than open in reasonable time.
     pub fn new(source: &ImageSource, options: &ImageOptions) -> Result<Self, ImageError> {
         let target = options.conversions.target(source.source_type());
         let voxel_bytes = target.bytes() as u64;
         let [time_points, channels, ..] = source.levels[0].shape();
         let levels = published_levels(source, options, voxel_bytes)?;
-        let mut planned: Vec<PlannedLevel> = Vec::new();
-        let mut grids = Vec::new();
-        let mut ims_levels = Vec::new();
-        let mut makers_above = None;
-        for (number, Level { origin, size }) in levels.iter().copied().enumerate() {
-            let unit = match (origin, planned.last()) {
-                (LevelOrigin::Stored(number), _) => {
-                    let [_, _, z, y, x] = source.levels[number].unit_shape();
-                    [z, y, x]
-                }
-                (LevelOrigin::Computed, above) => unit_below(above, size),
-            };
-            let unit = even_unit(unit, size, levels.get(number + 1), voxel_bytes);
-            // As if the maker's writer had written the levels above.
-            let makers = makers_chunk(size, time_points, voxel_bytes, makers_above);
-            makers_above = Some((size, makers));
-            let joins = origin == LevelOrigin::Computed;
-            let chunking = chunking::choose(size, unit, voxel_bytes, makers, joins);
-            let level = ImsLevel { size, chunk: chunking.chunk };
-            let chunk_bytes = chunking.chunk.iter().product::<u64>() * voxel_bytes;
-            let bricks = BrickGrid::new(level.grid(), chunking.brick_chunks, chunk_bytes);
-            let chunk_bytes = u32::try_from(chunk_bytes).map_err(|_| ImageError::TooLarge)?;
-            let index = ChunkIndex::checked(level.grid(), chunking.chunk, chunk_bytes);
-            grids.push((bricks, index.ok_or(ImageError::TooLarge)?));
-            let brick =
-                std::array::from_fn(|axis| chunking.chunk[axis] * chunking.brick_chunks[axis]);
-            planned.push(PlannedLevel { origin, size, chunk: chunking.chunk, brick });
-            ims_levels.push(level);
-        }
+        let Levels { planned, grids, ims: ims_levels } =
+            plan_levels(source, &levels, time_points, voxel_bytes)?;
         let [z, y, x] = planned[0].size;
         let (extent_min_um, extent_max_um) = extents(source, options, [x, y, z]);
         let times = source.times_s.as_deref();
@@ -131,7 +104,7 @@ impl ImagePlan {
             name: shorten(&image_name(source)),
             description: source.description.clone().unwrap_or_else(|| NO_DESCRIPTION.to_owned()),
             details: describe::image_details(&source.microscope),
-            // The maker's writer leaves it empty where it does not know, too.
+            // ImarisWriter leaves it empty where it does not know, too.
             recording_date: source.acquired_ms.map_or_else(String::new, start),
             time_stamps: stamps,
             sections: describe::sections(source),
@@ -180,8 +153,8 @@ impl ImagePlan {
         self.levels.len() - 1
     }
 
-    /// The finest level that fits into so many bytes together with all coarser ones; the number of
-    /// levels where none does.
+    /// The finest level that fits into `bytes` together with all coarser ones; the number of levels where
+    /// none does.
     #[must_use]
     pub fn finest_within(&self, bytes: u64) -> usize {
         let mut left = bytes;
@@ -194,6 +167,52 @@ impl ImagePlan {
         }
         finest
     }
+}
+
+/// The planned levels, and what the layout and the schema need of them.
+struct Levels {
+    planned: Vec<PlannedLevel>,
+    grids: Vec<(BrickGrid, ChunkIndex)>,
+    ims: Vec<ImsLevel>,
+}
+
+/// Chooses the chunks and bricks of each level.
+///
+/// # Errors
+/// [`ImageError::TooLarge`] when a level has more chunks than an index can have.
+fn plan_levels(
+    source: &ImageSource,
+    levels: &[Level],
+    time_points: u64,
+    voxel_bytes: u64,
+) -> Result<Levels, ImageError> {
+    let (mut planned, mut grids, mut ims) = (Vec::<PlannedLevel>::new(), Vec::new(), Vec::new());
+    let mut makers_above = None;
+    for (number, Level { origin, size }) in levels.iter().copied().enumerate() {
+        let unit = match (origin, planned.last()) {
+            (LevelOrigin::Stored(number), _) => {
+                let [_, _, z, y, x] = source.levels[number].unit_shape();
+                [z, y, x]
+            }
+            (LevelOrigin::Computed, above) => unit_below(above, size),
+        };
+        let unit = even_unit(unit, size, levels.get(number + 1), voxel_bytes);
+        // As if ImarisWriter had written the levels above.
+        let makers = makers_chunk(size, time_points, voxel_bytes, makers_above);
+        makers_above = Some((size, makers));
+        let joins = origin == LevelOrigin::Computed;
+        let chunking = chunking::choose(size, unit, voxel_bytes, makers, joins);
+        let level = ImsLevel { size, chunk: chunking.chunk };
+        let chunk_bytes = chunking.chunk.iter().product::<u64>() * voxel_bytes;
+        let bricks = BrickGrid::new(level.grid(), chunking.brick_chunks, chunk_bytes);
+        let chunk_bytes = u32::try_from(chunk_bytes).map_err(|_| ImageError::TooLarge)?;
+        let index = ChunkIndex::checked(level.grid(), chunking.chunk, chunk_bytes);
+        grids.push((bricks, index.ok_or(ImageError::TooLarge)?));
+        let brick = std::array::from_fn(|axis| chunking.chunk[axis] * chunking.brick_chunks[axis]);
+        planned.push(PlannedLevel { origin, size, chunk: chunking.chunk, brick });
+        ims.push(level);
+    }
+    Ok(Levels { planned, grids, ims })
 }
 
 /// The levels of the file, as many as there may be.

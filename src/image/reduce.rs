@@ -1,6 +1,6 @@
 //! Joining the voxels of one level to those of the next coarser one.
 //!
-//! The maker's rule (`ImarisWriter` `ResampleBlock`): the mean of the 2, 4 or 8 voxels, accumulated in
+//! `ImarisWriter`'s rule (`ResampleBlock`): the mean of the 2, 4 or 8 voxels, accumulated in
 //! float32 in the order of z, y, x, divided, and for integers truncated; an odd last plane, row or
 //! column is dropped. Label images would get numbers of objects that do not exist: they take the
 //! most frequent of the voxels, and of equally frequent ones the first.

@@ -5,4 +5,5 @@ pub(super) mod convert;
 pub(super) mod fill;
 pub(super) mod frame;
 pub(super) mod image;
+pub(super) mod space;
 mod units;

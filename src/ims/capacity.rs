@@ -151,7 +151,7 @@ fn group(links: u64, heap: u64, attributes: u64) -> u64 {
     sum([GROUP_HEADER_BYTES, HEAP_HEADER_BYTES + heap, symbols, tree, moved, attributes])
 }
 
-/// A contiguous dataset of so many bytes.
+/// A contiguous dataset of `bytes`.
 fn dataset(bytes: usize) -> u64 {
     DATASET_HEADER_BYTES + bytes as u64
 }

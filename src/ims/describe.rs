@@ -18,7 +18,7 @@ pub enum VoxelType {
     U8,
     /// Unsigned, 16 bits.
     U16,
-    /// Signed, 16 bits: none of the maker's types.
+    /// Signed, 16 bits: `ImarisWriter` does not know it.
     I16,
     /// Unsigned, 32 bits.
     U32,
@@ -166,7 +166,7 @@ pub struct Thumbnail {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PixelMetadata {
     /// Histograms by (level, time point, channel). A channel without an entry is written without
-    /// histograms, as the maker's writer does when it counted nothing.
+    /// histograms, as `ImarisWriter` does when it counted nothing.
     pub histograms: BTreeMap<(usize, u64, usize), Arc<ChannelHistograms>>,
     /// Displayed range (black, full colour) of each channel.
     pub color_ranges: Vec<(f64, f64)>,

@@ -334,7 +334,7 @@ fn create_space(
 
 fn create_space_of(name: &str, shape: &[hsize_t]) -> Result<Id, ImsError> {
     let rank = i32::try_from(shape.len()).expect("ranks are 1 to 3");
-    // Maximum dimensions are stated, and equal, as in the maker's files.
+    // Maximum dimensions are stated, and equal, as in files of ImarisWriter.
     let raw = call("shape", name, || {
         // SAFETY: both pointers are valid for `rank` elements.
         h5check(unsafe { H5Screate_simple(rank, shape.as_ptr(), shape.as_ptr()) })

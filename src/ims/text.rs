@@ -17,7 +17,7 @@ pub(super) fn decimals_3(value: f64) -> String {
     if text == "-0.000" { "0.000".to_owned() } else { text }
 }
 
-/// The bounds of a range. The maker writes three decimals; where the range is so small that it would
+/// The bounds of a range. `ImarisWriter` writes three decimals; where the range is so small that it would
 /// vanish in them, as of floats between 0 and 0.001, there are as many as three digits of it take.
 pub(super) fn range(min: f64, max: f64) -> [String; 2] {
     let width = (max - min).abs();
@@ -29,7 +29,7 @@ pub(super) fn range(min: f64, max: f64) -> [String; 2] {
     [min, max].map(|value| format!("{:.decimals$}", value + 0.0))
 }
 
-/// The bounds of an axis of the image. The maker writes nine decimals (`ImarisWriter`
+/// The bounds of an axis of the image. `ImarisWriter` writes nine decimals (`ImarisWriter`
 /// `bpWriterHDF5.cxx`); a very short axis gets more, for nine digits of its length.
 pub(super) fn extent(min: f64, max: f64) -> [String; 2] {
     let length = (max - min).abs();

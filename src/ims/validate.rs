@@ -98,7 +98,7 @@ impl ImsFile {
     }
 }
 
-/// Checks the names in a group, and that its own is none of those that are taken.
+/// Checks the names in a group, and that its own is not taken.
 fn check_group(taken: &mut BTreeSet<String>, group: schema::InfoGroup) -> Result<(), ImsError> {
     check_limit("attributes of a group", group.entries.len() as u64, MAX_ATTRIBUTES)?;
     let mut keys = BTreeSet::new();

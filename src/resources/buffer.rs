@@ -120,7 +120,7 @@ impl Buffer {
     }
 }
 
-/// In tests, what nobody writes shows.
+/// In tests, bytes that are not written show.
 fn spoil(bytes: &mut [u8]) {
     if cfg!(debug_assertions) {
         bytes.fill(0xa5);

@@ -1,8 +1,8 @@
-//! Whether memory of the size of a chunk can be had, asked before it is taken.
+//! Whether there is memory of the size of a chunk, asked before it is taken.
 //!
 //! An allocation that fails ends a Rust program, and a C library as well. Where an address space is
 //! limited (`ulimit -v`), or where the kernel sees that a size is beyond all there is
-//! (`vm.overcommit_memory`, proc(5)), it can be known in time. Who needs much claims it; what others
+//! (`vm.overcommit_memory`, proc(5)), it can be known in time. A task that needs much claims it; what others
 //! have claimed and may not have taken yet is counted.
 
 use std::hint::black_box;
@@ -26,13 +26,13 @@ static LEAST_BYTES: LazyLock<u64> = LazyLock::new(|| {
 /// A limit beyond this is none.
 const LARGEST_LIMIT: u64 = 1 << 40;
 
-/// Who has claimed memory for so long may hang, and is no longer waited for.
+/// A claim of this age may belong to a task that hangs, and is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 static CLAIMED: Mutex<u64> = Mutex::new(0);
 static RELEASED: Condvar = Condvar::new();
 
-/// Memory that cannot be had.
+/// There is not enough memory.
 #[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]
 #[error("no memory for {} MiB", bytes.div_ceil(1 << 20))]
 pub struct NoMemory {
@@ -78,7 +78,7 @@ impl Drop for Claim {
     }
 }
 
-/// Asks for as much, and gives it back: pages that nobody touches cost nothing.
+/// Allocates as much, and frees it: pages that are not touched cost nothing.
 fn can_be_had(bytes: u64) -> bool {
     let Ok(len) = usize::try_from(bytes.saturating_add(SPARE_BYTES)) else { return false };
     let mut probe: Vec<u8> = Vec::new();

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Bytes that the machine, or the control group with the least of them, lets this process have. `None` where
-/// neither can be told.
+/// neither is known.
 pub(crate) fn memory_bytes() -> Option<u64> {
     Machine { proc: Path::new("/proc"), root: Path::new("/") }.memory_bytes()
 }
 
-/// Where a machine tells of itself.
+/// Where a machine states its memory and its control groups.
 struct Machine<'a> {
     proc: &'a Path,
     /// Mount points are below it.

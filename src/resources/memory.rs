@@ -11,7 +11,7 @@ use crate::sync::lock;
 /// Memory that has been in use so long is with a task that hangs, and no longer counted.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often who waits looks whether somebody hangs.
+/// Time between two looks of a waiting request for holders that hang.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Bytes that may be in use at once. A request larger than the whole budget waits until nothing
@@ -33,7 +33,7 @@ struct MemoryState {
     peak: u64,
     /// Bytes that leave less for the others, and are not waited for.
     held: u64,
-    /// Who waits for bytes.
+    /// Requests that wait for bytes.
     waiting: usize,
 }
 
@@ -92,12 +92,12 @@ impl MemoryBudget {
         self.take(&mut state, bytes)
     }
 
-    /// Whether somebody waits for bytes.
+    /// Whether a request waits for bytes.
     pub(crate) fn is_short(&self) -> bool {
         lock(&self.state).waiting > 0
     }
 
-    /// Takes `bytes` if they are free now and nobody waits for them.
+    /// Takes `bytes` if they are free now and no request waits for bytes.
     pub(crate) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reserved> {
         let mut state = lock(&self.state);
         let fits =
@@ -112,8 +112,8 @@ impl MemoryBudget {
         self.take(&mut lock(&self.state), bytes)
     }
 
-    /// Leaves so many bytes less to those who reserve. Never waits: for what is there for long, such as
-    /// files that somebody holds open. However much is held, one request at a time is granted.
+    /// Leaves `bytes` less to requests. Never waits: for what is there for long, such as open files. However
+    /// much is held, one request at a time is granted.
     pub(crate) fn hold(self: &Arc<Self>, bytes: u64) -> Held {
         let mut state = lock(&self.state);
         state.held = state.held.saturating_add(bytes);
@@ -141,7 +141,7 @@ impl MemoryBudget {
 }
 
 impl Reserved {
-    /// Gives back all but so many bytes.
+    /// Gives back all but `bytes`.
     pub(crate) fn shrink_to(&self, bytes: u64) {
         let mut state = lock(&self.budget.state);
         if let Some((_, taken)) = state.taken.get_mut(&self.number) {
@@ -152,7 +152,7 @@ impl Reserved {
         self.budget.freed.notify_all();
     }
 
-    /// Who has the bytes does not hang.
+    /// The task that holds the bytes does not hang.
     pub(crate) fn renew(&self) {
         if let Some((at, _)) = lock(&self.budget.state).taken.get_mut(&self.number) {
             *at = Instant::now();

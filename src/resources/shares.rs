@@ -8,7 +8,15 @@
 /// The budget, where nothing else is configured and the machine has enough.
 pub(crate) const DEFAULT_BUDGET_BYTES: u64 = 128 << 20;
 
-/// Threads that produce metadata regions. They wait for the threads that produce bricks.
+/// Most threads of one group, however many of them hang; and the part of all file descriptors that they may
+/// need if each has a file open.
+pub(crate) const MOST_THREADS: usize = 1024;
+pub(crate) const DESCRIPTORS_SHARE: usize = 8;
+
+/// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
+pub(crate) const MOST_IDLE_TASKS: usize = 256;
+
+/// Most threads that produce metadata regions. They wait for the threads that produce bricks.
 pub(crate) const METADATA_THREADS: usize = 32;
 
 /// What an open file takes, and more for each of its levels: descriptions of arrays, and where things lie.

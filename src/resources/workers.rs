@@ -1,37 +1,32 @@
-//! The threads that produce bytes.
+//! Groups of threads that produce bytes. Threads start when there are tasks for them, and end when there have
+//! been none for some seconds.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::descriptors;
 use crate::sync::lock;
 
+use super::shares::{DESCRIPTORS_SHARE, MOST_IDLE_TASKS, MOST_THREADS};
+
 type Task = Box<dyn FnOnce() + Send>;
 
-/// A task that has run so long may hang; its thread is replaced if others wait for one.
+/// A task that has run for this time may hang; its thread is replaced if other tasks wait for one.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Most threads of one group, however many of them hang, and the part of all descriptors that they may
-/// need if each has a file open.
-const MOST_THREADS: usize = 1024;
-const THREADS_SHARE: usize = 8;
-
-/// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
-const MOST_IDLE_TASKS: usize = 256;
-
-/// Time without a task after which a thread beyond the first ones ends.
-const IDLE_TIME: Duration = Duration::from_secs(10);
+/// Time without a task after which a thread ends.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
 /// Time that running tasks are given to end.
 const STOP_TIME: Duration = Duration::from_secs(3);
 
-/// Threads that run tasks in the order they were given, and others when there are none.
+/// Threads that run tasks in the order they were given, and idle tasks when there are none.
 ///
-/// If tasks hang, because a file system does not answer, and others wait for a thread, the threads that
-/// hang are replaced: who needs none of what hangs is held up for about a second at most.
+/// If tasks hang, because a file system does not answer, and others wait for a thread, the hanging threads are
+/// replaced: a task that needs nothing of what hangs is delayed by about a second at most.
 #[derive(Debug)]
 pub(crate) struct Workers {
     shared: Arc<Shared>,
@@ -39,20 +34,20 @@ pub(crate) struct Workers {
 
 struct Shared {
     name: &'static str,
-    /// Threads that are always there.
+    /// Most threads, but for those that replace hanging ones.
     threads: usize,
-    /// Most there may ever be.
+    /// Most threads in all.
     most_threads: usize,
-    /// Tasks that nobody waits for and that run at a time: those that somebody waits for find a thread.
+    /// Idle tasks that run at a time, so that other tasks find a thread.
     idle_limit: usize,
     queue: Mutex<Queue>,
-    /// There is a task, or the end has come.
+    /// For the threads: there is a task, or the end has come.
     wake: Condvar,
     /// A thread or the last task has ended.
     ended: Condvar,
     /// For the thread that watches: there is a task and no thread without one, or the end has come.
     busy: Condvar,
-    /// The end has come. For the thread that watches: to be woken by each task that ends would cost more
+    /// For the thread that watches: the end has come. To wake it for each task that ends would cost more
     /// than many a task.
     stopping: Condvar,
 }
@@ -71,14 +66,17 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
-    /// Nobody waits for these.
+    /// Tasks that no caller waits for.
     idle_tasks: VecDeque<Task>,
-    /// Of them, how many run.
+    /// Idle tasks that run.
     idle_running: usize,
     stopped: bool,
     threads: usize,
+    /// Threads that wait for a task.
     idle: usize,
-    /// When each task that runs was begun, by its number.
+    /// A thread watches for hanging tasks.
+    is_watched: bool,
+    /// When each running task began, by its number.
     running: HashMap<u64, Instant>,
     begun: u64,
 }
@@ -91,6 +89,12 @@ struct Begun {
 }
 
 impl Queue {
+    /// Tasks that a thread could take now.
+    fn ready(&self, idle_limit: usize) -> usize {
+        let idle = idle_limit.saturating_sub(self.idle_running).min(self.idle_tasks.len());
+        self.tasks.len() + idle
+    }
+
     /// Threads to start so that as many as usual do not hang.
     fn missing(&self, usual: usize, most: usize) -> usize {
         if self.tasks.is_empty() || self.stopped {
@@ -102,43 +106,27 @@ impl Queue {
 }
 
 impl Workers {
-    /// Starts the threads.
-    ///
-    /// # Errors
-    /// The operating system's reason when a thread cannot be started.
-    pub(crate) fn start(name: &'static str, threads: usize) -> io::Result<Self> {
-        Self::start_within(name, threads, MOST_THREADS)
+    /// A group of at most `threads` threads, but for those that replace hanging ones.
+    pub(crate) fn new(name: &'static str, threads: usize) -> Self {
+        Self::within(name, threads, MOST_THREADS)
     }
 
-    /// As [`Workers::start`]; `most`: threads, also where many hang.
-    ///
-    /// # Errors
-    /// As for [`Workers::start`].
-    pub(crate) fn start_within(
-        name: &'static str,
-        threads: usize,
-        most: usize,
-    ) -> io::Result<Self> {
+    /// As [`Workers::new`], with at most `most` threads even where many hang.
+    pub(crate) fn within(name: &'static str, threads: usize, most: usize) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.max(1);
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             name,
             threads,
-            most_threads: most.min(descriptors::limit() / THREADS_SHARE),
+            most_threads: most.min(descriptors::limit() / DESCRIPTORS_SHARE),
             idle_limit: cores.min(threads.saturating_sub(1)).max(1),
             queue: Mutex::default(),
             wake: Condvar::new(),
             ended: Condvar::new(),
             busy: Condvar::new(),
             stopping: Condvar::new(),
-        });
-        let workers = Self { shared };
-        for _ in 0..workers.shared.threads {
-            workers.shared.add_thread()?;
-        }
-        let shared = workers.shared.clone();
-        thread::Builder::new().name(format!("{name}-watch")).spawn(move || shared.watch())?;
-        Ok(workers)
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Threads that run now.
@@ -146,20 +134,17 @@ impl Workers {
         lock(&self.shared.queue).threads
     }
 
-    /// Queues a task. After [`Workers::stop`] it is dropped unrun, which its owner notices by the
-    /// drop of what it holds.
+    /// Queues a task. After [`Workers::stop`], or where the system lets no thread start, it is dropped
+    /// unrun; its owner notices that by the drop of what the task holds.
     pub(crate) fn spawn(&self, task: impl FnOnce() + Send + 'static) {
         let mut queue = lock(&self.shared.queue);
         if !queue.stopped {
             queue.tasks.push_back(Box::new(task));
-            self.shared.wake.notify_one();
-            if queue.tasks.len() > queue.idle {
-                self.shared.busy.notify_one();
-            }
+            self.shared.staff(queue);
         }
     }
 
-    /// Queues a task that nobody waits for: it runs when no other is queued, or never.
+    /// Queues a task that no caller waits for: it runs when no other is queued, or never.
     pub(crate) fn spawn_when_idle(&self, task: impl FnOnce() + Send + 'static) {
         let mut queue = lock(&self.shared.queue);
         if queue.stopped {
@@ -168,9 +153,8 @@ impl Workers {
         queue.idle_tasks.push_back(Box::new(task));
         let is_too_many = queue.idle_tasks.len() > MOST_IDLE_TASKS;
         let oldest = if is_too_many { queue.idle_tasks.pop_front() } else { None };
-        drop(queue);
-        self.shared.wake.notify_one();
-        // What it holds may be the last of its kind.
+        self.shared.staff(queue);
+        // Outside the lock: what it holds may be the last of its kind.
         drop(oldest);
     }
 
@@ -178,10 +162,10 @@ impl Workers {
     pub(crate) fn spawn_if_idle(&self, task: impl FnOnce() + Send + 'static) {
         let mut queue = lock(&self.shared.queue);
         let may_run = queue.idle_running < self.shared.idle_limit && queue.tasks.is_empty();
-        if !queue.stopped && may_run && queue.idle > queue.idle_tasks.len() {
+        let free = queue.idle + self.shared.threads.saturating_sub(queue.threads);
+        if !queue.stopped && may_run && free > queue.idle_tasks.len() {
             queue.idle_tasks.push_front(Box::new(task));
-            drop(queue);
-            self.shared.wake.notify_one();
+            self.shared.staff(queue);
         }
     }
 
@@ -195,13 +179,13 @@ impl Workers {
         self.stop_within(if timeout.timed_out() { Duration::ZERO } else { STOP_TIME });
     }
 
-    /// Drops what is queued and waits for running tasks, but not for long: one that hangs in a file
-    /// system ends when that answers, or with the process.
+    /// Drops what is queued and waits for running tasks, but not for long: a task that hangs in a file system
+    /// ends when that answers, or with the process.
     pub(crate) fn stop(&self) {
         self.stop_within(STOP_TIME);
     }
 
-    /// Drops what is queued, and leaves what runs behind: it is of no use to anybody.
+    /// Drops what is queued and does not wait for running tasks.
     pub(crate) fn leave(&self) {
         self.stop_within(Duration::ZERO);
     }
@@ -242,8 +226,44 @@ impl Drop for Workers {
 }
 
 impl Shared {
-    fn add_thread(self: &Arc<Self>) -> io::Result<()> {
-        lock(&self.queue).threads += 1;
+    /// Wakes a thread for what was just queued, or starts one, or has hanging threads looked for.
+    fn staff(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        self.wake.notify_one();
+        if queue.ready(self.idle_limit) <= queue.idle {
+            return;
+        }
+        if queue.threads < self.threads {
+            queue.threads += 1;
+            drop(queue);
+            if let Err(error) = self.start_thread() {
+                self.do_without(&error);
+            }
+        } else if !queue.tasks.is_empty() {
+            let is_watched = std::mem::replace(&mut queue.is_watched, true);
+            drop(queue);
+            if is_watched {
+                self.busy.notify_one();
+            } else if let Err(error) = self.start_watch() {
+                lock(&self.queue).is_watched = false;
+                tracing::debug!(%error, "threads that hang are not replaced");
+            }
+        }
+    }
+
+    /// The system lets no more threads start. The others do the work; where there is none, it is not done.
+    fn do_without(&self, error: &io::Error) {
+        let mut queue = lock(&self.queue);
+        if queue.threads > 0 {
+            tracing::debug!(%error, "no more threads");
+            return;
+        }
+        let dropped = (std::mem::take(&mut queue.tasks), std::mem::take(&mut queue.idle_tasks));
+        drop(queue);
+        tracing::error!(%error, name = self.name, tasks = dropped.0.len(), "cannot start a thread");
+    }
+
+    /// Starts a thread that the caller has counted.
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
         let shared = self.clone();
         let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || {
             shared.run();
@@ -253,6 +273,14 @@ impl Shared {
             lock(&self.queue).threads -= 1;
         }
         started.map(drop)
+    }
+
+    fn start_watch(self: &Arc<Self>) -> io::Result<()> {
+        let shared = self.clone();
+        thread::Builder::new()
+            .name(format!("{}-watch", self.name))
+            .spawn(move || shared.watch())
+            .map(drop)
     }
 
     fn run(&self) {
@@ -300,7 +328,7 @@ impl Shared {
             let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = woken;
             queue.idle -= 1;
-            if timeout.timed_out() && queue.tasks.is_empty() && queue.threads > self.threads {
+            if timeout.timed_out() && queue.ready(self.idle_limit) == 0 {
                 break;
             }
         }
@@ -308,23 +336,27 @@ impl Shared {
         None
     }
 
-    /// Starts threads while tasks wait and others hang.
+    /// Starts threads while tasks wait and others hang; ends when no task has waited for some time.
     fn watch(self: &Arc<Self>) {
+        let mut queue = lock(&self.queue);
         loop {
-            let queue = lock(&self.queue);
             let has_none = |queue: &mut Queue| !queue.stopped && queue.tasks.is_empty();
-            let waited = self.busy.wait_while(queue, has_none);
-            let queue = waited.unwrap_or_else(PoisonError::into_inner);
-            if queue.stopped {
+            let waited = self.busy.wait_timeout_while(queue, IDLE_TIME, has_none);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            if queue.stopped || timeout.timed_out() {
+                queue.is_watched = false;
                 return;
             }
             let waited = self.stopping.wait_timeout_while(queue, PATIENCE, |queue| !queue.stopped);
-            let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let missing = queue.missing(self.threads, self.most_threads);
-            drop(queue);
-            for _ in 0..missing {
+            (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            for _ in 0..queue.missing(self.threads, self.most_threads) {
                 tracing::debug!(name = self.name, "a task hangs; starting another thread");
-                if let Err(error) = self.add_thread() {
+                queue.threads += 1;
+                drop(queue);
+                let started = self.start_thread();
+                queue = lock(&self.queue);
+                if let Err(error) = started {
                     tracing::debug!(%error, "no more threads");
                     break;
                 }
@@ -340,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_task() {
-        let workers = Workers::start("test", 1).expect("threads");
+        let workers = Workers::new("test", 1);
         let (done, finished) = mpsc::channel();
         workers.spawn(|| panic!("on purpose"));
         workers.spawn(move || done.send(7).expect("receiver lives"));
@@ -349,7 +381,7 @@ mod tests {
 
     #[test]
     fn tasks_that_hang_hold_up_no_others() {
-        let workers = Workers::start("test", 2).expect("threads");
+        let workers = Workers::new("test", 2);
         let (gates, mut opened) = (Arc::new((Mutex::new(false), Condvar::new())), Vec::new());
         for _ in 0..20 {
             let (gate, (done, finished)) = (gates.clone(), mpsc::channel());
@@ -367,5 +399,36 @@ mod tests {
         *lock(&gates.0) = true;
         gates.1.notify_all();
         assert!(opened.iter().all(|finished| finished.recv().is_ok()));
+    }
+
+    #[test]
+    fn threads_start_with_tasks_and_no_more_than_there_may_be() {
+        let workers = Workers::new("test", 3);
+        assert_eq!(workers.threads(), 0);
+        let (done, finished) = mpsc::channel();
+        for number in 0..50 {
+            let done = done.clone();
+            workers.spawn(move || done.send(number).expect("receiver lives"));
+            assert!((1..=3).contains(&workers.threads()));
+        }
+        let mut numbers: Vec<i32> = finished.iter().take(50).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..50).collect::<Vec<_>>());
+        let done = done.clone();
+        workers.spawn_when_idle(move || done.send(50).expect("receiver lives"));
+        assert_eq!(finished.recv(), Ok(50));
+        workers.stop();
+        assert_eq!(workers.threads(), 0);
+    }
+
+    #[test]
+    fn an_idle_task_alone_finds_a_thread() {
+        for spawn in [Workers::spawn_when_idle, Workers::spawn_if_idle] {
+            let workers = Workers::new("test", 2);
+            let (done, finished) = mpsc::channel();
+            let task: Task = Box::new(move || done.send(7).expect("receiver lives"));
+            spawn(&workers, task);
+            assert_eq!(finished.recv(), Ok(7));
+        }
     }
 }

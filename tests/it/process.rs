@@ -8,3 +8,4 @@ mod files;
 mod folders;
 mod log;
 mod signals;
+mod threads;

@@ -14,7 +14,7 @@ fn produced(keep: Keep) -> Produced {
 
 /// Without a disk, all that is kept is in memory.
 fn kept() -> KeptBricks {
-    KeptBricks::new(None, Shares::of(64 << 10)).expect("threads")
+    KeptBricks::new(None, Shares::of(64 << 10))
 }
 
 fn has(kept: &KeptBricks, index: u64) -> bool {

@@ -41,7 +41,7 @@ impl Scene {
         let ((door, let_in), (told, written)) = (mpsc::channel(), mpsc::channel());
         let (let_in, given_up) = (Mutex::new(let_in), Mutex::default());
         let disk = Arc::new(Disk { let_in, written: told, given_up });
-        let queue = WriteQueue::start(disk, (bricks * BRICK_BYTES) as u64).expect("threads");
+        let queue = WriteQueue::new(disk, (bricks * BRICK_BYTES) as u64);
         Self { queue, door, written }
     }
 

@@ -1,13 +1,13 @@
-//! Which bricks the readers of a file will want next.
+//! Which bricks the readers of a file will request next.
 //!
 //! A reader who wants a third brick in the same direction, at the pace of the first two, is followed: the
 //! bricks beyond are made while workers have nothing else to do. Directions are the order of the file
 //! (a copy, an export) to the end of a level, each axis of the image (stepping through z, panning) and
-//! time. Nothing is foretold across levels: which of the finer bricks under a coarse one a viewer will
-//! want is not known.
+//! time. There is no read-ahead across levels: which of the finer bricks under a coarse one a viewer will
+//! request is not known.
 //!
 //! Wrong guesses are paid for: besides the first few, only an eighth of what proved right may be in
-//! advance. A guess that nobody reads takes memory for a while, but no room in the cache on disk.
+//! advance. A wrong guess takes memory for a while, but no room in the cache on disk.
 
 use std::sync::Mutex;
 
@@ -26,7 +26,7 @@ const PROVED_SHARE: u64 = 8;
 /// Bricks that may be in advance at all.
 const MOST_AHEAD: u64 = 64;
 
-/// After so many runs that were not followed, for want of credit, the past is forgotten.
+/// After this many runs that were not followed, for want of credit, the past is forgotten.
 const FORGIVEN_AFTER: u32 = 16;
 
 /// Bricks between two of a run through the file: several readers may run at a time.
@@ -43,10 +43,10 @@ pub(super) struct ReadAhead {
 
 #[derive(Debug)]
 struct State {
-    /// Bricks that were wanted, and when: the how manieth.
+    /// Requested bricks, each with its sequence number.
     way: LruCache<BrickId, u64>,
     wanted: u64,
-    /// Bricks made, or being made, that nobody has wanted yet.
+    /// Bricks made in advance, or in production, that no reader has requested yet.
     ahead: LruCache<BrickId, Heading>,
     /// By number of heading.
     trust: [Trust; HEADINGS],
@@ -55,7 +55,7 @@ struct State {
 /// What came of following a heading.
 #[derive(Debug, Clone, Copy, Default)]
 struct Trust {
-    /// Bricks made that nobody has wanted.
+    /// Bricks made that no reader has requested.
     unproved: u64,
     proved: u64,
     refused: u32,
@@ -214,8 +214,8 @@ impl ReadAhead {
         Self { bricks, state: Mutex::new(state), first: first as u64 }
     }
 
-    /// A reader wants a brick that is in memory. If it was made in advance, that has proved right:
-    /// tells what to make next, at most `most` bricks in advance.
+    /// A reader requests a brick that is in memory. If it was made in advance, that has proved right: returns
+    /// what to make next, at most `most` bricks in advance.
     pub(super) fn found(&self, brick: BrickId, most: u64) -> Option<Vec<BrickId>> {
         let mut state = lock(&self.state);
         let heading = state.prove(brick)?;
@@ -223,7 +223,7 @@ impl ReadAhead {
         Some(self.extend(&mut state, brick, heading, most))
     }
 
-    /// A reader wants a brick that is not at hand, but may be in the making; tells what to make next, at
+    /// A reader requests a brick that is not at hand, but may be in production. Returns what to make next, at
     /// most `most` bricks in advance.
     pub(super) fn missed(&self, brick: BrickId, is_under_way: bool, most: u64) -> Vec<BrickId> {
         let mut state = lock(&self.state);
@@ -253,7 +253,7 @@ impl ReadAhead {
         }
     }
 
-    /// Where a reader who wants a brick is heading, if that is worth following.
+    /// The heading of a reader that requests a brick, if it is worth following.
     fn find(&self, state: &mut State, brick: BrickId) -> Option<Heading> {
         for (heading, length) in TRIED {
             if !state.is_run(&self.bricks, brick, heading, length) {
@@ -287,7 +287,7 @@ impl ReadAhead {
         for _ in 0..credit.min(depth) {
             let Some(beyond) = self.bricks.next(at, heading) else { break };
             at = beyond;
-            // A level read whole is often all that is wanted; who copies the file wants the next one soon.
+            // Many readers read one level whole; a copy of the file reaches the next one soon.
             if trust.unproved >= credit || at.level != brick.level {
                 break;
             }
@@ -329,7 +329,7 @@ impl State {
         Some(heading)
     }
 
-    /// Whether so many bricks before this one were wanted at an even pace.
+    /// Whether the `length` bricks before this one were requested at an even pace.
     fn is_run(&self, bricks: &Bricks, brick: BrickId, heading: Heading, length: usize) -> bool {
         let (mut at, mut when) = (brick, self.wanted + 1);
         let mut pace = None;

@@ -15,6 +15,7 @@ use crate::image::plan::ImagePlan;
 use crate::image::plan::layout::Extent;
 use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
+use crate::image::voxels::space::Space;
 use crate::ims::{ChunkIndex, build_skeleton};
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
@@ -24,12 +25,6 @@ use crate::source::{ChunkState, SourceRoot};
 use crate::sync::lock;
 
 use super::read_ahead::ReadAhead;
-
-/// The cache space of the metadata region; resolution levels take the spaces from 0.
-const METADATA_SPACE: u16 = u16::MAX;
-
-/// The cache space of the metadata region with exact statistics.
-const EXACT_METADATA_SPACE: u16 = u16::MAX - 1;
 
 /// Times that a part of one read may be found in the cache and not be readable there.
 const MOST_LOST: u32 = 16;
@@ -269,7 +264,7 @@ impl VirtualFile {
             / self.plan().layout.levels()[level].bricks.full_brick_bytes()
     }
 
-    /// Makes bricks that nobody has asked for yet, when there is nothing else to do.
+    /// Makes bricks that no reader has asked for yet, when workers have nothing else to do.
     fn make_ahead(self: &Arc<Self>, bricks: Vec<BrickId>) {
         for brick in bricks {
             let file = self.clone();
@@ -299,10 +294,10 @@ impl VirtualFile {
     fn slot(&self, part: Wanted) -> Slot {
         let space = match part {
             Wanted::Voxels(brick) => return self.image.slot(brick),
-            Wanted::Metadata if self.is_exact() => EXACT_METADATA_SPACE,
-            Wanted::Metadata => METADATA_SPACE,
+            Wanted::Metadata if self.is_exact() => Space::ExactMetadata,
+            Wanted::Metadata => Space::Metadata,
         };
-        let key = BrickKey { image: self.image.content, space, index: 0 };
+        let key = BrickKey { image: self.image.content, space: space.number(), index: 0 };
         Slot { key, slot_bytes: self.plan().layout.metadata_bytes(), is_proven: true }
     }
 
@@ -311,7 +306,7 @@ impl VirtualFile {
         self.image.images.options().statistics == Statistics::Exact
     }
 
-    /// Requests a part. `lost` tells how often it was there and could not be read.
+    /// Requests a part; `lost`: how often it was there and could not be read.
     fn request(self: &Arc<Self>, part: Part, done: ReadDone, lost: u32) {
         let Part { brick, within, len } = part;
         let unreadable = lost > 0;
@@ -327,9 +322,8 @@ impl VirtualFile {
                     match cached.read_at(within, buffer) {
                         Ok(()) => done(Ok(buffer)),
                         Err(_) if lost == MOST_LOST => done(Err(ImageError::Abandoned)),
-                        // The cache failed between the look and the read. Produced anew, it is in
-                        // memory, unless another reader has done so and stored it before this one
-                        // asked.
+                        // The cache failed between the look and the read. Produced again, the brick is
+                        // in memory, unless another reader has had it stored before this one asked.
                         Err(_) => again.request(part, done, lost + 1),
                     }
                 }),
@@ -380,7 +374,7 @@ impl VirtualFile {
             }
             Wanted::Metadata => {
                 self.note(is_fleeting || (self.is_exact() && !self.image.follows_chunks));
-                // A large region waits in memory only until it can be had from the disk.
+                // A large region stays in memory only until it is on disk.
                 let is_passing = matches!(found, Brick::Memory(Whole { lasting: true, .. }));
                 let mut known = lock(&self.metadata);
                 match &*known {
@@ -455,3 +449,6 @@ fn wanted(extent: Extent) -> Option<(Wanted, u64)> {
         Extent::IndexNode { .. } | Extent::Zero => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

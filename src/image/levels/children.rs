@@ -45,7 +45,7 @@ impl Children {
             let side = above.brick[axis];
             let (start, end) = (frame.voxels[axis].start * step, frame.voxels[axis].end * step);
             let mut last = end.div_ceil(side);
-            // Who has the first voxel of a child has the child.
+            // A child belongs to the parent that holds its first voxel.
             let first_owned = start.div_ceil(side);
             let mut last_owned = last;
             needed[axis] = start / side..last;
@@ -65,7 +65,7 @@ impl Children {
         self.ranges.iter().map(|range| range.end - range.start).product()
     }
 
-    /// Skips those that did not come yet, and tells how many.
+    /// Skips those that did not come yet; their number.
     pub(super) fn skip_rest(&mut self) -> u64 {
         let left = self.len() - self.next;
         self.next = self.len();

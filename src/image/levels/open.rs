@@ -1,4 +1,4 @@
-//! A brick of a computed level in the making.
+//! A brick of a computed level in production.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -14,7 +14,7 @@ use crate::sync::lock;
 
 use super::join::Joint;
 
-/// A computed brick in the making.
+/// A computed brick in production.
 pub(super) struct Build {
     pub(super) brick: BrickId,
     pub(super) frame: BrickFrame,
@@ -28,17 +28,17 @@ pub(super) struct Build {
     pub(super) done: Mutex<Option<Done>>,
 }
 
-/// Who gets a computed brick.
+/// Receives a computed brick.
 pub(super) enum Done {
-    /// Who waits for it by its key.
+    /// The readers that wait for it by its key.
     Ticket(BrickTicket),
     Call(BrickDone),
 }
 
-/// Who decides that a brick is kept.
+/// What decides whether a brick is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keeper {
-    /// Somebody asked for it.
+    /// A reader asked for it: it is kept.
     Reader,
     /// It is made in passing: kept if its level is.
     Level,
@@ -78,7 +78,7 @@ impl Build {
         };
         let _claim = headroom::claim(joint.bytes() as u64)?;
         with_buffer(joint.bytes(), |joined| {
-            // Several threads may be at it, each with its child.
+            // Several threads may do so, each with its child.
             joint.join(&whole.bytes, joined);
             let mut output = lock(&self.output);
             if output.bytes.is_empty() {
@@ -89,7 +89,7 @@ impl Build {
         })
     }
 
-    /// Whether somebody besides the pass waits for it by now.
+    /// Whether a reader outside the pass waits for it by now.
     pub(super) fn has_readers(&self) -> bool {
         matches!(&*lock(&self.done), Some(Done::Ticket(ticket)) if ticket.waiters() > 1)
     }

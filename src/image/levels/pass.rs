@@ -147,7 +147,7 @@ impl Pass {
         }
     }
 
-    /// Makes a brick with all that is under it, whoever else is at it: all of it is to be shown.
+    /// Makes a brick with all that is under it, even if another thread makes it too: all of it is to be shown.
     fn build_all(&self, brick: BrickId, is_shown: bool, done: BrickDone) {
         let key = self.image.slot(brick).key;
         match self.engine().lead(key, done) {
@@ -165,7 +165,7 @@ impl Pass {
         }
     }
 
-    /// Makes a child that is not in the cache, or leaves it to whoever is at it.
+    /// Makes a child that is not in the cache, unless another thread makes it.
     fn build(self: &Arc<Self>, child: Child, parent: Arc<Build>) {
         let slot = self.image.slot(child.brick);
         let pass = self.clone();

@@ -12,7 +12,7 @@ const RANGE_BINS: usize = 1024;
 /// Bins of `Histogram`.
 const COARSE_BINS: usize = 256;
 
-/// Fewest bins of `Histogram1024`: the maker's writer does not trim below.
+/// Fewest bins of `Histogram1024`: `ImarisWriter` does not trim below.
 const LEAST_FINE_BINS: usize = 257;
 
 /// Part of the voxels that may lie outside the display range on either side.
@@ -86,7 +86,7 @@ impl Counts {
         }
     }
 
-    /// Counts a row of voxels; whether all of them lie in the range that was told before.
+    /// Counts a row of voxels; whether all of them lie in the range that was given.
     pub(super) fn add(&mut self, row: &[u8], target: VoxelType) -> bool {
         let mut fits = true;
         match self {

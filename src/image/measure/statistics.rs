@@ -72,14 +72,16 @@ fn bytes_per_dataset(plan: &ImagePlan) -> u64 {
 
 /// Memory that [`measure`] takes beside the bricks that are decoded.
 pub(crate) fn memory_bytes(image: &Image) -> u64 {
+    let thumbnail = thumbnail::memory_bytes(&image.plan);
     if !is_exact(image) {
-        return 0;
+        return thumbnail;
     }
     let counts = bytes_per_dataset(&image.plan).saturating_mul(image.plan.datasets());
-    counts.min(COUNTS_BYTES).saturating_add(most_open_bytes(image))
+    let counted = counts.min(COUNTS_BYTES).saturating_add(most_open_bytes(image));
+    counted.saturating_add(thumbnail)
 }
 
-/// Reads voxels and computes the pixel-dependent metadata, in the `memory` that it takes.
+/// Reads voxels and computes the metadata that depends on them; `memory` is reserved for it.
 ///
 /// # Errors
 /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
@@ -161,7 +163,7 @@ impl Cell {
     }
 }
 
-/// What befell the passes.
+/// Problems met during the passes.
 struct Findings {
     memory: Arc<Aside>,
     damaged: AtomicBool,
@@ -351,7 +353,7 @@ impl<'a> Sampler<'a> {
         Ok(Measured { metadata, keep: self.keep })
     }
 
-    /// The level of the thumbnail: the one that the maker would take, else the finest that is small
+    /// The level of the thumbnail: the one that `ImarisWriter` would take, else the finest that is small
     /// enough; `None` where none is.
     fn thumbnail_level(&self) -> Option<usize> {
         let plan = &self.image.plan;

@@ -2,13 +2,19 @@
 //!
 //! Source: `ImarisWriter` `bpThumbnailBuilder.cxx`. Longer side 256, aspect of isotropic pixels, nearest
 //! neighbour (source index = i * source / target), time point 0, each channel through its colour and
-//! range, channels combined by maximum. Of the maker's two candidates this is the projection.
+//! range, channels combined by maximum. Of `ImarisWriter`'s two candidates this is the projection.
 
 use crate::image::plan::ImagePlan;
 use crate::ims::{Thumbnail, VoxelType};
 
 /// Longer side in pixels.
 const SIDE: u64 = 256;
+
+/// Upper bound of the memory of a [`Projection`].
+pub(super) fn memory_bytes(plan: &ImagePlan) -> u64 {
+    let pixels = SIDE * SIDE * size_of::<f32>() as u64;
+    pixels.saturating_mul(plan.ims.channels.len() as u64)
+}
 
 /// The level a thumbnail is made from: the coarsest that is as large, else the finest.
 pub(super) fn level_for(plan: &ImagePlan) -> usize {

@@ -1,6 +1,6 @@
 //! Choice of the HDF5 chunk shape and the brick of a level, from the read unit of its source.
 //!
-//! Wanted of a chunk: the maker's shape ([`makers_chunk`]), because that is what Imaris writes and
+//! Wanted of a chunk: the shape that `ImarisWriter` chooses ([`makers_chunk`]), because that is what Imaris writes and
 //! reads best; at most 1 MiB, because libhdf5 1.x reads a chunk larger than its chunk cache row by
 //! row; and borders that coincide with those of the read units, because then no unit is decoded for
 //! two bricks. Where the maker's shape fits the units, it is taken. Else the choice is by enumeration

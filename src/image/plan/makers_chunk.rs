@@ -1,4 +1,4 @@
-//! The chunk shape that the maker's writer chooses for a level.
+//! The chunk shape that `ImarisWriter`, the writer of Imaris' maker, chooses for a level.
 //!
 //! Source: `ImarisWriter` `bpOptimalBlockLayout.cxx`. All shapes are (z, y, x) in voxels.
 
@@ -8,7 +8,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// Part of the blocks that may be padding.
 const WASTE_LIMIT: f64 = 2.0;
 
-/// One possible shape and what the maker weighs, in this order: the cost of slices through the
+/// One possible shape and what `ImarisWriter` weighs, in this order: the cost of slices through the
 /// blocks, the surface of a block, the padding.
 struct Candidate {
     shape: [u64; 3],
@@ -17,7 +17,7 @@ struct Candidate {
     waste: f64,
 }
 
-/// The maker's chunk for a level of `size` with so many time points and bytes per voxel; `above` is
+/// `ImarisWriter`'s chunk for a level of `size`, by time points and bytes per voxel; `above` is
 /// the size and the chunk of the level above.
 pub(super) fn makers_chunk(
     size: [u64; 3],

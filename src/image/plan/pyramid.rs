@@ -1,7 +1,7 @@
 //! Which resolution levels a file has, and where the voxels of each come from. Shapes alone; no
 //! voxel is looked at. All triples are (z, y, x).
 //!
-//! The maker's code knows one kind of step from a level to the next: an axis is halved, rounded
+//! `ImarisWriter` knows one kind of step from a level to the next: an axis is halved, rounded
 //! down, or kept (`ImarisWriter` `bpOptimalBlockLayout.cxx`, imglib2-imaris-bridge
 //! `ImarisDataset.java`). A level of the store that is reached by such steps is shown as it is; the
 //! levels between, and those below the store's coarsest, are computed. Where halves were rounded
@@ -82,8 +82,8 @@ fn computed(size: [u64; 3]) -> Level {
     Level { origin: LevelOrigin::Computed, size }
 }
 
-/// Sizes strictly between `size` and the one that has each axis halved so many times. An axis that is
-/// halved less often than others is halved first where the maker would.
+/// Sizes strictly between `size` and the one that has each axis halved `halvings` times. An axis that is
+/// halved less often than others is halved first where `ImarisWriter` would.
 fn steps_between(size: [u64; 3], halvings: [u32; 3]) -> impl Iterator<Item = [u64; 3]> {
     let mut size = size;
     let mut left = halvings;
@@ -110,7 +110,7 @@ fn halvings_between(shown: [u64; 3], above: &StoredLevel, own: &StoredLevel) -> 
             stored: above.size[axis],
             own: own.size[axis],
             ratio: scales.map(|(own, above)| own[axis] / above[axis]),
-            // Who pads does so with chunks that are as long on every level. A chunk that is the whole
+            // Writers that pad do so with chunks that are as long on every level. A chunk that is the whole
             // of its level says nothing.
             padding: std::array::from_fn(|i| {
                 let length = own.padding[i][axis];
@@ -163,7 +163,7 @@ impl Step {
         })
     }
 
-    /// Whether the scale says that there are so many halvings.
+    /// Whether the scale states this number of halvings.
     fn states(&self, n: u32, tolerance: f64) -> bool {
         self.ratio.is_some_and(|ratio| (ratio.log2() - f64::from(n)).abs() < tolerance)
     }
@@ -191,7 +191,7 @@ fn is_readable([_, y, x]: [u64; 3]) -> bool {
     y > 1 && x > 1
 }
 
-/// Which axes the maker halves (`ImarisWriter` `GetOptimalImagePyramid`): those that are not short
+/// Which axes `ImarisWriter` halves (`ImarisWriter` `GetOptimalImagePyramid`): those that are not short
 /// beside the others.
 fn wants_half(size: [u64; 3]) -> [bool; 3] {
     std::array::from_fn(|axis| {
@@ -203,7 +203,7 @@ fn wants_half(size: [u64; 3]) -> [bool; 3] {
     })
 }
 
-/// The level below by the maker's rule; `None` where it is small enough, or cannot be halved.
+/// The level below by `ImarisWriter`'s rule; `None` where it is small enough, or cannot be halved.
 fn makers_step(size: [u64; 3], coarsest_voxels: u64) -> Option<[u64; 3]> {
     if size.iter().map(|&side| u128::from(side)).product::<u128>() <= u128::from(coarsest_voxels) {
         return None;

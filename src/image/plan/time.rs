@@ -47,7 +47,7 @@ fn clamp_start(start_ms: Option<i64>) -> i64 {
     start_ms.filter(|ms| START_RANGE_MS.contains(ms)).unwrap_or(DEFAULT_START_MS)
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, with `.mmm` behind where the milliseconds are not 0, as the maker's writer
+/// `YYYY-MM-DD HH:MM:SS`, with `.mmm` behind where the milliseconds are not 0, as `ImarisWriter`
 /// puts it (`ImarisWriter` `bpImsUtils.cxx`); `ms` after 1970-01-01.
 fn time_stamp(ms: i64) -> String {
     let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));

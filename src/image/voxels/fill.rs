@@ -1,5 +1,5 @@
-//! Production of one brick of a stored level: which read units it needs, and how their voxels get into
-//! chunk order.
+//! Production of one brick of a stored level: which read units it needs, and how their voxels get into the
+//! order of HDF5 chunks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::convert::{Pixels, Strided, copy_box};
 use super::frame::{BrickFrame, BrickId, Piece};
 use super::units;
 
-/// One brick of a stored level, with all that is needed to produce it.
+/// One brick of a stored level, and what it is produced from.
 #[derive(Debug)]
 pub(super) struct BrickJob<'a> {
     source: &'a LevelSource,
@@ -27,7 +27,7 @@ pub(super) struct BrickJob<'a> {
     frame: BrickFrame,
 }
 
-/// What takes the place of a unit that cannot be had: the fill value, or nothing.
+/// What takes the place of a unit that cannot be decoded: the fill value, or an error.
 pub(super) type Instead<'a> = &'a dyn Fn(SourceError) -> Result<(), SourceError>;
 
 /// A decoded read unit and where it lies.
@@ -35,6 +35,52 @@ struct Unit {
     bytes: UnitBytes,
     /// First voxel, order (z, y, x).
     origin: [u64; 3],
+}
+
+/// The units of a brick that have been put together so far.
+struct Composed<'a, 'b> {
+    job: &'b BrickJob<'a>,
+    /// Made with the first unit that needs it.
+    out: Option<Buffer>,
+    /// There are units that `out` has no zeros for yet: they are written only where something else may be.
+    has_zeros: bool,
+    /// The bytes of a unit that are those of the brick.
+    same: Option<Arc<Buffer>>,
+    /// All voxels are zero.
+    is_zero: bool,
+}
+
+impl Composed<'_, '_> {
+    fn add(&mut self, unit: Unit) -> Result<(), ImageError> {
+        if self.job.is_same(&unit)
+            && let UnitBytes::Stored { bytes, .. } = unit.bytes
+        {
+            (self.same, self.is_zero) = (Some(bytes), false);
+            return Ok(());
+        }
+        let is_zero_fill = self.job.is_zero_fill(&unit);
+        self.is_zero &= is_zero_fill;
+        if self.out.is_none() && is_zero_fill {
+            self.has_zeros = true;
+            return Ok(());
+        }
+        let mut buffer = match self.out.take() {
+            Some(buffer) => buffer,
+            None if self.has_zeros => self.job.frame.zeros()?,
+            None => self.job.frame.blank()?,
+        };
+        self.job.scatter(&unit, &mut buffer);
+        self.out = Some(buffer);
+        Ok(())
+    }
+
+    fn bytes(self) -> Result<Arc<Buffer>, ImageError> {
+        match (self.same, self.out) {
+            (Some(same), _) => Ok(same),
+            (None, Some(out)) => Ok(Arc::new(out)),
+            (None, None) => Ok(Arc::new(self.job.frame.zeros()?)),
+        }
+    }
 }
 
 impl<'a> BrickJob<'a> {
@@ -48,21 +94,20 @@ impl<'a> BrickJob<'a> {
         self.source.array.unit_bytes().saturating_mul(2).saturating_add(self.frame.bytes())
     }
 
-    /// Waits until the files of all units answer: a file system that hangs is better waited for before
-    /// memory is reserved.
+    /// Waits until the files of all units answer. A file system that hangs must not do so while memory is
+    /// reserved.
     pub(super) fn await_source(&self) {
         for (position, _) in self.units() {
             self.source.array.await_unit(&position);
         }
     }
 
-    /// Decodes the units and writes the chunks in file order. Where a unit is absent, the result is
-    /// true for as long as the image only if that `follows_chunks`; else it is kept for a short time,
-    /// since the unit may be written any time, by a microscope that is still at work. `instead` is
-    /// asked for each unit that cannot be had.
+    /// Decodes the units and writes the chunks in file order. Where a unit is absent, the result is true for as
+    /// long as the image only if that `follows_chunks`; else it is kept for a short time, since a microscope may
+    /// still write the unit. `instead` decides on each unit that cannot be decoded.
     ///
     /// # Errors
-    /// [`ImageError::Source`] with the answer of `instead`.
+    /// [`ImageError::Source`] with the error that `instead` returns.
     pub(super) fn produce(
         &self,
         resources: &Arc<Resources>,
@@ -70,12 +115,9 @@ impl<'a> BrickJob<'a> {
         instead: Instead<'_>,
     ) -> Result<Produced, ImageError> {
         usize::try_from(self.frame.bytes()).map_err(|_| ImageError::TooLarge)?;
-        let mut out: Option<Buffer> = None;
-        // Zeros are written only where something else may be.
-        let mut has_zeros = false;
-        let mut same = None;
+        let mut whole =
+            Composed { job: self, out: None, has_zeros: false, same: None, is_zero: true };
         let mut lasts = true;
-        let mut is_zero = true;
         let (positions, origins): (Vec<_>, Vec<_>) = self.units().unzip();
         units::decode_each(resources, &self.source.array, positions, |number, decoded| {
             let bytes = match decoded {
@@ -94,39 +136,15 @@ impl<'a> BrickJob<'a> {
                     UnitBytes::Fill
                 }
             };
-            let unit = Unit { bytes, origin: origins[number] };
-            if self.is_same(&unit)
-                && let UnitBytes::Stored { bytes, .. } = unit.bytes
-            {
-                (same, is_zero) = (Some(bytes), false);
-                return Ok(());
-            }
-            let is_zero_fill = self.is_zero_fill(&unit);
-            is_zero &= is_zero_fill;
-            if out.is_none() && is_zero_fill {
-                has_zeros = true;
-                return Ok(());
-            }
-            let mut buffer = match out.take() {
-                Some(buffer) => buffer,
-                None if has_zeros => self.frame.zeros()?,
-                None => self.frame.blank()?,
-            };
-            self.scatter(&unit, &mut buffer);
-            out = Some(buffer);
-            Ok(())
+            whole.add(Unit { bytes, origin: origins[number] })
         })?;
         let keep = match lasts {
-            true if is_zero => Keep::Lightly,
+            true if whole.is_zero => Keep::Lightly,
             true => Keep::OnDisk,
             false => Keep::FLEETING,
         };
-        let bytes = match (same, out) {
-            (Some(same), _) => same,
-            (None, Some(out)) => Arc::new(out),
-            (None, None) => Arc::new(self.frame.zeros()?),
-        };
-        Ok(Produced::new(bytes, keep, is_zero))
+        let is_zero = whole.is_zero;
+        Ok(Produced::new(whole.bytes()?, keep, is_zero))
     }
 
     /// The position of each unit in its array, and its first voxel, order (z, y, x).
@@ -209,3 +227,6 @@ impl<'a> BrickJob<'a> {
 fn index(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

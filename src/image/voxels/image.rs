@@ -1,13 +1,12 @@
-//! The bricks of one image: where each is kept, and who produces it.
+//! The bricks of one image: where each is kept, and how those of stored levels are produced.
 
 use std::sync::Arc;
-
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cache::{BrickKey, ImageId, Slot, SteadyCache};
 use crate::engine::Engine;
 use crate::engine::brick::Produced;
 use crate::engine::error::{ImageError, guarded};
+use crate::image::identity;
 use crate::image::images::Images;
 use crate::image::options::OnError;
 use crate::image::plan::ImagePlan;
@@ -18,9 +17,7 @@ use crate::source::{ChunkState, SourceError, SourceRoot};
 
 use super::fill::BrickJob;
 use super::frame::BrickId;
-
-/// Changes whenever equal stores would give other bytes than before; part of every image's identity.
-const FORMAT_VERSION: u32 = 3;
+use super::space::Space;
 
 /// The levels that together take at most this part of the cache are those that every opening reads.
 const PROVEN_SHARE: u64 = 32;
@@ -51,14 +48,8 @@ impl Image {
         plan: ImagePlan,
         chunks: Option<&ChunkState>,
     ) -> Self {
-        let id = identity(root, &source, &plan);
-        let content = match chunks {
-            Some(state) => {
-                let described = format!("{id}\0{:x}", state.identity());
-                ImageId(xxh3_128(described.as_bytes()))
-            }
-            None => id,
-        };
+        let id = identity::of_plan(root, &source, &plan);
+        let content = chunks.map_or(id, |chunks| identity::of_chunks(id, chunks));
         let cache_bytes = images.engine().cache().map_or(0, SteadyCache::cap_bytes);
         let proven_from = plan.finest_within(cache_bytes / PROVEN_SHARE);
         let follows_chunks = chunks.is_some();
@@ -96,8 +87,7 @@ impl Image {
     pub(crate) fn slot(&self, BrickId { level, dataset, brick }: BrickId) -> Slot {
         let bricks = &self.plan.layout.levels()[level].bricks;
         let per_dataset: u64 = bricks.bricks().iter().product();
-        // There are never 65000 levels: each halves an axis.
-        let space = u16::try_from(level).unwrap_or(u16::MAX);
+        let space = Space::Level(level).number();
         let key = BrickKey { image: self.content, space, index: dataset * per_dataset + brick };
         let is_proven = level >= self.proven_from;
         Slot { key, slot_bytes: bricks.full_brick_bytes(), is_proven }
@@ -129,18 +119,4 @@ impl Image {
             Ok(produced.holding(reserved))
         })
     }
-}
-
-/// Hash of everything the bytes depend on: the plan, and the state of the files it was made from.
-fn identity(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
-    let described = format!(
-        "{FORMAT_VERSION}\0{:?}\0{}\0{:?}\0{:?}\0{:?}\0{:?}",
-        (root.location(), &source.store, &source.image),
-        source.multiscale,
-        source.channels,
-        plan.ims,
-        plan.levels,
-        source.fingerprint.entries().collect::<Vec<_>>(),
-    );
-    ImageId(xxh3_128(described.as_bytes()))
 }

@@ -112,3 +112,6 @@ impl Shared {
         self.array.read_unit(&self.positions[number])
     }
 }
+
+#[cfg(test)]
+mod tests;
