@@ -2,11 +2,12 @@
 //!
 //! [`options`] is the table of all options; [`setting`] holds values as text with their origin, [`file`]
 //! reads the file, [`merge`] lays the origins over each other (flag over variable over file over default),
-//! [`print`] writes the result as a file, and [`resolve`] turns it into a [`Config`] and compares it with
-//! the machine. Every mistake is found before anything is mounted, and reported in one line that names
+//! [`print`] writes the result as a file, and [`resolve`] turns it into a [`Config`] by a look
+//! at the machine. Every mistake is found before anything is mounted, and reported in one line that names
 //! the flag, the variable, or the line of the file.
 
 mod cache_dir;
+pub mod checked;
 pub mod file;
 pub mod merge;
 pub mod options;
@@ -17,100 +18,10 @@ mod resolve;
 pub mod setting;
 mod value;
 
-use std::io;
-use std::path::PathBuf;
-
-use crate::fs::TreeConfig;
-use crate::image::{CacheConfig, EngineConfig, ImageOptions};
-
+pub use checked::{CacheSettings, Config, Labels, MountConfig, Resources};
 pub use file::File;
-pub use merge::{Given, Merged};
+pub use merge::{DEFAULT_FILE, Given, Merged};
 pub use options::{OPTIONS, Opt};
 pub use resolve::Purpose;
 pub use setting::{Mistake, Origin, Setting, Settings};
 pub use value::LogFormat;
-
-/// The file that is read where none is named.
-pub const DEFAULT_FILE: &str = "/etc/zarrims/config.toml";
-
-/// A checked configuration.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The disk cache, which all mounts share.
-    pub cache: CacheSettings,
-    /// What all mounts share of the machine.
-    pub resources: Resources,
-    /// At least one.
-    pub mounts: Vec<MountConfig>,
-}
-
-/// The disk cache.
-#[derive(Debug, Clone)]
-pub struct CacheSettings {
-    /// Its folder and its limits.
-    pub config: CacheConfig,
-    /// How errors call the folder.
-    pub label: String,
-}
-
-/// Memory and threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resources {
-    /// Memory for decoding in bytes.
-    pub memory_bytes: u64,
-    /// Threads that read and decode.
-    pub threads: usize,
-}
-
-/// A mount.
-#[derive(Debug, Clone)]
-pub struct MountConfig {
-    /// The source folder by the path that was given, made absolute: it is looked up again while it is
-    /// served.
-    pub given_source: PathBuf,
-    /// Canonical path of the source folder.
-    pub source: PathBuf,
-    /// Canonical path of the mount point; empty for a list.
-    pub mountpoint: PathBuf,
-    /// Let other users in.
-    pub allow_other: bool,
-    /// Links may lead out of the source folder.
-    pub follow_links: bool,
-    /// Owner, group and mode of what is shown.
-    pub tree: TreeConfig,
-    /// How images become files.
-    pub images: ImageOptions,
-    /// How errors call its parts.
-    pub labels: Labels,
-}
-
-/// How errors call the parts of a mount.
-#[derive(Debug, Clone)]
-pub struct Labels {
-    /// The source with its path.
-    pub source: String,
-    /// The mount point with its path.
-    pub mountpoint: String,
-    /// The option to let others in.
-    pub allow_other: String,
-}
-
-impl Config {
-    /// What the engine needs.
-    #[must_use]
-    pub fn engine(&self) -> EngineConfig {
-        let Resources { memory_bytes, threads } = self.resources;
-        EngineConfig { cache: Some(self.cache.config.clone()), memory_bytes, threads }
-    }
-}
-
-/// The message without "(os error N)".
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let end = text.find(" (os error").unwrap_or(text.len());
-    let mut text = text[..end].to_owned();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_lowercase();
-    }
-    text
-}

@@ -1,5 +1,6 @@
 //! Wiring, readiness, signals, unmount: the one place that knows every layer.
 
+mod event;
 mod notify;
 mod serve;
 pub(crate) mod signals;
@@ -15,19 +16,12 @@ use zarrims::config::{Config, Merged, Purpose};
 use zarrims::image::{Engine, EngineError};
 
 use crate::{allocator, logging};
+use event::Event;
 use serve::Served;
 use status::Status;
 
 /// Exit status after a second signal, as shells report an interrupt.
 const INTERRUPTED: i32 = 130;
-
-/// What the daemon waits for.
-#[derive(Debug)]
-enum Event {
-    Signal(i32),
-    /// The kernel has let go of the mount of this number.
-    Ended(usize),
-}
 
 /// Mounts, serves until the last mount has gone, and leaves the cache in order.
 ///

@@ -14,10 +14,10 @@ use crate::cache::{CacheLimits, MinFree};
 use crate::dead_mount;
 use crate::image::CacheConfig;
 
+use super::checked::{CacheSettings, MountConfig};
 use super::merge::Merged;
-use super::setting::{Mistake, Settings};
+use super::setting::{Mistake, Settings, plain};
 use super::value::{LEAST_CACHE_BYTES, parse_cache_size, parse_min_free};
-use super::{CacheSettings, MountConfig, plain};
 
 /// Cache size where the disk is large enough.
 const DEFAULT_CACHE_BYTES: u64 = 50 << 30;

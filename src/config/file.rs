@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -77,9 +77,19 @@ impl File {
         Ok(file)
     }
 
+    /// Whether nothing is set, as in `/dev/null`.
+    pub(super) fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.defaults.is_empty() && self.mounts.is_empty()
+    }
+
+    /// Without those whose letters say little.
     fn pairs(&self) -> Vec<Pair<'_>> {
+        let is_plain = |path: &Path| !path.components().any(|part| part == Component::ParentDir);
         let mut pairs = Vec::new();
         for FileMount { source, mountpoint, .. } in &self.mounts {
+            if !is_plain(source.as_path()) || !is_plain(mountpoint.as_path()) {
+                continue;
+            }
             pairs.push(Pair {
                 source: source.as_path().into(),
                 mountpoint: mountpoint.as_path().into(),

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::{File, FileMount};
-use super::setting::{Mistake, Setting, Settings};
+use super::setting::{Mistake, Setting, Settings, plain};
 use super::value::{LOG_FORMAT, LogFormat, parse_choice};
-use super::{DEFAULT_FILE, plain};
+
+/// The file that is read where none is named.
+pub const DEFAULT_FILE: &str = "/etc/zarrims/config.toml";
 
 /// What the command line and the environment give.
 #[derive(Debug, Clone)]
@@ -109,7 +111,7 @@ impl Given {
             (false, Some(_)) => "MOUNTPOINT is",
         };
         match file {
-            Some(file) if self.source.is_none() => {
+            Some(file) if self.source.is_none() && !file.is_empty() => {
                 let file = file.path.display();
                 format!("{file}: has no [[mount]], and {missing} missing; {SEE_HELP}")
             }
@@ -205,16 +207,19 @@ mod tests {
 
     #[test]
     fn nothing_to_mount() {
-        let empty = File::parse(Path::new("/f.toml"), "").expect("valid");
+        let empty = File::parse(Path::new("/dev/null"), "").expect("valid");
+        let text = "[cache]\nsize = \"1GiB\"\n";
+        let mountless = File::parse(Path::new("/f.toml"), text).expect("valid");
         let lists = |given: Given| Given { lists: true, ..given };
         for (given, file, line) in [
             (given(&[], &[], &[]), None, "SOURCE and MOUNTPOINT are missing; see --help"),
             (given(&[], &[], &["/s"]), None, "MOUNTPOINT is missing; see --help"),
             (given(&[], &[], &["/s"]), Some(&file()), "MOUNTPOINT is missing; see --help"),
             (lists(given(&[], &[], &[])), None, "SOURCE is missing; see --help"),
+            (lists(given(&[], &[], &[])), Some(&empty), "SOURCE is missing; see --help"),
             (
                 given(&[], &[], &[]),
-                Some(&empty),
+                Some(&mountless),
                 "/f.toml: has no [[mount]], and SOURCE and MOUNTPOINT are missing; see --help",
             ),
         ] {

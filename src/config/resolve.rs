@@ -11,14 +11,15 @@ use crate::image::Conversions;
 use crate::image::ImageOptions;
 use crate::machine;
 
+use super::cache_dir;
+use super::checked::{Config, Labels, MountConfig, Resources};
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
-use super::setting::{Mistake, Setting, Settings};
+use super::setting::{Mistake, Setting, Settings, plain};
 use super::value::{
     INT16, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, parse_choice,
     parse_memory, parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
 };
-use super::{Config, Labels, MountConfig, Resources, cache_dir, plain};
 
 /// Memory where the machine has enough.
 const DEFAULT_MEMORY_BYTES: u64 = crate::resources::shares::DEFAULT_BUDGET_BYTES;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,6 +103,17 @@ impl Setting {
     pub fn mistake(&self, reason: &str) -> Mistake {
         Mistake(format!("{}: {reason}", self.named()))
     }
+}
+
+/// The message without "(os error N)".
+pub(super) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    let mut text = text[..end].to_owned();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    text
 }
 
 /// A setting for each option.

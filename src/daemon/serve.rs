@@ -11,7 +11,8 @@ use zarrims::fs::{FileSystem, Tree};
 use zarrims::fuse::Adapter;
 use zarrims::image::{Engine, Images};
 
-use super::{Event, source};
+use super::event::Event;
+use super::source;
 use crate::housekeeper::Housekeeper;
 use crate::mount::{self, Mount};
 

@@ -158,7 +158,7 @@ fn a_mount_that_cannot_be_made_takes_the_others_away() {
     assert_eq!((code, three.are_mounted()), (Some(1), [false; 3]), "{stderr}");
     let last = stderr.lines().last().unwrap_or_default();
     let file = three.path("f.toml");
-    let start = format!("zarrims-mount: {}:24: source = ", file.display());
+    let start = format!("zarrims-mount: {}:23: source = ", file.display());
     assert!(last.starts_with(&start) && last.contains("is a Zarr store itself"), "{stderr}");
     assert!(!stderr.contains(" mounted "), "{stderr}");
 }

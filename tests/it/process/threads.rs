@@ -5,10 +5,10 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
+use super::daemon::{Daemon, SOON};
 use crate::common::eventually;
 use crate::common::mount::can_mount;
 use crate::common::tiny::Tiny;
-use super::daemon::{Daemon, SOON};
 
 /// What a daemon at rest may have, besides those that the kernel's requests wake.
 const FEW: usize = 16;

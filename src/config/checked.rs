@@ -1,0 +1,77 @@
+//! Settings that have been compared with the machine.
+
+use std::path::PathBuf;
+
+use crate::fs::TreeConfig;
+use crate::image::{CacheConfig, EngineConfig, ImageOptions};
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The disk cache, which all mounts share.
+    pub cache: CacheSettings,
+    /// What all mounts share of the machine.
+    pub resources: Resources,
+    /// At least one.
+    pub mounts: Vec<MountConfig>,
+}
+
+/// The disk cache.
+#[derive(Debug, Clone)]
+pub struct CacheSettings {
+    /// Its folder and its limits.
+    pub config: CacheConfig,
+    /// How errors call the folder.
+    pub label: String,
+}
+
+/// Memory and threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resources {
+    /// Memory for decoding in bytes.
+    pub memory_bytes: u64,
+    /// Threads that read and decode.
+    pub threads: usize,
+}
+
+/// A mount.
+#[derive(Debug, Clone)]
+pub struct MountConfig {
+    /// The source folder by the path that was given, made absolute: it is looked up again while it is
+    /// served.
+    pub given_source: PathBuf,
+    /// Canonical path of the source folder.
+    pub source: PathBuf,
+    /// Canonical path of the mount point; empty for a list.
+    pub mountpoint: PathBuf,
+    /// Let other users in.
+    pub allow_other: bool,
+    /// Links may lead out of the source folder.
+    pub follow_links: bool,
+    /// Owner, group and mode of what is shown.
+    pub tree: TreeConfig,
+    /// How images become files.
+    pub images: ImageOptions,
+    /// How errors call its parts.
+    pub labels: Labels,
+}
+
+/// How errors call the parts of a mount.
+#[derive(Debug, Clone)]
+pub struct Labels {
+    /// The source with its path.
+    pub source: String,
+    /// The mount point with its path.
+    pub mountpoint: String,
+    /// The option to let others in.
+    pub allow_other: String,
+}
+
+impl Config {
+    /// What the engine needs.
+    #[must_use]
+    pub fn engine(&self) -> EngineConfig {
+        let Resources { memory_bytes, threads } = self.resources;
+        EngineConfig { cache: Some(self.cache.config.clone()), memory_bytes, threads }
+    }
+}
