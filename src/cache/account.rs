@@ -62,6 +62,22 @@ fn image_folder_bytes(segments: u64) -> u64 {
     if segments == 0 { 0 } else { (1 + segments / 64) * PAGE_BYTES }
 }
 
+/// The account just before the free space of the disk is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    /// Bytes that the disk surely does not count as free.
+    held: u64,
+    released: u64,
+    returning: u64,
+}
+
+impl Before {
+    /// Whether released bytes may not be available yet.
+    pub(super) fn is_returning(&self) -> bool {
+        self.returning > 0
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Account {
@@ -72,6 +88,8 @@ pub(super) struct Account {
     returning: u64,
     /// The part of `used` that is being written or released.
     moving: u64,
+    /// All bytes that were released so far.
+    released: u64,
     /// The disk has released bytes available only some time later.
     is_late: bool,
     used: u64,
@@ -93,6 +111,7 @@ impl Account {
             room: cap,
             returning: 0,
             moving: 0,
+            released: 0,
             is_late: false,
             used: 0,
             overhead: 0,
@@ -122,7 +141,7 @@ impl Account {
         self.returning
     }
 
-    /// Bytes that are being written or released: the disk may count them or not.
+    #[cfg(test)]
     pub(super) fn moving(&self) -> u64 {
         self.moving
     }
@@ -156,14 +175,34 @@ impl Account {
         self.is_late = true;
     }
 
-    /// The disk has this number of released bytes available again.
-    pub(super) fn returned(&mut self, bytes: u64) {
-        self.returning = self.returning.saturating_sub(bytes);
+    /// What has to be known before the free space is measured, see [`Account::take_measure`].
+    pub(super) fn before_measure(&self) -> Before {
+        Before {
+            // Of what is being written or released, some may count as free.
+            held: self.used - self.moving,
+            released: self.released,
+            returning: self.returning,
+        }
     }
 
-    /// From now on at most `bytes` may be used, and at most the cap; bytes that are `returning` count.
-    pub(super) fn set_room(&mut self, bytes: u64) {
-        self.room = bytes;
+    /// Sets the limit from the free space of the disk, which was measured after `before`; `min_free` is
+    /// left to others. With `has_settled`, all that was returning by then is available again.
+    ///
+    /// Bricks that were stored meanwhile may be free on the disk still, so they are not counted as held;
+    /// bricks that were released meanwhile may be free already, so they are not either.
+    pub(super) fn take_measure(
+        &mut self,
+        before: &Before,
+        has_settled: bool,
+        free: u64,
+        min_free: u64,
+    ) {
+        if has_settled {
+            self.returning = self.returning.saturating_sub(before.returning);
+        }
+        let held = before.held.saturating_sub(self.released - before.released);
+        let all = held.saturating_add(self.returning).saturating_add(free);
+        self.room = all.saturating_sub(min_free);
     }
 
     /// Charges `bytes` for what belongs to no brick.
@@ -227,6 +266,7 @@ impl Account {
     pub(super) fn release(&mut self, held: &Held) -> bool {
         self.used -= held.charge();
         self.moving -= held.bytes;
+        self.released += held.bytes;
         self.slots -= 1;
         if self.is_late {
             self.returning += held.bytes;
@@ -330,7 +370,35 @@ mod tests {
         account.release(&held);
         assert_eq!(account.returning(), held.bytes);
         assert_eq!(account.limit(), (1 << 20) - held.bytes);
-        account.returned(held.bytes);
-        assert_eq!(account.limit(), 1 << 20);
+        let before = account.before_measure();
+        account.take_measure(&before, true, 2 << 20, 0);
+        assert_eq!((account.returning(), account.limit()), (0, 1 << 20));
+    }
+
+    #[test]
+    fn bytes_that_other_threads_move_during_a_measurement_do_not_count_twice() {
+        const DISK_BYTES: u64 = 1 << 20;
+        for is_late in [false, true] {
+            let mut account = Account::new(u64::MAX);
+            if is_late {
+                account.set_late();
+            }
+            let slots: Vec<Held> = (0..3).map(|index| held(1, index, 40_000)).collect();
+            let store = |account: &mut Account, held: &Held| {
+                account.charge(held);
+                account.start_moving(held.bytes);
+                account.stop_moving(held.bytes);
+            };
+            store(&mut account, &slots[0]);
+            let before = account.before_measure();
+            let free = DISK_BYTES - account.used();
+            // The disk still counts the second and third as free, and has the first available at once.
+            store(&mut account, &slots[1]);
+            store(&mut account, &slots[2]);
+            account.start_moving(slots[0].bytes);
+            account.release(&slots[0]);
+            account.take_measure(&before, false, free + slots[0].bytes, 0);
+            assert!(account.limit() <= DISK_BYTES, "{is_late}: {}", account.limit());
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::account::Before;
 use super::directory::Directory;
 use super::disk::Folder;
 use super::index::Index;
@@ -51,6 +52,8 @@ pub(super) struct Room {
     measured: Mutex<(Instant, u64)>,
     /// What was stored when the disk last settled.
     settled: AtomicU64,
+    /// One thread at a time asks the disk: released bytes return once.
+    measuring: Mutex<()>,
 }
 
 impl Room {
@@ -63,6 +66,7 @@ impl Room {
             stored: AtomicU64::new(0),
             measured: Mutex::new((Instant::now(), 0)),
             settled: AtomicU64::new(0),
+            measuring: Mutex::default(),
         }
     }
 
@@ -74,34 +78,47 @@ impl Room {
     /// Measures what belongs to no brick, and how much may be used now: what is used and free on the
     /// disk together, less what is left to others.
     pub(super) fn measure(&self, index: &Mutex<Index>) -> io::Result<()> {
+        self.measure_settled(index, false)
+    }
+
+    /// The same; `settles` always has the disk settle first, where it reports space late.
+    fn measure_settled(&self, index: &Mutex<Index>, settles: bool) -> io::Result<()> {
+        let _alone = lock(&self.measuring);
         let fixed = self.directory.fixed_bytes()?
             + self.folder.disk_bytes(Path::new(IMAGES))?.max(PAGE_BYTES)
             + journal::LEAST_BYTES
             + GROWTH_BYTES;
+        // Before the disk is asked: what other threads store meanwhile must not count twice.
+        let stored = self.stored.load(Ordering::Relaxed);
+        let before = {
+            let account = &mut lock(index).account;
+            account.set_fixed(fixed + self.notes.charged());
+            account.before_measure()
+        };
         let mut space = self.folder.space()?;
         let min_free = self.min_free.of(space.total).saturating_add(MARGIN_BYTES);
-        if self.folder.tells_space_late() {
-            // What was written since may still count as free, and what was released not yet.
-            let stored = self.stored.load(Ordering::Relaxed);
-            let unsettled = stored.saturating_sub(self.settled.load(Ordering::Relaxed));
-            let index_now = lock(index);
-            let account = &index_now.account;
-            let least = account.used().saturating_add(space.free).saturating_sub(unsettled);
-            let is_ample = least.saturating_sub(min_free) >= account.cap();
-            let is_settled = unsettled == 0 && account.returning() == 0;
-            drop(index_now);
-            if !is_ample && !is_settled {
-                self.settle(index);
-                space = self.folder.space()?;
+        // Where space is reported late, what was written may still count as free, and what was released
+        // not yet.
+        let has_settled = self.folder.tells_space_late()
+            && (settles || self.must_settle(index, &before, space.free.saturating_sub(min_free)));
+        if has_settled {
+            if let Err(error) = self.folder.settle_space() {
+                tracing::debug!(%error, "the cache disk does not settle");
             }
+            self.settled.store(stored, Ordering::Relaxed);
+            space = self.folder.space()?;
         }
-        let account = &mut lock(index).account;
-        account.set_fixed(fixed + self.notes.charged());
-        // Of what is being written or released, some may count as free.
-        let known = account.used().saturating_sub(account.moving());
-        let all = known.saturating_add(account.returning()).saturating_add(space.free);
-        account.set_room(all.saturating_sub(min_free));
+        lock(index).account.take_measure(&before, has_settled, space.free, min_free);
         Ok(())
+    }
+
+    /// Whether `free` bytes, of which some may be written already, matter for the limit.
+    fn must_settle(&self, index: &Mutex<Index>, before: &Before, free: u64) -> bool {
+        let stored = self.stored.load(Ordering::Relaxed);
+        let unsettled = stored.saturating_sub(self.settled.load(Ordering::Relaxed));
+        let account = &lock(index).account;
+        let least = account.used().saturating_add(free).saturating_sub(unsettled);
+        least < account.cap() && (unsettled > 0 || before.is_returning())
     }
 
     /// Measures, unless that was done just now. Returns whether it did, and was not short of an
@@ -120,25 +137,11 @@ impl Room {
         result.inspect_err(|error| tracing::debug!(%error, "free space not measured")).is_ok()
     }
 
-    /// Waits until the disk counts what was written, and has released bytes available again.
-    fn settle(&self, index: &Mutex<Index>) {
-        let stored = self.stored.load(Ordering::Relaxed);
-        let returning = lock(index).account.returning();
-        if let Err(error) = self.folder.settle_space() {
-            tracing::debug!(%error, "the cache disk does not settle");
-        }
-        self.settled.store(stored, Ordering::Relaxed);
-        lock(index).account.returned(returning);
-    }
-
     /// Waits for released bytes that are on their way; returns whether there were any.
     pub(super) fn await_returning(&self, index: &Mutex<Index>) -> bool {
         let is_any = lock(index).account.returning() > 0;
-        if is_any {
-            self.settle(index);
-            if let Err(error) = self.measure(index) {
-                tracing::debug!(%error, "free space not measured");
-            }
+        if is_any && let Err(error) = self.measure_settled(index, true) {
+            tracing::debug!(%error, "free space not measured");
         }
         is_any
     }

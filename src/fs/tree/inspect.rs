@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use crate::image::{Images, VirtualFile};
 use crate::memory::MemoryBudget;
@@ -23,6 +24,15 @@ use super::told::Teller;
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
 const LARGE_METADATA_BYTES: u64 = 256 << 10;
+
+/// Pauses before a store with an incomplete document is inspected again.
+const INCOMPLETE_PAUSES: [Duration; 5] = [
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(120),
+    Duration::from_millis(300),
+];
 
 /// Notes on an image that its log line holds.
 const NOTES_SHOWN: usize = 8;
@@ -90,7 +100,7 @@ impl Inspector {
         folder: &Path,
         known: Option<&Arc<Inspected>>,
     ) -> Arc<Inspected> {
-        self.take_over(folder, self.inspect_guarded(&self.root, folder), known)
+        self.take_over(folder, self.inspect_patiently(&self.root, folder, known), known)
     }
 
     /// The same, unless its metadata is so long that reading it may take much memory: many folders are
@@ -101,7 +111,7 @@ impl Inspector {
         known: Option<&Arc<Inspected>>,
     ) -> Option<Arc<Inspected>> {
         let root = Arc::new(self.root.with_metadata_limit(LARGE_METADATA_BYTES));
-        let found = self.inspect_guarded(&root, folder);
+        let found = self.inspect_patiently(&root, folder, known);
         (!root.has_refused()).then(|| self.take_over(folder, found, known))
     }
 
@@ -132,6 +142,25 @@ impl Inspector {
         let found = Arc::new(found);
         if let Some(memo) = &self.memo {
             memo.remember(folder, &found, origin);
+        }
+        found
+    }
+
+    /// Inspects a folder again while images that were shown are missing for a fault: a program that
+    /// overwrites a document in place leaves it incomplete for a moment.
+    fn inspect_patiently(
+        &self,
+        root: &Arc<SourceRoot>,
+        path: &Path,
+        known: Option<&Arc<Inspected>>,
+    ) -> Inspected {
+        let mut found = self.inspect_guarded(root, path);
+        for pause in INCOMPLETE_PAUSES {
+            if root.has_refused() || !known.is_some_and(|known| found.has_lost_images_of(known)) {
+                break;
+            }
+            thread::sleep(pause);
+            found = self.inspect_guarded(root, path);
         }
         found
     }

@@ -1,5 +1,6 @@
 //! What folders of the source turned out to be.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -73,6 +74,14 @@ impl Inspected {
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         }
+    }
+
+    /// Whether images that were known before are missing now, and something could not be read.
+    pub(super) fn has_lost_images_of(&self, known: &Self) -> bool {
+        let has_fault = self.skipped.iter().any(|row| row.non_image.is_none());
+        let name = |file: &ListedFile| (file.spec.image.clone(), file.spec.multiscale);
+        let shown: HashSet<_> = self.files.iter().flatten().map(name).collect();
+        has_fault && known.files.iter().flatten().any(|file| !shown.contains(&name(file)))
     }
 
     /// The worst verdict on its files.
