@@ -79,6 +79,13 @@ impl Adapter {
     }
 }
 
+impl Drop for Adapter {
+    /// The kernel has let go of the mount: nobody waits for an answer.
+    fn drop(&mut self) {
+        self.names.leave();
+    }
+}
+
 /// The errno of an error, logged where it is not everyday business.
 fn refuse(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
     /// Programs ask again and again, and for all files of a folder.
