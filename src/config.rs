@@ -16,6 +16,7 @@ mod path;
 mod print;
 mod resolve;
 pub mod setting;
+pub mod source;
 mod value;
 
 pub use checked::{CacheSettings, Config, Labels, MountConfig, Resources};

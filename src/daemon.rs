@@ -85,7 +85,7 @@ fn log_mounted(config: &Config) {
     let cache = &config.cache.config;
     for mount in &config.mounts {
         tracing::info!(
-            source = %mount.source.display(),
+            source = %mount.source.name().display(),
             mountpoint = %mount.mountpoint.display(),
             cache = %cache.dir.display(),
             cache_bytes = cache.limits.cap_bytes,

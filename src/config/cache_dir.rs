@@ -46,7 +46,7 @@ pub(super) fn plan(merged: &Merged, mounts: &[MountConfig]) -> Result<CacheSetti
     let failed = |error| fail(&plain(&dead_mount::explained(error, &dir)));
     let planned = canonical_ancestor(&dir).map_err(failed)?;
     for MountConfig { source, mountpoint, .. } in mounts {
-        if planned.starts_with(source) {
+        if source.holds(&planned) {
             return Err(fail("lies inside SOURCE, where nothing is ever written"));
         }
         if !mountpoint.as_os_str().is_empty() && planned.starts_with(mountpoint) {
@@ -148,7 +148,7 @@ fn default_dir(merged: &Merged, mounts: &[MountConfig]) -> Option<PathBuf> {
     };
     let of_file = merged.file.as_deref();
     let of_file = of_file.map(|file| file.canonicalize().unwrap_or_else(|_| file.to_path_buf()));
-    let named_after = of_file.or_else(|| Some(mounts.first()?.source.clone()))?;
+    let named_after = of_file.or_else(|| Some(mounts.first()?.source.name()))?;
     Some(base.join(name_of(&named_after)))
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig, ImageOptions};
 
+use super::source::Source;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -37,11 +39,8 @@ pub struct Resources {
 /// A mount.
 #[derive(Debug, Clone)]
 pub struct MountConfig {
-    /// The source folder by the path that was given, made absolute: it is looked up again while it is
-    /// served.
-    pub given_source: PathBuf,
-    /// Canonical path of the source folder.
-    pub source: PathBuf,
+    /// Where the stores are.
+    pub source: Source,
     /// Canonical path of the mount point; empty for a list.
     pub mountpoint: PathBuf,
     /// Let other users in.

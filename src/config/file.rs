@@ -91,7 +91,7 @@ impl File {
                 continue;
             }
             pairs.push(Pair {
-                source: source.as_path().into(),
+                source: Some(source.as_path().into()),
                 mountpoint: mountpoint.as_path().into(),
                 setting: mountpoint,
             });

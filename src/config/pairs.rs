@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::setting::{Mistake, Setting};
 
-/// A source and its mount point, and the setting that errors name.
+/// A source, if it is a folder of this machine, its mount point, and the setting that errors name.
 #[derive(Debug)]
 pub(super) struct Pair<'a> {
-    pub(super) source: Cow<'a, Path>,
+    pub(super) source: Option<Cow<'a, Path>>,
     pub(super) mountpoint: Cow<'a, Path>,
     pub(super) setting: &'a Setting,
 }
@@ -33,6 +33,7 @@ pub(super) fn check_apart(pairs: &[Pair<'_>]) -> Result<(), Mistake> {
 fn against_sources(pairs: &[Pair<'_>], number: usize) -> Option<String> {
     let mountpoint = &pairs[number].mountpoint;
     pairs.iter().enumerate().find_map(|(other, Pair { source, .. })| {
+        let source = source.as_ref()?;
         let name = if other == number {
             "SOURCE".to_owned()
         } else {

@@ -1,7 +1,6 @@
 //! From settings to a [`Config`], by a look at the machine.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use super::checked::{Config, Labels, MountConfig, Resources};
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
+use super::source::{check as check_source, folder_at};
 use super::value::{
     INT16, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, parse_choice,
     parse_memory, parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
@@ -52,7 +52,7 @@ impl Merged {
             let pairs: Vec<_> = mounts.iter().zip(settings.clone()).map(pair_of).collect();
             check_apart(&pairs)?;
             for (mount, setting) in mounts.iter().zip(settings) {
-                check_free(&mount.source, &mount.mountpoint, setting)?;
+                check_free(mount.source.folder.as_deref(), &mount.mountpoint, setting)?;
             }
         }
         let cache = cache_dir::plan(self, &mounts)?;
@@ -68,15 +68,13 @@ impl Merged {
 }
 
 fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
-    let (source, mountpoint) = (mount.source.as_path(), mount.mountpoint.as_path());
-    Pair { source: source.into(), mountpoint: mountpoint.into(), setting }
+    let source = mount.source.folder.as_deref().map(Into::into);
+    Pair { source, mountpoint: mount.mountpoint.as_path().into(), setting }
 }
 
 fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
     let MergedMount { source, mountpoint, settings } = merged;
-    let canonical_source = check_source(source)?;
-    let given_source = std::path::absolute(source.as_path());
-    let given_source = given_source.map_err(|error| source.mistake(&plain(&error)))?;
+    let checked_source = check_source(source)?;
     let canonical_mountpoint = match mountpoint {
         Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
         _ => PathBuf::new(),
@@ -85,8 +83,7 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
     let allow_other = switch("allow-other")?;
     let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
     Ok(MountConfig {
-        given_source,
-        source: canonical_source,
+        source: checked_source,
         mountpoint: canonical_mountpoint,
         allow_other,
         follow_links: switch("follow-links")?,
@@ -128,20 +125,6 @@ fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
     })
 }
 
-/// Checks a source folder and returns its canonical path.
-fn check_source(setting: &Setting) -> Result<PathBuf, Mistake> {
-    let path = setting.as_path();
-    let looked_at = folder_at(path).and_then(|found| match found {
-        Some(canonical) => fs::read_dir(&canonical).map(|_| Some(canonical)),
-        None => Ok(None),
-    });
-    match looked_at {
-        Ok(Some(canonical)) => Ok(canonical),
-        Ok(None) => Err(setting.mistake("is not a folder")),
-        Err(error) => Err(setting.mistake(&plain(&dead_mount::explained(error, path)))),
-    }
-}
-
 /// Checks that a mount point is a folder and returns its canonical path.
 fn check_mountpoint(setting: &Setting) -> Result<PathBuf, Mistake> {
     let path = setting.as_path();
@@ -150,9 +133,9 @@ fn check_mountpoint(setting: &Setting) -> Result<PathBuf, Mistake> {
 }
 
 /// Checks that nothing is in the way at a mount point.
-fn check_free(source: &Path, mountpoint: &Path, setting: &Setting) -> Result<(), Mistake> {
+fn check_free(source: Option<&Path>, mountpoint: &Path, setting: &Setting) -> Result<(), Mistake> {
     // Before other reasons: the folder of the stores is often the root of a disk.
-    if is_empty(source) && !is_empty(mountpoint) {
+    if source.is_some_and(is_empty) && !is_empty(mountpoint) {
         let reason = "is not empty, and SOURCE is: SOURCE comes first; are they swapped?";
         return Err(setting.mistake(reason));
     }
@@ -170,13 +153,6 @@ fn check_free(source: &Path, mountpoint: &Path, setting: &Setting) -> Result<(),
 /// Whether a folder can be read and has no names in it.
 fn is_empty(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut names| names.next().is_none())
-}
-
-/// The canonical path, if a folder is there. `Path::is_dir` would take every error for a no.
-fn folder_at(path: &Path) -> io::Result<Option<PathBuf>> {
-    let canonical = fs::canonicalize(path)?;
-    let is_folder = fs::metadata(&canonical)?.is_dir();
-    Ok(is_folder.then_some(canonical))
 }
 
 /// A mount point lies on another device than the folder above it.

@@ -64,10 +64,11 @@ impl Served {
             let _ = events.send(Event::Ended(number));
         });
         let adapter = adapter.context("cannot start threads")?;
-        let mount = Mount::new(adapter, &config.source, &config.mountpoint, config.allow_other);
+        let mount =
+            Mount::new(adapter, &config.source.name(), &config.mountpoint, config.allow_other);
         let mount = mount.map_err(|error| explain(&error, config))?;
         Ok(Self {
-            source: config.source.as_path().into(),
+            source: config.source.name().into(),
             mountpoint: config.mountpoint.as_path().into(),
             since: SystemTime::now(),
             fs: Some(fs),

@@ -14,10 +14,10 @@ use zarrims::source::{SourceRoot, discover};
 /// # Errors
 /// What is wrong with it, in one line that names it.
 pub(crate) fn open(mount: &MountConfig) -> anyhow::Result<Arc<SourceRoot>> {
-    let (path, name) = (&mount.given_source, &mount.labels.source);
-    let root = SourceRoot::open(path, mount.follow_links).with_context(|| name.clone())?;
+    let (location, name) = (&mount.source.location, &mount.labels.source);
+    let root = SourceRoot::at(location, mount.follow_links).with_context(|| name.clone())?;
     if root.is_empty().map_err(|error| explain(name, error))? {
-        tracing::warn!(source = %path.display(), "SOURCE is empty; stores that come, or a disk in its place, will be served");
+        tracing::warn!(source = %location, "SOURCE is empty; stores that come, or a disk in its place, will be served");
     }
     anyhow::ensure!(
         !discover::is_image(&root, Path::new("")),

@@ -84,9 +84,16 @@ impl SourceRoot {
     /// # Errors
     /// The reason of the storage when nothing can be read there.
     pub fn open(location: impl AsRef<OsStr>, follow_links: bool) -> io::Result<Self> {
-        let location = Location::parse(location.as_ref());
+        Self::at(&Location::parse(location.as_ref()), follow_links)
+    }
+
+    /// The same, by a location.
+    ///
+    /// # Errors
+    /// The reason of the storage when nothing can be read there.
+    pub fn at(location: &Location, follow_links: bool) -> io::Result<Self> {
         let storage = location.open(follow_links)?;
-        Ok(Self { follows_links: follow_links, ..Self::of(location, storage) })
+        Ok(Self { follows_links: follow_links, ..Self::of(location.clone(), storage) })
     }
 
     #[cfg(test)]
