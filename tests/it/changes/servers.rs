@@ -136,6 +136,8 @@ fn no_opening_fails_while_chunks_come_and_go() {
 #[test]
 fn no_opening_fails_while_metadata_is_rewritten() {
     let Some(scene) = scene(&[]) else { return };
+    // From now on the image is shown.
+    open_as_a_server(&scene).1.expect("opens");
     // As most programs do it: in place, first cut to nothing, then written in pieces.
     let write = |scene: &Scene, step: u16| {
         let text = Planes::group_json(f64::from(step) * 1.25).to_string();
