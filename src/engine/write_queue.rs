@@ -145,6 +145,8 @@ impl<D: Destination> WriteQueue<D> {
         let waited = self.shared.written.wait_timeout_while(state, LONGEST_WAIT, is_full);
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         state.is_stalled |= timeout.timed_out();
+        // There may be room for the next producer as well.
+        self.shared.written.notify_one();
         (state, !timeout.timed_out())
     }
 
@@ -182,7 +184,8 @@ impl<D: Destination> Shared<D> {
         state.bricks.remove(&brick.slot.key);
         state.is_stalled = false;
         drop(state);
-        self.written.notify_all();
+        // One: all but the first would mostly find the room taken again.
+        self.written.notify_one();
         drop(brick.reserved);
     }
 
