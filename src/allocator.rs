@@ -26,7 +26,7 @@ const TRIMMED_FROM_BYTES: libc::c_int = 12 << 20;
 /// How often the daemon looks whether it is at rest.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Looks at rest after which memory is given back: somebody who looks at an image may be thinking.
+/// Looks at rest after which memory is given back: a user who looks at an image may be thinking.
 const LOOKS_AT_REST: u32 = 3;
 
 /// Ticks of processor time (100 a second) between two looks that are nothing to speak of.

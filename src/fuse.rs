@@ -80,7 +80,7 @@ impl Adapter {
 }
 
 impl Drop for Adapter {
-    /// The kernel has let go of the mount: nobody waits for an answer.
+    /// The kernel has let go of the mount: no request waits for an answer.
     fn drop(&mut self) {
         self.names.leave();
     }

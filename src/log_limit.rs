@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Time after which the same fault is told of again.
+/// Time after which the same fault is logged again.
 const AGAIN: Duration = Duration::from_mins(1);
 
 /// Lines within a window; a whole disk of damaged chunks must not fill another one with its log.
@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Faults remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// Remembers what was told lately.
+/// Remembers what was logged lately.
 #[derive(Debug)]
 pub(crate) struct LogLimit(Mutex<Told>);
 

@@ -72,7 +72,7 @@ impl Mount {
         Ok(Self { path: path.to_path_buf(), session: Some(session) })
     }
 
-    /// Somebody else has unmounted it.
+    /// Another program has unmounted it.
     pub(crate) fn forget(mut self) {
         std::mem::forget(self.session.take());
     }

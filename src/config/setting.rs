@@ -35,7 +35,7 @@ pub enum Origin {
     Argument,
 }
 
-/// A value that somebody gave, or nobody.
+/// A value that the user gave, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The flag without its dashes, or `source` or `mountpoint`.

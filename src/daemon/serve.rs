@@ -83,7 +83,7 @@ impl Served {
         self.mount.is_some()
     }
 
-    /// Somebody else has unmounted it.
+    /// Another program has unmounted it.
     pub(super) fn forget(&mut self) {
         if let Some(mount) = self.mount.take() {
             mount.forget();

@@ -1,4 +1,4 @@
-//! Log lines on their way to standard error: one thread writes them, and nobody waits for it.
+//! Log lines on their way to standard error: one thread writes them, and no other thread waits for it.
 //!
 //! Standard error may be a full disk, a pipe whose reader is gone, or one that nobody reads. Whoever has
 //! a line to write leaves it here; what does not fit, or cannot be written, is counted.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-/// Bytes of lines that may wait. Lost ones are told of when half of this is free again.
+/// Bytes of lines that may wait. The log reports lost lines when half of this is free again.
 const MOST_BYTES: usize = 1 << 20;
 
 /// How long a line is tried on a descriptor that does not wait by itself (`O_NONBLOCK`).

@@ -122,7 +122,7 @@ impl Rights {
     /// any case.
     ///
     /// # Errors
-    /// [`FsError::Restricted`] where somebody is shut out who was not when the name was looked up: the
+    /// [`FsError::Restricted`] where a user may no longer read who could when the name was looked up: the
     /// kernel then looks it up again, and decides with what it knows of the user.
     pub(super) fn check(&self, node: &Node, again: bool) -> Result<(), FsError> {
         let Content::File(file) = &node.content else { return Ok(()) };

@@ -52,7 +52,7 @@ pub(super) fn step(situation: Situation) -> Step {
         LastLook::DuringThisOpening | LastLook::Recent => true,
         LastLook::FoldersChanged | LastLook::Old => false,
     };
-    // Somebody who mends a damaged chunk sees it mended at the next opening.
+    // A damaged chunk that was mended must show at the next opening.
     let is_doubtful = situation.is_outdated || situation.may_be_mended;
     if !is_held {
         Step::Build

@@ -23,12 +23,12 @@ pub(super) const MOST_THREADS: usize = 64;
 /// a look that takes longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What somebody waits for.
+/// What a caller waits for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wait<'a> {
     /// The end of every look.
     All,
-    /// As many names as can be told without waiting for a store that takes long.
+    /// The names that are known without waiting for a store that takes long.
     Listing,
     /// What a name in the mount may stand for, however long that takes.
     Name(&'a OsStr),
@@ -73,7 +73,7 @@ pub(super) struct Findings {
     pub(super) cost: Duration,
 }
 
-/// A look under way. However it ends, nobody waits for it afterwards.
+/// A look under way. However it ends, callers stop waiting for it.
 struct Look {
     looks: Arc<Looks>,
     name: OsString,
@@ -122,13 +122,13 @@ impl Looks {
         lock(&self.state).under_way.clone()
     }
 
-    /// Whether looks are under way that somebody waits for.
+    /// Whether looks are under way that a caller waits for.
     pub(super) fn is_awaited(&self, wait: Wait<'_>) -> bool {
         lock(&self.state).is_awaited(wait)
     }
 
     /// Begins a look into each of the folders of `source`, unless one is under way. `known`: what was known
-    /// of it, and need not be found anew while it is true.
+    /// of it, and need not be looked for again while it is true.
     pub(super) fn begin(
         self: &Arc<Self>,
         workers: &Workers,
@@ -157,7 +157,7 @@ impl Looks {
         round
     }
 
-    /// Waits until what somebody waits for is found out.
+    /// Waits until the answer that the caller waits for is known.
     pub(super) fn wait(&self, wait: Wait<'_>) {
         let mut state = lock(&self.state);
         let mut seen = state.under_way.len();

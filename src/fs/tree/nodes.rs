@@ -55,7 +55,7 @@ impl Nodes {
     /// Adds a node. A known folder keeps its listing, a known file what was found out about it.
     pub(super) fn add(&self, ino: Ino, node: Node) {
         if let Content::File(_) = node.content {
-            // A store that has come back gets the inode that somebody may still have open.
+            // A store that has come back gets the inode that a program may still have open.
             lock(&self.lingering).retain(|known| *known != ino);
         }
         let mut nodes = lock(&self.known);

@@ -188,7 +188,7 @@ impl Opening<'_> {
     /// Takes up what a look at the chunk files has found.
     ///
     /// # Errors
-    /// [`FsError::Restricted`] where somebody may not read them who could so far.
+    /// [`FsError::Restricted`] where a user may no longer read them.
     fn take_up_look(&self, found: &Result<ChunkState, Unfollowed>) -> Result<(), FsError> {
         if let Ok(now) = found {
             let mut state = lock(&self.found.state);

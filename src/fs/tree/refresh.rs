@@ -160,7 +160,7 @@ impl Refresh<'_> {
     }
 }
 
-/// Whether it is time to look at a folder, by what somebody waits for.
+/// Whether it is time to look at a folder, by what the caller waits for.
 fn due(listing: &Mutex<Option<Listing>>, wait: Wait<'_>) -> Option<Due> {
     let mut listing = lock(listing);
     let known = listing.get_or_insert_default();

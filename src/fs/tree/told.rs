@@ -1,4 +1,4 @@
-//! What is told of a store, in the log and in a list: a line for each fault, and one for all its nodes
+//! What the log and a list say of a store: a line for each fault, and one for all its nodes
 //! that are rightly no images.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +15,7 @@ use super::inspected::{Inspected, Skipped};
 /// Faults of a store that have a line each.
 const FAULTS_TOLD: usize = 20;
 
-/// The skipped paths of a store, as they are told.
+/// The skipped paths of a store, as the log and a list show them.
 #[derive(Debug)]
 pub struct Told<'a> {
     /// Those that have a line each.
