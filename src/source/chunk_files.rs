@@ -89,6 +89,11 @@ impl ChunkFiles {
         self.snapshot.get_or_init(|| snapshot);
     }
 
+    /// Bytes that the snapshot takes in memory.
+    pub(super) fn snapshot_bytes(&self) -> u64 {
+        self.snapshot.get().map_or(0, Snapshot::memory_bytes)
+    }
+
     /// Whether the folders of the chunks are unchanged since the snapshot, as far as it holds them.
     pub(super) fn has_same_folders(&self) -> bool {
         let snapshot = self.snapshot.get();

@@ -119,6 +119,11 @@ impl ImageSource {
         Ok(state)
     }
 
+    /// Bytes that the recorded state of the chunk files takes in memory.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.levels.iter().map(|level| level.array.files().snapshot_bytes()).sum()
+    }
+
     /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] returns it.
     ///
     /// # Errors

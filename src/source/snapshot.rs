@@ -138,6 +138,16 @@ pub(super) enum Since {
 }
 
 impl Snapshot {
+    /// Bytes in memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let folders = self.folders.iter().map(|(path, _)| path.as_os_str().len());
+        let bytes = size_of_val(&*self.names)
+            + size_of_val(&*self.states)
+            + size_of_val(&*self.folders)
+            + folders.sum::<usize>();
+        bytes as u64
+    }
+
     /// Surveys the folder of an array.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! Wanted of a chunk: the shape that `ImarisWriter` chooses ([`makers_chunk`]), because that is what Imaris writes and
 //! reads best; at most 1 MiB, because libhdf5 1.x reads a chunk larger than its chunk cache row by
 //! row; and borders that coincide with those of the read units, because then no unit is decoded for
-//! two bricks. Where the shape of ImarisWriter fits the units, it is used. Else the choice is by enumeration
+//! two bricks. Where the shape of `ImarisWriter` fits the units, it is used. Else the choice is by enumeration
 //! and cost: on each axis the divisors of the unit, its multiples, and (at a price) powers of two;
 //! near that shape, not much less than 1 MiB, little padding.
 //!
@@ -49,7 +49,7 @@ struct AxisChoice {
 }
 
 /// Chooses chunk and brick for a level of `size`, stored in read units of `unit`, with voxels of
-/// `voxel_bytes` in the Imaris file. `makers` is the chunk of ImarisWriter. `joins`: several units along an
+/// `voxel_bytes` in the Imaris file. `makers` is the chunk of `ImarisWriter`. `joins`: several units along an
 /// axis are as good as one, as they are for computed levels, whose units are halves of bricks.
 pub(super) fn choose(
     size: [u64; 3],

@@ -65,6 +65,13 @@ fn an_open_file_holds_memory_until_it_is_closed() {
     assert_eq!(held() - before, OPEN_FILE_BYTES + OPEN_LEVEL_BYTES * levels);
     drop(file);
     assert_eq!(held(), before);
+    let source = scene.source();
+    source.keep_to_chunks().expect("a store at rest");
+    let snapshot_bytes = source.snapshot_bytes();
+    assert!(snapshot_bytes > 0, "a state of the chunk files");
+    let file = VirtualFile::new(&scene.root, source, scene.images.clone(), None).expect("a plan");
+    assert_eq!(held() - before, OPEN_FILE_BYTES + OPEN_LEVEL_BYTES * levels + snapshot_bytes);
+    drop(file);
 }
 
 #[test]
