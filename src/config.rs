@@ -19,7 +19,7 @@ pub mod setting;
 pub mod source;
 mod value;
 
-pub use checked::{CacheSettings, Config, Labels, MountConfig, Resources};
+pub use checked::{CacheSettings, Config, MountConfig, Names, Resources};
 pub use file::File;
 pub use merge::{DEFAULT_FILE, Given, Merged};
 pub use options::{OPTIONS, Opt};

@@ -52,12 +52,12 @@ pub struct MountConfig {
     /// How images become files.
     pub images: ImageOptions,
     /// How errors call its parts.
-    pub labels: Labels,
+    pub names: Names,
 }
 
 /// How errors call the parts of a mount.
 #[derive(Debug, Clone)]
-pub struct Labels {
+pub struct Names {
     /// The source with its path.
     pub source: String,
     /// The mount point with its path.

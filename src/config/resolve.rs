@@ -11,7 +11,7 @@ use crate::image::ImageOptions;
 use crate::machine;
 
 use super::cache_dir;
-use super::checked::{Config, Labels, MountConfig, Resources};
+use super::checked::{Config, MountConfig, Names, Resources};
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
@@ -96,7 +96,7 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
             revalidate: revalidate.unwrap_or_default(),
         },
         images: images_of(settings)?,
-        labels: Labels {
+        names: Names {
             source: source.named(),
             mountpoint: mountpoint.as_ref().map(Setting::named).unwrap_or_default(),
             allow_other: settings.get("allow-other").label(),

@@ -142,9 +142,9 @@ pub(super) fn unmount_all(mounts: &mut [Served]) -> anyhow::Result<()> {
 fn explain(error: &io::Error, config: &MountConfig) -> anyhow::Error {
     let text = error.to_string();
     let text = text.trim();
-    let name = &config.labels.mountpoint;
+    let name = &config.names.mountpoint;
     if text.contains("user_allow_other") {
-        let flag = &config.labels.allow_other;
+        let flag = &config.names.allow_other;
         return anyhow::anyhow!(
             "{flag}: put the line \"user_allow_other\" into /etc/fuse.conf, or mount as root"
         );

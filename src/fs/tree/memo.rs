@@ -98,7 +98,9 @@ impl Scope {
 
     /// The part that stays when the program is replaced: source folder and options.
     fn of_mount(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Self {
-        Self::hash(&(root.location(), root.follows_links(), config.labels, options))
+        // Names, sizes and states do not depend on rights, nor on when chunks are looked at.
+        let TreeConfig { labels, uid: _, gid: _, umask: _, is_shared: _, revalidate: _ } = config;
+        Self::hash(&(root.location(), root.follows_links(), labels, options))
     }
 
     fn hash(all: &dyn std::fmt::Debug) -> Self {
