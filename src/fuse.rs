@@ -26,7 +26,7 @@ use crate::fs::view::{
     Space, View,
 };
 use crate::log_limit::LogLimit;
-use crate::workers::Workers;
+use crate::resources::workers::Workers;
 
 use folders::Folders;
 

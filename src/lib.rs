@@ -30,5 +30,3 @@ mod log_limit;
 mod resources;
 pub mod source;
 mod sync;
-
-use resources::{buffer, headroom, machine, memory, workers};

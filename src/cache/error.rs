@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::key::BrickKey;
-use crate::headroom::NoMemory;
+use crate::resources::headroom::NoMemory;
 
 /// A fault of the brick cache.
 #[derive(Debug, thiserror::Error)]

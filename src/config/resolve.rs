@@ -8,7 +8,7 @@ use crate::dead_mount;
 use crate::fs::TreeConfig;
 use crate::image::Conversions;
 use crate::image::ImageOptions;
-use crate::machine;
+use crate::resources::machine;
 
 use super::cache_dir;
 use super::checked::{Config, MountConfig, Names, Resources};

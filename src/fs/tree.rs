@@ -39,9 +39,9 @@ use std::slice;
 use std::sync::{Arc, Mutex};
 
 use crate::image::Images;
+use crate::resources::workers::Workers;
 use crate::source::SourceRoot;
 use crate::sync::lock;
-use crate::workers::Workers;
 
 use super::view::{Attributes, DirectoryEntry, FsError, Ino, NodeKind};
 use access::{Rights, check_not_narrowed};

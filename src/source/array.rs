@@ -11,7 +11,7 @@ use zarrs::metadata::ArrayMetadata;
 use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::ExtensionName;
 
-use crate::buffer::Buffer;
+use crate::resources::buffer::Buffer;
 use crate::resources::shares::{DEFAULT_BUDGET_BYTES, REMEMBERED_UNIT_BYTES, Shares};
 
 use super::chunk_files::ChunkFiles;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::image::{Images, VirtualFile};
-use crate::memory::MemoryBudget;
+use crate::resources::memory::MemoryBudget;
 use crate::source::discover::{self, Folder};
 use crate::source::image::ImageSource;
 use crate::source::root::{DirEntry, EntryKind};

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fs::naming;
+use crate::resources::workers::Workers;
 use crate::sync::lock;
-use crate::workers::Workers;
 
 use super::inspected::Inspected;
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::fs::naming;
 use crate::fs::view::FsError;
+use crate::resources::workers::Workers;
 use crate::source::discover;
 use crate::source::root::{DirEntry, EntryKind};
 use crate::sync::lock;
-use crate::workers::Workers;
 
 use super::inspect::{Inspector, is_notable};
 use super::inspected::{Checked, Inspected, Skipped};

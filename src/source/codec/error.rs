@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::headroom::NoMemory;
+use crate::resources::headroom::NoMemory;
 
 /// Why the bytes of a chunk are not what the metadata says.
 #[derive(Debug, Error)]

@@ -12,7 +12,7 @@ use super::blob::{Blob, IndexCache, SubBlob};
 use super::chain::BoundedChain;
 use super::error::DecodeError;
 use super::named::NamedCodec;
-use crate::headroom;
+use crate::resources::headroom;
 use crate::source::error::Unsupported;
 use crate::source::json::whole_numbers;
 use crate::source::source_type::SourceType;
