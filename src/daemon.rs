@@ -49,7 +49,7 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     notify::service_manager("READY=1")?;
     log_mounted(&config);
     serve_on(&mut mounts, received)?;
-    mounts.iter_mut().for_each(Served::save);
+    serve::save_all(&mut mounts);
     engine.stop();
     let status = Status::now(began, &engine, &mounts);
     status.log_end();

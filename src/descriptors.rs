@@ -1,11 +1,13 @@
 //! File descriptors: how many this process may have, and what is done when there are none left.
 
 use std::io;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, Weak};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::sync::lock;
 
 /// How often, and after which time, a call is tried again that found no descriptor left: others have
 /// theirs for as long as it takes to read a chunk.
@@ -43,7 +45,7 @@ pub(crate) fn limit() -> usize {
 
 /// From now on a pool gives its files back when there are no descriptors left.
 pub(crate) fn register(pool: Weak<dyn Pool>) {
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut pools = lock(&POOLS);
     pools.retain(|pool| pool.strong_count() > 0);
     pools.push(pool);
 }
@@ -63,7 +65,7 @@ pub fn with_retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Err(error) if is_shortage(&error) => {}
             other => return other,
         }
-        let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let pools = lock(&POOLS).clone();
         for pool in pools.iter().filter_map(Weak::upgrade) {
             pool.close_all();
         }

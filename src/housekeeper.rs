@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zarrims::fs::Save;
 
@@ -45,13 +45,21 @@ impl Housekeeper {
         Ok(Self { end, ended })
     }
 
-    /// Saves once more and ends the thread.
-    pub(crate) fn finish(self) {
-        drop(self.end);
-        if self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!(
-                "the cache disk does not answer; the daemon ends without saving the memo"
-            );
+    /// Has all save once more, at the same time, and ends their threads.
+    pub(crate) fn finish(all: impl IntoIterator<Item = Self>) {
+        let asked = all.into_iter().map(|Self { end, ended }| {
+            drop(end);
+            ended
+        });
+        let asked: Vec<_> = asked.collect();
+        let until = Instant::now() + PATIENCE;
+        for ended in asked {
+            let left = until.saturating_duration_since(Instant::now());
+            if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                tracing::warn!(
+                    "the cache disk does not answer; the daemon ends without saving the memo"
+                );
+            }
         }
     }
 }
@@ -68,7 +76,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(saved.recv(), Ok(Save::IfDue));
         }
-        housekeeper.expect("a thread").finish();
+        Housekeeper::finish([housekeeper.expect("a thread")]);
         assert_eq!(saved.iter().last(), Some(Save::Now));
     }
 }

@@ -1,11 +1,13 @@
 //! How often the log tells of faults that come in crowds: each once a minute, and not too many at a time.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::sync::lock;
 
 /// Time after which the same fault is logged again.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -42,7 +44,7 @@ impl Default for LogLimit {
 
 impl LogLimit {
     fn lock(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Whether a line on a fault may be written now, and how many on others were not.

@@ -100,7 +100,7 @@ impl Room {
         // Where space is reported late, what was written may still count as free, and what was released
         // not yet.
         let has_settled = self.folder.tells_space_late()
-            && (settles || self.must_settle(index, &before, space.free.saturating_sub(min_free)));
+            && (settles || self.must_settle(index, &before, space.free, min_free));
         if has_settled {
             if let Err(error) = self.folder.settle_space() {
                 tracing::debug!(%error, "the cache disk does not settle");
@@ -113,12 +113,12 @@ impl Room {
     }
 
     /// Whether `free` bytes, of which some may be written already, matter for the limit.
-    fn must_settle(&self, index: &Mutex<Index>, before: &Before, free: u64) -> bool {
+    fn must_settle(&self, index: &Mutex<Index>, before: &Before, free: u64, min_free: u64) -> bool {
         let stored = self.stored.load(Ordering::Relaxed);
         let unsettled = stored.saturating_sub(self.settled.load(Ordering::Relaxed));
         let account = &lock(index).account;
         let least = account.used().saturating_add(free).saturating_sub(unsettled);
-        least < account.cap() && (unsettled > 0 || before.is_returning())
+        least.saturating_sub(min_free) < account.cap() && (unsettled > 0 || before.is_returning())
     }
 
     /// Measures, unless that was done just now. Returns whether it did, and was not short of an

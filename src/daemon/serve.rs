@@ -88,16 +88,14 @@ impl Served {
         if let Some(mount) = self.mount.take() {
             mount.forget();
         }
-        self.save();
+        Housekeeper::finish(self.housekeeper.take());
         self.fs = None;
     }
+}
 
-    /// Saves for the last time what a later start can use.
-    pub(super) fn save(&mut self) {
-        if let Some(housekeeper) = self.housekeeper.take() {
-            housekeeper.finish();
-        }
-    }
+/// Saves for the last time what a later start can use.
+pub(super) fn save_all(mounts: &mut [Served]) {
+    Housekeeper::finish(mounts.iter_mut().filter_map(|served| served.housekeeper.take()));
 }
 
 /// Unmounts all, and serves files that are open for a while.

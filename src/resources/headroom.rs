@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 
+use crate::sync::lock;
+
 /// Left for all that is too small to ask for. More than glibc ever takes as a hint to keep what is freed
 /// (`M_MMAP_THRESHOLD`, mallopt(3)).
 const SPARE_BYTES: u64 = 48 << 20;
@@ -53,7 +55,7 @@ pub(crate) fn claim(bytes: u64) -> Result<Claim, NoMemory> {
         return Ok(Claim(0));
     }
     let began = Instant::now();
-    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut claimed = lock(&CLAIMED);
     while !can_be_had(claimed.saturating_add(bytes)) {
         if *claimed == 0 || !can_be_had(bytes) {
             return Err(NoMemory { bytes });
@@ -71,7 +73,7 @@ pub(crate) fn claim(bytes: u64) -> Result<Claim, NoMemory> {
 impl Drop for Claim {
     fn drop(&mut self) {
         if self.0 > 0 {
-            let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut claimed = lock(&CLAIMED);
             *claimed = claimed.saturating_sub(self.0);
             RELEASED.notify_all();
         }

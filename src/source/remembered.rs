@@ -2,9 +2,11 @@
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use lru::LruCache;
+
+use crate::sync::lock;
 
 /// Least recently used first to go. The newest stays, however large it is.
 pub(super) struct Remembered<K: Hash + Eq + 'static, V: 'static> {
@@ -33,7 +35,7 @@ impl<K: Hash + Eq, V: Clone> Remembered<K, V> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries<K, V>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 
     pub(super) fn get(&self, key: &K) -> Option<V> {

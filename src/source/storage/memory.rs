@@ -6,13 +6,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::interface::{
     Budget, FileKind, FolderName, Links, Meta, OpenFile, OpenFolder, Storage, Unfollowed,
 };
 use super::stamp::Stamp;
+use crate::sync::lock;
 
 /// Names that a listing gives at a time.
 const NAMES: usize = 3;
@@ -42,7 +43,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Object>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.files)
     }
 
     /// The names right below a folder; `NotFound` where no file lies below it.
