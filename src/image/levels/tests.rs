@@ -52,7 +52,10 @@ fn a_computed_brick_has_the_means_of_the_finer_one() {
         let found = bytes[frame.offset(place)];
         assert!(found.abs_diff(mean(&image, place)) <= 1, "{place:?}: {found}");
     }
-    assert!(scene.images.passes().is_empty(), "the pass has ended");
+    // The answer comes from within the pass, just before it ends.
+    while !scene.images.passes().is_empty() {
+        std::thread::yield_now();
+    }
     let stats = scene.images.engine().stats();
     assert!(stats.passed > 0 && stats.in_flight == 0);
 }
