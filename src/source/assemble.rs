@@ -62,7 +62,7 @@ impl ImageSource {
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
-        let sources = vec![LevelSource::new(array, axes.slots, image.to_owned())];
+        let sources = vec![LevelSource::new(array, axes.slots, image)];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
         let place = Place { store, image, multiscale: 0, role: Role::Image };
         let about = About { attributes: &node.attributes, xml: None };
@@ -125,6 +125,7 @@ impl ImageSource {
             store: store.to_path_buf(),
             image: image.to_owned(),
             multiscale: index,
+            others: Vec::new(),
             role,
             name: multiscale.name.clone(),
             description: None,
