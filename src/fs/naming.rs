@@ -1,23 +1,26 @@
 //! What the files and folders of the mount are called.
 //!
-//! * `x.ome.zarr`, `x.zarr`, `x.zr` (in any case) and `x` become `x.ims`; a store of several images
-//!   becomes a folder `x` of files named by the path of each image within the store.
+//! * `x.ome.zarr`, `x.zarr`, `x.zr`, the zip files `x.ozx`, `x.ome.zarr.zip`, `x.zarr.zip`, `x.zip` (all in any
+//!   case) and `x` become `x.ims`; a store of several images becomes a folder `x` of files named by the path of
+//!   each image within the store.
 //! * Every name is one that Windows takes, and so Samba passes on as it is ("Naming Files, Paths, and
 //!   Namespaces", Microsoft): each of `< > : " / \ | ? *` and each control character becomes `_`, and so
 //!   do spaces and dots at the end; the name of a device (`CON`, `COM1`, ...) gets `_` behind its stem.
 //! * Two names in one folder differ in more than case. Plain folders keep their names, then those
 //!   whose names had to be changed get theirs, in the order of their bytes; among stores the first of
-//!   `x.ome.zarr`, `x.zarr`, `x.zr`, others, in the order of their bytes, keeps the short name, and the
-//!   others keep their full names (`x.zarr.ims`). Should that be taken as well, `~2`, `~3` ... is
-//!   added. A name therefore depends only on the names beside it.
+//!   `x.ome.zarr`, `x.zarr`, `x.zr`, the zip files in the order above, others, in the order of their bytes,
+//!   keeps the short name, and the others keep their full names (`x.zarr.ims`). Should that be taken as well,
+//!   `~2`, `~3` ... is added. A name therefore depends only on the names beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// Suffixes that say "store" and are dropped from the file name, longest first.
-const STORE_SUFFIXES: [&str; 3] = [".ome.zarr", ".zarr", ".zr"];
+/// Suffixes that say "store" and are dropped from the file name, in the order in which stores get it. One that
+/// ends in another comes before it.
+const STORE_SUFFIXES: [&str; 7] =
+    [".ome.zarr", ".zarr", ".zr", ".ozx", ".ome.zarr.zip", ".zarr.zip", ".zip"];
 
 /// Longest name a Linux file system can show.
 const NAME_LIMIT_BYTES: usize = 255;

@@ -86,7 +86,7 @@ impl Fields {
 pub(super) fn of_plan(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
     let mut fields = Fields::new();
     fields.number("format", FORMAT_VERSION);
-    fields.bytes("root", root.location().as_bytes());
+    fields.bytes("root", &root.location().as_bytes());
     fields.path("store", &source.store);
     fields.text("image", &source.image);
     fields.number("multiscale", source.multiscale as u64);

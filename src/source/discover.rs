@@ -24,13 +24,14 @@ use super::ome;
 use super::place::Place;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
+use super::storage::{FileKind, Seen};
 use found::role_of;
 use walk::Walk;
 
 pub use found::Store;
-pub use names::{is_notable_file, is_store_name, skipped_file, skipped_link};
+pub use names::{File, is_notable_file, is_store_name, look_at_file, skipped_link};
 
-/// What a folder is.
+/// What a folder, or an archive, is.
 #[derive(Debug)]
 pub enum Folder {
     /// No Zarr metadata: a folder to mirror. Without images.
@@ -45,25 +46,46 @@ pub enum Folder {
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
+    // Before: metadata may come while it is looked for.
+    let (before, kind) = root.look_at(folder);
+    let is_archive = kind == Some(FileKind::File);
+    let mut found = inspect_folder(root, folder, labels, before, is_archive)?;
+    if let Folder::Store(store) = &mut found
+        && is_archive
+    {
+        if let Some(names) = root.storage().left_out(folder) {
+            store.skipped.push(found::skip(folder, Unsupported::Members(names)));
+        }
+        store.fingerprint = store.fingerprint.of_one(folder, before);
+    }
+    Ok(found)
+}
+
+/// Looks at a folder, or at an archive, which is always a store. `before` is its state.
+fn inspect_folder(
+    root: &Arc<SourceRoot>,
+    folder: &Path,
+    labels: bool,
+    before: Seen,
+    is_archive: bool,
+) -> Result<Folder, SourceError> {
     let (xml, found) = (SeriesXml::default(), Store::default());
     let mut walk =
         Walk { root, store: folder, labels, xml, found, nodes: 0, is_inside_image: false };
-    // Before: metadata may come while it is looked for.
-    let plain = root.look(folder);
     let node = walk.read_node(folder);
     if matches!(node, Ok(None)) {
         let mut signs = Fingerprint::default();
         let format = foreign::format_of(root, folder, &mut signs);
-        if !is_store_name(folder) && !matches!(format, Ok(Some(_))) {
+        if !is_archive && !is_store_name(folder) && !matches!(format, Ok(Some(_))) {
             // Metadata files cannot appear without a change of the folder itself.
             walk.found.fingerprint = Fingerprint::default();
-            walk.found.fingerprint.add(folder, plain);
+            walk.found.fingerprint.add(folder, before);
             if let Err(error) = format {
                 walk.fail(folder.to_path_buf(), error);
             }
             return Ok(Folder::Plain(Box::new(walk.found)));
         }
-        walk.found.fingerprint.add(folder, plain);
+        walk.found.fingerprint.add(folder, before);
         walk.found.fingerprint.absorb(&signs);
         if let Ok(Some(format)) = format {
             walk.skip(folder, format);
@@ -120,13 +142,14 @@ pub fn open_image(
     }
 }
 
-/// Whether a folder is itself an image, and not a folder of stores.
+/// Whether a source folder called `name` is itself a store, and not a folder of stores. A group that states
+/// nothing, and is not called like a store, holds stores.
 #[must_use]
-pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
-    match read_node(root, folder, &mut Fingerprint::default()) {
-        Ok(Some(ZarrNode::Array(_))) => true,
-        Ok(Some(ZarrNode::Group(attributes))) => !ome::multiscales(&attributes).is_empty(),
-        Ok(None) | Err(_) => false,
+pub fn is_store(root: &SourceRoot, name: &Path) -> bool {
+    match read_node(root, Path::new(""), &mut Fingerprint::default()) {
+        Ok(Some(ZarrNode::Group(attributes))) => !attributes.is_empty() || is_store_name(name),
+        Ok(Some(ZarrNode::Array(_))) | Err(_) => true,
+        Ok(None) => false,
     }
 }
 

@@ -133,9 +133,9 @@ pub enum Unsupported {
     /// A name that promises a store, and no Zarr metadata.
     #[error("no Zarr metadata")]
     NoMetadata,
-    /// A zip archive.
-    #[error("zip stores are not supported yet")]
-    Zip,
+    /// Members of an archive that no path leads to.
+    #[error("{0}")]
+    Members(String),
     /// An N5 container.
     #[error("N5 is not supported")]
     N5,
