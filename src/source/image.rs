@@ -12,6 +12,7 @@ use super::storage::{Budget, Unfollowed};
 
 pub use super::level::LevelSource;
 pub use super::place::Role;
+pub use super::title::{Field, Title};
 
 /// Longest name that is shown whole.
 pub(crate) const NAME_LIMIT_BYTES: usize = 1024;
@@ -27,8 +28,10 @@ pub struct ImageSource {
     pub multiscale: usize,
     /// What the image is for.
     pub role: Role,
-    /// Name from the metadata.
+    /// Name from the metadata of the image itself.
     pub name: Option<String>,
+    /// What the metadata of the store calls it.
+    pub title: Option<Title>,
     /// Description from the metadata.
     pub description: Option<String>,
     /// Levels with the same type, time points and channels; finest first, never empty.
