@@ -21,7 +21,7 @@ use super::reduce::Reduction;
 /// Part of every identity. Raise it by one whenever the same store would give other bytes than before: other
 /// voxels, another layout, other metadata. Bricks of earlier versions are then never read again, and leave the
 /// cache as others need their room. The tests of this file notice such a change.
-const FORMAT_VERSION: u64 = 3;
+const FORMAT_VERSION: u64 = 4;
 
 /// Writes fields into a hash.
 struct Fields(Xxh3);

@@ -19,6 +19,7 @@ use super::ome_xml::{XmlChannel, XmlImage};
 use super::omero::Omero;
 use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
+use super::title::Title;
 use super::transform::Transform;
 use super::{conventions, display};
 
@@ -128,6 +129,7 @@ impl ImageSource {
             others: Vec::new(),
             role,
             name: multiscale.name.clone(),
+            title: None,
             description: None,
             voxel_um: geometry.voxel_um,
             origin_um: geometry.origin_um,
@@ -162,6 +164,7 @@ fn describe(image: &mut ImageSource, attributes: &Map<String, Value>, xml: Optio
 }
 
 fn add_xml(image: &mut ImageSource, collected: &mut Facts, xml: XmlImage) {
+    image.title = xml.title.map(Title::Series);
     image.name = image.name.take().or(xml.name);
     image.description = xml.description.map(|text| facts::cut(&text, TEXT_LIMIT_BYTES).to_owned());
     image.acquired_ms = xml.acquired_ms;

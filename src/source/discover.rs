@@ -22,10 +22,11 @@ use super::image::ImageSource;
 use super::metadata::{ZarrNode, read_node};
 use super::ome;
 use super::place::Place;
+use super::plate::Plates;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use super::storage::{FileKind, Seen};
-use found::role_of;
+use found::{entitled, role_of};
 use walk::Walk;
 
 pub use found::Store;
@@ -69,9 +70,9 @@ fn inspect_folder(
     before: Seen,
     is_archive: bool,
 ) -> Result<Folder, SourceError> {
-    let (xml, found) = (SeriesXml::default(), Store::default());
+    let (xml, plates, found) = (SeriesXml::default(), Plates::default(), Store::default());
     let mut walk =
-        Walk { root, store: folder, labels, xml, found, nodes: 0, is_inside_image: false };
+        Walk { root, store: folder, labels, xml, plates, found, nodes: 0, is_inside_image: false };
     let node = walk.read_node(folder);
     if matches!(node, Ok(None)) {
         let mut signs = Fingerprint::default();
@@ -120,12 +121,12 @@ pub fn open_image(
     multiscale: usize,
 ) -> Result<ImageSource, SourceError> {
     let folder = join(store, Path::new(image));
-    let mut fingerprint = Fingerprint::default();
+    let (mut fingerprint, mut plates) = (Fingerprint::default(), Plates::default());
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
             let role = role_of(Path::new(image), &node.attributes);
             let found = ImageSource::from_array(root, store, image, &node, fingerprint)?;
-            Ok(ImageSource { role, ..found })
+            Ok(entitled(ImageSource { role, ..found }, plates.membership(root, store, image)))
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
@@ -136,7 +137,8 @@ pub fn open_image(
             let place = Place { store, image, multiscale, role };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
             let about = About { attributes: &attributes, xml };
-            ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)
+            let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
+            Ok(entitled(found, plates.membership(root, store, image)))
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }
