@@ -16,6 +16,7 @@
 //!
 //! `doc/DESIGN.md` tells why it is so.
 
+pub mod by_hand;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -30,3 +31,4 @@ mod log_limit;
 mod resources;
 pub mod source;
 mod sync;
+mod words;

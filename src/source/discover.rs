@@ -21,7 +21,7 @@ use super::foreign;
 use super::image::ImageSource;
 use super::metadata::{ZarrNode, read_node};
 use super::ome;
-use super::place::Place;
+use super::place::{Place, SaysAxes};
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use found::role_of;
@@ -45,9 +45,22 @@ pub enum Folder {
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
+    inspect_as(root, folder, labels, &|_, _| None)
+}
+
+/// The same, where a person says what the dimensions of images are.
+///
+/// # Errors
+/// As for [`inspect`].
+pub fn inspect_as(
+    root: &Arc<SourceRoot>,
+    folder: &Path,
+    labels: bool,
+    axes: SaysAxes<'_>,
+) -> Result<Folder, SourceError> {
     let (xml, found) = (SeriesXml::default(), Store::default());
     let mut walk =
-        Walk { root, store: folder, labels, xml, found, nodes: 0, is_inside_image: false };
+        Walk { root, store: folder, labels, axes, xml, found, nodes: 0, is_inside_image: false };
     // Before: metadata may come while it is looked for.
     let plain = root.look(folder);
     let node = walk.read_node(folder);
@@ -97,13 +110,28 @@ pub fn open_image(
     image: &str,
     multiscale: usize,
 ) -> Result<ImageSource, SourceError> {
+    open_image_as(root, store, image, multiscale, &|_, _| None)
+}
+
+/// The same, where a person says what the dimensions of images are.
+///
+/// # Errors
+/// As for [`open_image`].
+pub fn open_image_as(
+    root: &Arc<SourceRoot>,
+    store: &Path,
+    image: &str,
+    multiscale: usize,
+    axes: SaysAxes<'_>,
+) -> Result<ImageSource, SourceError> {
     let folder = join(store, Path::new(image));
     let mut fingerprint = Fingerprint::default();
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
             let role = role_of(Path::new(image), &node.attributes);
-            let found = ImageSource::from_array(root, store, image, &node, fingerprint)?;
-            Ok(ImageSource { role, ..found })
+            let axes = axes(image, role);
+            let place = Place { store, image, multiscale: 0, role, axes: axes.as_ref() };
+            ImageSource::from_array(root, &place, &node, fingerprint)
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
@@ -111,7 +139,8 @@ pub fn open_image(
                 .get(multiscale)
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
             let role = role_of(Path::new(image), &attributes);
-            let place = Place { store, image, multiscale, role };
+            let axes = axes(image, role);
+            let place = Place { store, image, multiscale, role, axes: axes.as_ref() };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
             let about = About { attributes: &attributes, xml };
             ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)
