@@ -11,7 +11,8 @@ use crate::ims::{
     ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, VoxelType, metadata_capacity,
 };
 use crate::source::SourceType;
-use crate::source::image::{ImageSource, NAME_LIMIT_BYTES, Role};
+use crate::source::halving::StoredLevel;
+use crate::source::image::{ImageSource, LevelSource, NAME_LIMIT_BYTES, Role};
 
 use crate::engine::error::ImageError;
 
@@ -19,7 +20,7 @@ use super::options::ImageOptions;
 use super::reduce::Reduction;
 use layout::{BrickGrid, FileLayout};
 use makers_chunk::makers_chunk;
-use pyramid::{Level, LevelOrigin, StoredLevel};
+use pyramid::{Level, LevelOrigin};
 use time::{start, time_stamps};
 
 /// What `ImarisWriter` writes where nothing is given.
@@ -45,8 +46,8 @@ pub struct ImagePlan {
     pub(super) shift: f64,
     /// Where the bytes lie.
     pub layout: FileLayout,
-    /// How voxels are joined to those of a coarser level.
-    pub(super) reduction: Reduction,
+    /// How voxels of each channel are joined to those of a coarser level.
+    pub(super) reductions: Vec<Reduction>,
 }
 
 /// One published level. Triples are in voxels, order (z, y, x).
@@ -117,13 +118,10 @@ impl ImagePlan {
             .checked_mul(channels)
             .and_then(|datasets| FileLayout::new(metadata_capacity(&ims), datasets, grids))
             .ok_or(ImageError::TooLarge)?;
-        let reduction = match source.role {
-            Role::Image => Reduction::Mean,
-            Role::Label => Reduction::MostFrequent,
-        };
+        let reductions = (0..channels).map(|c| reduction(source, c)).collect();
         let is_shifted = source.source_type() == SourceType::I16 && target == VoxelType::U16;
         let shift = if is_shifted { 32_768.0 } else { 0.0 };
-        Ok(Self { ims, levels: planned, target, shift, layout, reduction })
+        Ok(Self { ims, levels: planned, target, shift, layout, reductions })
     }
 
     /// Time point and channel of a dataset number.
@@ -131,6 +129,12 @@ impl ImagePlan {
     pub fn time_and_channel(&self, dataset: u64) -> (u64, u64) {
         let channels = self.ims.channels.len() as u64;
         (dataset / channels, dataset % channels)
+    }
+
+    /// How voxels of a dataset are joined to those of a coarser level.
+    pub(super) fn reduction(&self, dataset: u64) -> Reduction {
+        let (_, channel) = self.time_and_channel(dataset);
+        self.reductions[usize::try_from(channel).unwrap_or(usize::MAX)]
     }
 
     /// Number of datasets of each level: time points times channels.
@@ -190,10 +194,7 @@ fn plan_levels(
     let mut makers_above = None;
     for (number, Level { origin, size }) in levels.iter().copied().enumerate() {
         let unit = match (origin, planned.last()) {
-            (LevelOrigin::Stored(number), _) => {
-                let [_, _, z, y, x] = source.levels[number].unit_shape();
-                [z, y, x]
-            }
+            (LevelOrigin::Stored(number), _) => source.levels[number].unit_grid(),
             (LevelOrigin::Computed, above) => unit_below(above, size),
         };
         let unit = even_unit(unit, size, levels.get(number + 1), voxel_bytes);
@@ -221,16 +222,7 @@ fn published_levels(
     options: &ImageOptions,
     voxel_bytes: u64,
 ) -> Result<Vec<Level>, ImageError> {
-    let stored: Vec<StoredLevel> = source
-        .levels
-        .iter()
-        .map(|level| {
-            let [_, _, z, y, x] = level.shape();
-            let padding =
-                [level.chunk_shape(), level.unit_shape()].map(|[_, _, z, y, x]| [z, y, x]);
-            StoredLevel { size: [z, y, x], scale: level.relative_scale, padding }
-        })
-        .collect();
+    let stored: Vec<StoredLevel> = source.levels.iter().map(LevelSource::stored).collect();
     let coarsest_voxels = (options.coarsest_bytes / voxel_bytes).max(1);
     let mut levels = pyramid::levels(&stored, options.pyramid, coarsest_voxels);
     let [time_points, channels, ..] = source.levels[0].shape();
@@ -323,6 +315,15 @@ fn channel(source: &ImageSource, c: u64, channels: u64) -> ImsChannel {
         description: NO_DESCRIPTION.to_owned(),
         color: color.map(|component| f32::from(component) / 255.0),
         details: given.map(describe::channel_details).unwrap_or_default(),
+    }
+}
+
+fn reduction(source: &ImageSource, c: u64) -> Reduction {
+    let given = usize::try_from(c).ok().and_then(|c| source.channels.get(c));
+    if source.role == Role::Label || given.is_some_and(|given| given.is_label) {
+        Reduction::MostFrequent
+    } else {
+        Reduction::Mean
     }
 }
 

@@ -66,7 +66,7 @@ impl ImageSource {
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
-        let sources = vec![LevelSource::new(array, axes.slots, place.image.to_owned())];
+        let sources = vec![LevelSource::new(array, axes.slots, place.image)];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
         let about = About { attributes: &node.attributes, xml: None };
         Ok(Self::assemble(place, &multiscale, levels, about, fingerprint, notes))
@@ -128,6 +128,7 @@ impl ImageSource {
             store: store.to_path_buf(),
             image: image.to_owned(),
             multiscale: index,
+            others: Vec::new(),
             role,
             name: multiscale.name.clone(),
             description: None,

@@ -78,9 +78,9 @@ pub(super) fn sections(image: &ImageSource) -> Vec<ImsSection> {
 
 /// Where the image lies, and what its store is.
 fn provenance(image: &ImageSource) -> Vec<(String, String)> {
-    let first = &image.levels[0];
+    let first = image.levels[0].parts().first();
     let mut axes: Vec<(usize, &str)> = first
-        .axes
+        .map_or([None; 5], |part| part.axes)
         .into_iter()
         .zip(["t", "c", "z", "y", "x"])
         .filter_map(|(axis, name)| Some((axis?, name)))
@@ -91,8 +91,8 @@ fn provenance(image: &ImageSource) -> Vec<(String, String)> {
         ("Store", Some(image.store.display().to_string())),
         ("Image", Some(image.image.clone()).filter(|path| !path.is_empty())),
         ("NGFFVersion", stated.ngff_version.clone()),
-        ("ZarrFormat", Some(first.array.zarr_format().to_string())),
-        ("Axes", Some(axes.into_iter().map(|(_, name)| name).collect())),
+        ("ZarrFormat", first.map(|part| part.array.zarr_format().to_string())),
+        ("Axes", first.map(|_| axes.into_iter().map(|(_, name)| name).collect())),
         ("DataType", Some(image.source_type().name().to_owned())),
         ("Method", stated.method.clone()),
         ("Orientation", stated.orientation.clone()),
