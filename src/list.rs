@@ -36,11 +36,12 @@ pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Re
     let engine = Engine::start(&EngineConfig { cache: None, memory_bytes, threads: 1 })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for mount in &config.mounts {
-        let MountConfig { images, tree, .. } = mount;
+        let MountConfig { images, tree, by_hand, .. } = mount;
         let root = source::open(mount)?;
         let is_exact = images.statistics == Statistics::Exact;
         let images = Images::new(engine.clone(), *images);
-        let tree = Tree::new(root, images, *tree).context("cannot start threads")?;
+        let tree = Tree::corrected(root, images, *tree, by_hand.clone());
+        let tree = tree.context("cannot start threads")?;
         let form = Form { as_json, names_all, is_exact };
         let is_one_of_several = config.mounts.len() > 1;
         match list(&tree, form, is_one_of_several, &mut out).and_then(|()| out.flush()) {

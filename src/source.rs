@@ -64,12 +64,15 @@ mod units;
 
 pub use array::{UnitBytes, ZarrArray};
 pub(crate) use array::{forget_remembered, remember_at_most};
+pub(crate) use color::parse_text as color;
 pub use error::{SourceError, Unsupported};
 pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;
 pub use permissions::{AccessKinds, Permissions, access_of, metadata_of};
+pub use place::{AxesByHand, SaysAxes};
 pub use root::SourceRoot;
 pub use snapshot::ChunkState;
 pub use source_type::SourceType;
 pub use storage::{Location, Seen, Stamp, Storage, Unfollowed};
 pub use units::micrometres;
+pub(crate) use units::seconds;

@@ -14,6 +14,7 @@ use super::value::{
     names, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
     parse_umask, parse_unit, parse_user,
 };
+use crate::words::check_choice;
 
 /// A table of the file, and what its options belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,27 +89,6 @@ impl Opt {
             Form::Folder => Ok(()),
         }
     }
-}
-
-fn check_choice(text: &str, names: &[&'static str]) -> Result<(), String> {
-    if names.contains(&text) {
-        return Ok(());
-    }
-    let similar = similar(text, names.iter().copied());
-    let similar = similar.map(|similar| format!("; similar: {similar}")).unwrap_or_default();
-    Err(format!("is none of {}{similar}", names.join(", ")))
-}
-
-/// The candidate that is most like a word, if one is.
-pub(crate) fn similar<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    /// As the parser of the command line does.
-    const LEAST: f64 = 0.7;
-    let rated = candidates.map(|candidate| (strsim::jaro(word, candidate), candidate));
-    let near = rated.filter(|(likeness, _)| *likeness > LEAST);
-    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, candidate)| candidate)
 }
 
 /// A row of the table.
@@ -304,13 +284,5 @@ mod tests {
                 |other: &&Opt| other.section == option.section && other.key() == option.key();
             assert_eq!(OPTIONS.iter().filter(same).count(), 1, "{}", option.name);
         }
-    }
-
-    #[test]
-    fn similar_words() {
-        let keys = || ["dir", "size", "min-free"].into_iter();
-        assert_eq!(similar("sise", keys()), Some("size"));
-        assert_eq!(similar("min_free", keys()), Some("min-free"));
-        assert_eq!(similar("threads", keys()), None);
     }
 }

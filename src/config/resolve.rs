@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dead_mount;
 use crate::fs::TreeConfig;
@@ -74,13 +75,13 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
 }
 
 fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
-    let MergedMount { source, mountpoint, settings } = merged;
+    let MergedMount { source, mountpoint, settings, by_hand } = merged;
     let checked_source = check_source(source)?;
     let canonical_mountpoint = match mountpoint {
         Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
         _ => PathBuf::new(),
     };
-    let switch = |name| Ok(settings.value(name, parse_switch)?.unwrap_or_default());
+    let switch = |name| settings.value(name, parse_switch).map(Option::unwrap_or_default);
     let allow_other = switch("allow-other")?;
     let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
     let labels = settings.value("labels", |text| parse_choice(&LABELS, text))?;
@@ -100,6 +101,7 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
             revalidate: revalidate.unwrap_or_default(),
         },
         images: images_of(settings)?,
+        by_hand: Arc::new(by_hand.clone()),
         names: Names {
             source: source.named(),
             mountpoint: mountpoint.as_ref().map(Setting::named).unwrap_or_default(),

@@ -14,7 +14,7 @@ use super::super::foreign;
 use super::super::image::ImageSource;
 use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
 use super::super::ome::{self, Multiscale};
-use super::super::place::{Place, Role};
+use super::super::place::{Place, Role, SaysAxes};
 use super::super::plate::{Membership, Plates};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
@@ -32,6 +32,8 @@ pub(super) struct Walk<'a> {
     pub(super) store: &'a Path,
     /// Whether label images are shown.
     pub(super) labels: bool,
+    /// What a person says of the dimensions of images.
+    pub(super) axes: SaysAxes<'a>,
     pub(super) xml: SeriesXml,
     pub(super) plates: Plates,
     pub(super) found: Store,
@@ -98,8 +100,16 @@ impl Walk<'_> {
         } else if let Some(membership) = self.membership(inside, role) {
             let fingerprint = self.own_fingerprint(&folder);
             let image = inside.to_string_lossy();
-            let image = ImageSource::from_array(self.root, self.store, &image, node, fingerprint);
-            let image = image.map(|image| entitled(ImageSource { role, ..image }, membership));
+            let axes = (self.axes)(&image, role);
+            let place = Place {
+                store: self.store,
+                image: &image,
+                multiscale: 0,
+                role,
+                axes: axes.as_ref(),
+            };
+            let image = ImageSource::from_array(self.root, &place, node, fingerprint);
+            let image = image.map(|image| entitled(image, membership));
             self.image(&folder, image);
         }
     }
@@ -143,9 +153,11 @@ impl Walk<'_> {
     ) {
         let folder = join(self.store, inside);
         let image = inside.to_string_lossy();
+        let axes = (self.axes)(&image, role);
         for (index, multiscale) in multiscales.iter().enumerate() {
             let mut fingerprint = self.own_fingerprint(&folder);
-            let place = Place { store: self.store, image: &image, multiscale: index, role };
+            let axes = axes.as_ref();
+            let place = Place { store: self.store, image: &image, multiscale: index, role, axes };
             let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
             let about = About { attributes, xml };
             let found = ImageSource::from_multiscale(
@@ -191,7 +203,7 @@ impl Walk<'_> {
 
     fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
         match image {
-            Ok(image) => self.found.images.push(Arc::new(image)),
+            Ok(image) => self.found.images.push(image),
             Err(error) => self.fail(folder.to_path_buf(), error),
         }
     }

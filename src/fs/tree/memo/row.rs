@@ -20,7 +20,7 @@ pub(super) struct Key {
     pub(super) folder: PathBuf,
 }
 
-/// A line. Paths of `state` are relative to the folder.
+/// A line. Paths of `state` are relative to the folder; those outside of it are whole, with a slash in front.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
@@ -57,14 +57,24 @@ struct File {
     permissions: Option<(u32, u32, u32)>,
 }
 
+/// A path as a line has it.
+fn relative(folder: &Path, path: &Path) -> PathBuf {
+    let outside = || Path::new("/").join(path);
+    path.strip_prefix(folder).map_or_else(|_| outside(), Path::to_path_buf)
+}
+
+/// The path below the source that a path of a line stands for.
+fn absolute(folder: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix("/").map_or_else(|_| join(folder, path), Path::to_path_buf)
+}
+
 impl Row {
-    /// `None` where a path is not below the folder.
-    pub(super) fn of(folder: &Path, found: &Inspected) -> Option<Self> {
+    pub(super) fn of(folder: &Path, found: &Inspected) -> Self {
         let state = found.fingerprint.entries().map(|(path, stamp)| {
             let stamp = stamp.stamp().map(|stamp| stamp.to_string());
-            Some((path.strip_prefix(folder).ok()?.to_path_buf(), stamp))
+            (relative(folder, path), stamp)
         });
-        Some(Self {
+        Self {
             folder: folder.to_path_buf(),
             files: found.files.as_ref().map(|files| files.iter().map(File::of).collect()),
             skipped: found
@@ -74,8 +84,8 @@ impl Row {
                 .map(|s| (s.path, s.reason, s.non_image))
                 .collect(),
             notes: found.notes.clone(),
-            state: state.collect::<Option<_>>()?,
-        })
+            state: state.collect(),
+        }
     }
 
     /// `None` if the line was not written by this program.
@@ -86,7 +96,7 @@ impl Row {
                 Some(text) => Some(Stamp::parse(&text)?),
                 None => None,
             };
-            Some((join(&folder, &path), stamp))
+            Some((absolute(&folder, &path), stamp))
         });
         let fingerprint: Arc<Fingerprint> = Arc::new(state.collect::<Option<_>>()?);
         let spec = |file: File| file.into_spec(&folder, &fingerprint);
