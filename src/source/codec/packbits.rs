@@ -110,3 +110,90 @@ impl PackBits {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn packbits(kind: SourceType, configuration: Json) -> Result<Decoder, Unsupported> {
+        read(&NamedCodec::new("packbits", configuration), kind)
+    }
+
+    /// Packs as the specification says, bit by bit, and unpacks.
+    #[test]
+    fn what_is_packed_bit_by_bit_comes_back() {
+        for (kind, numbers) in [
+            (SourceType::Bool, vec![1, 0, 0, 1, 1, 1, 0, 1, 1_i64]),
+            (SourceType::U8, vec![0, 255, 3, 77, 128]),
+            (SourceType::I8, vec![0, -1, 127, -128, 5]),
+            (SourceType::I16, vec![-32768, 32767, -2, 1, 300, -300, 9]),
+            (SourceType::U64, vec![-1, 1, i64::MAX, 0x1234_5678_9abc]),
+            (SourceType::F32, vec![i64::from(1.5_f32.to_bits()), 0x7fff_ffff, 0]),
+        ] {
+            let all = if kind == SourceType::Bool { 1 } else { bits_of(kind) };
+            for (first, last) in (0..all).flat_map(|first| (first..all).map(move |it| (first, it)))
+            {
+                for padding in ["none", "first_byte", "last_byte"] {
+                    check(kind, &numbers, (first, last), padding);
+                }
+            }
+        }
+    }
+
+    fn check(kind: SourceType, numbers: &[i64], (first, last): (u32, u32), padding: &str) {
+        let bits: Vec<bool> = numbers
+            .iter()
+            .flat_map(|number| (first..=last).map(move |bit| number >> bit & 1 == 1))
+            .collect();
+        let mut packed: Vec<u8> = bits
+            .chunks(8)
+            .map(|byte| byte.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit)))
+            .collect();
+        let spare = u8::try_from(packed.len() * 8 - bits.len()).expect("below 8");
+        match padding {
+            "first_byte" => packed.insert(0, spare),
+            "last_byte" => packed.push(spare),
+            _ => {}
+        }
+        let is_signed = kind.name().starts_with("int");
+        let wanted: Vec<u8> = numbers
+            .iter()
+            .flat_map(|&number| {
+                let kept = number << (63 - last);
+                let kept = if is_signed {
+                    kept >> (63 - last + first)
+                } else {
+                    (kept.cast_unsigned() >> (63 - last + first)).cast_signed()
+                };
+                (kept << first).to_le_bytes()[..kind.bytes()].to_vec()
+            })
+            .collect();
+        let configuration =
+            json!({"first_bit": first, "last_bit": last, "padding_encoding": padding});
+        let codec = packbits(kind, configuration).expect("a configuration");
+        let size = codec.encoded(Size::Exactly(wanted.len() as u64)).expect("a size");
+        assert_eq!(size.limit(), packed.len() as u64);
+        let limit = wanted.len() as u64;
+        let decoded = codec.decode(Cow::Borrowed(&packed), limit).expect("decodes");
+        assert_eq!(decoded[..], wanted, "{kind:?} {first}..={last} {padding}");
+        assert!(codec.decode(Cow::Borrowed(&packed[1..]), limit).is_err());
+    }
+
+    #[test]
+    fn configurations_that_make_no_sense_are_refused() {
+        for wrong in [
+            json!({"first_bit": 16}),
+            json!({"first_bit": 3, "last_bit": 2}),
+            json!({"last_bit": -1}),
+            json!({"padding_encoding": "middle"}),
+            json!({"end_bit": 3}),
+        ] {
+            assert!(packbits(SourceType::U16, wrong.clone()).is_err(), "{wrong}");
+        }
+        let codec = packbits(SourceType::Bool, json!({"padding_encoding": "first_byte"}));
+        let codec = codec.expect("a configuration");
+        assert!(codec.decode(Cow::Borrowed(&[3, 0]), 4).is_err());
+        assert!(codec.decode(Cow::Borrowed(&[4, 0b1010]), 4).is_ok());
+    }
+}

@@ -285,3 +285,59 @@ fn arrays_of_zarr_python_are_decoded_as_it_does() {
         assert_eq!(found.unwrap_or_else(|error| panic!("{name}: {error}")), decoded, "{name}");
     }
 }
+
+/// Whether damaged bytes were noticed; what decodes has the length that it must have.
+#[track_caller]
+fn decodes_to(decoded: Result<Vec<u8>, DecodeError>, len: usize) {
+    if let Ok(decoded) = decoded {
+        assert_eq!(decoded.len(), len);
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error_or_gives_as_many_numbers() {
+    for (configuration, encoded, decoded) in golden() {
+        let mut codecs = vec![little_endian()];
+        codecs.extend(NamedCodec::filters_v2(&json!([configuration])).expect("a filter"));
+        let chain = chain(&codecs, SourceType::U8, decoded.len());
+        for at in 0..encoded.len().min(400) {
+            for bit in [0, 3, 7] {
+                let mut damaged = encoded.clone();
+                damaged[at] ^= 1 << bit;
+                decodes_to(chain.decode_blob(&File(damaged)), decoded.len());
+            }
+        }
+    }
+    for (_, codec, encoded, decoded) in golden_v3() {
+        for at in 0..encoded.len() {
+            let mut damaged = encoded.clone();
+            damaged[at] ^= 0x11;
+            decodes_to(units(&codec, &File(damaged)), decoded.len());
+        }
+    }
+}
+
+#[test]
+fn names_are_known_in_whatever_spelling() {
+    let shape = [NonZeroU64::new(8).expect("some")];
+    let known = |list: Value| {
+        let codecs = NamedCodec::list_v3(&list).expect("codecs");
+        UnitCodec::new(&codecs, &shape, SourceType::U16).map(|_| ())
+    };
+    for codec in [
+        json!("lz4"),
+        json!("LZ4"),
+        json!("numcodecs.LZ4"),
+        json!("https://zarr.dev/numcodecs/lz4"),
+        json!({"name": "numcodecs.lz4", "configuration": {"id": "lz4", "acceleration": 1}}),
+        json!({"id": "lz4", "acceleration": 1}),
+        json!({"name": "numcodecs.blosc", "configuration": {"cname": "zstd"}}),
+        json!({"name": "blosc", "configuration": {}}),
+        json!("numcodecs.zstd"),
+        json!("https://codec.zarrs.dev/bytes_to_bytes/bz2"),
+    ] {
+        assert_eq!(known(json!(["bytes", codec])), Ok(()), "{codec}");
+    }
+    assert_eq!(known(json!(["Bytes", "GZip"])), Ok(()));
+    assert_eq!(known(json!([{"id": "delta", "dtype": "<u2"}, "numcodecs.pcodec"])), Ok(()));
+}
