@@ -15,10 +15,8 @@ use super::json::{parse_lenient, whole};
 use super::root::SourceRoot;
 use super::storage::Stamp;
 
+pub(crate) use super::place::METADATA_FILES;
 pub(crate) use spelling::ArrayDescription;
-
-/// The files that make a folder a Zarr node.
-pub(crate) const METADATA_FILES: [&str; 4] = ["zarr.json", ".zarray", ".zattrs", ".zgroup"];
 
 /// One node of a Zarr hierarchy, as far as its own metadata files say.
 #[derive(Debug)]
@@ -128,17 +126,18 @@ fn node_v3((mut document, stamp): Document, file: PathBuf) -> Result<ZarrNode, S
     Ok(ZarrNode::Array(Box::new(node)))
 }
 
+/// A document without the member is of the format that its file name says.
 fn check_format(
     document: &Map<String, Value>,
     wanted: u64,
     file: &Path,
 ) -> Result<(), SourceError> {
     match document.get("zarr_format") {
+        None | Some(Value::Null) => Ok(()),
         Some(format) if whole(format) == Some(wanted) => Ok(()),
         Some(other) => {
             Err(SourceError::unsupported(file, Unsupported::ZarrFormat(other.to_string())))
         }
-        None => Err(SourceError::unsupported(file, Unsupported::Member("zarr_format"))),
     }
 }
 

@@ -72,7 +72,8 @@ impl Store {
 
     fn open(&self) -> Result<Arc<ZarrArray>, SourceError> {
         let root = Arc::new(SourceRoot::open(self.0.path(), false).expect("a folder"));
-        open_image(&root, Path::new("a.zarr"), "", 0).map(|image| image.levels[0].array.clone())
+        open_image(&root, Path::new("a.zarr"), "", 0)
+            .map(|image| image.levels[0].parts()[0].array.clone())
     }
 
     /// Reads all chunks; those of `absent` must be the fill value.

@@ -29,26 +29,29 @@ impl NumpyType {
         Self { kind, is_big_endian: false }
     }
 
-    /// Reads `<u2`, `=i4`, `|u1`, `u2`, and names such as `uint16`.
+    /// Reads `<u2`, `=i4`, `|u1`, `u2`, `H`, and names such as `uint16` and `np.uint16`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         use SourceType::{Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        let text = text.trim();
         let plain = text.trim_start_matches(['<', '>', '=', '|']);
         if text.len() > plain.len() + 1 {
             return None;
         }
-        let kind = match plain {
+        let is_of_numpy = |prefix: &&str| plain.starts_with(*prefix);
+        let prefix = ["numpy.", "np."].into_iter().find(is_of_numpy).unwrap_or_default();
+        let kind = match &plain[prefix.len()..] {
             "b1" | "?" => Bool,
-            "i1" => I8,
-            "i2" => I16,
-            "i4" => I32,
-            "i8" => I64,
-            "u1" => U8,
-            "u2" => U16,
-            "u4" => U32,
-            "u8" => U64,
-            "f2" => F16,
-            "f4" => F32,
-            "f8" => F64,
+            "i1" | "b" => I8,
+            "i2" | "h" => I16,
+            "i4" | "i" => I32,
+            "i8" | "q" => I64,
+            "u1" | "B" => U8,
+            "u2" | "H" => U16,
+            "u4" | "I" => U32,
+            "u8" | "Q" => U64,
+            "f2" | "e" => F16,
+            "f4" | "f" => F32,
+            "f8" | "d" => F64,
             name => SourceType::from_zarr_v3(&name.to_ascii_lowercase())?,
         };
         Some(Self { kind, is_big_endian: text.starts_with('>') && kind.bytes() > 1 })
