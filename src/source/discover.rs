@@ -159,5 +159,15 @@ pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
     }
 }
 
+/// Whether a folder is, or promises to be, a store.
+#[must_use]
+pub fn is_store(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(None) => is_store_name(folder) && matches!(root.stamp(folder), Ok(Some(_))),
+        // What cannot be read is not taken for a plain folder.
+        Ok(Some(_)) | Err(_) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests;

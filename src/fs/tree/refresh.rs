@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::by_hand::Entry;
 use crate::fs::naming;
 use crate::fs::view::FsError;
 use crate::resources::workers::Workers;
@@ -35,6 +36,7 @@ struct Due {
 
 /// What a folder has in it.
 struct Contents {
+    /// What to look into: folders, and entries for what a person asks for.
     folders: Vec<OsString>,
     skipped: Vec<Skipped>,
     /// How long it took to list it.
@@ -97,6 +99,10 @@ impl Refresh<'_> {
                     folders.push(name);
                     None
                 }
+                EntryKind::File if Entry::at(&path).is_some() => {
+                    folders.push(name);
+                    None
+                }
                 EntryKind::File => discover::skipped_file(&self.inspector.root, &path),
                 EntryKind::BadLink => discover::skipped_link(&path),
                 EntryKind::Other => None,
@@ -109,6 +115,7 @@ impl Refresh<'_> {
                 skipped.push(row);
             }
         }
+        folders.extend(self.inspector.entries_in(source));
         Ok(Contents { folders, skipped, cost: started.elapsed() })
     }
 
