@@ -170,7 +170,7 @@ fn write_skipped(store: &Path, rows: &[Skipped], out: &mut dyn Write) -> io::Res
 
 fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    json!({
+    let mut row = json!({
         "file": path,
         "store": text(&spec.store),
         "image": spec.image,
@@ -181,7 +181,11 @@ fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {
         "levels": spec.levels.len(),
         "pyramid": spec.levels.iter().map(json_level).collect::<Vec<_>>(),
         "needs_pass": form.needs_pass(spec),
-    })
+    });
+    if let Some(view) = &spec.view {
+        row["of"] = view.images.iter().map(|at| text(&at.image)).collect();
+    }
+    row
 }
 
 fn json_level(level: &LevelSpec) -> serde_json::Value {

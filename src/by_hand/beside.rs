@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use crate::source::{Fingerprint, Seen, SourceError, SourceRoot, Unsupported};
 
-use super::Tables;
 use super::document::{Document, Mistake, Origin};
 use super::store::Place;
+use super::tables::Tables;
 
 /// What the name of the file ends in.
 const ENDING: &str = ".zarrims.toml";
@@ -31,7 +31,7 @@ pub(super) fn file_of(store: &Path) -> Option<PathBuf> {
 
 /// The name of the store that a file is about, if it is such a file.
 #[must_use]
-pub fn store_of(file: &OsStr) -> Option<&OsStr> {
+pub(super) fn store_of(file: &OsStr) -> Option<&OsStr> {
     let store = file.as_bytes().strip_suffix(ENDING.as_bytes())?;
     (!store.is_empty()).then(|| OsStr::from_bytes(store))
 }

@@ -3,7 +3,7 @@ use super::document::Document;
 use super::store::Place;
 use super::*;
 
-fn configured(text: &str) -> Result<Tables, Mistake> {
+pub(super) fn configured(text: &str) -> Result<Tables, Mistake> {
     let document = Document::new("/f", text);
     Tables::parse_all(&document, document.parse()?.get_ref(), Place::Configuration)
 }

@@ -1,7 +1,7 @@
 //! `[[view]]`: a further file, and what it is made of.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::correction::{CHANNEL, ChannelCorrection, Correction, GEOMETRY, channel_list, name};
 use super::document::{
@@ -104,6 +104,16 @@ pub enum ChannelName {
 }
 
 impl ViewTable {
+    /// Name of the file, without `.ims`.
+    pub(super) fn file_name(&self) -> String {
+        self.name.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The folder of the source in which the file lies, where it stands in the configuration.
+    pub(super) fn folder(&self) -> &Path {
+        self.name.parent().unwrap_or(Path::new(""))
+    }
+
     pub(super) fn parse(
         document: &Document<'_>,
         value: &Value<'_>,

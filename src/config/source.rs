@@ -62,7 +62,7 @@ pub(super) fn check(setting: &Setting) -> Result<Source, Mistake> {
 /// A folder is one store, or holds stores. The user has named it: its metadata may be links.
 fn location_of_folder(path: &Path) -> io::Result<Location> {
     let folder = Location::Folder(path.into());
-    let is_store = discover::is_store(&SourceRoot::at(&folder, true)?, path);
+    let is_store = discover::is_one_store(&SourceRoot::at(&folder, true)?, path);
     Ok(if is_store { Location::Store(path.into()) } else { folder })
 }
 

@@ -55,7 +55,7 @@ use nodes::Nodes;
 use open::Opener;
 use refresh::Refresh;
 
-pub use file::{FileSpec, LevelSpec};
+pub use file::{FileSpec, LevelSpec, ViewSpec};
 pub use inspected::Skipped;
 pub use memo::Save;
 pub use open::Opened;

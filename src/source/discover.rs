@@ -177,11 +177,36 @@ pub fn open_image_as(
 /// Whether a source folder called `name` is itself a store, and not a folder of stores. A group that states
 /// nothing, and is not called like a store, holds stores.
 #[must_use]
-pub fn is_store(root: &SourceRoot, name: &Path) -> bool {
+pub fn is_one_store(root: &SourceRoot, name: &Path) -> bool {
     match read_node(root, Path::new(""), &mut Fingerprint::default()) {
         Ok(Some(ZarrNode::Group(attributes))) => !attributes.is_empty() || is_store_name(name),
         Ok(Some(ZarrNode::Array(_))) | Err(_) => true,
         Ok(None) => false,
+    }
+}
+
+/// Whether a folder is itself an image, and not a folder of stores.
+#[must_use]
+pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(Some(ZarrNode::Array(_))) => true,
+        Ok(Some(ZarrNode::Group(attributes))) => !ome::multiscales(&attributes).is_empty(),
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// Whether a folder or a file is, or promises to be, a store.
+#[must_use]
+pub fn is_store(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(None) => match root.look_at(folder) {
+            (_, Some(FileKind::File)) => {
+                matches!(look_at_file(root, folder), File::Store)
+            }
+            (seen, _) => is_store_name(folder) && seen.stamp().is_some(),
+        },
+        // What cannot be read is not taken for a plain folder.
+        Ok(Some(_)) | Err(_) => true,
     }
 }
 
