@@ -20,6 +20,7 @@
 //! Arrows point down only: no file needs another one that needs it, and [`storage`] and [`error`] are at the
 //! bottom.
 
+mod above;
 mod array;
 mod assemble;
 mod axes;
@@ -40,6 +41,7 @@ pub mod image;
 mod json;
 mod level;
 mod metadata;
+mod nodes;
 mod non_image;
 mod ome;
 mod ome_xml;
@@ -48,10 +50,12 @@ mod permissions;
 mod place;
 mod remembered;
 pub mod root;
+mod scene;
 mod series;
 mod snapshot;
 mod source_type;
 pub mod storage;
+mod systems;
 mod transform;
 mod units;
 

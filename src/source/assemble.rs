@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::above::Said;
 use super::array::ZarrArray;
 use super::axes::Axes;
 use super::error::SourceError;
@@ -29,6 +30,8 @@ pub(crate) struct About<'a> {
     pub(crate) attributes: &'a Map<String, Value>,
     /// What the OME-XML of the store says.
     pub(crate) xml: Option<XmlImage>,
+    /// What the groups above it say.
+    pub(crate) above: Said,
 }
 
 impl ImageSource {
@@ -52,8 +55,8 @@ impl ImageSource {
             let dataset = multiscale.datasets[at].clone();
             (multiscale, dataset)
         });
-        let stated = multiscale.axes.as_deref().and_then(|stated| {
-            let axes = Axes::stated(stated, array.shape());
+        let stated = multiscale.stored_axes(&dataset).and_then(|stated| {
+            let axes = Axes::stated(&stated, array.shape());
             axes.map_err(|reason| notes.push(format!("axes are not used: {reason}"))).ok()
         });
         let axes = match stated {
@@ -65,7 +68,7 @@ impl ImageSource {
         let sources = vec![LevelSource::new(array, axes.slots, image.to_owned())];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
         let place = Place { store, image, multiscale: 0, role: Role::Image };
-        let about = About { attributes: &node.attributes, xml: None };
+        let about = About { attributes: &node.attributes, xml: None, above: Said::default() };
         Ok(Self::assemble(&place, &multiscale, levels, about, fingerprint, notes))
     }
 
@@ -81,7 +84,9 @@ impl ImageSource {
         about: About<'_>,
         fingerprint: &mut Fingerprint,
     ) -> Result<Self, SourceError> {
-        let mut notes = Vec::new();
+        let placed = about.above.place.as_ref().map(|place| multiscale.placed(place));
+        let multiscale = placed.as_ref().unwrap_or(multiscale);
+        let mut notes = multiscale.notes.clone();
         let levels = Levels::open(root, place, multiscale, fingerprint, &mut notes)?;
         Ok(Self::assemble(place, multiscale, levels, about, fingerprint.clone(), notes))
     }
@@ -98,9 +103,7 @@ impl ImageSource {
         let Levels { sources: levels, axes, transform, attributes } = levels;
         let [time_points, _, _, y, x] = levels[0].shape();
         let xml = about.xml.filter(|xml| !xml.must_fit || xml.pixels.size_xy == [Some(x), Some(y)]);
-        if transform.simplified {
-            notes.push("rotation or shear of the image is not applied".to_owned());
-        }
+        notes.extend(transform.left_out.clone());
         let otherwise =
             stated_otherwise([&attributes, about.attributes], &axes, &transform, &mut notes);
         let stated = Stated {
@@ -117,7 +120,8 @@ impl ImageSource {
             multiscale.omero.clone()
         };
         let channels = channels(&omero, &mut notes);
-        if multiscale.name.as_ref().is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
+        let name = about.above.name.as_ref().or(multiscale.name.as_ref());
+        if name.is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
             notes.push(format!("name is cut to {NAME_LIMIT_BYTES} bytes"));
         }
         let samples = xml.as_ref().and_then(XmlImage::samples);
@@ -126,7 +130,7 @@ impl ImageSource {
             image: image.to_owned(),
             multiscale: index,
             role,
-            name: multiscale.name.clone(),
+            name: about.above.name.or_else(|| multiscale.name.clone()),
             description: None,
             voxel_um: geometry.voxel_um,
             origin_um: geometry.origin_um,

@@ -75,6 +75,18 @@ impl Axes {
         slot_of(name).and_then(|slot| self.slots[slot]).or_else(exact)
     }
 
+    /// The axes of these dimensions only, in this order; what they are stays as it is.
+    pub(crate) fn picked(&self, dimensions: &[usize]) -> Self {
+        let stored = dimensions.iter().filter_map(|&at| self.stored.get(at)).cloned().collect();
+        let place = |slot: Option<usize>| dimensions.iter().position(|&at| Some(at) == slot);
+        Self { stored, slots: self.slots.map(place) }
+    }
+
+    /// Axes of which only the number is known.
+    pub(crate) fn nameless(dimensions: usize) -> Self {
+        Self { stored: vec![Axis::default(); dimensions], slots: [None; 5] }
+    }
+
     /// The dimensions of space, in stored order.
     pub(crate) fn space(&self) -> Vec<usize> {
         let mut space: Vec<usize> = self.slots[2..].iter().copied().flatten().collect();
@@ -88,18 +100,25 @@ impl Axes {
     }
 }
 
-/// Strings (0.3) or objects (0.4 on); an empty list states nothing.
+/// Strings (0.3), objects (0.4 on), or one string with a letter for each axis; an empty list states nothing.
 pub(crate) fn parse_axes(value: Option<&Value>) -> Option<Vec<Axis>> {
-    let entries = value?.as_array()?;
+    let letters: Vec<Value>;
+    let entries = match value? {
+        Value::String(names) => {
+            letters = names.chars().map(|name| Value::from(name.to_string())).collect();
+            &letters
+        }
+        other => other.as_array()?,
+    };
     let axes: Vec<Axis> = entries
         .iter()
         .map(|entry| match entry {
             Value::Object(members) => {
                 let member = |name: &str| members.get(name).and_then(text);
                 Axis {
-                    name: member("name").unwrap_or_default(),
+                    name: member("name").or_else(|| member("label")).unwrap_or_default(),
                     kind: member("type"),
-                    unit: member("unit"),
+                    unit: member("unit").or_else(|| member("units")),
                 }
             }
             other => Axis::named(text(other).unwrap_or_default()),

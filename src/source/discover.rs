@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::above::{Above, Said};
 use super::assemble::About;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
@@ -45,9 +46,9 @@ pub enum Folder {
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
-    let (xml, found) = (SeriesXml::default(), Store::default());
+    let (xml, above, found) = (SeriesXml::default(), Above::default(), Store::default());
     let mut walk =
-        Walk { root, store: folder, labels, xml, found, nodes: 0, is_inside_image: false };
+        Walk { root, store: folder, labels, xml, above, found, nodes: 0, is_inside_image: false };
     // Before: metadata may come while it is looked for.
     let plain = root.look(folder);
     let node = walk.read_node(folder);
@@ -101,7 +102,7 @@ pub fn open_image(
     let mut fingerprint = Fingerprint::default();
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
-            let role = role_of(Path::new(image), &node.attributes);
+            let role = role_of(Path::new(image), &node.attributes, &Said::default());
             let found = ImageSource::from_array(root, store, image, &node, fingerprint)?;
             Ok(ImageSource { role, ..found })
         }
@@ -110,10 +111,11 @@ pub fn open_image(
             let found = multiscales
                 .get(multiscale)
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
-            let role = role_of(Path::new(image), &attributes);
+            let above = Above::default().of(root, store, image, &mut fingerprint);
+            let role = role_of(Path::new(image), &attributes, &above);
             let place = Place { store, image, multiscale, role };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
-            let about = About { attributes: &attributes, xml };
+            let about = About { attributes: &attributes, xml, above };
             ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),

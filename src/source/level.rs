@@ -11,7 +11,7 @@ use super::conventions;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::metadata::{ArrayNode, ZarrNode, read_node};
-use super::ome::{Dataset, LEVELS_LIMIT, Multiscale};
+use super::ome::{self, Dataset, LEVELS_LIMIT, Multiscale};
 use super::place::Place;
 use super::root::{SourceRoot, join};
 use super::transform::Transform;
@@ -187,8 +187,14 @@ fn open_all(
         let level = node.and_then(|(path, node)| {
             let array = ZarrArray::open(root, &join(place.store, &path), &node)?;
             let own = || dataset.axis_names().or_else(|| axis_names(&node)).or(names.clone());
-            let axes = match &multiscale.axes {
-                Some(stated) => Axes::stated(stated, array.shape()),
+            // The node of a level may say itself what that of the image leaves out (RFC-8).
+            let alone = dataset.is_bare().then(|| ome::own_multiscale(&node.attributes)).flatten();
+            let (multiscale, dataset) = match &alone {
+                Some((alone, at)) => (alone, &alone.datasets[*at]),
+                None => (multiscale, dataset),
+            };
+            let axes = match multiscale.stored_axes(dataset) {
+                Some(stated) => Axes::stated(&stated, array.shape()),
                 None => Axes::of_array(own(), array.shape()),
             };
             let group = join(place.store, Path::new(place.image));

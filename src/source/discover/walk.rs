@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::super::above::{Above, Said};
 use super::super::assemble::About;
 use super::super::error::{SourceError, Unsupported};
 use super::super::fingerprint::Fingerprint;
@@ -32,6 +33,7 @@ pub(super) struct Walk<'a> {
     /// Whether label images are shown.
     pub(super) labels: bool,
     pub(super) xml: SeriesXml,
+    pub(super) above: Above,
     pub(super) found: Store,
     pub(super) nodes: usize,
     /// Inside the group of an image that is shown: other nodes are reported, not shown.
@@ -86,7 +88,7 @@ impl Walk<'_> {
     /// An array that is no level of a multiscales group.
     fn array(&mut self, inside: &Path, node: &ArrayNode) {
         let folder = join(self.store, inside);
-        let role = role_of(inside, &node.attributes);
+        let role = role_of(inside, &node.attributes, &Said::default());
         if let Some(reason) = not_an_image(inside, node) {
             self.skip(&folder, reason);
         } else if self.is_inside_image {
@@ -115,13 +117,16 @@ impl Walk<'_> {
             self.group(inside, depth);
             return;
         }
-        let role = role_of(inside, attributes);
+        let mut signs = Fingerprint::default();
+        let above = self.above.of(self.root, self.store, &inside.to_string_lossy(), &mut signs);
+        self.found.fingerprint.absorb(&signs);
+        let role = role_of(inside, attributes, &above);
         if role == Role::Label && !self.labels {
             self.skip(&folder, Unsupported::Label);
         } else if self.is_inside_image {
             self.skip(&folder, Unsupported::InnerImage);
         } else {
-            self.images(inside, attributes, &multiscales, role);
+            self.images(inside, attributes, &multiscales, (role, above, signs));
             // A label image has none of its own; a link to an image here would have them for ever.
             if role == Role::Image {
                 self.beside_levels(inside, &multiscales, depth);
@@ -135,15 +140,16 @@ impl Walk<'_> {
         inside: &Path,
         attributes: &Map<String, Value>,
         multiscales: &[Multiscale],
-        role: Role,
+        (role, above, signs): (Role, Said, Fingerprint),
     ) {
         let folder = join(self.store, inside);
         let image = inside.to_string_lossy();
         for (index, multiscale) in multiscales.iter().enumerate() {
             let mut fingerprint = self.own_fingerprint(&folder);
+            fingerprint.absorb(&signs);
             let place = Place { store: self.store, image: &image, multiscale: index, role };
             let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
-            let about = About { attributes, xml };
+            let about = About { attributes, xml, above: above.clone() };
             let found = ImageSource::from_multiscale(
                 self.root,
                 &place,
