@@ -12,7 +12,7 @@
 //!
 //! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
 //! for its parts; [`conventions`] reads other conventions than OME-NGFF, [`series`] and [`ome_xml`] read the
-//! metadata of the microscope, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`]
+//! metadata of the microscope, [`plate`] finds the wells of images, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`]
 //! their chunks. [`geometry`] and [`display`] decide which of several statements counts, and [`assemble`]
 //! puts everything together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the
 //! voxel size, the channels.
@@ -24,10 +24,12 @@ mod above;
 mod array;
 mod assemble;
 mod axes;
+pub(crate) mod boxes;
 mod chunk_files;
 mod chunk_keys;
 mod codec;
 mod color;
+pub mod compose;
 mod conventions;
 mod date_time;
 pub mod discover;
@@ -37,6 +39,7 @@ pub mod facts;
 mod fingerprint;
 mod foreign;
 mod geometry;
+pub(crate) mod halving;
 pub mod image;
 mod json;
 mod level;
@@ -46,8 +49,10 @@ mod non_image;
 mod ome;
 mod ome_xml;
 mod omero;
+pub(crate) mod parts;
 mod permissions;
 mod place;
+mod plate;
 mod remembered;
 pub mod root;
 mod scene;
@@ -55,7 +60,9 @@ mod series;
 mod snapshot;
 mod source_type;
 pub mod storage;
+pub mod store_name;
 mod systems;
+mod title;
 mod transform;
 mod units;
 

@@ -274,13 +274,13 @@ mod tests {
 
     #[test]
     fn a_file_becomes_settings_with_their_lines() {
-        let text = "[cache]\ndir = \"/c\"\nsize = \"200GiB\"\n\n[defaults]\nlabels = true\n\
+        let text = "[cache]\ndir = \"/c\"\nsize = \"200GiB\"\n\n[defaults]\nlabels = \"files\"\n\
                     umask = 0o027\n\n[[mount]]\nsource = \"/s\"\nmountpoint = \"/m\"\nuid = 1_000\n";
         let file = File::parse(Path::new("/f"), text).expect("valid");
         let shown =
             |settings: &[Setting]| -> Vec<String> { settings.iter().map(Setting::named).collect() };
         assert_eq!(shown(&file.settings), ["/f:2: dir = /c", "/f:3: size = 200GiB"]);
-        assert_eq!(shown(&file.defaults), ["/f:6: labels = true", "/f:7: umask = 0o027"]);
+        assert_eq!(shown(&file.defaults), ["/f:6: labels = files", "/f:7: umask = 0o027"]);
         assert_eq!(file.mounts.len(), 1);
         let FileMount { source, mountpoint, settings } = &file.mounts[0];
         assert_eq!(source.named(), "/f:10: source = /s");
@@ -306,7 +306,7 @@ mod tests {
     fn mistakes_of_form() {
         for (text, line) in [
             (
-                "labels = true\n",
+                "labels = \"files\"\n",
                 "/f:1: labels: no such key outside of tables; it is labels in [[mount]]",
             ),
             (

@@ -10,8 +10,9 @@ use super::path;
 pub(crate) use super::path::mistake as path_mistake;
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    INT16, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, names, parse_cache_size,
-    parse_memory, parse_min_free, parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
+    IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32,
+    names, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
+    parse_umask, parse_unit, parse_user,
 };
 
 /// A table of the file, and what its options belong to.
@@ -132,7 +133,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 19] = [
+pub static OPTIONS: [Opt; 20] = [
     row(
         CACHE,
         "cache-dir",
@@ -225,9 +226,18 @@ pub static OPTIONS: [Opt; 19] = [
     row(
         IMAGES,
         "labels",
-        SWITCH,
-        None,
-        "Show label images, too; a store that has some becomes a folder",
+        (Form::OneOf(|| names(&LABELS)), "HOW"),
+        Some("hide"),
+        "Label images: \"hide\" shows none, \"files\" shows each as a file in a folder beside its image, \
+         x_labels beside x.ims",
+    ),
+    row(
+        IMAGES,
+        "image-names",
+        (Form::OneOf(|| names(&IMAGE_NAMES)), "FROM"),
+        Some("metadata"),
+        "Names of the images of a plate or a series: from the metadata of their store, such as A01_0.ims, \
+         or their paths in it, such as A/1/0.ims",
     ),
     row(
         IMAGES,

@@ -20,6 +20,7 @@ use super::ome_xml::{XmlChannel, XmlImage};
 use super::omero::Omero;
 use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
+use super::title::Title;
 use super::transform::Transform;
 use super::{conventions, display};
 
@@ -65,7 +66,7 @@ impl ImageSource {
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
-        let sources = vec![LevelSource::new(array, axes.slots, image.to_owned())];
+        let sources = vec![LevelSource::new(array, axes.slots, image)];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
         let place = Place { store, image, multiscale: 0, role: Role::Image };
         let about = About { attributes: &node.attributes, xml: None, above: Said::default() };
@@ -129,8 +130,10 @@ impl ImageSource {
             store: store.to_path_buf(),
             image: image.to_owned(),
             multiscale: index,
+            others: Vec::new(),
             role,
             name: about.above.name.or_else(|| multiscale.name.clone()),
+            title: None,
             description: None,
             voxel_um: geometry.voxel_um,
             origin_um: geometry.origin_um,
@@ -165,6 +168,7 @@ fn describe(image: &mut ImageSource, attributes: &Map<String, Value>, xml: Optio
 }
 
 fn add_xml(image: &mut ImageSource, collected: &mut Facts, xml: XmlImage) {
+    image.title = xml.title.map(Title::Series);
     image.name = image.name.take().or(xml.name);
     image.description = xml.description.map(|text| facts::cut(&text, TEXT_LIMIT_BYTES).to_owned());
     image.acquired_ms = xml.acquired_ms;

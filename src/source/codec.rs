@@ -24,6 +24,7 @@ mod compressor;
 mod decode;
 pub(super) mod error;
 mod filter;
+mod lzma;
 mod named;
 mod number;
 mod registry;

@@ -23,15 +23,17 @@ use super::image::ImageSource;
 use super::metadata::{ZarrNode, read_node};
 use super::ome;
 use super::place::Place;
+use super::plate::Plates;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
-use found::role_of;
+use super::storage::{FileKind, Seen};
+use found::{entitled, role_of};
 use walk::Walk;
 
 pub use found::Store;
-pub use names::{is_notable_file, is_store_name, skipped_file, skipped_link};
+pub use names::{File, is_notable_file, is_store_name, look_at_file, skipped_link};
 
-/// What a folder is.
+/// What a folder, or an archive, is.
 #[derive(Debug)]
 pub enum Folder {
     /// No Zarr metadata: a folder to mirror. Without images.
@@ -46,25 +48,44 @@ pub enum Folder {
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
-    let (xml, above, found) = (SeriesXml::default(), Above::default(), Store::default());
-    let mut walk =
-        Walk { root, store: folder, labels, xml, above, found, nodes: 0, is_inside_image: false };
     // Before: metadata may come while it is looked for.
-    let plain = root.look(folder);
+    let (before, kind) = root.look_at(folder);
+    let is_archive = kind == Some(FileKind::File);
+    let mut found = inspect_folder(root, folder, labels, before, is_archive)?;
+    if let Folder::Store(store) = &mut found
+        && is_archive
+    {
+        if let Some(names) = root.storage().left_out(folder) {
+            store.skipped.push(found::skip(folder, Unsupported::Members(names)));
+        }
+        store.fingerprint = store.fingerprint.of_one(folder, before);
+    }
+    Ok(found)
+}
+
+/// Looks at a folder, or at an archive, which is always a store. `before` is its state.
+fn inspect_folder(
+    root: &Arc<SourceRoot>,
+    folder: &Path,
+    labels: bool,
+    before: Seen,
+    is_archive: bool,
+) -> Result<Folder, SourceError> {
+    let mut walk = Walk::new(root, folder, labels);
     let node = walk.read_node(folder);
     if matches!(node, Ok(None)) {
         let mut signs = Fingerprint::default();
         let format = foreign::format_of(root, folder, &mut signs);
-        if !is_store_name(folder) && !matches!(format, Ok(Some(_))) {
+        if !is_archive && !is_store_name(folder) && !matches!(format, Ok(Some(_))) {
             // Metadata files cannot appear without a change of the folder itself.
             walk.found.fingerprint = Fingerprint::default();
-            walk.found.fingerprint.add(folder, plain);
+            walk.found.fingerprint.add(folder, before);
             if let Err(error) = format {
                 walk.fail(folder.to_path_buf(), error);
             }
             return Ok(Folder::Plain(Box::new(walk.found)));
         }
-        walk.found.fingerprint.add(folder, plain);
+        walk.found.fingerprint.add(folder, before);
         walk.found.fingerprint.absorb(&signs);
         if let Ok(Some(format)) = format {
             walk.skip(folder, format);
@@ -99,12 +120,12 @@ pub fn open_image(
     multiscale: usize,
 ) -> Result<ImageSource, SourceError> {
     let folder = join(store, Path::new(image));
-    let mut fingerprint = Fingerprint::default();
+    let (mut fingerprint, mut plates) = (Fingerprint::default(), Plates::default());
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
             let role = role_of(Path::new(image), &node.attributes, &Said::default());
             let found = ImageSource::from_array(root, store, image, &node, fingerprint)?;
-            Ok(ImageSource { role, ..found })
+            Ok(entitled(ImageSource { role, ..found }, plates.membership(root, store, image)))
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
@@ -116,19 +137,21 @@ pub fn open_image(
             let place = Place { store, image, multiscale, role };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
             let about = About { attributes: &attributes, xml, above };
-            ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)
+            let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
+            Ok(entitled(found, plates.membership(root, store, image)))
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }
 }
 
-/// Whether a folder is itself an image, and not a folder of stores.
+/// Whether a source folder called `name` is itself a store, and not a folder of stores. A group that states
+/// nothing, and is not called like a store, holds stores.
 #[must_use]
-pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
-    match read_node(root, folder, &mut Fingerprint::default()) {
-        Ok(Some(ZarrNode::Array(_))) => true,
-        Ok(Some(ZarrNode::Group(attributes))) => !ome::multiscales(&attributes).is_empty(),
-        Ok(None) | Err(_) => false,
+pub fn is_store(root: &SourceRoot, name: &Path) -> bool {
+    match read_node(root, Path::new(""), &mut Fingerprint::default()) {
+        Ok(Some(ZarrNode::Group(attributes))) => !attributes.is_empty() || is_store_name(name),
+        Ok(Some(ZarrNode::Array(_))) | Err(_) => true,
+        Ok(None) => false,
     }
 }
 

@@ -8,6 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::json::text;
+use super::systems::name_of;
 
 /// Collections in collections that are entered.
 const DEPTH_LIMIT: usize = 16;
@@ -122,28 +123,34 @@ pub(crate) fn inside(path: &Value) -> Option<String> {
 /// The entry of `multiscales` for a node with levels; `None` where it lists none.
 fn image(node: &Map<String, Value>) -> Option<Map<String, Value>> {
     node.get("nodes")?.as_array()?;
+    let shared = transforms(node).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let is_of = |transform: &Value, level: &Map<String, Value>| {
+        let input = transform.get("input").and_then(name_of);
+        input.is_some() && ["id", "name"].iter().any(|it| level.get(*it).and_then(text) == input)
+    };
     let datasets: Vec<Value> = members(node)
         .map(|level| {
+            // Those of all levels may stand together in the node of the image.
+            let own = shared.iter().filter(|transform| is_of(transform, level));
+            let own = transforms(level).cloned().unwrap_or_else(|| own.cloned().collect());
             // A path that leads out is refused with the others, later.
             let path = level.get("path");
             let path = path.and_then(|path| text(path).or_else(|| path.get("path").and_then(text)));
-            json!({"path": path, "coordinateTransformations": transforms(level)})
+            json!({"path": path, "coordinateTransformations": own})
         })
         .collect();
-    Some(entry(node, &json!(datasets), transforms(node)))
+    let is_of_image = |transform: &&Value| !members(node).any(|level| is_of(transform, level));
+    let of_image: Vec<&Value> = shared.iter().filter(is_of_image).collect();
+    Some(entry(node, &json!(datasets), &json!(of_image)))
 }
 
 /// The same for the node of one level, which stands in the attributes of its array.
 fn level_alone(node: &Map<String, Value>) -> Option<Map<String, Value>> {
     let dataset = json!({"path": ".", "coordinateTransformations": transforms(node)});
-    Some(entry(node, &json!([dataset]), None))
+    Some(entry(node, &json!([dataset]), &Value::Null))
 }
 
-fn entry(
-    node: &Map<String, Value>,
-    datasets: &Value,
-    transforms: Option<&Value>,
-) -> Map<String, Value> {
+fn entry(node: &Map<String, Value>, datasets: &Value, transforms: &Value) -> Map<String, Value> {
     let entry = json!({
         "name": node.get("name"),
         "datasets": datasets,
@@ -151,13 +158,11 @@ fn entry(
         "coordinateTransformations": transforms,
         "omero": attribute(node, ["omero", "omero"]),
     });
-    entry.as_object().cloned().unwrap_or_default()
-}
-
-/// What the node of one level says of it, in the attributes of its array: transforms and systems.
-pub(crate) fn of_level(array: &Map<String, Value>) -> Option<Map<String, Value>> {
-    let ome = array.get("ome")?.as_object().filter(|ome| kind(ome) == "singlescale")?;
-    level_alone(ome)
+    let mut entry = entry.as_object().cloned().unwrap_or_default();
+    if is_label(node) {
+        entry.insert("image-label".to_owned(), json!({}));
+    }
+    entry
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::json::text;
 use super::nodes::{self, Nodes};
 use super::omero::Omero;
 use super::scene::Placement;
-use super::systems::{self, Systems, name_of};
+use super::systems::{self, Alternative, Systems, name_of};
 use super::transform::{Step, Transform};
 
 /// Entries of `multiscales` that are looked at; real groups have one, or a few.
@@ -28,17 +28,21 @@ pub(crate) const LEVELS_LIMIT: usize = 64;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Multiscale {
     pub(crate) name: Option<String>,
-    /// Of the coordinates behind all transforms; `None` where the metadata states none (0.1, 0.2).
+    /// Of the intrinsic coordinates; `None` where the metadata states none (0.1, 0.2).
     axes: Option<Vec<Axis>>,
     /// As listed.
     pub(crate) datasets: Vec<Dataset>,
     /// Datasets beyond [`LEVELS_LIMIT`].
     pub(crate) left_out: usize,
     pub(crate) omero: Omero,
+    /// The entry says that it is a label image (RFC-8).
+    pub(crate) is_label: bool,
     /// What was assumed, for the log.
     pub(crate) notes: Vec<String>,
     /// Transforms of all datasets, after their own.
     whole: Vec<Step>,
+    /// The coordinate system that counts, where it is not the intrinsic one.
+    chosen: Option<Alternative>,
     /// Transforms of the scene that the image is a part of, after those.
     place: Vec<Step>,
     systems: Systems,
@@ -58,9 +62,9 @@ pub(crate) struct Dataset {
 impl Multiscale {
     /// The axes of a level's array, in stored order, where they are stated.
     pub(crate) fn stored_axes(&self, dataset: &Dataset) -> Option<Vec<Axis>> {
-        let axes = self.axes.as_ref()?;
+        let axes = self.axes_behind()?;
         let nameless = Axes::nameless(axes.len());
-        let order = Transform::of(dataset.steps.iter().chain(&self.whole), &nameless).order;
+        let order = Transform::of(self.steps(dataset), &nameless).order;
         let mut stored = axes.clone();
         for (axis, at) in axes.iter().zip(order) {
             stored[at].clone_from(axis);
@@ -71,8 +75,7 @@ impl Multiscale {
     /// From array index to axis units, for a level with these axes; identity where nothing usable is
     /// stated.
     pub(crate) fn transform(&self, dataset: &Dataset, axes: &Axes) -> Transform {
-        let steps = dataset.steps.iter().chain(&self.whole).chain(&self.place);
-        let found = Transform::of(steps, axes);
+        let found = Transform::of(self.steps(dataset).chain(&self.place), axes);
         let cosem = || conventions::cosem(dataset.cosem.as_ref()?, axes);
         if found.is_scaled() {
             return found;
@@ -84,46 +87,51 @@ impl Multiscale {
         })
     }
 
+    /// The transforms of a level up to the system that counts.
+    fn steps<'a>(&'a self, dataset: &'a Dataset) -> impl Iterator<Item = &'a Step> {
+        let chosen = self.chosen.iter().map(|chosen| &chosen.step);
+        dataset.steps.iter().chain(&self.whole).chain(chosen)
+    }
+
+    /// The axes of the system that counts.
+    fn axes_behind(&self) -> Option<&Vec<Axis>> {
+        let chosen = self.chosen.as_ref().and_then(|chosen| chosen.axes.as_ref());
+        chosen.or(self.axes.as_ref())
+    }
+
     /// The same image where a scene places it.
     pub(crate) fn placed(&self, place: &Placement) -> Self {
         let mut placed = self.clone();
         match self.systems.named(&place.system) {
-            Some(Some(alternative)) => {
-                placed.whole.push(alternative.step);
-                placed.axes = alternative.axes.or(placed.axes);
-            }
+            Some(chosen) => placed.chosen = chosen,
             None if self.systems.is_named() && !place.system.is_empty() => {
                 let system: String = place.system.chars().take(64).collect();
-                placed
-                    .notes
-                    .push(format!("the scene names a system {system:?} that the image lacks"));
+                let note = format!("the scene names a system {system:?} that the image lacks");
+                placed.notes.push(note);
             }
-            Some(None) | None => {}
+            None => {}
         }
         placed.place.clone_from(&place.steps);
-        if let (Some(own), Some(scene)) = (&mut placed.axes, &place.axes)
-            && own.len() == scene.len()
+        let axes = placed.axes_behind().cloned();
+        if let (Some(mut axes), Some(scene)) = (axes, &place.axes)
+            && axes.len() == scene.len()
         {
             let is_other =
                 |(own, scene): (&Axis, &Axis)| !own.name.eq_ignore_ascii_case(&scene.name);
-            if own.iter().zip(scene).any(is_other) {
+            if axes.iter().zip(scene).any(is_other) {
                 let note = "the scene names its axes otherwise; the image's order is used";
                 placed.notes.push(note.to_owned());
             }
-            for (own, scene) in own.iter_mut().zip(scene) {
+            for (own, scene) in axes.iter_mut().zip(scene) {
                 own.unit = scene.unit.clone().or_else(|| own.unit.take());
+            }
+            match &mut placed.chosen {
+                Some(chosen) => chosen.axes = Some(axes),
+                None => placed.axes = Some(axes),
             }
         }
         placed.notes.push("the place of the image is that in its scene".to_owned());
         placed
-    }
-
-    /// Chooses the coordinate system that the size of voxels is taken from.
-    fn choose_system(&mut self) {
-        if let Some(alternative) = self.systems.choose(self.axes.as_deref()) {
-            self.whole.push(alternative.step);
-            self.axes = alternative.axes.or(self.axes.take());
-        }
     }
 }
 
@@ -155,8 +163,7 @@ fn multiscale_entries(attributes: &Map<String, Value>) -> Vec<Cow<'_, Map<String
         _ => &[],
     };
     if entries.is_empty() {
-        let nodes = attributes.get("ome").and_then(Value::as_object).map(Nodes::of);
-        return nodes.unwrap_or_default().images.into_iter().map(Cow::Owned).collect();
+        return nodes(attributes).images.into_iter().map(Cow::Owned).collect();
     }
     entries.iter().filter_map(Value::as_object).map(Cow::Borrowed).collect()
 }
@@ -176,7 +183,7 @@ pub(crate) fn multiscales(attributes: &Map<String, Value>) -> Vec<Multiscale> {
         .take(MULTISCALES_LIMIT)
         .map(|entry| {
             let mut multiscale = parse_multiscale(entry, ome);
-            multiscale.choose_system();
+            multiscale.chosen = multiscale.systems.choose(multiscale.axes.as_deref());
             if multiscale.omero == Omero::default() {
                 multiscale.omero.clone_from(&group);
             }
@@ -218,6 +225,11 @@ pub(crate) fn is_label(attributes: &Map<String, Value>) -> bool {
     attributes.contains_key("image-label") || ome.is_some_and(is_stated)
 }
 
+/// The nodes of a group (RFC-8).
+pub(crate) fn nodes(attributes: &Map<String, Value>) -> Nodes {
+    attributes.get("ome").and_then(Value::as_object).map(Nodes::of).unwrap_or_default()
+}
+
 /// Whether the group holds a table (`AnnData` specification, "encoding-type"), whose arrays are no
 /// images.
 pub(crate) fn is_table(attributes: &Map<String, Value>) -> bool {
@@ -248,7 +260,9 @@ fn parse_multiscale(entry: &Map<String, Value>, ome: Option<&Map<String, Value>>
         datasets,
         left_out: listed.len() - shown.len(),
         omero: Omero::find([entry].into_iter().chain(nested)),
+        is_label: entry.contains_key("image-label"),
         notes: Vec::new(),
+        chosen: None,
         whole: chain.into_iter().map(Step::forward).collect(),
         place: Vec::new(),
         systems: Systems::new(intrinsic, &systems, named),

@@ -19,7 +19,7 @@ use super::access;
 use super::file::{FileSpec, LevelSpec, ListedFile, Verdict};
 use super::inspected::{Inspected, Skipped};
 use super::memo::{Memo, Origin, Save};
-use super::options::TreeConfig;
+use super::options::{Labels, TreeConfig};
 use super::told::Teller;
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
@@ -181,7 +181,7 @@ impl Inspector {
     fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
         let began = SystemTime::now();
-        let mut found = match discover::inspect(root, path, self.config.labels) {
+        let mut found = match discover::inspect(root, path, self.config.labels == Labels::Files) {
             Ok(Folder::Plain(plain)) => Inspected {
                 files: None,
                 skipped: Skipped::all(&plain.skipped),
@@ -219,6 +219,7 @@ impl Inspector {
                 multiscale: image.multiscale,
                 role: image.role,
                 name: image.name.clone(),
+                title: image.title.clone(),
                 size: file.size(),
                 shape: image.levels[0].shape(),
                 levels: file.plan().levels.iter().map(LevelSpec::of).collect(),

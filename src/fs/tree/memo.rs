@@ -35,7 +35,7 @@ use row::{Key, Row};
 
 /// Bump whenever lines are written in another way, or their values mean something else. A memo of
 /// another version is ignored.
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -99,7 +99,8 @@ impl Scope {
     /// The part that stays when the program is replaced: source folder and options.
     fn of_mount(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Self {
         // Names, sizes and states do not depend on rights, nor on when chunks are looked at.
-        let TreeConfig { labels, uid: _, gid: _, umask: _, is_shared: _, revalidate: _ } = config;
+        let TreeConfig { labels, image_names: _, uid: _, gid: _, .. } = config;
+        let TreeConfig { umask: _, is_shared: _, revalidate: _, .. } = config;
         Self::hash(&(root.location(), root.follows_links(), labels, options))
     }
 

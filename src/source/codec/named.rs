@@ -8,11 +8,14 @@ use crate::source::error::Unsupported;
 /// Most codecs in one list; writers use up to four.
 const MOST_CODECS: usize = 32;
 
-/// Prefixes under which codecs have been written that are known without them: zarr-python names
-/// those of numcodecs so, and `zarrs` once named its own so.
-const PREFIXES: [&str; 3] = [
-    "numcodecs.",
+/// Prefixes of codecs of numcodecs in Zarr v3: that of zarr-python, and that of numcodecs 0.13.
+const NUMCODECS_PREFIXES: [&str; 2] = ["numcodecs.", "https://zarr.dev/numcodecs/"];
+
+/// Prefixes under which `zarrs` has written codecs that are known without them.
+const ZARRS_PREFIXES: [&str; 4] = [
+    "zarrs.",
     "https://codec.zarrs.dev/array_to_array/",
+    "https://codec.zarrs.dev/array_to_bytes/",
     "https://codec.zarrs.dev/bytes_to_bytes/",
 ];
 
@@ -38,27 +41,29 @@ impl NamedCodec {
 
     /// The name without a prefix.
     pub(super) fn plain_name(&self) -> &str {
-        let plain = PREFIXES.iter().find_map(|prefix| self.name.strip_prefix(prefix));
-        plain.unwrap_or(&self.name)
+        let without = |prefixes: &[&str]| without_prefix(&self.name, prefixes);
+        without(&NUMCODECS_PREFIXES).or_else(|| without(&ZARRS_PREFIXES)).unwrap_or(&self.name)
     }
 
     /// Whether the name says that it is the codec of numcodecs, not another one of the same name.
     pub(super) fn is_of_numcodecs(&self) -> bool {
-        self.name.starts_with(PREFIXES[0])
+        without_prefix(&self.name, &NUMCODECS_PREFIXES).is_some()
     }
 
-    /// A list of codecs as Zarr v3 has it; a codec may be spelt by its name only.
+    /// A list of codecs as Zarr v3 has it; a codec may be spelt by its name only, or as in Zarr v2.
     ///
     /// # Errors
     /// [`Unsupported`] when it is not one.
     pub(crate) fn list_v3(codecs: &Value) -> Result<Vec<Self>, Unsupported> {
         let one = |codec: &Value| match codec {
             Value::String(name) => Some(Self::new(name, Value::Null)),
-            Value::Object(members) => {
-                let configuration = members.get("configuration").cloned().unwrap_or_default();
-                let name = members.get("name").or_else(|| members.get("id"))?;
-                Some(Self::new(name.as_str()?, configuration))
-            }
+            Value::Object(members) => match members.get("name") {
+                Some(name) => {
+                    let configuration = members.get("configuration").cloned().unwrap_or_default();
+                    Some(Self::new(name.as_str()?, configuration))
+                }
+                None => Self::from_v2(codec),
+            },
             _ => None,
         };
         Self::list(codecs, "codecs", one)
@@ -121,6 +126,14 @@ impl NamedCodec {
     pub(super) fn refused(&self) -> Unsupported {
         Unsupported::Codec(self.name.clone())
     }
+}
+
+/// The name behind the first of the prefixes that it has, in whatever case.
+fn without_prefix<'a>(name: &'a str, prefixes: &[&str]) -> Option<&'a str> {
+    prefixes.iter().find_map(|prefix| {
+        let (start, plain) = name.split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(plain)
+    })
 }
 
 fn is_nothing(value: &Value) -> bool {

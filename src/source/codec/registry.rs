@@ -1,14 +1,14 @@
 //! Every codec by its name.
 //!
-//! A codec has one name: `id` in Zarr v2, `name` in Zarr v3, and there also with the prefixes of
-//! [`named`](super::named). To add one, write its file and add its line.
+//! A codec has one name, in whatever case: `id` in Zarr v2, `name` in Zarr v3, and there also with the
+//! prefixes of [`named`](super::named). To add one, write its file and add its line.
 
 use super::array::{self, ArrayCodec};
 use super::decode::Decoder;
 use super::filter::{self, Filter};
 use super::named::NamedCodec;
 use super::number::NumpyType;
-use super::{blosc, checksum, compressor, shuffle};
+use super::{blosc, checksum, compressor, lzma, shuffle};
 use crate::source::error::Unsupported;
 use crate::source::source_type::SourceType;
 
@@ -27,7 +27,7 @@ pub(super) enum Reader {
     Plain(fn() -> Decoder),
 }
 
-const CODECS: [(&str, Reader); 19] = [
+const CODECS: [(&str, Reader); 22] = [
     ("bytes", Reader::Array(array::bytes)),
     ("transpose", Reader::Array(array::transpose)),
     ("astype", Reader::Filter(filter::astype)),
@@ -41,18 +41,21 @@ const CODECS: [(&str, Reader); 19] = [
     ("blosc", Reader::Bytes(blosc::read)),
     ("bz2", Reader::Plain(compressor::bz2)),
     ("gzip", Reader::Plain(compressor::gzip)),
+    ("lz4", Reader::Plain(compressor::lz4)),
+    ("lzma", Reader::Bytes(lzma::read)),
     ("zlib", Reader::Plain(compressor::zlib)),
     ("zstd", Reader::Plain(compressor::zstd)),
     ("adler32", Reader::Bytes(checksum::adler32)),
     ("crc32", Reader::Bytes(checksum::crc32)),
     ("crc32c", Reader::Bytes(checksum::crc32c)),
     ("fletcher32", Reader::Plain(checksum::fletcher32)),
+    ("jenkins_lookup3", Reader::Bytes(checksum::jenkins_lookup3)),
     ("shuffle", Reader::Bytes(shuffle::read)),
 ];
 
 /// The reader of a codec; `None` if only `zarrs` may know it.
 pub(super) fn reader(codec: &NamedCodec) -> Option<Reader> {
-    let named = |name: &str| CODECS.iter().find(|(known, _)| *known == name);
+    let named = |name: &str| CODECS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     let plain = || named(codec.plain_name()).filter(|(_, it)| !matches!(it, Reader::Array(_)));
     named(&codec.name).or_else(plain).map(|(_, reader)| *reader)
 }

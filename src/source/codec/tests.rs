@@ -106,15 +106,15 @@ fn damage_is_an_error_whatever_the_codec() {
         let mut longer = encoded.clone();
         longer.extend([0; 16]);
         // Bytes after the end of a stream are no part of it.
-        if !["zlib", "bz2", "gzip"].iter().any(|id| configuration["id"] == *id) {
+        if !["zlib", "bz2", "gzip", "lzma"].iter().any(|id| configuration["id"] == *id) {
             assert!(chain.decode_blob(&File(longer)).is_err(), "{filters}");
         }
         for len in 0..encoded.len() {
             let cut = chain.decode_blob(&File(encoded[..len].to_vec()));
             assert!(cut.is_err() || cut.is_ok_and(|bytes| bytes == decoded), "{filters} {len}");
         }
-        if ["adler32", "crc32", "crc32c", "fletcher32"].iter().any(|id| configuration["id"] == *id)
-        {
+        let id = configuration["id"].as_str().expect("text");
+        if ["adler32", "crc32", "crc32c", "fletcher32", "jenkins_lookup3"].contains(&id) {
             for at in 0..encoded.len() {
                 let mut damaged = encoded.clone();
                 damaged[at] ^= 0x10;
@@ -149,7 +149,7 @@ fn codecs_that_are_not_decoded_are_refused_by_name() {
         let error = UnitCodec::new(&codecs, &shape, SourceType::U16).expect_err(name).to_string();
         assert!(error.contains("codec") && error.contains(name), "{error}");
     };
-    refused(json!(["bytes", "numcodecs.lz4"]), "numcodecs.lz4");
+    refused(json!(["bytes", "numcodecs.categorize"]), "numcodecs.categorize");
     refused(json!(["bytes", "imagecodecs_jpegxl"]), "imagecodecs_jpegxl");
     refused(json!(["numcodecs.zfpy"]), "numcodecs.zfpy");
     refused(json!(["gzip", "bytes"]), "gzip");

@@ -11,6 +11,8 @@ use super::super::fingerprint::Fingerprint;
 use super::super::image::ImageSource;
 use super::super::ome;
 use super::super::place::Role;
+use super::super::plate::Membership;
+use super::super::title::Title;
 
 /// The images of a store.
 #[derive(Debug, Default)]
@@ -25,6 +27,16 @@ pub struct Store {
 
 pub(super) fn skip(path: &Path, reason: Unsupported) -> (PathBuf, SourceError) {
     (path.to_path_buf(), SourceError::unsupported(path, reason))
+}
+
+/// An image with the name that its plate gives it. Labels are called as ever: their image is the field.
+pub(super) fn entitled(image: ImageSource, membership: Membership) -> ImageSource {
+    match (membership, image.role) {
+        (Membership::Listed(field), Role::Image) => {
+            ImageSource { title: Some(Title::Field(field)), ..image }
+        }
+        _ => image,
+    }
 }
 
 /// What an image is for: labels say so, or lie below a folder of that name (OME-NGFF 0.4, "labels"), or

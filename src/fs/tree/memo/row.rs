@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::ImageId;
 use crate::fs::tree::file::{FileSpec, FileState, LevelSpec, ListedFile};
 use crate::fs::tree::inspected::{Checked, Inspected, Skipped};
-use crate::source::image::Role;
+use crate::source::image::{Role, Title};
 use crate::source::root::join;
 use crate::source::{Fingerprint, NonImage, Permissions, Stamp};
 use crate::sync::lock;
@@ -42,6 +42,8 @@ struct File {
     multiscale: usize,
     is_label: bool,
     name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<Title>,
     size: u64,
     shape: [u64; 5],
     /// Lengths, and whether it is computed.
@@ -114,6 +116,7 @@ impl File {
             multiscale: spec.multiscale,
             is_label: spec.role == Role::Label,
             name: spec.name.clone(),
+            title: spec.title.clone(),
             size: spec.size,
             shape: spec.shape,
             levels: spec.levels.iter().map(|level| (level.size, level.is_computed)).collect(),
@@ -143,6 +146,7 @@ impl File {
             multiscale: self.multiscale,
             role: if self.is_label { Role::Label } else { Role::Image },
             name: self.name,
+            title: self.title,
             size: self.size,
             shape: self.shape,
             levels: self
