@@ -31,6 +31,7 @@ mod codec;
 mod color;
 pub mod compose;
 mod conventions;
+mod coordinates;
 mod date_time;
 pub mod discover;
 mod display;

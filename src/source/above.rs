@@ -2,8 +2,8 @@
 //! a scene (0.6).
 //!
 //! Both stand in `zarr.json` only. The groups are looked at from the image upwards, up to the root of its
-//! store; each file looked at is recorded in the fingerprint of the image. A file that cannot be read says
-//! nothing, and is reported where it is walked.
+//! store. Files that speak of images are part of the state of those; others are not: a plate that grows must
+//! not change its other images. A file that cannot be read says nothing, and is reported where it is walked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Group {
     fn record(&self, fingerprint: &mut Fingerprint) {
         if self.is_doubtful {
             fingerprint.doubt();
-        } else {
+        } else if self.scene.is_some() || !self.links.is_empty() {
             fingerprint.record_stamp(&self.folder.join("zarr.json"), self.stamp);
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::above::Said;
 use super::array::ZarrArray;
 use super::axes::Axes;
+use super::conventions::Convention;
 use super::error::SourceError;
 use super::facts::{self, Facts, Microscope, Provenance, TEXT_LIMIT_BYTES};
 use super::fingerprint::Fingerprint;
@@ -22,7 +23,7 @@ use super::place::{Place, Role};
 use super::root::{SourceRoot, join};
 use super::title::Title;
 use super::transform::Transform;
-use super::{conventions, display};
+use super::{conventions, coordinates, display};
 
 /// What else is known of an image.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct About<'a> {
     pub(crate) xml: Option<XmlImage>,
     /// What the groups above it say.
     pub(crate) above: Said,
+    /// What the arrays beside it say, where it states nothing itself.
+    pub(crate) beside: Option<Convention>,
 }
 
 impl ImageSource {
@@ -46,7 +49,7 @@ impl ImageSource {
         store: &Path,
         image: &str,
         node: &ArrayNode,
-        fingerprint: Fingerprint,
+        mut fingerprint: Fingerprint,
     ) -> Result<Self, SourceError> {
         let folder = join(store, Path::new(image));
         let array = ZarrArray::open(root, &folder, node)?;
@@ -60,16 +63,25 @@ impl ImageSource {
             let axes = Axes::stated(&stated, array.shape());
             axes.map_err(|reason| notes.push(format!("axes are not used: {reason}"))).ok()
         });
+        // A length for each dimension says that all are dimensions of space.
+        let is_color =
+            node.is_color() && !conventions::has_lengths(&node.attributes, array.shape().len());
         let axes = match stated {
             Some(axes) => axes,
-            None => Axes::of_array(axis_names(node), array.shape())
+            None => Axes::of_array(axis_names(node), array.shape(), is_color)
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
+        let is_told = transform.is_scaled()
+            || conventions::find(&node.attributes, &axes, &mut Vec::new()).is_some();
+        let beside = (!is_told).then(|| {
+            coordinates::find(root, &folder, &axes, array.shape(), &mut fingerprint, &mut notes)
+        });
         let sources = vec![LevelSource::new(array, axes.slots, image)];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
         let place = Place { store, image, multiscale: 0, role: Role::Image };
-        let about = About { attributes: &node.attributes, xml: None, above: Said::default() };
+        let (above, beside) = (Said::default(), beside.flatten());
+        let about = About { attributes: &node.attributes, xml: None, above, beside };
         Ok(Self::assemble(&place, &multiscale, levels, about, fingerprint, notes))
     }
 
@@ -106,7 +118,8 @@ impl ImageSource {
         let xml = about.xml.filter(|xml| !xml.must_fit || xml.pixels.size_xy == [Some(x), Some(y)]);
         notes.extend(transform.left_out.clone());
         let otherwise =
-            stated_otherwise([&attributes, about.attributes], &axes, &transform, &mut notes);
+            stated_otherwise([&attributes, about.attributes], &axes, &transform, &mut notes)
+                .or(about.beside);
         let stated = Stated {
             axes: &axes,
             transform: &transform,
@@ -205,7 +218,7 @@ fn stated_otherwise(
     axes: &Axes,
     transform: &Transform,
     notes: &mut Vec<String>,
-) -> Option<conventions::Convention> {
+) -> Option<Convention> {
     let is_complete = axes.space().into_iter().all(|at| {
         let scale = transform.scale_of(at);
         scale.is_some_and(|scale| (scale.abs() - 1.0).abs() > f64::EPSILON)

@@ -136,7 +136,7 @@ pub fn open_image(
             let role = role_of(Path::new(image), &attributes, &above);
             let place = Place { store, image, multiscale, role };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
-            let about = About { attributes: &attributes, xml, above };
+            let about = About { attributes: &attributes, xml, above, beside: None };
             let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
             Ok(entitled(found, plates.membership(root, store, image)))
         }

@@ -122,6 +122,11 @@ fn open_all(
         dataset.axis_names().or_else(|| axis_names(node))
     });
     let names = names.next();
+    // All levels are colour, or none: a coarse one may be as short by chance. Five dimensions are those of
+    // OME-NGFF 0.1.
+    let is_color = nodes.iter().flatten().all(|(_, node)| {
+        node.is_color() && node.document.get("shape").is_some_and(|it| it[4].is_null())
+    });
     let (mut opened, mut failed) = (Vec::new(), Vec::new());
     for (listed, node) in nodes.into_iter().enumerate() {
         let dataset = &multiscale.datasets[listed];
@@ -136,7 +141,7 @@ fn open_all(
             };
             let axes = match multiscale.stored_axes(dataset) {
                 Some(stated) => Axes::stated(&stated, array.shape()),
-                None => Axes::of_array(own(), array.shape()),
+                None => Axes::of_array(own(), array.shape(), is_color),
             };
             let group = join(place.store, Path::new(place.image));
             let axes = axes.map_err(|reason| SourceError::unsupported(group, reason))?;

@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn yx() -> Axes {
-        Axes::of_array(None, &[8, 8]).expect("axes")
+        Axes::of_array(None, &[8, 8], false).expect("axes")
     }
 
     #[test]

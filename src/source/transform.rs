@@ -458,7 +458,7 @@ mod tests {
     fn of(steps: &Value, names: &str) -> Transform {
         let shape = vec![8; names.len()];
         let stored: Vec<String> = names.chars().map(String::from).collect();
-        let axes = Axes::of_array(Some(stored), &shape).expect("axes");
+        let axes = Axes::of_array(Some(stored), &shape, false).expect("axes");
         Transform::sequence(Some(steps), &axes)
     }
 

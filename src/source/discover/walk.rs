@@ -214,7 +214,7 @@ impl Walk<'_> {
             }
             let place = Place { store: self.store, image: &image, multiscale: index, role };
             let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
-            let about = About { attributes, xml, above: known.above.clone() };
+            let about = About { attributes, xml, above: known.above.clone(), beside: None };
             let found = ImageSource::from_multiscale(
                 self.root,
                 &place,
