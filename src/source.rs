@@ -20,6 +20,7 @@
 //! Arrows point down only: no file needs another one that needs it, and [`storage`] and [`error`] are at the
 //! bottom.
 
+mod above;
 mod array;
 mod assemble;
 mod axes;
@@ -30,6 +31,7 @@ mod codec;
 mod color;
 pub mod compose;
 mod conventions;
+mod coordinates;
 mod date_time;
 pub mod discover;
 mod display;
@@ -43,6 +45,7 @@ pub mod image;
 mod json;
 mod level;
 mod metadata;
+mod nodes;
 mod non_image;
 mod ome;
 mod ome_xml;
@@ -53,11 +56,13 @@ mod place;
 mod plate;
 mod remembered;
 pub mod root;
+mod scene;
 mod series;
 mod snapshot;
 mod source_type;
 pub mod storage;
 pub mod store_name;
+mod systems;
 mod title;
 mod transform;
 mod units;

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::above::{Above, Said};
 use super::assemble::About;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
@@ -60,10 +61,7 @@ pub fn inspect_as(
     labels: bool,
     axes: SaysAxes<'_>,
 ) -> Result<Folder, SourceError> {
-    let (xml, plates, found) = (SeriesXml::default(), Plates::default(), Store::default());
-    let (nodes, is_inside_image) = (0, false);
-    let walk =
-        Walk { root, store: folder, labels, axes, xml, plates, found, nodes, is_inside_image };
+    let walk = Walk::new(root, folder, labels, axes);
     // Before: metadata may come while it is looked for.
     let (before, kind) = root.look_at(folder);
     let is_archive = kind == Some(FileKind::File);
@@ -151,7 +149,7 @@ pub fn open_image_as(
     let (mut fingerprint, mut plates) = (Fingerprint::default(), Plates::default());
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
-            let role = role_of(Path::new(image), &node.attributes);
+            let role = role_of(Path::new(image), &node.attributes, &Said::default());
             let axes = axes(image, role);
             let place = Place { store, image, multiscale: 0, role, axes: axes.as_ref() };
             let found = ImageSource::from_array(root, &place, &node, fingerprint)?;
@@ -162,11 +160,12 @@ pub fn open_image_as(
             let found = multiscales
                 .get(multiscale)
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
-            let role = role_of(Path::new(image), &attributes);
+            let above = Above::default().of(root, store, image, &mut fingerprint);
+            let role = role_of(Path::new(image), &attributes, &above);
             let axes = axes(image, role);
             let place = Place { store, image, multiscale, role, axes: axes.as_ref() };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
-            let about = About { attributes: &attributes, xml };
+            let about = About { attributes: &attributes, xml, above, beside: None };
             let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
             Ok(entitled(found, plates.membership(root, store, image)))
         }

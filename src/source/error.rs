@@ -148,6 +148,14 @@ pub enum Unsupported {
     /// Members of `ome` that are not understood.
     #[error("\"ome\" holds {0}, which is not understood; what lies below is shown without it")]
     OmeMembers(String),
+    /// A node of a collection whose path leads out of the store.
+    #[error(
+        "node {0:?} of the collection lies in another store or in a JSON file: it is not followed"
+    )]
+    NodeElsewhere(String),
+    /// A node of a collection that is not there.
+    #[error("node {0:?} of the collection is not there")]
+    NodeMissing(String),
     /// An image in the group of another one.
     #[error("an image inside an image; only the outer one is shown")]
     InnerImage,

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::axes::is_color;
+use super::codec::NumpyType;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
-use super::json::{parse_lenient, whole};
+use super::json::{parse_lenient, whole, whole_numbers};
 use super::root::SourceRoot;
+use super::source_type::SourceType;
 use super::storage::Stamp;
 
 pub(crate) use super::place::METADATA_FILES;
@@ -185,6 +188,15 @@ impl ArrayNode {
     pub(crate) fn described(&self) -> Result<ArrayDescription, SourceError> {
         let described = spelling::describe(&self.document, self.zarr_format);
         described.map_err(|reason| SourceError::unsupported(&self.file, reason))
+    }
+
+    /// Whether the array holds bytes, with the samples of each pixel side by side.
+    pub(crate) fn is_color(&self) -> bool {
+        let member = |name: &str| self.document.get(name).cloned().unwrap_or_default();
+        let kind = if self.zarr_format == 3 { member("data_type") } else { member("dtype") };
+        let kind = kind.as_str().and_then(NumpyType::parse).map(NumpyType::kind);
+        kind == Some(SourceType::U8)
+            && whole_numbers(&member("shape")).is_some_and(|shape| is_color(&shape))
     }
 
     /// Dimension names, where the array states them: v3 `dimension_names`, or the `_ARRAY_DIMENSIONS`

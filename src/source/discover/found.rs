@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::super::above::Said;
 use super::super::error::{SourceError, Unsupported};
 use super::super::fingerprint::Fingerprint;
 use super::super::image::ImageSource;
@@ -37,10 +38,11 @@ pub(super) fn entitled(image: ImageSource, membership: Membership) -> ImageSourc
     }
 }
 
-/// What an image is for: labels say so, or lie below a folder of that name (OME-NGFF 0.4, "labels").
-pub(super) fn role_of(inside: &Path, attributes: &Map<String, Value>) -> Role {
+/// What an image is for: labels say so, or lie below a folder of that name (OME-NGFF 0.4, "labels"), or
+/// their collection says so.
+pub(super) fn role_of(inside: &Path, attributes: &Map<String, Value>, said: &Said) -> Role {
     let mut above = inside.ancestors().skip(1).filter_map(Path::file_name);
-    if ome::is_label(attributes) || above.any(|name| name == "labels") {
+    if ome::is_label(attributes) || said.is_label || above.any(|name| name == "labels") {
         Role::Label
     } else {
         Role::Image
