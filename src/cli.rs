@@ -84,7 +84,7 @@ fn argument(option: &'static Opt) -> Arg {
         }
         Form::Folder => value_parser!(PathBuf),
         Form::OneOf(names) => ValueParser::new(PossibleValuesParser::new(names())),
-        Form::Text(check) => {
+        Form::Text(check) | Form::Place(check) => {
             ValueParser::new(move |text: &str| check(text).map(|()| text.to_owned()))
         }
     };

@@ -33,7 +33,8 @@ struct Form {
 pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Result<()> {
     let config = merged.resolve(Purpose::List)?;
     let memory_bytes = config.resources.memory_bytes;
-    let engine = Engine::start(&EngineConfig { cache: None, memory_bytes, threads: 1 })?;
+    let engine =
+        Engine::start(&EngineConfig { cache: None, shared: None, memory_bytes, threads: 1 })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for mount in &config.mounts {
         let MountConfig { images, tree, by_hand, .. } = mount;

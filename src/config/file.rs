@@ -11,6 +11,7 @@ use super::pairs::{Pair, check_apart};
 use super::path;
 use super::setting::{Mistake, Origin, Setting};
 use crate::by_hand::{self, Document, Key, Place, Table, Tables, Value, in_order};
+use crate::objects::Address;
 use crate::words::similar;
 
 /// Keys of a mount that are no options.
@@ -186,8 +187,13 @@ impl Reader<'_> {
             };
             let text = self.scalar(name, value)?;
             let origin = self.origin(&key.span());
-            let setting = Setting::of(option, Some(text.into()), origin);
-            if let Form::Folder = option.form {
+            let setting = Setting::of(option, Some(text.clone().into()), origin);
+            let is_path = match option.form {
+                Form::Folder => true,
+                Form::Place(_) => Address::parse(&text).is_none(),
+                _ => false,
+            };
+            if is_path {
                 check_path(&setting)?;
             } else {
                 let checked = option.check(setting.as_path().as_os_str());

@@ -8,10 +8,11 @@ use std::path::Path;
 
 use super::path;
 pub(crate) use super::path::mistake as path_mistake;
+use super::shared_cache;
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32,
-    names, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
+    IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED, STATISTICS,
+    UINT32, names, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
     parse_umask, parse_unit, parse_user,
 };
 use crate::words::check_choice;
@@ -36,6 +37,8 @@ pub enum Form {
     Switch,
     /// A path.
     Folder,
+    /// A path, or the address of objects on other machines.
+    Place(fn(&str) -> Result<(), String>),
     /// One of a few words.
     OneOf(fn() -> Vec<&'static str>),
     /// Whatever its parser takes.
@@ -84,7 +87,7 @@ impl Opt {
         let text = text.to_str().ok_or("is not UTF-8")?;
         match self.form {
             Form::Switch => parse_switch(text).map(drop),
-            Form::Text(check) => check(text),
+            Form::Text(check) | Form::Place(check) => check(text),
             Form::OneOf(names) => check_choice(text, &names()),
             Form::Folder => Ok(()),
         }
@@ -113,7 +116,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 20] = [
+pub static OPTIONS: [Opt; 24] = [
     row(
         CACHE,
         "cache-dir",
@@ -136,6 +139,36 @@ pub static OPTIONS: [Opt; 20] = [
         (Form::Text(|text| parse_min_free(text).map(drop)), SIZE),
         Some("5%"),
         "Room to leave free on the disk of the cache, such as 20GiB or 5%; the cache shrinks for it",
+    ),
+    row(
+        CACHE,
+        "shared-cache",
+        (Form::Place(shared_cache::parse_place), "PLACE"),
+        None,
+        "A cache that several daemons share, such as s3://bucket/prefix, or a folder: bricks that are \
+         expensive to make are looked up there first, and put there",
+    ),
+    row(
+        CACHE,
+        "shared-cache-keeps",
+        (Form::OneOf(|| names(&SHARED)), "WHICH"),
+        Some("computed"),
+        "Which bricks are kept in the shared cache: those of \"computed\" levels, and statistics and \
+         thumbnails; or \"all\"",
+    ),
+    row(
+        CACHE,
+        "shared-cache-endpoint",
+        (Form::Text(|_| Ok(())), "URL"),
+        None,
+        "Address of the service of the shared cache [default: as in the environment]",
+    ),
+    row(
+        CACHE,
+        "shared-cache-region",
+        (Form::Text(|_| Ok(())), "REGION"),
+        None,
+        "Region of the bucket of the shared cache [default: as in the environment]",
     ),
     row(
         MOUNT,

@@ -16,6 +16,7 @@ use super::checked::{Config, MountConfig, Names, Resources};
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
+use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
     IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS,
@@ -58,6 +59,7 @@ impl Merged {
             }
         }
         let cache = cache_dir::plan(self, &mounts)?;
+        let shared = shared_cache::check(&self.settings)?;
         let memory = self.settings.value("memory", parse_memory)?;
         let threads = self.settings.value("threads", parse_threads)?;
         let resources = Resources {
@@ -65,7 +67,7 @@ impl Merged {
                 .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
             threads: threads.map_or_else(default_threads, usize::from),
         };
-        Ok(Config { cache, resources, mounts })
+        Ok(Config { cache, shared, resources, mounts })
     }
 }
 

@@ -5,6 +5,7 @@ use bytesize::ByteSize;
 use crate::cache::MinFree;
 use crate::fs::{ImageNames, Labels, Revalidate};
 use crate::image::{OnError, Statistics};
+use crate::shared_cache::Shared;
 use crate::source::micrometres;
 pub(super) use crate::words::{INT16, PYRAMID, UINT32};
 
@@ -31,6 +32,8 @@ pub(super) const STATISTICS: [(&str, Statistics); 2] =
 pub(super) const LABELS: [(&str, Labels); 2] = [("hide", Labels::Hide), ("files", Labels::Files)];
 pub(super) const IMAGE_NAMES: [(&str, ImageNames); 2] =
     [("metadata", ImageNames::Metadata), ("paths", ImageNames::Paths)];
+pub(super) const SHARED: [(&str, Shared); 2] =
+    [("computed", Shared::Computed), ("all", Shared::All)];
 pub(super) const ON_ERROR: [(&str, OnError); 2] =
     [("error", OnError::Error), ("fill", OnError::Fill)];
 pub(super) const REVALIDATE: [(&str, Revalidate); 3] = [

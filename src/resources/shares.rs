@@ -61,6 +61,11 @@ impl Shares {
         self.budget / 64
     }
 
+    /// Within the budget: bricks that wait to be put into the shared cache.
+    pub(crate) const fn shared_puts(self) -> u64 {
+        self.budget / 32
+    }
+
     /// On top: bricks that were produced lately.
     pub(crate) const fn recent(self) -> u64 {
         self.budget / 4
@@ -126,7 +131,7 @@ mod tests {
         let total = shares.budget() + on_top.iter().sum::<u64>() + PROGRAM_BYTES;
         // README.md and doc/CONFIGURATION.md: "256 MiB in all by default".
         assert_eq!(total, 256 << 20);
-        let within = [shares.aside(), shares.unwritten(), COUNTS_BYTES];
+        let within = [shares.aside(), shares.unwritten(), shares.shared_puts(), COUNTS_BYTES];
         assert!(within.iter().sum::<u64>() <= shares.budget() / 2, "decoding has less than a half");
         assert!(shares.ahead() < shares.recent());
     }

@@ -83,6 +83,17 @@ impl Location {
     }
 }
 
+impl Location {
+    /// What says where the files lie on every machine alike, to be hashed: nothing for a folder, which each
+    /// machine may have at another path, and whose stamps no other file has.
+    #[must_use]
+    pub fn shared_bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Folder(_) | Self::Store(_) => Cow::Borrowed(b""),
+        }
+    }
+}
+
 /// A link that the user names is followed, wherever it leads.
 fn open_store(path: &Path, follow_links: bool) -> io::Result<Arc<dyn Storage>> {
     let canonical = fs::canonicalize(path)?;

@@ -289,7 +289,9 @@ impl VirtualFile {
                 let image = &file.image;
                 let produce = || image.produce(brick);
                 let is_stored = image.stored(brick.level).is_some();
-                if !is_stored || !file.engine().make_ahead(image.slot(brick), produce) {
+                let slot = image.slot(brick);
+                let shared = image.shared_key(slot.key, true);
+                if !is_stored || !file.engine().make_ahead(slot, shared, produce) {
                     file.read_ahead.not_made(brick);
                 }
             });
@@ -353,6 +355,7 @@ impl VirtualFile {
                 let image = self.image.clone();
                 let produce = move || image.produce(brick);
                 let slot = self.image.slot(brick);
+                let mode = Mode { shared: self.image.shared_key(slot.key, true), ..mode };
                 let is_under_way = self.engine().is_under_way(slot);
                 self.engine().request(slot, mode, produce, Box::new(done));
                 let most = self.most_ahead(brick.level);
@@ -365,10 +368,12 @@ impl VirtualFile {
     }
 
     fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
-        let mode = Mode { purpose: Purpose::Metadata, ..mode };
+        let slot = self.slot(Wanted::Metadata);
+        let shared = self.image.shared_key(slot.key, false);
+        let mode = Mode { purpose: Purpose::Metadata, shared, ..mode };
         let file = self.clone();
         let produce = move || file.produce_metadata();
-        self.engine().request(self.slot(Wanted::Metadata), mode, produce, done);
+        self.engine().request(slot, mode, produce, done);
     }
 
     /// Remembers that bytes were served which the source may complete any time.
