@@ -34,6 +34,8 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Threads that read and decode.
     pub threads: usize,
+    /// Requests to remote sources at a time.
+    pub connections: usize,
 }
 
 /// A mount.
@@ -70,7 +72,7 @@ impl Config {
     /// What the engine needs.
     #[must_use]
     pub fn engine(&self) -> EngineConfig {
-        let Resources { memory_bytes, threads } = self.resources;
+        let Resources { memory_bytes, threads, connections: _ } = self.resources;
         EngineConfig { cache: Some(self.cache.config.clone()), memory_bytes, threads }
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::objects::Address;
+
 use super::options::{Form, OPTIONS, Opt, Section, similar};
 use super::pairs::{Pair, check_apart};
 use super::path;
@@ -162,6 +164,10 @@ impl Reader<'_> {
             };
             let text = self.scalar(name, value)?;
             let setting = Setting::path(name, text.into(), self.origin(key.span().start));
+            if name == "source" && Address::parse(&setting.as_path().to_string_lossy()).is_some() {
+                let mistake = path::mistake_of_source(setting.as_path());
+                return mistake.map_or(Ok(setting.clone()), |reason| Err(setting.mistake(&reason)));
+            }
             check_path(&setting).map(|()| setting)
         });
         let settings = self.settings("mount", Section::Mount, table)?;

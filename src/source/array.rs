@@ -141,8 +141,9 @@ impl ZarrArray {
         let fill = array.fill_value().as_ne_bytes().to_vec();
         let chunk_names = ChunkNames::new(&array, subfolders, states_chunk_names);
         let metadata = (node.file.clone(), node.stamp);
+        let index = codec.index();
         Ok(Self {
-            files: ChunkFiles::new(root.clone(), folder, metadata, array, chunk_names),
+            files: ChunkFiles::new(root.clone(), folder, metadata, array, chunk_names, index),
             chunk_shape: chunk_shape.iter().map(|n| n.get()).collect(),
             unit_shape,
             codec,
@@ -195,6 +196,12 @@ impl ZarrArray {
         &self.files
     }
 
+    /// Whether each read is a request to another machine.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.files.is_remote()
+    }
+
     /// Path of the array below the source folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -223,13 +230,14 @@ impl ZarrArray {
             return Ok(UnitBytes::Stored { bytes, is_settled: stamp.is_settled() });
         }
         let indices = ArrayIndices { array: self, file: &chunk.key, stamp };
-        let decoded = self.codec.read_unit(&chunk, 0, &within, &indices);
+        let decoded = self.codec.read_unit(&*chunk, 0, &within, &indices);
         // Rewritten while it was read?
         if chunk.file.stamp().ok() != Some(stamp) {
+            self.files.forget_opened(&chunk.key);
             return Err(SourceError::Changed { path });
         }
         // Decoded as the metadata said when the image was planned: is that still so?
-        self.files.check_unchanged()?;
+        self.files.check_unchanged_after(&stamp)?;
         match decoded {
             Ok(Some(bytes)) => {
                 let bytes = Arc::new(Buffer::from(bytes));
@@ -241,6 +249,8 @@ impl ZarrArray {
             Err(DecodeError::NoMemory(error)) => {
                 Err(SourceError::io(path, io::Error::new(io::ErrorKind::OutOfMemory, error)))
             }
+            // The source could not be asked, which says nothing of the chunk.
+            Err(DecodeError::Io(error)) if self.is_remote() => Err(SourceError::io(path, error)),
             Err(reason) => Err(SourceError::Chunk { path, reason }),
         }
     }

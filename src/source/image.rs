@@ -140,7 +140,8 @@ impl ImageSource {
     }
 
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
-        let mut budget = Budget::of_image();
+        let is_remote = self.levels.iter().any(|level| level.array.files().is_remote());
+        let mut budget = Budget::of_image(is_remote);
         self.levels.iter().map(|level| level.array.files().look(&mut budget)).collect()
     }
 }

@@ -132,6 +132,9 @@ pub fn access_of<'a>(
     files: impl Iterator<Item = &'a Path>,
 ) -> io::Result<(Option<Access>, AccessKinds)> {
     let mut kinds = AccessKinds::default();
+    if root.storage().is_remote() {
+        return Ok((None, kinds));
+    }
     let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
     let mut add = |path: &Path| -> io::Result<Option<Meta>> {
         if seen.contains(path) {

@@ -16,6 +16,7 @@ use crate::resources::headroom;
 use crate::source::error::Unsupported;
 use crate::source::json::whole_numbers;
 use crate::source::source_type::SourceType;
+use crate::source::storage::Index;
 
 /// Nesting of `sharding_indexed` within itself; the specification sets no limit, writers use one.
 const SHARD_DEPTH_LIMIT: usize = 4;
@@ -86,6 +87,13 @@ impl UnitCodec {
                 shape
             }
         }
+    }
+
+    /// Where the index of a chunk file lies; `None` where the chunk is one unit.
+    pub(crate) fn index(&self) -> Option<Index> {
+        let Self::Sharded(sharding) = self else { return None };
+        let len = sharding.index_len;
+        Some(if sharding.index_at_start { Index::AtStart(len) } else { Index::AtEnd(len) })
     }
 
     /// Decodes the unit at `position` (in units, within the chunk, chunk axis order) to C-order

@@ -1,5 +1,10 @@
 //! What every storage must do. To test one more, give it a [`Fixture`] and a line in `storages!`.
 
+mod remote;
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "a file of the integration tests")]
+#[path = "../../../tests/it/common/server.rs"]
+mod server;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -77,6 +82,8 @@ macro_rules! storages {
     ($($name:ident),* $(,)?) => {
         mod memory { $( #[test] fn $name() { super::$name::<super::Memory>(); } )* }
         mod posix { $( #[test] fn $name() { super::$name::<super::OnDisk>(); } )* }
+        mod s3 { $( #[test] fn $name() { super::$name::<super::remote::S3>(); } )* }
+        mod s3s_fs { $( #[test] fn $name() { super::$name::<super::remote::S3sFs>(); } )* }
     };
 }
 
