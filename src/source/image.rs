@@ -140,8 +140,19 @@ impl ImageSource {
     }
 
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
-        let is_remote = self.levels.iter().any(|level| level.array.files().is_remote());
-        let mut budget = Budget::of_image(is_remote);
-        self.levels.iter().map(|level| level.array.files().look(&mut budget)).collect()
+        if !self.levels.iter().any(|level| level.array.is_remote()) {
+            let mut budget = Budget::of_image(false);
+            return self.levels.iter().map(|level| level.array.files().look(&mut budget)).collect();
+        }
+        // Each level takes a few requests; all at once they take the time of the longest.
+        std::thread::scope(|scope| {
+            let look = |level: &LevelSource| level.array.files().look(&mut Budget::of_image(true));
+            let looks: Vec<_> =
+                self.levels.iter().map(|level| scope.spawn(move || look(level))).collect();
+            looks
+                .into_iter()
+                .map(|look| look.join().unwrap_or(Err(Unfollowed::Unreadable)))
+                .collect()
+        })
     }
 }

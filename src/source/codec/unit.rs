@@ -3,6 +3,7 @@
 //! Source: Zarr v3, codec `sharding_indexed`, version 1.0.
 
 use std::num::NonZeroU64;
+use std::ops::Range;
 
 use ndarray::{ArrayViewD, IxDyn};
 use serde_json::Value;
@@ -94,6 +95,24 @@ impl UnitCodec {
         let Self::Sharded(sharding) = self else { return None };
         let len = sharding.index_len;
         Some(if sharding.index_at_start { Index::AtStart(len) } else { Index::AtEnd(len) })
+    }
+
+    /// Where in the shard the bytes of a unit lie; `None` where it has none, or shards are nested.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the index is not what the metadata says.
+    pub(crate) fn range_of(
+        &self,
+        blob: &dyn Blob,
+        position: &[u64],
+        indices: &dyn IndexCache,
+    ) -> Result<Option<Range<u64>>, DecodeError> {
+        let Self::Sharded(sharding) = self else { return Ok(None) };
+        if matches!(sharding.inner, Self::Sharded(_)) {
+            return Ok(None);
+        }
+        let found = sharding.find(blob, 0, position, indices)?;
+        Ok(found.map(|(offset, length, _)| offset..offset + length))
     }
 
     /// Decodes the unit at `position` (in units, within the chunk, chunk axis order) to C-order
@@ -188,6 +207,21 @@ impl Sharding {
         position: &[u64],
         indices: &dyn IndexCache,
     ) -> Result<Option<Vec<u8>>, DecodeError> {
+        let found = self.find(shard, shard_offset, position, indices)?;
+        let Some((offset, len, within)) = found else { return Ok(None) };
+        let chunk = SubBlob { outer: shard, offset, len };
+        let bytes = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
+        bytes.map(|bytes| self.to_chunk_axes(bytes)).transpose()
+    }
+
+    /// Offset and length of the inner chunk that holds a unit, and the position of the unit in it.
+    fn find(
+        &self,
+        shard: &dyn Blob,
+        shard_offset: u64,
+        position: &[u64],
+        indices: &dyn IndexCache,
+    ) -> Result<Option<(u64, u64, Vec<u64>)>, DecodeError> {
         let index = indices.index((shard_offset, shard.len()), &mut || self.read_index(shard))?;
         let encoded: Vec<u64> = self.axes.iter().map(|&axis| position[axis]).collect();
         let mut entry = 0;
@@ -207,9 +241,7 @@ impl Sharding {
         if offset.checked_add(length).is_none_or(|end| end > shard.len()) {
             return Err(DecodeError::ShardRange { offset, length, len: shard.len() });
         }
-        let chunk = SubBlob { outer: shard, offset, len: length };
-        let bytes = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
-        bytes.map(|bytes| self.to_chunk_axes(bytes)).transpose()
+        Ok(Some((offset, length, within)))
     }
 
     fn read_index(&self, shard: &dyn Blob) -> Result<Vec<u64>, DecodeError> {

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -51,6 +51,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn open_parts(&self, path: &Path, _index: Index) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         self.open(path)
     }
+
+    /// The caller will open these small files next, of which some may be absent. A storage may fetch them all at
+    /// once; what it has so counts for a moment.
+    fn open_soon(&self, _paths: &[PathBuf]) {}
 
     /// What stands at the path of a file, as of `since` or later: callers may share one answer.
     ///

@@ -15,7 +15,7 @@ mod place;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -116,6 +116,20 @@ impl Storage for ObjectStorage {
         match self.find(path)? {
             Some((place, key)) => place.open_parts(&key, index),
             None => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn open_soon(&self, paths: &[PathBuf]) {
+        let mut of_places: Vec<(&Arc<Place>, Vec<String>)> = Vec::new();
+        for path in paths {
+            let Ok(Some((place, key))) = self.find(path) else { continue };
+            match of_places.iter_mut().find(|(known, _)| Arc::ptr_eq(known, place)) {
+                Some((_, keys)) => keys.push(key),
+                None => of_places.push((place, vec![key])),
+            }
+        }
+        for (place, keys) in of_places {
+            place.open_soon(&keys);
         }
     }
 

@@ -68,6 +68,15 @@ impl<V: Clone> Newest<V> {
         answer
     }
 
+    /// Takes up an answer that came otherwise.
+    pub(super) fn put(&self, question: &str, asked_at: Instant, answer: V) {
+        let slot = self.slot(question);
+        let mut state = lock(&slot.state);
+        if state.last.as_ref().is_none_or(|(known_at, _)| *known_at <= asked_at) {
+            state.last = Some((asked_at, answer));
+        }
+    }
+
     /// The answer, if it is known as of `since` or later.
     pub(super) fn known(&self, question: &str, since: Instant) -> Option<V> {
         let slot = lock(&self.0).get(question)?.clone();

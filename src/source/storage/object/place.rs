@@ -26,6 +26,9 @@ const REFUSAL_TIME: Duration = Duration::from_mins(1);
 /// Largest object that is read whole when it is opened.
 const WHOLE_BYTES: u64 = 64 << 20;
 
+/// Largest object that is fetched ahead.
+const SMALL_BYTES: u64 = 64 << 10;
+
 /// Where times are whole seconds, a later change may have the same one for this long; and the clock of the
 /// service may differ from that of this machine.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -43,6 +46,8 @@ pub(super) struct Place {
     pub(super) objects: Objects,
     pages: Newest<Answer<Arc<FirstPage>>>,
     heads: Newest<Answer<ObjectState>>,
+    /// Small objects that were fetched ahead; `None` where there is none.
+    small: Newest<Option<Arc<Object>>>,
     refusals: Newest<bool>,
     /// [`NOT_KNOWN`], [`WITH_TAGS`] or [`WITHOUT_TAGS`].
     tags: AtomicU8,
@@ -58,6 +63,7 @@ impl Place {
             objects,
             pages: Newest::new(),
             heads: Newest::new(),
+            small: Newest::new(),
             refusals: Newest::new(),
             tags: AtomicU8::new(NOT_KNOWN),
             witness: Mutex::default(),
@@ -70,10 +76,33 @@ impl Place {
     pub(super) fn forget(&self) {
         self.pages.forget();
         self.heads.forget();
+        self.small.forget();
+    }
+
+    /// Fetches small objects all at once, for [`Place::open`] within a moment.
+    pub(super) fn open_soon(&self, keys: &[String]) {
+        let since = lately();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let keys: Vec<&str> =
+            keys.into_iter().filter(|key| self.small.known(key, since).is_none()).collect();
+        let asked_at = Instant::now();
+        let got = self.objects.get_each(&keys, SMALL_BYTES);
+        for (key, got) in keys.into_iter().zip(got) {
+            match self.noted(got) {
+                Ok(Got::Whole(object)) => self.small.put(key, asked_at, Some(Arc::new(object))),
+                Err(error) if error.fault == Fault::Absent => self.small.put(key, asked_at, None),
+                // Whoever opens it gets the reason, or all of it.
+                Ok(Got::Larger(_)) | Err(_) => {}
+            }
+        }
     }
 
     pub(super) fn open(self: &Arc<Self>, key: &str) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
-        let got = self.noted(self.objects.get(key, WHOLE_BYTES));
+        let got = match self.small.known(key, lately()) {
+            Some(Some(object)) => Ok(Got::Whole(Object::clone(&object))),
+            Some(None) => Err(ObjectError { fault: Fault::Absent, detail: String::new() }),
+            None => self.noted(self.objects.get(key, WHOLE_BYTES)),
+        };
         match got.map_err(|error| self.missing(key, error))? {
             Got::Whole(Object { bytes, state }) => {
                 self.can_read(key);
@@ -122,7 +151,7 @@ impl Place {
 
     /// What stands at a path now, or did a moment ago.
     pub(super) fn stat(&self, key: &str) -> io::Result<Meta> {
-        let since = Instant::now().checked_sub(LATELY).unwrap_or_else(Instant::now);
+        let since = lately();
         if !self.objects.can_list() {
             return match key {
                 "" => Ok(folder_meta(0)),
@@ -170,7 +199,7 @@ impl Place {
     }
 
     pub(super) fn open_folder(self: &Arc<Self>, key: &str) -> io::Result<Box<dyn OpenFolder>> {
-        let since = Instant::now().checked_sub(LATELY).unwrap_or_else(Instant::now);
+        let since = lately();
         let page = self.first_page(key, since)?;
         if page.is_nothing() && !key.is_empty() {
             let kind = match self.file_lately(key, since) {
@@ -256,7 +285,7 @@ impl Place {
         match error.fault {
             Fault::Absent => {
                 // Known only if somebody has listed the folder above just now.
-                let since = Instant::now().checked_sub(LATELY).unwrap_or_else(Instant::now);
+                let since = lately();
                 let (folder, name) = key.rsplit_once('/').unwrap_or(("", key));
                 let above = self.pages.known(folder, since).and_then(Result::ok);
                 match above.as_ref().map(|page| page.entry(name)) {
@@ -290,4 +319,9 @@ impl Place {
         let Some(witness) = lock(&self.witness).clone() else { return true };
         self.heads.get(&witness, Instant::now(), || self.objects.head(&witness)).is_ok()
     }
+}
+
+/// The time from which on answers count.
+fn lately() -> Instant {
+    Instant::now().checked_sub(LATELY).unwrap_or_else(Instant::now)
 }
