@@ -11,6 +11,7 @@ use zarrims::config::{Merged, MountConfig, Purpose};
 use zarrims::fs::Tree;
 use zarrims::fs::tree::{FileSpec, LevelSpec, Skipped, Told};
 use zarrims::image::{Engine, EngineConfig, Images, Statistics};
+use zarrims::objects::connect_at_most;
 use zarrims::source::image::Role;
 
 use crate::daemon::source;
@@ -32,6 +33,7 @@ struct Form {
 /// What is wrong with the configuration, or with standard output, in one line.
 pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Result<()> {
     let config = merged.resolve(Purpose::List)?;
+    connect_at_most(config.resources.connections);
     let memory_bytes = config.resources.memory_bytes;
     let engine =
         Engine::start(&EngineConfig { cache: None, shared: None, memory_bytes, threads: 1 })?;

@@ -55,6 +55,7 @@ mod permissions;
 mod place;
 mod plate;
 mod remembered;
+mod remote;
 pub mod root;
 mod scene;
 mod series;
@@ -66,6 +67,17 @@ mod systems;
 mod title;
 mod transform;
 mod units;
+
+/// Opens a source as a user gave it: a folder, a remote one that is listed, or one that names its stores.
+///
+/// # Errors
+/// Why nothing can be read there.
+pub fn open(location: &Location, follow_links: bool) -> std::io::Result<SourceRoot> {
+    if location.remote().is_some() {
+        return remote::open(location);
+    }
+    SourceRoot::at(location, follow_links)
+}
 
 pub use array::{UnitBytes, ZarrArray};
 pub(crate) use array::{forget_remembered, remember_at_most};

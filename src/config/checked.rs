@@ -39,6 +39,8 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Threads that read and decode.
     pub threads: usize,
+    /// Requests to remote sources at a time.
+    pub connections: usize,
 }
 
 /// A mount.
@@ -77,7 +79,7 @@ impl Config {
     /// What the engine needs.
     #[must_use]
     pub fn engine(&self) -> EngineConfig {
-        let Resources { memory_bytes, threads } = self.resources;
+        let Resources { memory_bytes, threads, connections: _ } = self.resources;
         EngineConfig {
             cache: Some(self.cache.config.clone()),
             shared: self.shared.clone(),

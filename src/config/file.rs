@@ -155,6 +155,10 @@ impl Reader<'_> {
             };
             let text = self.scalar(name, value)?;
             let setting = Setting::path(name, text.into(), self.origin(&key.span()));
+            if name == "source" && Address::parse(&setting.as_path().to_string_lossy()).is_some() {
+                let mistake = path::mistake_of_source(setting.as_path());
+                return mistake.map_or(Ok(setting.clone()), |reason| Err(setting.mistake(&reason)));
+            }
             check_path(&setting).map(|()| setting)
         });
         let settings = self.settings("mount", Section::Mount, table)?;

@@ -7,13 +7,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::path;
-pub(crate) use super::path::mistake as path_mistake;
+pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as source_mistake};
 use super::shared_cache;
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED, STATISTICS,
-    UINT32, names, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
-    parse_umask, parse_unit, parse_user,
+    ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED,
+    STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint, parse_memory,
+    parse_min_free, parse_region, parse_switch, parse_threads, parse_timeout, parse_umask,
+    parse_unit, parse_user,
 };
 use crate::words::check_choice;
 
@@ -116,7 +117,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 24] = [
+pub static OPTIONS: [Opt; 30] = [
     row(
         CACHE,
         "cache-dir",
@@ -273,6 +274,49 @@ pub static OPTIONS: [Opt; 24] = [
         SWITCH,
         None,
         "Follow symbolic links that lead out of SOURCE, and absolute ones",
+    ),
+    row(
+        SOURCE,
+        "endpoint",
+        (Form::Text(parse_endpoint), "URL"),
+        None,
+        "Address of the object store, such as https://minio.example.org [default: that of the cloud, or of \
+         the environment]",
+    ),
+    row(
+        SOURCE,
+        "region",
+        (Form::Text(parse_region), "NAME"),
+        None,
+        "Region of the bucket, such as eu-central-1 [default: that of the environment, or us-east-1]",
+    ),
+    row(
+        SOURCE,
+        "addressing",
+        (Form::OneOf(|| names(&ADDRESSING)), "STYLE"),
+        Some("path"),
+        "How S3 is asked: \"path\" puts the bucket into the path, \"virtual\" in front of the host",
+    ),
+    row(
+        SOURCE,
+        "anonymous",
+        SWITCH,
+        None,
+        "Ask object stores without credentials, as public buckets allow",
+    ),
+    row(
+        SOURCE,
+        "request-timeout",
+        (Form::Text(|text| parse_timeout(text).map(drop)), "TIME"),
+        Some("20s"),
+        "Time for one read of a remote source, all its tries included; more as long as bytes come",
+    ),
+    row(
+        RESOURCES,
+        "connections",
+        (Form::Text(|text| parse_connections(text).map(drop)), "N"),
+        Some("32"),
+        "Requests to remote sources under way at a time",
     ),
     row(
         RESOURCES,

@@ -16,6 +16,9 @@ pub(crate) const DESCRIPTORS_SHARE: usize = 8;
 /// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
 pub(crate) const MOST_IDLE_TASKS: usize = 256;
 
+/// Most threads that wait for remote sources beside those that produce bricks. They hold a unit or two each.
+pub(crate) const FETCH_THREADS: usize = 32;
+
 /// Most threads that produce metadata regions. They wait for the threads that produce bricks.
 pub(crate) const METADATA_THREADS: usize = 32;
 

@@ -10,7 +10,7 @@ use super::axes::Axes;
 use super::conventions;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
-use super::metadata::{ArrayNode, ZarrNode, read_node};
+use super::metadata::{ArrayNode, ZarrNode, read_node, read_soon};
 use super::ome::{self, Dataset, LEVELS_LIMIT, Multiscale};
 use super::parts::LevelSource;
 use super::place::Place;
@@ -110,6 +110,8 @@ fn open_all(
     multiscale: &Multiscale,
     fingerprint: &mut Fingerprint,
 ) -> (Vec<Opened>, Vec<(usize, SourceError)>) {
+    let paths = multiscale.datasets.iter().filter_map(|it| path_inside(place.image, &it.path));
+    read_soon(root, paths.map(|inside| join(place.store, &inside)));
     let nodes: Vec<_> = multiscale
         .datasets
         .iter()

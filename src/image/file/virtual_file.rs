@@ -17,10 +17,11 @@ use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 use crate::image::voxels::space::Space;
 use crate::ims::{ChunkIndex, build_skeleton};
+use crate::resources::Resources;
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
 use crate::resources::shares::{OPEN_FILE_BYTES, OPEN_LEVEL_BYTES};
-use crate::source::image::ImageSource;
+use crate::source::image::{ImageSource, LevelSource};
 use crate::source::{ChunkState, SourceRoot};
 use crate::sync::lock;
 
@@ -285,7 +286,11 @@ impl VirtualFile {
     fn make_ahead(self: &Arc<Self>, bricks: Vec<BrickId>) {
         for brick in bricks {
             let file = self.clone();
-            self.engine().resources().workers.spawn_when_idle(move || {
+            let stored = self.image.stored(brick.level);
+            let is_remote = stored.is_some_and(LevelSource::is_remote);
+            let Resources { workers, fetchers, .. } = &**self.engine().resources();
+            let workers = if is_remote { fetchers } else { workers };
+            workers.spawn_when_idle(move || {
                 let image = &file.image;
                 let produce = || image.produce(brick);
                 let is_stored = image.stored(brick.level).is_some();
