@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn voxels(image: &ImageSource, chunk: u64) -> Result<Option<Vec<u8>>, SourceError> {
-        image.levels[0].array.read_unit(&[0, chunk]).map(|unit| match unit {
+        image.levels[0].parts()[0].array.read_unit(&[0, chunk]).map(|unit| match unit {
             UnitBytes::Stored { bytes, is_settled } => {
                 assert!(is_settled, "a version needs no time to settle");
                 Some(bytes.to_vec())

@@ -21,11 +21,12 @@ use super::foreign;
 use super::image::ImageSource;
 use super::metadata::{ZarrNode, read_node};
 use super::ome;
-use super::place::Place;
+use super::place::{Place, SaysAxes};
+use super::plate::Plates;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use super::storage::{FileKind, Seen};
-use found::role_of;
+use found::{entitled, role_of};
 use walk::Walk;
 
 pub use found::Store;
@@ -46,10 +47,27 @@ pub enum Folder {
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
+    inspect_as(root, folder, labels, &|_, _| None)
+}
+
+/// The same, where a person says what the dimensions of images are.
+///
+/// # Errors
+/// As for [`inspect`].
+pub fn inspect_as(
+    root: &Arc<SourceRoot>,
+    folder: &Path,
+    labels: bool,
+    axes: SaysAxes<'_>,
+) -> Result<Folder, SourceError> {
+    let (xml, plates, found) = (SeriesXml::default(), Plates::default(), Store::default());
+    let (nodes, is_inside_image) = (0, false);
+    let walk =
+        Walk { root, store: folder, labels, axes, xml, plates, found, nodes, is_inside_image };
     // Before: metadata may come while it is looked for.
     let (before, kind) = root.look_at(folder);
     let is_archive = kind == Some(FileKind::File);
-    let mut found = inspect_folder(root, folder, labels, before, is_archive)?;
+    let mut found = inspect_folder(walk, before, is_archive)?;
     if let Folder::Store(store) = &mut found
         && is_archive
     {
@@ -63,15 +81,11 @@ pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Fo
 
 /// Looks at a folder, or at an archive, which is always a store. `before` is its state.
 fn inspect_folder(
-    root: &Arc<SourceRoot>,
-    folder: &Path,
-    labels: bool,
+    mut walk: Walk<'_>,
     before: Seen,
     is_archive: bool,
 ) -> Result<Folder, SourceError> {
-    let (xml, found) = (SeriesXml::default(), Store::default());
-    let mut walk =
-        Walk { root, store: folder, labels, xml, found, nodes: 0, is_inside_image: false };
+    let (root, folder) = (walk.root, walk.store);
     let node = walk.read_node(folder);
     if matches!(node, Ok(None)) {
         let mut signs = Fingerprint::default();
@@ -119,13 +133,29 @@ pub fn open_image(
     image: &str,
     multiscale: usize,
 ) -> Result<ImageSource, SourceError> {
+    open_image_as(root, store, image, multiscale, &|_, _| None)
+}
+
+/// The same, where a person says what the dimensions of images are.
+///
+/// # Errors
+/// As for [`open_image`].
+pub fn open_image_as(
+    root: &Arc<SourceRoot>,
+    store: &Path,
+    image: &str,
+    multiscale: usize,
+    axes: SaysAxes<'_>,
+) -> Result<ImageSource, SourceError> {
     let folder = join(store, Path::new(image));
-    let mut fingerprint = Fingerprint::default();
+    let (mut fingerprint, mut plates) = (Fingerprint::default(), Plates::default());
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
             let role = role_of(Path::new(image), &node.attributes);
-            let found = ImageSource::from_array(root, store, image, &node, fingerprint)?;
-            Ok(ImageSource { role, ..found })
+            let axes = axes(image, role);
+            let place = Place { store, image, multiscale: 0, role, axes: axes.as_ref() };
+            let found = ImageSource::from_array(root, &place, &node, fingerprint)?;
+            Ok(entitled(found, plates.membership(root, store, image)))
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
@@ -133,10 +163,12 @@ pub fn open_image(
                 .get(multiscale)
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
             let role = role_of(Path::new(image), &attributes);
-            let place = Place { store, image, multiscale, role };
+            let axes = axes(image, role);
+            let place = Place { store, image, multiscale, role, axes: axes.as_ref() };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
             let about = About { attributes: &attributes, xml };
-            ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)
+            let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
+            Ok(entitled(found, plates.membership(root, store, image)))
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }

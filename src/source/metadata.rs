@@ -126,17 +126,18 @@ fn node_v3((mut document, stamp): Document, file: PathBuf) -> Result<ZarrNode, S
     Ok(ZarrNode::Array(Box::new(node)))
 }
 
+/// A document without the member is of the format that its file name says.
 fn check_format(
     document: &Map<String, Value>,
     wanted: u64,
     file: &Path,
 ) -> Result<(), SourceError> {
     match document.get("zarr_format") {
+        None | Some(Value::Null) => Ok(()),
         Some(format) if whole(format) == Some(wanted) => Ok(()),
         Some(other) => {
             Err(SourceError::unsupported(file, Unsupported::ZarrFormat(other.to_string())))
         }
-        None => Err(SourceError::unsupported(file, Unsupported::Member("zarr_format"))),
     }
 }
 

@@ -5,6 +5,7 @@ mod changes;
 mod cli;
 mod codecs;
 mod common;
+mod compose;
 mod corpus;
 mod damage;
 mod disks;

@@ -183,7 +183,7 @@ impl Refresh<'_> {
                 inspected.push((name, found));
                 continue;
             }
-            unknown.insert(naming::key(&name));
+            unknown.extend(naming::rivals(&name));
             if is_told && !old.slow.contains(&name) {
                 let path = source.join(&name);
                 tracing::info!(path = %path.display(), "takes long to look into; shown later");

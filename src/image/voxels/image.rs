@@ -12,7 +12,7 @@ use crate::image::options::OnError;
 use crate::image::plan::ImagePlan;
 use crate::image::plan::pyramid::LevelOrigin;
 use crate::image::progress::{PassKind, Progress};
-use crate::source::image::{ImageSource, LevelSource};
+use crate::source::image::{ImageSource, LevelSource, Part};
 use crate::source::{ChunkState, SourceError, SourceRoot};
 
 use super::fill::BrickJob;
@@ -104,11 +104,11 @@ impl Image {
         let source = self.stored(brick.level).expect("computed levels are built by passes");
         let job = BrickJob::new(&self.plan, source, brick);
         let on_error = self.images.options().on_error;
-        let instead = |error: SourceError| {
+        let instead = |part: &Part, error: SourceError| {
             let is_fill =
                 on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
             let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
-            self.images.damage().report(&self.source.folder(), source, &error, gets);
+            self.images.damage().report(&self.source, part, &error, gets);
             if is_fill { Ok(()) } else { Err(error) }
         };
         guarded(|| {

@@ -17,10 +17,14 @@ const LEAST_BYTES: u64 = 32 << 10;
 
 type Decoded = Result<UnitBytes, SourceError>;
 
+/// A read unit: its array, and its position there.
+pub(super) type Unit = (Arc<ZarrArray>, Vec<u64>);
+
 /// What the threads share.
 struct Shared {
-    array: Arc<ZarrArray>,
-    positions: Vec<Vec<u64>>,
+    units: Vec<Unit>,
+    /// Bytes of the largest one, decoded.
+    unit_bytes: u64,
     /// Number of the next unit to decode.
     next: AtomicUsize,
     /// Units that helpers have decoded; `None` where a helper panicked.
@@ -35,19 +39,19 @@ struct Shared {
 /// The first error of `take`; no more units are begun then.
 pub(super) fn decode_each(
     resources: &Arc<Resources>,
-    array: &Arc<ZarrArray>,
-    positions: Vec<Vec<u64>>,
+    units: Vec<Unit>,
     mut take: impl FnMut(usize, Decoded) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
-    let count = positions.len();
+    let count = units.len();
+    let unit_bytes = units.iter().map(|(array, _)| array.unit_bytes()).max().unwrap_or(0);
     let shared = Arc::new(Shared {
-        array: array.clone(),
-        positions,
+        units,
+        unit_bytes,
         next: AtomicUsize::new(0),
         decoded: Mutex::default(),
         arrived: Condvar::new(),
     });
-    if array.unit_bytes() >= LEAST_BYTES {
+    if unit_bytes >= LEAST_BYTES {
         for _ in 1..resources.threads.min(count) {
             let (helper, shared) = (resources.clone(), shared.clone());
             resources.workers.spawn_if_idle(move || shared.help(&helper));
@@ -62,7 +66,7 @@ pub(super) fn decode_each(
 impl Shared {
     /// The number of a unit that no other thread decodes.
     fn claim(&self) -> Option<usize> {
-        let count = self.positions.len();
+        let count = self.units.len();
         let claimed = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
             (next < count).then_some(next + 1)
         });
@@ -73,7 +77,7 @@ impl Shared {
         &self,
         take: &mut dyn FnMut(usize, Decoded) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
-        let mut left = self.positions.len();
+        let mut left = self.units.len();
         let mut take_all = |decoded: Vec<(usize, Option<Decoded>)>, left: &mut usize| {
             for (number, decoded) in decoded {
                 // If a helper panicked, decode again here so that the panic is reported.
@@ -98,7 +102,7 @@ impl Shared {
 
     fn help(&self, resources: &Resources) {
         // An encoded and a decoded unit here, and those that wait.
-        let bytes = self.array.unit_bytes().saturating_mul(MOST_WAITING as u64 + 2);
+        let bytes = self.unit_bytes.saturating_mul(MOST_WAITING as u64 + 2);
         let Some(_reserved) = resources.memory.try_reserve(bytes) else { return };
         while lock(&self.decoded).len() < MOST_WAITING {
             let Some(number) = self.claim() else { return };
@@ -109,7 +113,8 @@ impl Shared {
     }
 
     fn decode(&self, number: usize) -> Decoded {
-        self.array.read_unit(&self.positions[number])
+        let (array, position) = &self.units[number];
+        array.read_unit(position)
     }
 }
 
