@@ -7,6 +7,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use serde_json::json;
 
+use zarrims::by_hand::{Pattern, StoreTable};
 use zarrims::config::{Merged, MountConfig, Purpose};
 use zarrims::fs::Tree;
 use zarrims::fs::tree::{FileSpec, LevelSpec, Skipped, Told};
@@ -35,6 +36,7 @@ pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Re
     let memory_bytes = config.resources.memory_bytes;
     let engine = Engine::start(&EngineConfig { cache: None, memory_bytes, threads: 1 })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
+    let (mut unmatched, mut matched) = (Vec::<&StoreTable>::new(), Vec::new());
     for mount in &config.mounts {
         let MountConfig { images, tree, by_hand, .. } = mount;
         let root = source::open(mount)?;
@@ -49,8 +51,31 @@ pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Re
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             other => other.context("cannot write the list")?,
         }
+        // A table for all mounts may be about a store of any.
+        let own = tree.unmatched();
+        let is_unmatched = |table: &&StoreTable| own.iter().any(|own| own.origin == table.origin);
+        let (own, found): (Vec<_>, Vec<_>) = by_hand.stores.iter().partition(is_unmatched);
+        unmatched.extend(own);
+        matched.extend(found);
     }
-    Ok(())
+    unmatched.retain(|table| matched.iter().all(|found| found.origin != table.origin));
+    unmatched.sort_by_key(|table| table.origin.line);
+    unmatched.dedup_by(|a, b| a.origin == b.origin);
+    write_unmatched(&unmatched, as_json, &mut out).context("cannot write the list")
+}
+
+/// Names tables that are about no store: a path is mistyped, or the stores are gone.
+fn write_unmatched(tables: &[&StoreTable], as_json: bool, out: &mut dyn Write) -> io::Result<()> {
+    for table in tables {
+        let path = table.path.as_ref().map_or("", Pattern::text);
+        let reason = format!("{}: [[store]] is about no store that is there", table.origin);
+        if as_json {
+            writeln!(out, "{}", json!({"skipped": path, "reason": reason}))?;
+        } else {
+            writeln!(out, "skipped {path}: {reason}")?;
+        }
+    }
+    out.flush()
 }
 
 impl Form {
