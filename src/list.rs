@@ -12,6 +12,7 @@ use zarrims::config::{Merged, MountConfig, Purpose};
 use zarrims::fs::Tree;
 use zarrims::fs::tree::{FileSpec, LevelSpec, Skipped, Told};
 use zarrims::image::{Engine, EngineConfig, Images, Statistics};
+use zarrims::objects::connect_at_most;
 use zarrims::source::image::Role;
 
 use crate::daemon::source;
@@ -33,8 +34,10 @@ struct Form {
 /// What is wrong with the configuration, or with standard output, in one line.
 pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Result<()> {
     let config = merged.resolve(Purpose::List)?;
+    connect_at_most(config.resources.connections);
     let memory_bytes = config.resources.memory_bytes;
-    let engine = Engine::start(&EngineConfig { cache: None, memory_bytes, threads: 1 })?;
+    let engine =
+        Engine::start(&EngineConfig { cache: None, shared: None, memory_bytes, threads: 1 })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let (mut listed, mut unmatched, mut matched) = (Vec::new(), Vec::new(), Vec::new());
     for mount in &config.mounts {
@@ -167,10 +170,22 @@ fn write_files(files: &[(String, FileSpec)], out: &mut dyn Write) -> io::Result<
         let levels = levels(&spec.levels);
         writeln!(
             out,
-            "{path:width$}  {size:>10}  {t} x {c} x {z} x {y} x {x} (t c z y x), {levels}"
+            "{path:width$}  {size:>10}  {t} x {c} x {z} x {y} x {x} (t c z y x), {levels}; from {}",
+            origin(spec)
         )?;
     }
     Ok(())
+}
+
+/// Where an image lies in the source, such as `plate.zarr/A/1/0`.
+fn origin(spec: &FileSpec) -> String {
+    let path = spec.folder();
+    // A store that is the source itself.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+    match spec.multiscale {
+        0 => path.display().to_string(),
+        entry => format!("{}, entry {entry} of its multiscales", path.display()),
+    }
 }
 
 /// Such as `5 levels: 1 stored, 4 computed`.
@@ -186,12 +201,11 @@ fn levels(levels: &[LevelSpec]) -> String {
 }
 
 fn write_skipped(store: &Path, rows: &[Skipped], out: &mut dyn Write) -> io::Result<()> {
-    let told = Told::of(store, rows);
-    told.faults.iter().try_for_each(|row| writeln!(out, "{row}"))?;
-    for line in told.more.iter().chain(&told.summary) {
-        writeln!(out, "{}: {line}", store.display())?;
+    match Told::of(store, rows) {
+        None => Ok(()),
+        Some(Told { path, text, is_sum: true, .. }) => writeln!(out, "{}: {text}", path.display()),
+        Some(Told { path, text, .. }) => writeln!(out, "skipped {}: {text}", path.display()),
     }
-    Ok(())
 }
 
 fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {

@@ -11,6 +11,7 @@ use super::pairs::{Pair, check_apart};
 use super::path;
 use super::setting::{Mistake, Origin, Setting};
 use crate::by_hand::{self, Document, Key, Place, Table, Tables, Value, in_order};
+use crate::objects::Address;
 use crate::words::similar;
 
 /// Keys of a mount that are no options.
@@ -154,6 +155,10 @@ impl Reader<'_> {
             };
             let text = self.scalar(name, value)?;
             let setting = Setting::path(name, text.into(), self.origin(&key.span()));
+            if name == "source" && Address::parse(&setting.as_path().to_string_lossy()).is_some() {
+                let mistake = path::mistake_of_source(setting.as_path());
+                return mistake.map_or(Ok(setting.clone()), |reason| Err(setting.mistake(&reason)));
+            }
             check_path(&setting).map(|()| setting)
         });
         let settings = self.settings("mount", Section::Mount, table)?;
@@ -186,8 +191,13 @@ impl Reader<'_> {
             };
             let text = self.scalar(name, value)?;
             let origin = self.origin(&key.span());
-            let setting = Setting::of(option, Some(text.into()), origin);
-            if let Form::Folder = option.form {
+            let setting = Setting::of(option, Some(text.clone().into()), origin);
+            let is_path = match option.form {
+                Form::Folder => true,
+                Form::Place(_) => Address::parse(&text).is_none(),
+                _ => false,
+            };
+            if is_path {
                 check_path(&setting)?;
             } else {
                 let checked = option.check(setting.as_path().as_os_str());
@@ -276,13 +286,13 @@ mod tests {
 
     #[test]
     fn a_file_becomes_settings_with_their_lines() {
-        let text = "[cache]\ndir = \"/c\"\nsize = \"200GiB\"\n\n[defaults]\nlabels = true\n\
+        let text = "[cache]\ndir = \"/c\"\nsize = \"200GiB\"\n\n[defaults]\nlabels = \"files\"\n\
                     umask = 0o027\n\n[[mount]]\nsource = \"/s\"\nmountpoint = \"/m\"\nuid = 1_000\n";
         let file = File::parse(Path::new("/f"), text).expect("valid");
         let shown =
             |settings: &[Setting]| -> Vec<String> { settings.iter().map(Setting::named).collect() };
         assert_eq!(shown(&file.settings), ["/f:2: dir = /c", "/f:3: size = 200GiB"]);
-        assert_eq!(shown(&file.defaults), ["/f:6: labels = true", "/f:7: umask = 0o027"]);
+        assert_eq!(shown(&file.defaults), ["/f:6: labels = files", "/f:7: umask = 0o027"]);
         assert_eq!(file.mounts.len(), 1);
         let FileMount { source, mountpoint, settings, .. } = &file.mounts[0];
         assert_eq!(source.named(), "/f:10: source = /s");
@@ -308,7 +318,7 @@ mod tests {
     fn mistakes_of_form() {
         for (text, line) in [
             (
-                "labels = true\n",
+                "labels = \"files\"\n",
                 "/f:1: labels: no such key outside of tables; it is labels in [[mount]]",
             ),
             (

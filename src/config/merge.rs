@@ -150,9 +150,9 @@ mod tests {
     use crate::config::setting::Origin;
 
     const FILE: &str = "[cache]\nsize = \"1GiB\"\n[resources]\nthreads = 3\nmemory = \"64MiB\"\n\
-        [defaults]\npyramid = \"imaris\"\nlabels = true\numask = \"022\"\n\
+        [defaults]\npyramid = \"imaris\"\nlabels = \"files\"\numask = \"022\"\n\
         [[mount]]\nsource = \"/s/a\"\nmountpoint = \"/m/a\"\npyramid = \"source\"\n\
-        [[mount]]\nsource = \"/s/b\"\nmountpoint = \"/m/b\"\nlabels = false\nuid = 5\n";
+        [[mount]]\nsource = \"/s/b\"\nmountpoint = \"/m/b\"\nlabels = \"hide\"\nuid = 5\n";
 
     fn file() -> File {
         File::parse(Path::new("/f.toml"), FILE).expect("valid")
@@ -192,14 +192,14 @@ mod tests {
             merged.mounts.iter().map(|mount| named(&mount.settings, &names)).collect();
         let first = [
             "/f.toml:13: pyramid = source",
-            "/f.toml:8: labels = true",
+            "/f.toml:8: labels = files",
             "ZARRIMS_UMASK=077",
             "--uid",
             "--int16 float32",
         ];
         let second = [
             "/f.toml:7: pyramid = imaris",
-            "/f.toml:17: labels = false",
+            "/f.toml:17: labels = hide",
             "ZARRIMS_UMASK=077",
             "/f.toml:18: uid = 5",
             "--int16 float32",

@@ -1,13 +1,12 @@
 //! Opening source folders.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use rustix::io::Errno;
 use zarrims::config::MountConfig;
-use zarrims::source::{SourceRoot, discover};
+use zarrims::source::{self, SourceRoot};
 
 /// Opens the source of a mount.
 ///
@@ -15,14 +14,10 @@ use zarrims::source::{SourceRoot, discover};
 /// What is wrong with it, in one line that names it.
 pub(crate) fn open(mount: &MountConfig) -> anyhow::Result<Arc<SourceRoot>> {
     let (location, name) = (&mount.source.location, &mount.names.source);
-    let root = SourceRoot::at(location, mount.follow_links).with_context(|| name.clone())?;
+    let root = source::open(location, mount.follow_links).with_context(|| name.clone())?;
     if root.is_empty().map_err(|error| explain(name, error))? {
         tracing::warn!(source = %location, "SOURCE is empty; stores that come, or a disk in its place, will be served");
     }
-    anyhow::ensure!(
-        !discover::is_image(&root, Path::new("")),
-        "{name}: is a Zarr store itself; give the folder that holds it"
-    );
     Ok(Arc::new(root))
 }
 

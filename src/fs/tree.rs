@@ -59,7 +59,7 @@ pub use file::{FileSpec, LevelSpec, ViewSpec};
 pub use inspected::Skipped;
 pub use memo::Save;
 pub use open::Opened;
-pub use options::{Revalidate, TreeConfig};
+pub use options::{ImageNames, Labels, Revalidate, TreeConfig};
 pub use told::Told;
 
 /// How often an opening starts again because the store has changed under it.

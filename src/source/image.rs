@@ -14,6 +14,7 @@ use super::storage::{Budget, Unfollowed};
 
 pub use super::parts::{LevelSource, Part};
 pub use super::place::Role;
+pub use super::title::{Field, Title};
 
 /// Longest name that is shown whole.
 pub(crate) const NAME_LIMIT_BYTES: usize = 1024;
@@ -32,8 +33,10 @@ pub struct ImageSource {
     pub others: Vec<PathBuf>,
     /// What the image is for.
     pub role: Role,
-    /// Name from the metadata.
+    /// Name from the metadata of the image itself.
     pub name: Option<String>,
+    /// What the metadata of the store calls it.
+    pub title: Option<Title>,
     /// Description from the metadata.
     pub description: Option<String>,
     /// Levels with the same type, time points and channels; finest first, never empty.
@@ -169,7 +172,19 @@ impl ImageSource {
     }
 
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
-        let mut budget = Budget::of_image();
-        self.arrays().map(|array| array.files().look(&mut budget)).collect()
+        if !self.arrays().any(ZarrArray::is_remote) {
+            let mut budget = Budget::of_image(false);
+            return self.arrays().map(|array| array.files().look(&mut budget)).collect();
+        }
+        // Each array takes a few requests; all at once they take the time of the longest.
+        std::thread::scope(|scope| {
+            let look = |array: &ZarrArray| array.files().look(&mut Budget::of_image(true));
+            let looks: Vec<_> =
+                self.arrays().map(|array| scope.spawn(move || look(array))).collect();
+            looks
+                .into_iter()
+                .map(|look| look.join().unwrap_or(Err(Unfollowed::Unreadable)))
+                .collect()
+        })
     }
 }

@@ -9,6 +9,8 @@ use super::error::{SourceError, Unsupported};
 pub enum NonImage {
     /// A label image, where they are not asked for.
     Label,
+    /// An image that the plate above it does not list.
+    NotInPlate,
     /// A table.
     Table,
     /// Where the elements of an axis lie.
@@ -31,6 +33,9 @@ impl NonImage {
     pub fn count(self, number: usize) -> String {
         let (one, many) = match self {
             Self::Label => ("label", "labels"),
+            Self::NotInPlate => {
+                ("image outside the lists of the plate", "images outside the lists of the plate")
+            }
             Self::Table => ("table", "tables"),
             Self::Coordinates => ("coordinate array", "coordinate arrays"),
             Self::Line => ("one-dimensional array", "one-dimensional arrays"),
@@ -50,6 +55,7 @@ impl SourceError {
         let Self::Unsupported { reason, .. } = self else { return None };
         Some(match reason {
             Unsupported::Label => NonImage::Label,
+            Unsupported::NotInPlate => NonImage::NotInPlate,
             Unsupported::Table => NonImage::Table,
             Unsupported::Coordinates => NonImage::Coordinates,
             Unsupported::Dimensions(1) => NonImage::Line,

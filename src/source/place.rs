@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// The files that make a folder a Zarr node.
+pub(crate) const METADATA_FILES: [&str; 4] = ["zarr.json", ".zarray", ".zattrs", ".zgroup"];
+
 /// What an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -169,6 +169,9 @@ impl SourceRoot {
     /// # Errors
     /// The reason of the storage, unless it is that there is no such name.
     pub(super) fn absence(&self, folder: &Path, path: &Path) -> io::Result<Absence> {
+        if self.storage.is_remote() {
+            return Ok(Absence::Absent);
+        }
         let mut absence = Absence::Absent;
         for at in path.ancestors().take_while(|ancestor| *ancestor != folder) {
             match self.storage.stat(at, Links::Stay) {
@@ -197,7 +200,16 @@ impl SourceRoot {
     /// The same, with a fault as a state of its own.
     #[must_use]
     pub fn look(&self, path: &Path) -> Seen {
-        self.stamp(path).map_or(Seen::Unreadable, Seen::from)
+        self.look_at(path).0
+    }
+
+    /// The same, with what stands there.
+    pub(super) fn look_at(&self, path: &Path) -> (Seen, Option<FileKind>) {
+        match self.storage.stat(path, Links::Follow) {
+            Ok(meta) => (Seen::Present(meta.stamp), Some(meta.kind)),
+            Err(error) if is_not_found(&error) => (Seen::Absent, None),
+            Err(_) => (Seen::Unreadable, None),
+        }
     }
 
     /// Reads a metadata file whole; `None` when there is none.

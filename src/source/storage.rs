@@ -8,25 +8,33 @@
 //! To add a storage, write its file here, add a kind of [`Location`], and run the tests of `suite.rs`
 //! with it.
 
+mod archive;
 mod interface;
 #[cfg(test)]
 mod memory;
+mod object;
+mod one;
 mod posix;
 mod stamp;
 #[cfg(test)]
 mod suite;
 mod survey;
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::objects::{Address, Options, Service};
+
+pub(super) use archive::{forget_remembered, is_archive_name, remember_at_most};
 pub(crate) use interface::SourceGone;
 pub use interface::{
-    Access, Budget, FileKind, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage,
+    Access, Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage,
     Unfollowed,
 };
 pub(super) use interface::{is_bad_link, is_not_found};
@@ -37,19 +45,71 @@ pub(super) use survey::{Surveyor, UpTo, survey};
 #[cfg(test)]
 pub(super) use memory::Memory;
 
-/// What a source is, and where it lies. It holds no secrets, so that it may be logged.
+/// What a source is, and where it lies. What is shown of it holds no secrets, so that it may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Location {
     /// A folder of this machine.
     Folder(PathBuf),
+    /// One store of this machine: a folder, or a zip file.
+    Store(PathBuf),
+    /// Objects of other machines.
+    Objects(Arc<Remote>),
+}
+
+/// Objects of other machines, as a source.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Remote {
+    address: Address,
+    options: Options,
+    /// The stores by name, where not all of the folder at the address is the source.
+    stores: Option<Vec<(String, Address)>>,
+    /// Address and service, without secrets.
+    identity: String,
 }
 
 impl Location {
-    /// Reads a location as a user writes it: today, always the path of a folder.
+    /// The location of a folder.
     #[must_use]
     pub fn parse(text: &OsStr) -> Self {
         Self::Folder(text.into())
+    }
+
+    /// Objects below an address.
+    #[must_use]
+    pub fn objects(address: Address, options: Options) -> Self {
+        let identity = match &options.endpoint {
+            Some(endpoint) => format!("{endpoint} {address}"),
+            None => address.to_string(),
+        };
+        Self::Objects(Arc::new(Remote { address, options, stores: None, identity }))
+    }
+
+    /// A source that has these stores alone, each by its name; of the same service.
+    ///
+    /// # Panics
+    /// For a folder of this machine.
+    #[must_use]
+    pub fn of_stores(&self, stores: Vec<(String, Address)>) -> Self {
+        let Self::Objects(remote) = self else { panic!("addresses lead to other machines") };
+        let Remote { address, options, identity, .. } = &**remote;
+        let (address, options, identity) = (address.clone(), options.clone(), identity.clone());
+        Self::Objects(Arc::new(Remote { address, options, stores: Some(stores), identity }))
+    }
+
+    /// The address of a remote source, and how to get there.
+    #[must_use]
+    pub fn remote(&self) -> Option<(&Address, &Options)> {
+        match self {
+            Self::Folder(_) | Self::Store(_) => None,
+            Self::Objects(remote) => Some((&remote.address, &remote.options)),
+        }
+    }
+
+    /// Whether nothing lists what is there.
+    #[must_use]
+    pub fn is_web(&self) -> bool {
+        self.remote().is_some_and(|(address, _)| address.service() == Service::Web)
     }
 
     /// Opens the storage. With `follow_links`, links may lead out of the source; else nothing does.
@@ -58,23 +118,70 @@ impl Location {
     /// The reason of the storage when nothing can be read there.
     pub fn open(&self, follow_links: bool) -> io::Result<Arc<dyn Storage>> {
         match self {
-            Self::Folder(path) => Ok(Arc::new(posix::Posix::open(path, follow_links)?)),
+            Self::Folder(path) => {
+                let folder = Arc::new(posix::Posix::open(path, follow_links)?);
+                Ok(Arc::new(archive::Archives::over(folder)))
+            }
+            Self::Store(path) => open_store(path, follow_links),
+            Self::Objects(remote) => {
+                let Remote { address, options, stores, .. } = &**remote;
+                let storage = match stores {
+                    None => object::ObjectStorage::of_folder(address, options)?,
+                    Some(stores) => {
+                        let stores = stores.iter().map(|(name, address)| (name.as_str(), address));
+                        object::ObjectStorage::of_stores(stores, options)?
+                    }
+                };
+                Ok(Arc::new(archive::Archives::over(Arc::new(storage))))
+            }
         }
     }
 
     /// All of the location, to be hashed: other bytes for another location.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Folder(path) => path.as_os_str().as_bytes(),
+            Self::Folder(path) => Cow::Borrowed(path.as_os_str().as_bytes()),
+            Self::Store(path) => Cow::Owned([b"store ", path.as_os_str().as_bytes()].concat()),
+            Self::Objects(remote) => Cow::Borrowed(remote.identity.as_bytes()),
         }
     }
+}
+
+impl Location {
+    /// What says where the files lie on every machine alike, to be hashed: nothing for a folder, which each
+    /// machine may have at another path, and whose stamps no other file has.
+    #[must_use]
+    pub fn shared_bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Folder(_) | Self::Store(_) => Cow::Borrowed(b""),
+            Self::Objects(_) => self.as_bytes(),
+        }
+    }
+}
+
+/// A link that the user names is followed, wherever it leads.
+fn open_store(path: &Path, follow_links: bool) -> io::Result<Arc<dyn Storage>> {
+    let canonical = fs::canonicalize(path)?;
+    let name = path.file_name().or(canonical.file_name()).unwrap_or_default();
+    let open = |folder: &Path| -> io::Result<Arc<dyn Storage>> {
+        let folder = Arc::new(posix::Posix::open(folder, follow_links)?);
+        Ok(Arc::new(archive::Archives::over(folder)))
+    };
+    let one = match (canonical.parent(), canonical.file_name()) {
+        (Some(above), Some(own)) if !fs::metadata(&canonical)?.is_dir() => {
+            one::One::new(name, Path::new(own), open(above)?)
+        }
+        _ => one::One::new(name, Path::new(""), open(path)?),
+    };
+    Ok(Arc::new(one))
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder(path) => path.display().fmt(f),
+            Self::Folder(path) | Self::Store(path) => path.display().fmt(f),
+            Self::Objects(remote) => remote.address.fmt(f),
         }
     }
 }

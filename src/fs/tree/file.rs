@@ -9,7 +9,7 @@ use crate::by_hand::ImagePath;
 use crate::cache::ImageId;
 use crate::image::plan::PlannedLevel;
 use crate::image::{LevelOrigin, VirtualFile};
-use crate::source::image::Role;
+use crate::source::image::{Role, Title};
 use crate::source::root::join;
 use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, metadata_of};
 use crate::sync::lock;
@@ -27,8 +27,10 @@ pub struct FileSpec {
     pub multiscale: usize,
     /// What the image is for.
     pub role: Role,
-    /// Name from the metadata.
+    /// Name from the metadata of the image itself.
     pub name: Option<String>,
+    /// What the metadata of the store calls it.
+    pub title: Option<Title>,
     /// The view that it is, if a person asks for it.
     pub view: Option<Arc<ViewSpec>>,
     /// Size of the virtual file in bytes.
@@ -84,9 +86,15 @@ impl FileSpec {
         !coarser.is_empty() && coarser.iter().all(|level| level.is_computed)
     }
 
+    /// Path of the multiscales group, or of the plain array, below the source folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        join(&self.store, Path::new(&self.image))
+    }
+
     /// Paths that stand for all files of the image.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
-        let group = join(&self.store, Path::new(&self.image));
+        let group = self.folder();
         let of = |store: &Path, image: &Path| metadata_of(&self.metadata, store, image);
         let metadata: Vec<&Path> = match &self.view {
             None => of(&self.store, &group),

@@ -20,7 +20,7 @@ use super::access;
 use super::file::{FileSpec, LevelSpec, ListedFile, Verdict, ViewSpec};
 use super::inspected::{Inspected, Skipped};
 use super::memo::{Memo, Origin, Save};
-use super::options::TreeConfig;
+use super::options::{Labels, TreeConfig};
 use super::told::Teller;
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
@@ -196,7 +196,7 @@ impl Inspector {
         if let Some(entry) = Entry::at(path) {
             return self.inspect_entry(root, &entry, began);
         }
-        let (labels, options) = (self.config.labels, self.images.options());
+        let (labels, options) = (self.config.labels == Labels::Files, self.images.options());
         let mut found = match by_hand::inspect(root, path, labels, &self.by_hand, options) {
             Ok(by_hand::Found { images, skipped, fingerprint }) => {
                 let mut found = Inspected {
@@ -281,6 +281,7 @@ impl Inspector {
                 multiscale: image.multiscale,
                 role: image.role,
                 name: image.name.clone(),
+                title: image.title.clone(),
                 view,
                 size: file.size(),
                 shape: image.levels[0].shape(),

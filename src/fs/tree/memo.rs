@@ -105,7 +105,8 @@ impl Scope {
         by_hand: &Tables,
     ) -> Self {
         // Names, sizes and states do not depend on rights, nor on when chunks are looked at.
-        let TreeConfig { labels, uid: _, gid: _, umask: _, is_shared: _, revalidate: _ } = config;
+        let TreeConfig { labels, image_names: _, uid: _, gid: _, .. } = config;
+        let TreeConfig { umask: _, is_shared: _, revalidate: _, .. } = config;
         Self::hash(&(root.location(), root.follows_links(), labels, options, by_hand))
     }
 

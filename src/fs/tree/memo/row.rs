@@ -10,7 +10,7 @@ use crate::by_hand::ImagePath;
 use crate::cache::ImageId;
 use crate::fs::tree::file::{FileSpec, FileState, LevelSpec, ListedFile, ViewSpec};
 use crate::fs::tree::inspected::{Checked, Inspected, Skipped};
-use crate::source::image::Role;
+use crate::source::image::{Role, Title};
 use crate::source::root::join;
 use crate::source::{Fingerprint, NonImage, Permissions, Stamp};
 use crate::sync::lock;
@@ -44,6 +44,7 @@ struct File {
     is_label: bool,
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<Title>,
     view: Option<View>,
     size: u64,
     shape: [u64; 5],
@@ -138,6 +139,7 @@ impl File {
             multiscale: spec.multiscale,
             is_label: spec.role == Role::Label,
             name: spec.name.clone(),
+            title: spec.title.clone(),
             view: spec.view.as_ref().map(|view| View {
                 number: view.number,
                 name: view.name.clone(),
@@ -180,6 +182,7 @@ impl File {
             multiscale: self.multiscale,
             role: if self.is_label { Role::Label } else { Role::Image },
             name: self.name,
+            title: self.title,
             size: self.size,
             shape: self.shape,
             levels: self
