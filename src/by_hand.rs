@@ -25,11 +25,12 @@ mod tests;
 mod view;
 
 pub use context::ImagePath;
-pub(crate) use document::{Document, Key, Table, Value, in_order};
-pub use document::{Mistake, Origin, Said};
+pub(crate) use document::{Document, Key, Table, Value, in_order, quoted};
+pub use document::{Line, Mistake, Origin, Said};
 pub use entry::Entry;
 pub use find::{Found, Shown, inspect, open};
 pub use make::{View, Views, open_view, views};
+pub use pattern::Pattern;
 pub(crate) use store::Place;
 pub use store::StoreTable;
 pub(crate) use tables::NAMES;

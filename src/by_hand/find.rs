@@ -104,6 +104,10 @@ impl OfStore {
         let beside = file.map(|file| beside::read(root, &file, &mut fingerprint));
         let beside = match beside.transpose() {
             Ok(beside) => beside.flatten(),
+            // It is the store that is not shown.
+            Err(SourceError::Unsupported { reason, .. }) => {
+                return Err((SourceError::unsupported(store, reason), fingerprint));
+            }
             Err(error) => return Err((error, fingerprint)),
         };
         let mut tables: Vec<StoreTable> =

@@ -68,7 +68,9 @@ pub fn views(
                     Err(mistake) => {
                         // What is wrong may be mended in a store that was not recorded.
                         fingerprint.doubt();
-                        let path = entry.folder().join(format!("{}.ims", table.file_name()));
+                        let mut path = entry.base().join(&table.name).into_os_string();
+                        path.push(".ims");
+                        let path = PathBuf::from(path);
                         let reason = Unsupported::ByHand(mistake.to_string());
                         skipped.push((path.clone(), SourceError::unsupported(path, reason)));
                     }

@@ -140,7 +140,7 @@ pub(super) fn open(context: &mut Context<'_>, path: &Path) -> Result<Shown, Stri
     }
     let Context { root, configured, options, .. } = context;
     let found = find::open(root, (&store, &image, 0), configured, options);
-    let found = found.map_err(|error| error.to_string())?;
+    let found = found.map_err(|error| error.reason_at(path))?;
     context.use_image(&found.source);
     Ok(found)
 }
@@ -149,7 +149,7 @@ pub(super) fn open(context: &mut Context<'_>, path: &Path) -> Result<Shown, Stri
 fn only_image(context: &mut Context<'_>, store: &Path) -> Result<Shown, String> {
     let Context { root, configured, options, .. } = context;
     let found = find::all_images(root, store, configured, options);
-    let found = found.map_err(|error| error.to_string())?;
+    let found = found.map_err(|error| error.reason_at(store))?;
     context.fingerprint.absorb(&found.fingerprint);
     let mut images: Vec<Shown> = found.images.into_iter().flatten().collect();
     images.retain(|image| image.source.role == Role::Image);
@@ -161,7 +161,7 @@ fn only_image(context: &mut Context<'_>, store: &Path) -> Result<Shown, String> 
         return Err(format!("holds {} images; name one: {named}{more}", images.len()));
     }
     let Some(image) = images.pop() else {
-        let reason = found.skipped.first().map(|(_, error)| error.to_string());
+        let reason = found.skipped.first().map(|(_, error)| error.reason_at(store));
         return Err(reason.unwrap_or_else(|| format!("{} holds no image", store.display())));
     };
     context.use_image(&image.source);

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::source::image::Role;
 
 use super::correction::{CONTENT, Correction, GEOMETRY};
-use super::document::{Document, Fields, Mistake, Origin, Value, Wrong, switch, text};
+use super::document::{Document, Fields, Line, Mistake, Origin, Value, Wrong, switch, text};
 use super::pattern::Pattern;
 
 /// Where a table stands.
@@ -30,6 +30,8 @@ pub struct StoreTable {
     pub hidden: Option<bool>,
     /// What is said of them.
     pub correction: Correction,
+    /// All this, as it was written.
+    pub lines: Vec<Line>,
 }
 
 /// The keys of a table.
@@ -56,6 +58,7 @@ impl StoreTable {
             image: fields.get("image", pattern)?,
             hidden: fields.get("hidden", switch)?,
             correction: Correction::parse(&fields)?,
+            lines: fields.lines(),
         })
     }
 

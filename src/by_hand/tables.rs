@@ -1,5 +1,7 @@
 //! All tables of a file, or of a mount.
 
+use std::path::Path;
+
 use toml::de::DeValue;
 
 use crate::words::similar;
@@ -63,6 +65,12 @@ impl Tables {
             found.add(document, key, value, place)?;
         }
         Ok(found)
+    }
+
+    /// The numbers of the tables that are about a store.
+    pub fn about(&self, store: &Path) -> impl Iterator<Item = usize> {
+        let tables = self.stores.iter().enumerate();
+        tables.filter(move |(_, table)| table.is_of(store)).map(|(number, _)| number)
     }
 
     /// Whether nothing is said.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::correction::{CHANNEL, ChannelCorrection, Correction, GEOMETRY, channel_list, name};
 use super::document::{
-    Document, Fields, Mistake, Origin, Said, Value, Wrong, choice, count, list, range, text,
+    Document, Fields, Line, Mistake, Origin, Said, Value, Wrong, choice, count, list, range, text,
 };
 use super::pattern::{Pattern, below};
 use super::store::Place;
@@ -39,6 +39,8 @@ pub struct ViewTable {
     pub made: Made,
     /// What is said of its size, place and times.
     pub correction: Correction,
+    /// All this, as it was written.
+    pub lines: Vec<Line>,
 }
 
 /// An image made of others: all of them are joined, then a part is taken.
@@ -126,7 +128,8 @@ impl ViewTable {
             return Err(Mistake::at(&fields.origin(), words));
         };
         let made = Made::parse(&fields, place, 0)?;
-        Ok(Self { origin: fields.origin(), name, made, correction: Correction::geometry(&fields)? })
+        let correction = Correction::geometry(&fields)?;
+        Ok(Self { origin: fields.origin(), name, made, correction, lines: fields.lines() })
     }
 }
 

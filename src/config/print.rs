@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::objects::{Address, redacted};
 
+use crate::by_hand::{Line, Tables, quoted};
+
 use super::merge::Merged;
 use super::options::{Form, OPTIONS, Opt, Section, variable};
 use super::setting::{Origin, Setting, Settings};
@@ -40,9 +42,26 @@ impl Merged {
                 write_line(out, path.key, &quoted_path(&whole), &path.origin, path.name)?;
             }
             write_options(out, &mount.settings, Section::Mount)?;
+            let Tables { stores, views } = &mount.by_hand;
+            for table in stores {
+                write_table(out, "store", &table.lines)?;
+            }
+            for table in views {
+                write_table(out, "view", &table.lines)?;
+            }
         }
         Ok(())
     }
+}
+
+/// A table of what is said by hand.
+fn write_table(out: &mut String, name: &str, lines: &[Line]) -> fmt::Result {
+    writeln!(out, "\n[[mount.{name}]]")?;
+    for Line { key, value, origin } in lines {
+        let origin = origin.to_string().replace(char::is_control, "?");
+        writeln!(out, "{key} = {value} # {origin}")?;
+    }
+    Ok(())
 }
 
 fn write_options(out: &mut String, settings: &Settings, section: Section) -> fmt::Result {
@@ -96,22 +115,6 @@ fn write_line(
 
 fn quoted_path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

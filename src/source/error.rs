@@ -1,7 +1,7 @@
 //! What can go wrong with a store.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -200,6 +200,12 @@ pub enum Unsupported {
 impl SourceError {
     pub(crate) fn unsupported(path: impl Into<PathBuf>, reason: Unsupported) -> Self {
         Self::Unsupported { path: path.into(), reason }
+    }
+
+    /// What is wrong, without the path in front where it is this one.
+    pub(crate) fn reason_at(&self, path: &Path) -> String {
+        let (text, prefix) = (self.to_string(), format!("{}: ", path.display()));
+        text.strip_prefix(&prefix).map_or(text.clone(), str::to_owned)
     }
 
     /// Whether something could not be read that is there, and may be readable the next time.

@@ -1,5 +1,6 @@
 //! The integration tests, one module for each subject; `doc/TESTING.md` says what is where.
 
+mod by_hand;
 mod cap;
 mod changes;
 mod cli;

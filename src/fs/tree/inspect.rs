@@ -1,14 +1,14 @@
 //! Looking into folders of the source: which are stores, and of what images.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::by_hand::{self, Entry, Shown, Tables, View};
+use crate::by_hand::{self, Entry, Shown, StoreTable, Tables, View};
 use crate::image::{Images, VirtualFile};
 use crate::resources::memory::MemoryBudget;
 use crate::source::discover;
@@ -46,6 +46,8 @@ pub(super) struct Inspector {
     pub(super) config: TreeConfig,
     /// What the configuration says of stores.
     by_hand: Arc<Tables>,
+    /// Which tables of stores were about a store, by their numbers.
+    matched: Mutex<HashSet<usize>>,
     /// Findings of earlier runs; `None` without a cache folder.
     memo: Option<Arc<Memo>>,
     teller: Teller,
@@ -64,7 +66,8 @@ impl Inspector {
         let options = images.options();
         let memo = cache.and_then(|cache| Memo::open(cache, &root, options, config, &by_hand));
         let (teller, large) = (Teller::default(), MemoryBudget::new(1));
-        Self { root, images, config, by_hand, memo, teller, large }
+        let matched = Mutex::default();
+        Self { root, images, config, by_hand, matched, memo, teller, large }
     }
 
     /// What a folder of the source is: what is known of it, in this run or by the memo, if that is still
@@ -201,6 +204,9 @@ impl Inspector {
                     skipped: Skipped::all(&skipped),
                     ..Inspected::nothing(fingerprint)
                 };
+                if images.is_some() {
+                    lock(&self.matched).extend(self.by_hand.about(path));
+                }
                 for image in images.into_iter().flatten() {
                     let path = image.source.folder();
                     self.plan(&path, image, None, &mut found);
@@ -233,6 +239,13 @@ impl Inspector {
         }
         found.is_lasting = found.fingerprint.is_lasting(began);
         found
+    }
+
+    /// Tables of stores that were about no store so far.
+    pub(super) fn unmatched(&self) -> Vec<&StoreTable> {
+        let matched = lock(&self.matched);
+        let tables = self.by_hand.stores.iter().enumerate();
+        tables.filter(|(number, _)| !matched.contains(number)).map(|(_, table)| table).collect()
     }
 
     /// Names of entries of a folder for what the configuration asks for.

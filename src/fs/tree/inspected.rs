@@ -116,7 +116,8 @@ impl Inspected {
 
 impl Skipped {
     pub(super) fn of(path: &Path, error: &SourceError) -> Self {
-        Self { non_image: error.non_image(), ..Self::because(path, &error.to_string()) }
+        let (path, reason) = (path.to_path_buf(), error.reason_at(path));
+        Self { path, reason, non_image: error.non_image() }
     }
 
     pub(super) fn all(rows: &[(PathBuf, SourceError)]) -> Vec<Self> {
