@@ -66,6 +66,7 @@ mod systems;
 mod title;
 mod transform;
 mod units;
+mod webknossos;
 
 pub use array::{UnitBytes, ZarrArray};
 pub(crate) use array::{forget_remembered, remember_at_most};

@@ -27,7 +27,7 @@ use super::plate::Plates;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use super::storage::{FileKind, Seen};
-use found::{entitled, role_of};
+use found::{role_of, shown};
 use walk::Walk;
 
 pub use found::Store;
@@ -125,7 +125,8 @@ pub fn open_image(
         Some(ZarrNode::Array(node)) => {
             let role = role_of(Path::new(image), &node.attributes, &Said::default());
             let found = ImageSource::from_array(root, store, image, &node, fingerprint)?;
-            Ok(entitled(ImageSource { role, ..found }, plates.membership(root, store, image)))
+            let found = ImageSource { role, ..found };
+            Ok(shown(root, found, plates.membership(root, store, image)))
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
@@ -138,7 +139,7 @@ pub fn open_image(
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
             let about = About { attributes: &attributes, xml, above, beside: None };
             let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
-            Ok(entitled(found, plates.membership(root, store, image)))
+            Ok(shown(root, found, plates.membership(root, store, image)))
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }

@@ -21,7 +21,7 @@ use super::super::plate::{Membership, Plates};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
 use super::super::storage::Seen;
-use super::found::{Store, entitled, role_of, skip};
+use super::found::{Store, role_of, shown, skip};
 use super::not_image::{not_an_image, not_understood};
 
 /// Nested groups entered within a store.
@@ -131,7 +131,8 @@ impl Walk<'_> {
             let fingerprint = self.own_fingerprint(&folder);
             let image = inside.to_string_lossy();
             let image = ImageSource::from_array(self.root, self.store, &image, node, fingerprint);
-            let image = image.map(|image| entitled(ImageSource { role, ..image }, membership));
+            let image =
+                image.map(|image| shown(self.root, ImageSource { role, ..image }, membership));
             self.image(&folder, image);
         }
     }
@@ -224,7 +225,8 @@ impl Walk<'_> {
             );
             // Also without an image: the arrays may be written later than the group.
             self.found.fingerprint.absorb(&fingerprint);
-            self.image(&folder, found.map(|image| entitled(image, known.membership.clone())));
+            let found = found.map(|image| shown(self.root, image, known.membership.clone()));
+            self.image(&folder, found);
         }
         let left_out = ome::multiscales_left_out(attributes);
         if left_out > 0 {
@@ -258,7 +260,11 @@ impl Walk<'_> {
 
     fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
         match image {
-            Ok(image) => self.found.images.push(Arc::new(image)),
+            Ok(image) => {
+                // Arrays and files beside it may say something of it.
+                self.found.fingerprint.absorb(&image.fingerprint);
+                self.found.images.push(Arc::new(image));
+            }
             Err(error) => self.fail(folder.to_path_buf(), error),
         }
     }
