@@ -11,11 +11,13 @@
 //!   is an error, never the fill value.
 //!
 //! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
-//! for its parts; [`conventions`] reads other conventions than OME-NGFF, [`series`] and [`ome_xml`] read the
-//! metadata of the microscope, [`plate`] finds the wells of images, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`]
-//! their chunks. [`geometry`] and [`display`] decide which of several statements counts, and [`assemble`]
-//! puts everything together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the
-//! voxel size, the channels.
+//! for its parts, [`systems`] and [`scene`] for where it lies, [`nodes`] for collections; [`above`] reads the
+//! groups above an image. [`conventions`], [`coordinates`] and [`webknossos`] read other conventions than
+//! OME-NGFF, [`series`] and [`ome_xml`] read the metadata of the microscope, [`plate`] finds the wells of
+//! images, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`] their chunks.
+//! [`geometry`] and [`display`] decide which of several statements counts, and [`assemble`] puts everything
+//! together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the
+//! channels.
 //!
 //! Arrows point down only: no file needs another one that needs it, and [`storage`] and [`error`] are at the
 //! bottom.
@@ -67,6 +69,7 @@ mod systems;
 mod title;
 mod transform;
 mod units;
+mod webknossos;
 
 /// Opens a source as a user gave it: a folder, a remote one that is listed, or one that names its stores.
 ///

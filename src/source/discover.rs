@@ -27,7 +27,7 @@ use super::plate::Plates;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use super::storage::{FileKind, Seen};
-use found::{entitled, role_of};
+use found::{role_of, shown};
 use walk::Walk;
 
 pub use found::Store;
@@ -153,7 +153,7 @@ pub fn open_image_as(
             let axes = axes(image, role);
             let place = Place { store, image, multiscale: 0, role, axes: axes.as_ref() };
             let found = ImageSource::from_array(root, &place, &node, fingerprint)?;
-            Ok(entitled(found, plates.membership(root, store, image)))
+            Ok(shown(root, found, plates.membership(root, store, image)))
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
@@ -167,7 +167,7 @@ pub fn open_image_as(
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
             let about = About { attributes: &attributes, xml, above, beside: None };
             let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
-            Ok(entitled(found, plates.membership(root, store, image)))
+            Ok(shown(root, found, plates.membership(root, store, image)))
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }

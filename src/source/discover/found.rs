@@ -11,7 +11,9 @@ use super::super::image::ImageSource;
 use super::super::ome;
 use super::super::place::Role;
 use super::super::plate::Membership;
+use super::super::root::SourceRoot;
 use super::super::title::Title;
+use super::super::webknossos;
 
 /// The images of a store.
 #[derive(Debug, Default)]
@@ -28,8 +30,13 @@ pub(super) fn skip(path: &Path, reason: Unsupported) -> (PathBuf, SourceError) {
     (path.to_path_buf(), SourceError::unsupported(path, reason))
 }
 
+/// An image as it is shown: the part that its dataset publishes, under the name that its plate gives it.
+pub(super) fn shown(root: &SourceRoot, image: ImageSource, membership: Membership) -> ImageSource {
+    entitled(webknossos::published(root, image), membership)
+}
+
 /// An image with the name that its plate gives it. Labels are called as ever: their image is the field.
-pub(super) fn entitled(image: ImageSource, membership: Membership) -> ImageSource {
+fn entitled(image: ImageSource, membership: Membership) -> ImageSource {
     match (membership, image.role) {
         (Membership::Listed(field), Role::Image) => {
             ImageSource { title: Some(Title::Field(field)), ..image }

@@ -21,7 +21,7 @@ use super::super::plate::{Membership, Plates};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
 use super::super::storage::Seen;
-use super::found::{Store, entitled, role_of, skip};
+use super::found::{Store, role_of, shown, skip};
 use super::not_image::{not_an_image, not_understood};
 
 /// Nested groups entered within a store.
@@ -147,7 +147,7 @@ impl Walk<'_> {
                 axes: axes.as_ref(),
             };
             let image = ImageSource::from_array(self.root, &place, node, fingerprint);
-            let image = image.map(|image| entitled(image, membership));
+            let image = image.map(|image| shown(self.root, image, membership));
             self.image(&folder, image);
         }
     }
@@ -242,7 +242,8 @@ impl Walk<'_> {
             );
             // Also without an image: the arrays may be written later than the group.
             self.found.fingerprint.absorb(&fingerprint);
-            self.image(&folder, found.map(|image| entitled(image, known.membership.clone())));
+            let found = found.map(|image| shown(self.root, image, known.membership.clone()));
+            self.image(&folder, found);
         }
         let left_out = ome::multiscales_left_out(attributes);
         if left_out > 0 {
@@ -276,7 +277,11 @@ impl Walk<'_> {
 
     fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
         match image {
-            Ok(image) => self.found.images.push(image),
+            Ok(image) => {
+                // Arrays and files beside it may say something of it.
+                self.found.fingerprint.absorb(&image.fingerprint);
+                self.found.images.push(image);
+            }
             Err(error) => self.fail(folder.to_path_buf(), error),
         }
     }

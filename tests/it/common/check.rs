@@ -198,7 +198,8 @@ fn check_levels(
         let free = |i: &usize| !used[*i];
         let exact = (0..levels.len()).filter(free).find(|&i| spatial(&levels[i]) == size);
         let crop = (0..levels.len()).filter(free).find(|&i| is_crop(&levels[i], &axes, size));
-        if level == 0 && exact != Some(0) {
+        let whole = ["Z", "Y", "X"].map(|axis| size_of(image, axis));
+        if level == 0 && (exact.or(crop) != Some(0) || size != whole) {
             faults.push(format!("level 0 is {size:?}, the store's {:?}", spatial(&levels[0])));
         }
         let Some(number) = exact.or(crop) else {
