@@ -16,6 +16,7 @@
 //!
 //! `doc/DESIGN.md` tells why it is so.
 
+pub mod by_hand;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -31,3 +32,4 @@ pub mod objects;
 mod resources;
 pub mod source;
 mod sync;
+mod words;

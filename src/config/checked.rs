@@ -1,7 +1,9 @@
 //! Settings that have been compared with the machine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::by_hand::Tables;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig, ImageOptions};
 
@@ -51,6 +53,8 @@ pub struct MountConfig {
     pub tree: TreeConfig,
     /// How images become files.
     pub images: ImageOptions,
+    /// What is said of stores by hand.
+    pub by_hand: Arc<Tables>,
     /// How errors call its parts.
     pub names: Names,
 }

@@ -10,9 +10,11 @@ use super::path;
 pub(crate) use super::path::mistake as path_mistake;
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    INT16, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, names, parse_cache_size,
-    parse_memory, parse_min_free, parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
+    IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32,
+    names, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
+    parse_umask, parse_unit, parse_user,
 };
+use crate::words::check_choice;
 
 /// A table of the file, and what its options belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,27 +91,6 @@ impl Opt {
     }
 }
 
-fn check_choice(text: &str, names: &[&'static str]) -> Result<(), String> {
-    if names.contains(&text) {
-        return Ok(());
-    }
-    let similar = similar(text, names.iter().copied());
-    let similar = similar.map(|similar| format!("; similar: {similar}")).unwrap_or_default();
-    Err(format!("is none of {}{similar}", names.join(", ")))
-}
-
-/// The candidate that is most like a word, if one is.
-pub(crate) fn similar<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    /// As the parser of the command line does.
-    const LEAST: f64 = 0.7;
-    let rated = candidates.map(|candidate| (strsim::jaro(word, candidate), candidate));
-    let near = rated.filter(|(likeness, _)| *likeness > LEAST);
-    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, candidate)| candidate)
-}
-
 /// A row of the table.
 const fn row(
     (section, heading): (Section, &'static str),
@@ -132,7 +113,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 19] = [
+pub static OPTIONS: [Opt; 20] = [
     row(
         CACHE,
         "cache-dir",
@@ -225,9 +206,18 @@ pub static OPTIONS: [Opt; 19] = [
     row(
         IMAGES,
         "labels",
-        SWITCH,
-        None,
-        "Show label images, too; a store that has some becomes a folder",
+        (Form::OneOf(|| names(&LABELS)), "HOW"),
+        Some("hide"),
+        "Label images: \"hide\" shows none, \"files\" shows each as a file in a folder beside its image, \
+         x_labels beside x.ims",
+    ),
+    row(
+        IMAGES,
+        "image-names",
+        (Form::OneOf(|| names(&IMAGE_NAMES)), "FROM"),
+        Some("metadata"),
+        "Names of the images of a plate or a series: from the metadata of their store, such as A01_0.ims, \
+         or their paths in it, such as A/1/0.ims",
     ),
     row(
         IMAGES,
@@ -294,13 +284,5 @@ mod tests {
                 |other: &&Opt| other.section == option.section && other.key() == option.key();
             assert_eq!(OPTIONS.iter().filter(same).count(), 1, "{}", option.name);
         }
-    }
-
-    #[test]
-    fn similar_words() {
-        let keys = || ["dir", "size", "min-free"].into_iter();
-        assert_eq!(similar("sise", keys()), Some("size"));
-        assert_eq!(similar("min_free", keys()), Some("min-free"));
-        assert_eq!(similar("threads", keys()), None);
     }
 }

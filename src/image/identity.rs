@@ -21,7 +21,7 @@ use super::reduce::Reduction;
 /// Part of every identity. Raise it by one whenever the same store would give other bytes than before: other
 /// voxels, another layout, other metadata. Bricks of earlier versions are then never read again, and leave the
 /// cache as others need their room. The tests of this file notice such a change.
-const FORMAT_VERSION: u64 = 3;
+const FORMAT_VERSION: u64 = 4;
 
 /// Writes fields into a hash.
 struct Fields(Xxh3);
@@ -86,7 +86,7 @@ impl Fields {
 pub(super) fn of_plan(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
     let mut fields = Fields::new();
     fields.number("format", FORMAT_VERSION);
-    fields.bytes("root", root.location().as_bytes());
+    fields.bytes("root", &root.location().as_bytes());
     fields.path("store", &source.store);
     fields.text("image", &source.image);
     fields.number("multiscale", source.multiscale as u64);

@@ -84,7 +84,18 @@ impl Shares {
 
     /// On top: decoded shard indices; the largest known index is 4 MiB.
     pub(crate) const fn shard_indices(self) -> u64 {
-        self.budget / 8
+        self.budget / 16
+    }
+
+    /// On top: central directories of zip files. 100 000 members take about 4 MiB. The one used last stays,
+    /// however large it is.
+    pub(crate) const fn zip_directories(self) -> u64 {
+        self.budget / 32
+    }
+
+    /// On top: states of decoders of deflated members, to begin in the middle of one.
+    pub(crate) const fn inflated_members(self) -> u64 {
+        self.budget / 32
     }
 
     /// On top: the read unit that each array has decoded last.
@@ -108,6 +119,8 @@ mod tests {
             shares.only_in_memory(),
             2 * shares.buffers(),
             shares.shard_indices(),
+            shares.zip_directories(),
+            shares.inflated_members(),
             shares.last_units(),
         ];
         let total = shares.budget() + on_top.iter().sum::<u64>() + PROGRAM_BYTES;

@@ -22,7 +22,7 @@ use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;
 use super::root::SourceRoot;
 use super::source_type::SourceType;
-use super::storage::Stamp;
+use super::storage::{self, Stamp};
 
 /// Until an engine sets the budget.
 const DEFAULT: Shares = Shares::of(DEFAULT_BUDGET_BYTES);
@@ -41,12 +41,14 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn remember_at_most(shares: Shares) {
     INDICES.set_limit(shares.shard_indices());
     UNITS.set_limit(shares.last_units());
+    storage::remember_at_most(shares);
 }
 
 /// Forgets what arrays remember.
 pub(crate) fn forget_remembered() {
     INDICES.clear();
     UNITS.clear();
+    storage::forget_remembered();
 }
 
 /// Bytes of one read unit in C order of the array's axes, native byte order.

@@ -17,8 +17,9 @@ use super::metadata::ArrayNode;
 use super::ome::{self, Multiscale};
 use super::ome_xml::{XmlChannel, XmlImage};
 use super::omero::Omero;
-use super::place::{Place, Role};
+use super::place::Place;
 use super::root::{SourceRoot, join};
+use super::title::Title;
 use super::transform::Transform;
 use super::{conventions, display};
 
@@ -39,12 +40,11 @@ impl ImageSource {
     /// [`SourceError`] when it is not an image.
     pub(crate) fn from_array(
         root: &Arc<SourceRoot>,
-        store: &Path,
-        image: &str,
+        place: &Place<'_>,
         node: &ArrayNode,
         fingerprint: Fingerprint,
     ) -> Result<Self, SourceError> {
-        let folder = join(store, Path::new(image));
+        let folder = join(place.store, Path::new(place.image));
         let array = ZarrArray::open(root, &folder, node)?;
         let mut notes = Vec::new();
         let own = ome::own_multiscale(&node.attributes);
@@ -56,17 +56,21 @@ impl ImageSource {
             let axes = Axes::stated(stated, array.shape());
             axes.map_err(|reason| notes.push(format!("axes are not used: {reason}"))).ok()
         });
-        let axes = match stated {
-            Some(axes) => axes,
-            None => Axes::of_array(axis_names(node), array.shape())
+        let by_hand = place.axes.map(|said| {
+            let axes = Axes::by_hand(said, multiscale.axes.as_deref(), array.shape());
+            axes.map_err(|reason| SourceError::unsupported(&folder, reason))
+        });
+        let axes = match (by_hand, stated) {
+            (Some(axes), _) => axes?,
+            (None, Some(axes)) => axes,
+            (None, None) => Axes::of_array(axis_names(node), array.shape())
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
-        let sources = vec![LevelSource::new(array, axes.slots, image)];
+        let sources = vec![LevelSource::new(array, axes.slots, place.image)];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
-        let place = Place { store, image, multiscale: 0, role: Role::Image };
         let about = About { attributes: &node.attributes, xml: None };
-        Ok(Self::assemble(&place, &multiscale, levels, about, fingerprint, notes))
+        Ok(Self::assemble(place, &multiscale, levels, about, fingerprint, notes))
     }
 
     /// One entry of `multiscales`. Levels that cannot be used are left out and noted. The files
@@ -88,7 +92,7 @@ impl ImageSource {
 
     /// Puts the image together from its levels and from the statements of the metadata.
     fn assemble(
-        &Place { store, image, multiscale: index, role }: &Place<'_>,
+        &Place { store, image, multiscale: index, role, axes: _ }: &Place<'_>,
         multiscale: &Multiscale,
         levels: Levels,
         about: About<'_>,
@@ -128,6 +132,7 @@ impl ImageSource {
             others: Vec::new(),
             role,
             name: multiscale.name.clone(),
+            title: None,
             description: None,
             voxel_um: geometry.voxel_um,
             origin_um: geometry.origin_um,
@@ -162,6 +167,7 @@ fn describe(image: &mut ImageSource, attributes: &Map<String, Value>, xml: Optio
 }
 
 fn add_xml(image: &mut ImageSource, collected: &mut Facts, xml: XmlImage) {
+    image.title = xml.title.map(Title::Series);
     image.name = image.name.take().or(xml.name);
     image.description = xml.description.map(|text| facts::cut(&text, TEXT_LIMIT_BYTES).to_owned());
     image.acquired_ms = xml.acquired_ms;

@@ -128,9 +128,10 @@ fn open_all(
         let level = node.and_then(|(path, node)| {
             let array = ZarrArray::open(root, &join(place.store, &path), &node)?;
             let own = || dataset.axis_names().or_else(|| axis_names(&node)).or(names.clone());
-            let axes = match &multiscale.axes {
-                Some(stated) => Axes::stated(stated, array.shape()),
-                None => Axes::of_array(own(), array.shape()),
+            let axes = match (place.axes, &multiscale.axes) {
+                (Some(said), stated) => Axes::by_hand(said, stated.as_deref(), array.shape()),
+                (None, Some(stated)) => Axes::stated(stated, array.shape()),
+                (None, None) => Axes::of_array(own(), array.shape()),
             };
             let group = join(place.store, Path::new(place.image));
             let axes = axes.map_err(|reason| SourceError::unsupported(group, reason))?;

@@ -15,10 +15,8 @@ use super::json::{parse_lenient, whole};
 use super::root::SourceRoot;
 use super::storage::Stamp;
 
+pub(crate) use super::place::METADATA_FILES;
 pub(crate) use spelling::ArrayDescription;
-
-/// The files that make a folder a Zarr node.
-pub(crate) const METADATA_FILES: [&str; 4] = ["zarr.json", ".zarray", ".zattrs", ".zgroup"];
 
 /// One node of a Zarr hierarchy, as far as its own metadata files say.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::fs::view::{Attributes, FsError, Ino, NodeKind};
-use crate::source::storage::{Access, Links, Meta};
+use crate::source::storage::{Access, FileKind, Links, Meta};
 use crate::source::{Permissions, SourceRoot, access_of};
 use crate::sync::lock;
 
@@ -58,7 +58,7 @@ impl Rights {
             kind: NodeKind::Directory,
             size: 0,
             modified: meta.map_or(SystemTime::UNIX_EPOCH, |meta| meta.stamp.modified()),
-            mode: self.mode(access.mode & 0o555),
+            mode: self.mode(folder_mode(meta.map(|meta| meta.kind), access)),
             uid: self.config.uid.unwrap_or(access.uid),
             gid: self.config.gid.unwrap_or(access.gid),
         }
@@ -71,7 +71,7 @@ impl Rights {
         if let Ok(meta) = found {
             let access = meta.access.unwrap_or(Access::everybody(daemon()));
             let attributes = &mut shown.attributes;
-            attributes.mode = self.mode(access.mode & 0o555);
+            attributes.mode = self.mode(folder_mode(Some(meta.kind), access));
             attributes.uid = self.config.uid.unwrap_or(access.uid);
             attributes.gid = self.config.gid.unwrap_or(access.gid);
         }
@@ -137,6 +137,14 @@ impl Rights {
     /// Permission bits without those that the user took away.
     fn mode(&self, mode: u32) -> u16 {
         u16::try_from(mode).unwrap_or(0) & !self.config.umask
+    }
+}
+
+/// Permission bits of a folder of the mount. Who may read an archive may enter the folder it is shown as.
+fn folder_mode(kind: Option<FileKind>, access: Access) -> u32 {
+    match kind {
+        Some(FileKind::File) => access.mode & 0o444 | (access.mode & 0o444) >> 2,
+        _ => access.mode & 0o555,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use crate::cache::ImageId;
 use crate::image::plan::PlannedLevel;
 use crate::image::{LevelOrigin, VirtualFile};
-use crate::source::image::Role;
+use crate::source::image::{Role, Title};
 use crate::source::root::join;
 use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, metadata_of};
 use crate::sync::lock;
@@ -26,8 +26,10 @@ pub struct FileSpec {
     pub multiscale: usize,
     /// What the image is for.
     pub role: Role,
-    /// Name from the metadata.
+    /// Name from the metadata of the image itself.
     pub name: Option<String>,
+    /// What the metadata of the store calls it.
+    pub title: Option<Title>,
     /// Size of the virtual file in bytes.
     pub size: u64,
     /// Lengths of the finest level in voxels, order (t, c, z, y, x).
@@ -68,10 +70,15 @@ impl FileSpec {
         !coarser.is_empty() && coarser.iter().all(|level| level.is_computed)
     }
 
+    /// Path of the multiscales group, or of the plain array, below the source folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        join(&self.store, Path::new(&self.image))
+    }
+
     /// Paths that stand for all files of the image.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
-        let group = join(&self.store, Path::new(&self.image));
-        let metadata = metadata_of(&self.metadata, &self.store, &group);
+        let metadata = metadata_of(&self.metadata, &self.store, &self.folder());
         metadata.into_iter().chain(self.samples.iter().map(PathBuf::as_path))
     }
 

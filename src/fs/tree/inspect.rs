@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::by_hand::{self, Shown, Tables};
 use crate::image::{Images, VirtualFile};
 use crate::resources::memory::MemoryBudget;
-use crate::source::discover::{self, Folder};
-use crate::source::image::ImageSource;
+use crate::source::discover;
 use crate::source::root::{DirEntry, EntryKind};
-use crate::source::{Fingerprint, SourceRoot};
+use crate::source::{Fingerprint, SourceError, SourceRoot};
 use crate::sync::lock;
 
 use super::access;
 use super::file::{FileSpec, LevelSpec, ListedFile, Verdict};
 use super::inspected::{Inspected, Skipped};
 use super::memo::{Memo, Origin, Save};
-use super::options::TreeConfig;
+use super::options::{Labels, TreeConfig};
 use super::told::Teller;
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
@@ -43,6 +43,8 @@ pub(super) struct Inspector {
     pub(super) root: Arc<SourceRoot>,
     pub(super) images: Arc<Images>,
     pub(super) config: TreeConfig,
+    /// What the configuration says of stores.
+    by_hand: Arc<Tables>,
     /// Findings of earlier runs; `None` without a cache folder.
     memo: Option<Arc<Memo>>,
     teller: Teller,
@@ -51,11 +53,17 @@ pub(super) struct Inspector {
 }
 
 impl Inspector {
-    pub(super) fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> Self {
+    pub(super) fn new(
+        root: Arc<SourceRoot>,
+        images: Arc<Images>,
+        config: TreeConfig,
+        by_hand: Arc<Tables>,
+    ) -> Self {
         let cache = images.engine().cache();
-        let memo = cache.and_then(|cache| Memo::open(cache, &root, images.options(), config));
+        let options = images.options();
+        let memo = cache.and_then(|cache| Memo::open(cache, &root, options, config, &by_hand));
         let (teller, large) = (Teller::default(), MemoryBudget::new(1));
-        Self { root, images, config, memo, teller, large }
+        Self { root, images, config, by_hand, memo, teller, large }
     }
 
     /// What a folder of the source is: what is known of it, in this run or by the memo, if that is still
@@ -181,18 +189,15 @@ impl Inspector {
     fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
         let began = SystemTime::now();
-        let mut found = match discover::inspect(root, path, self.config.labels) {
-            Ok(Folder::Plain(plain)) => Inspected {
-                files: None,
-                skipped: Skipped::all(&plain.skipped),
-                ..Inspected::nothing(plain.fingerprint)
-            },
-            Ok(Folder::Store(store)) => {
+        let (labels, options) = (self.config.labels == Labels::Files, self.images.options());
+        let mut found = match by_hand::inspect(root, path, labels, &self.by_hand, options) {
+            Ok(by_hand::Found { images, skipped, fingerprint }) => {
                 let mut found = Inspected {
-                    skipped: Skipped::all(&store.skipped),
-                    ..Inspected::nothing(store.fingerprint)
+                    files: images.is_some().then(Vec::new),
+                    skipped: Skipped::all(&skipped),
+                    ..Inspected::nothing(fingerprint)
                 };
-                store.images.iter().for_each(|image| self.plan(image, &mut found));
+                images.into_iter().flatten().for_each(|image| self.plan(image, &mut found));
                 found
             }
             Err(error) => {
@@ -207,18 +212,30 @@ impl Inspector {
         found
     }
 
+    /// The image of a file that was listed, in the state of the moment.
+    ///
+    /// # Errors
+    /// [`SourceError`] when it cannot be read any more, or is gone.
+    pub(super) fn open_image(&self, spec: &FileSpec) -> Result<Shown, SourceError> {
+        let image = (spec.store.as_path(), spec.image.as_str(), spec.multiscale);
+        by_hand::open(&self.root, image, &self.by_hand, self.images.options())
+    }
+
     /// Plans the virtual file of an image of a store.
-    fn plan(&self, image: &Arc<ImageSource>, found: &mut Inspected) {
+    fn plan(&self, image: Shown, found: &mut Inspected) {
+        let Shown { source, options } = image;
+        let image = Arc::new(source);
         if !image.notes.is_empty() {
             found.notes.push((image.folder(), one_line(&image.notes)));
         }
-        match VirtualFile::new(&self.root, image.clone(), self.images.clone(), None) {
+        match VirtualFile::planned(&self.root, image.clone(), &options, self.images.clone(), None) {
             Ok(file) => found.files.get_or_insert_default().push(ListedFile::new(FileSpec {
                 store: image.store.clone(),
                 image: image.image.clone(),
                 multiscale: image.multiscale,
                 role: image.role,
                 name: image.name.clone(),
+                title: image.title.clone(),
                 size: file.size(),
                 shape: image.levels[0].shape(),
                 levels: file.plan().levels.iter().map(LevelSpec::of).collect(),

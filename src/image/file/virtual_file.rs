@@ -10,7 +10,7 @@ use crate::engine::error::ImageError;
 use crate::image::images::Images;
 use crate::image::levels;
 use crate::image::measure::statistics;
-use crate::image::options::Statistics;
+use crate::image::options::{ImageOptions, Statistics};
 use crate::image::plan::ImagePlan;
 use crate::image::plan::layout::Extent;
 use crate::image::voxels::frame::BrickId;
@@ -83,7 +83,22 @@ impl VirtualFile {
         images: Arc<Images>,
         chunks: Option<&ChunkState>,
     ) -> Result<Self, ImageError> {
-        let plan = ImagePlan::new(&source, images.options())?;
+        let options = *images.options();
+        Self::planned(root, source, &options, images, chunks)
+    }
+
+    /// The same, planned with options of its own.
+    ///
+    /// # Errors
+    /// As for [`VirtualFile::new`].
+    pub fn planned(
+        root: &SourceRoot,
+        source: Arc<ImageSource>,
+        options: &ImageOptions,
+        images: Arc<Images>,
+        chunks: Option<&ChunkState>,
+    ) -> Result<Self, ImageError> {
+        let plan = ImagePlan::new(&source, options)?;
         plan.ims.validate()?;
         let read_ahead = ReadAhead::new(&plan, images.engine().resources().threads + 2);
         let image = Arc::new(Image::new(images, root, source, plan, chunks));

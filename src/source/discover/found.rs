@@ -1,7 +1,6 @@
 //! What a store holds.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -10,12 +9,14 @@ use super::super::fingerprint::Fingerprint;
 use super::super::image::ImageSource;
 use super::super::ome;
 use super::super::place::Role;
+use super::super::plate::Membership;
+use super::super::title::Title;
 
 /// The images of a store.
 #[derive(Debug, Default)]
 pub struct Store {
     /// Images, in the order of their paths.
-    pub images: Vec<Arc<ImageSource>>,
+    pub images: Vec<ImageSource>,
     /// What is not shown, with paths below the source folder.
     pub skipped: Vec<(PathBuf, SourceError)>,
     /// The files all this was read from.
@@ -24,6 +25,16 @@ pub struct Store {
 
 pub(super) fn skip(path: &Path, reason: Unsupported) -> (PathBuf, SourceError) {
     (path.to_path_buf(), SourceError::unsupported(path, reason))
+}
+
+/// An image with the name that its plate gives it. Labels are called as ever: their image is the field.
+pub(super) fn entitled(image: ImageSource, membership: Membership) -> ImageSource {
+    match (membership, image.role) {
+        (Membership::Listed(field), Role::Image) => {
+            ImageSource { title: Some(Title::Field(field)), ..image }
+        }
+        _ => image,
+    }
 }
 
 /// What an image is for: labels say so, or lie below a folder of that name (OME-NGFF 0.4, "labels").

@@ -14,10 +14,11 @@ use super::super::foreign;
 use super::super::image::ImageSource;
 use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
 use super::super::ome::{self, Multiscale};
-use super::super::place::{Place, Role};
+use super::super::place::{Place, Role, SaysAxes};
+use super::super::plate::{Membership, Plates};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
-use super::found::{Store, role_of, skip};
+use super::found::{Store, entitled, role_of, skip};
 use super::not_image::{not_an_image, not_understood};
 
 /// Nested groups entered within a store.
@@ -31,7 +32,10 @@ pub(super) struct Walk<'a> {
     pub(super) store: &'a Path,
     /// Whether label images are shown.
     pub(super) labels: bool,
+    /// What a person says of the dimensions of images.
+    pub(super) axes: SaysAxes<'a>,
     pub(super) xml: SeriesXml,
+    pub(super) plates: Plates,
     pub(super) found: Store,
     pub(super) nodes: usize,
     /// Inside the group of an image that is shown: other nodes are reported, not shown.
@@ -93,11 +97,20 @@ impl Walk<'_> {
             self.skip(&folder, Unsupported::Unlisted);
         } else if role == Role::Label && !self.labels {
             self.skip(&folder, Unsupported::Label);
-        } else {
+        } else if let Some(membership) = self.membership(inside, role) {
             let fingerprint = self.own_fingerprint(&folder);
             let image = inside.to_string_lossy();
-            let image = ImageSource::from_array(self.root, self.store, &image, node, fingerprint);
-            self.image(&folder, image.map(|image| ImageSource { role, ..image }));
+            let axes = (self.axes)(&image, role);
+            let place = Place {
+                store: self.store,
+                image: &image,
+                multiscale: 0,
+                role,
+                axes: axes.as_ref(),
+            };
+            let image = ImageSource::from_array(self.root, &place, node, fingerprint);
+            let image = image.map(|image| entitled(image, membership));
+            self.image(&folder, image);
         }
     }
 
@@ -112,6 +125,7 @@ impl Walk<'_> {
             if let Some(reason) = not_understood(attributes) {
                 self.skip(&folder, reason);
             }
+            self.plates.learn(inside, attributes);
             self.group(inside, depth);
             return;
         }
@@ -120,8 +134,8 @@ impl Walk<'_> {
             self.skip(&folder, Unsupported::Label);
         } else if self.is_inside_image {
             self.skip(&folder, Unsupported::InnerImage);
-        } else {
-            self.images(inside, attributes, &multiscales, role);
+        } else if let Some(membership) = self.membership(inside, role) {
+            self.images(inside, attributes, &multiscales, (role, membership));
             // A label image has none of its own; a link to an image here would have them for ever.
             if role == Role::Image {
                 self.beside_levels(inside, &multiscales, depth);
@@ -135,13 +149,15 @@ impl Walk<'_> {
         inside: &Path,
         attributes: &Map<String, Value>,
         multiscales: &[Multiscale],
-        role: Role,
+        (role, membership): (Role, Membership),
     ) {
         let folder = join(self.store, inside);
         let image = inside.to_string_lossy();
+        let axes = (self.axes)(&image, role);
         for (index, multiscale) in multiscales.iter().enumerate() {
             let mut fingerprint = self.own_fingerprint(&folder);
-            let place = Place { store: self.store, image: &image, multiscale: index, role };
+            let axes = axes.as_ref();
+            let place = Place { store: self.store, image: &image, multiscale: index, role, axes };
             let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
             let about = About { attributes, xml };
             let found = ImageSource::from_multiscale(
@@ -153,12 +169,27 @@ impl Walk<'_> {
             );
             // Also without an image: the arrays may be written later than the group.
             self.found.fingerprint.absorb(&fingerprint);
-            self.image(&folder, found);
+            self.image(&folder, found.map(|image| entitled(image, membership.clone())));
         }
         let left_out = ome::multiscales_left_out(attributes);
         if left_out > 0 {
             self.skip(&folder, Unsupported::TooManyImages(left_out));
         }
+    }
+
+    /// What the plate above an image says of it; `None`, and a line, where it leaves the image out. Labels are
+    /// those of an image that is listed.
+    fn membership(&mut self, inside: &Path, role: Role) -> Option<Membership> {
+        if role == Role::Label {
+            return Some(Membership::NoPlate);
+        }
+        let image = inside.to_string_lossy();
+        let membership = self.plates.membership(self.root, self.store, &image);
+        if membership == Membership::NotListed {
+            self.skip(&join(self.store, inside), Unsupported::NotInPlate);
+            return None;
+        }
+        Some(membership)
     }
 
     /// The metadata files of one node, as they were when it was read.
@@ -172,7 +203,7 @@ impl Walk<'_> {
 
     fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
         match image {
-            Ok(image) => self.found.images.push(Arc::new(image)),
+            Ok(image) => self.found.images.push(image),
             Err(error) => self.fail(folder.to_path_buf(), error),
         }
     }
@@ -299,7 +330,7 @@ impl Walk<'_> {
             self.skip(&folder, Unsupported::PathEscapes(name.to_owned()));
         } else if !self.labels {
             self.skip(&path, Unsupported::Label);
-        } else if let Some(reason) = self.limit(depth) {
+        } else if let Some(reason) = self.limit(depth + below.components().count()) {
             self.skip(&path, reason);
         } else {
             let node = self.read_node(&path);

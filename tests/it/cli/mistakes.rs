@@ -127,7 +127,16 @@ const SHOWN: &[(&str, &str)] = &[
         "ZARRIMS_PYRAMID=sorce @source @mount",
         "ZARRIMS_PYRAMID=sorce: is none of auto, source, imaris; similar: source",
     ),
-    ("ZARRIMS_LABELS=please @source @mount", "ZARRIMS_LABELS=please: is neither true nor false"),
+    (
+        "ZARRIMS_FOLLOW_LINKS=please @source @mount",
+        "ZARRIMS_FOLLOW_LINKS=please: is neither true nor false",
+    ),
+    ("ZARRIMS_LABELS=true @source @mount", "ZARRIMS_LABELS=true: is none of hide, files"),
+    ("--labels @source @mount", "--labels @source: is none of hide, files"),
+    (
+        "--image-names path @source @mount",
+        "--image-names path: is none of metadata, paths; similar: paths",
+    ),
     ("ZARRIMS_CACHE_DIR= @source @mount", "ZARRIMS_CACHE_DIR: is set, but empty; see --help"),
     (
         "ZARRIMS_CACHE_DIR=~/c @source @mount",

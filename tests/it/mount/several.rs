@@ -31,7 +31,7 @@ mountpoint = "@/m0"
 source = "@/a"
 mountpoint = "@/m1"
 int16 = "offset"
-labels = true
+labels = "files"
 umask = "077"
 pyramid = "source"
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::ImageId;
 use crate::fs::tree::file::{FileSpec, FileState, LevelSpec, ListedFile};
 use crate::fs::tree::inspected::{Checked, Inspected, Skipped};
-use crate::source::image::Role;
+use crate::source::image::{Role, Title};
 use crate::source::root::join;
 use crate::source::{Fingerprint, NonImage, Permissions, Stamp};
 use crate::sync::lock;
@@ -20,7 +20,7 @@ pub(super) struct Key {
     pub(super) folder: PathBuf,
 }
 
-/// A line. Paths of `state` are relative to the folder.
+/// A line. Paths of `state` are relative to the folder; those outside of it are whole, with a slash in front.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
@@ -42,6 +42,8 @@ struct File {
     multiscale: usize,
     is_label: bool,
     name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<Title>,
     size: u64,
     shape: [u64; 5],
     /// Lengths, and whether it is computed.
@@ -55,14 +57,24 @@ struct File {
     permissions: Option<(u32, u32, u32)>,
 }
 
+/// A path as a line has it.
+fn relative(folder: &Path, path: &Path) -> PathBuf {
+    let outside = || Path::new("/").join(path);
+    path.strip_prefix(folder).map_or_else(|_| outside(), Path::to_path_buf)
+}
+
+/// The path below the source that a path of a line stands for.
+fn absolute(folder: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix("/").map_or_else(|_| join(folder, path), Path::to_path_buf)
+}
+
 impl Row {
-    /// `None` where a path is not below the folder.
-    pub(super) fn of(folder: &Path, found: &Inspected) -> Option<Self> {
+    pub(super) fn of(folder: &Path, found: &Inspected) -> Self {
         let state = found.fingerprint.entries().map(|(path, stamp)| {
             let stamp = stamp.stamp().map(|stamp| stamp.to_string());
-            Some((path.strip_prefix(folder).ok()?.to_path_buf(), stamp))
+            (relative(folder, path), stamp)
         });
-        Some(Self {
+        Self {
             folder: folder.to_path_buf(),
             files: found.files.as_ref().map(|files| files.iter().map(File::of).collect()),
             skipped: found
@@ -72,8 +84,8 @@ impl Row {
                 .map(|s| (s.path, s.reason, s.non_image))
                 .collect(),
             notes: found.notes.clone(),
-            state: state.collect::<Option<_>>()?,
-        })
+            state: state.collect(),
+        }
     }
 
     /// `None` if the line was not written by this program.
@@ -84,7 +96,7 @@ impl Row {
                 Some(text) => Some(Stamp::parse(&text)?),
                 None => None,
             };
-            Some((join(&folder, &path), stamp))
+            Some((absolute(&folder, &path), stamp))
         });
         let fingerprint: Arc<Fingerprint> = Arc::new(state.collect::<Option<_>>()?);
         let spec = |file: File| file.into_spec(&folder, &fingerprint);
@@ -114,6 +126,7 @@ impl File {
             multiscale: spec.multiscale,
             is_label: spec.role == Role::Label,
             name: spec.name.clone(),
+            title: spec.title.clone(),
             size: spec.size,
             shape: spec.shape,
             levels: spec.levels.iter().map(|level| (level.size, level.is_computed)).collect(),
@@ -143,6 +156,7 @@ impl File {
             multiscale: self.multiscale,
             role: if self.is_label { Role::Label } else { Role::Image },
             name: self.name,
+            title: self.title,
             size: self.size,
             shape: self.shape,
             levels: self
