@@ -13,6 +13,7 @@ use crate::source::root::join;
 use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, metadata_of};
 use crate::sync::lock;
 
+use super::labels::LabelAt;
 use super::pages::Pages;
 
 /// One image of a store, as far as listing it needs.
@@ -30,6 +31,8 @@ pub struct FileSpec {
     pub name: Option<String>,
     /// What the metadata of the store calls it.
     pub title: Option<Title>,
+    /// Label images that are channels of it.
+    pub(super) labels: Arc<[LabelAt]>,
     /// Size of the virtual file in bytes.
     pub size: u64,
     /// Lengths of the finest level in voxels, order (t, c, z, y, x).

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -18,6 +18,7 @@ use crate::sync::lock;
 use super::access;
 use super::file::{FileSpec, LevelSpec, ListedFile, Verdict};
 use super::inspected::{Inspected, Skipped};
+use super::labels::{self, LabelAt, WithLabels};
 use super::memo::{Memo, Origin, Save};
 use super::options::{Labels, TreeConfig};
 use super::told::Teller;
@@ -189,9 +190,10 @@ impl Inspector {
     fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
         let began = SystemTime::now();
-        let (labels, options) = (self.config.labels == Labels::Files, self.images.options());
+        let (labels, options) = (self.config.labels != Labels::Hide, self.images.options());
         let mut found = match by_hand::inspect(root, path, labels, &self.by_hand, options) {
-            Ok(by_hand::Found { images, skipped, fingerprint }) => {
+            Ok(by_hand::Found { images, mut skipped, fingerprint }) => {
+                let images = images.map(|images| self.arrange(images, &mut skipped));
                 let mut found = Inspected {
                     files: images.is_some().then(Vec::new),
                     skipped: Skipped::all(&skipped),
@@ -217,13 +219,36 @@ impl Inspector {
     /// # Errors
     /// [`SourceError`] when it cannot be read any more, or is gone.
     pub(super) fn open_image(&self, spec: &FileSpec) -> Result<Shown, SourceError> {
-        let image = (spec.store.as_path(), spec.image.as_str(), spec.multiscale);
-        by_hand::open(&self.root, image, &self.by_hand, self.images.options())
+        let (root, tables, options) = (&self.root, &self.by_hand, self.images.options());
+        let open = |path: &str, number| {
+            by_hand::open(root, (spec.store.as_path(), path, number), tables, options)
+        };
+        let shown = open(&spec.image, spec.multiscale)?;
+        if spec.labels.is_empty() {
+            return Ok(shown);
+        }
+        let label = |(path, number): &LabelAt| open(path, *number);
+        let labels: Vec<Shown> = spec.labels.iter().map(label).collect::<Result<_, _>>()?;
+        labels::with_channels(&shown, &labels)
+    }
+
+    /// Which images of a store have files, with the labels that are channels of them.
+    fn arrange(
+        &self,
+        images: Vec<Shown>,
+        skipped: &mut Vec<(PathBuf, SourceError)>,
+    ) -> Vec<WithLabels> {
+        if self.config.labels != Labels::Channels {
+            return images.into_iter().map(WithLabels::without).collect();
+        }
+        let (images, refused) = labels::in_their_images(images);
+        skipped.extend(refused);
+        images
     }
 
     /// Plans the virtual file of an image of a store.
-    fn plan(&self, image: Shown, found: &mut Inspected) {
-        let Shown { source, options } = image;
+    fn plan(&self, image: WithLabels, found: &mut Inspected) {
+        let WithLabels { shown: Shown { source, options }, labels } = image;
         let image = Arc::new(source);
         if !image.notes.is_empty() {
             found.notes.push((image.folder(), one_line(&image.notes)));
@@ -236,6 +261,7 @@ impl Inspector {
                 role: image.role,
                 name: image.name.clone(),
                 title: image.title.clone(),
+                labels: labels.into(),
                 size: file.size(),
                 shape: image.levels[0].shape(),
                 levels: file.plan().levels.iter().map(LevelSpec::of).collect(),

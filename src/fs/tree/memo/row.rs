@@ -44,6 +44,8 @@ struct File {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     title: Option<Title>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<(String, usize)>,
     size: u64,
     shape: [u64; 5],
     /// Lengths, and whether it is computed.
@@ -127,6 +129,7 @@ impl File {
             is_label: spec.role == Role::Label,
             name: spec.name.clone(),
             title: spec.title.clone(),
+            labels: spec.labels.to_vec(),
             size: spec.size,
             shape: spec.shape,
             levels: spec.levels.iter().map(|level| (level.size, level.is_computed)).collect(),
@@ -157,6 +160,7 @@ impl File {
             role: if self.is_label { Role::Label } else { Role::Image },
             name: self.name,
             title: self.title,
+            labels: self.labels.into(),
             size: self.size,
             shape: self.shape,
             levels: self
