@@ -11,6 +11,9 @@ use crate::source::{SourceError, SourceRoot};
 
 use super::setting::{Mistake, Setting, plain};
 
+/// Why a path of this machine is no source.
+const NO_SOURCE: &str = "is neither a folder nor a zip file with Zarr metadata";
+
 /// A checked source.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -51,7 +54,7 @@ pub(super) fn check(setting: &Setting) -> Result<Source, Mistake> {
     } else if kind.is_file() {
         location_of_file(&absolute).map_err(failed)?.map_err(|reason| setting.mistake(&reason))?
     } else {
-        return Err(setting.mistake("is not a folder"));
+        return Err(setting.mistake(NO_SOURCE));
     };
     Ok(Source { location, folder: Some(canonical) })
 }
@@ -71,9 +74,7 @@ fn location_of_file(path: &Path) -> io::Result<Result<Location, String>> {
     Ok(match discover::look_at_file(&root, name) {
         File::Store => Ok(store),
         File::Skipped(SourceError::Io { source, .. }) => return Err(source),
-        File::Skipped(_) | File::Ordinary => {
-            Err("is neither a folder nor a zip file with Zarr metadata".to_owned())
-        }
+        File::Skipped(_) | File::Ordinary => Err(NO_SOURCE.to_owned()),
     })
 }
 
