@@ -243,7 +243,7 @@ pub static OPTIONS: [Opt; 30] = [
         (Form::OneOf(|| names(&LABELS)), "HOW"),
         Some("hide"),
         "Label images: \"hide\" shows none, \"files\" shows each as a file in a folder beside its image, \
-         x_labels beside x.ims",
+         x_labels beside x.ims, \"channels\" as further channels of its image",
     ),
     row(
         IMAGES,

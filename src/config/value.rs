@@ -38,7 +38,8 @@ pub enum LogFormat {
 
 pub(super) const STATISTICS: [(&str, Statistics); 2] =
     [("fast", Statistics::Fast), ("exact", Statistics::Exact)];
-pub(super) const LABELS: [(&str, Labels); 2] = [("hide", Labels::Hide), ("files", Labels::Files)];
+pub(super) const LABELS: [(&str, Labels); 3] =
+    [("hide", Labels::Hide), ("files", Labels::Files), ("channels", Labels::Channels)];
 pub(super) const IMAGE_NAMES: [(&str, ImageNames); 2] =
     [("metadata", ImageNames::Metadata), ("paths", ImageNames::Paths)];
 pub(super) const SHARED: [(&str, Shared); 2] =

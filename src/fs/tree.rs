@@ -21,6 +21,7 @@ mod decide;
 mod file;
 mod inspect;
 mod inspected;
+mod labels;
 mod looks;
 mod memo;
 mod names;

@@ -174,8 +174,11 @@ pub enum Unsupported {
     /// A name inside a store that is not UTF-8, as Zarr demands.
     #[error("name is not UTF-8")]
     Name,
+    /// A label image that cannot be a channel of its image.
+    #[error("not shown as a channel: {0}; --labels files shows it")]
+    LabelChannel(String),
     /// A label image.
-    #[error("label images are shown with --labels files only")]
+    #[error("label images are shown with --labels files or channels only")]
     Label,
     /// An image that the plate or the well above it does not list.
     #[error("the plate above does not list this image")]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::array::ZarrArray;
 use super::facts::{Fact, Microscope, Provenance};
 use super::fingerprint::Fingerprint;
+use super::permissions::metadata_of;
 use super::place::join;
 use super::snapshot::{ChunkState, Snapshot};
 use super::source_type::SourceType;
@@ -126,9 +127,10 @@ impl ImageSource {
     /// folder: a chunk of each array, and the metadata of the images that it is composed of.
     pub fn samples(&self) -> impl Iterator<Item = PathBuf> {
         let chunks = self.arrays().map(|array| array.folder().join(array.files().first_chunk()));
-        let others =
-            (!self.others.is_empty()).then(|| self.fingerprint.present_below(Path::new("")));
-        chunks.chain(others.into_iter().flatten().map(Path::to_path_buf))
+        let others = self.others.iter();
+        let metadata =
+            others.flat_map(|image| metadata_of(&self.fingerprint, Path::new(""), image));
+        chunks.chain(metadata.map(Path::to_path_buf))
     }
 
     /// Records the state of the chunk files of all levels. From then on, reads return chunks in this state, or

@@ -63,16 +63,16 @@ enum Indices {
 
 /// What a box of one time point and channel of a level shows.
 #[derive(Debug)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct Visible<'a> {
     /// Parts that are seen.
-    pub(crate) parts: Vec<ShownPart<'a>>,
+    pub(crate) parts: Vec<VisiblePart<'a>>,
     /// Where no part is. Boxes do not overlap.
     pub(crate) gaps: Vec<Box3>,
 }
 
 /// What a box shows of a part.
 #[derive(Debug)]
-pub(crate) struct ShownPart<'a> {
+pub(crate) struct VisiblePart<'a> {
     pub(crate) part: &'a Part,
     /// Time point and channel in the array.
     pub(crate) tc: [u64; 2],
@@ -283,7 +283,7 @@ impl LevelSource {
     }
 
     /// What a box of a time point and channel shows.
-    pub(crate) fn shown(&self, [t, c]: [u64; 2], wanted: &Box3) -> Shown<'_> {
+    pub(crate) fn visible(&self, [t, c]: [u64; 2], wanted: &Box3) -> Visible<'_> {
         let mut gaps = vec![wanted.clone()];
         let mut parts = Vec::new();
         for part in self.parts.iter().rev() {
@@ -301,13 +301,13 @@ impl LevelSource {
             }
             gaps = left;
             if !boxes.is_empty() {
-                parts.push(ShownPart { part, tc: [t, c], boxes });
+                parts.push(VisiblePart { part, tc: [t, c], boxes });
             }
             if gaps.is_empty() {
                 break;
             }
         }
-        Shown { parts, gaps }
+        Visible { parts, gaps }
     }
 
     /// An empty level of the type of another one.

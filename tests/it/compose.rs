@@ -13,7 +13,7 @@ use zarrims::source::image::ImageSource;
 
 use crate::common::store::{Dtype, StoreBuilder};
 use crate::reference::cases::{Case, Picks, run, small_case};
-use made::{Made, Stores, check, check_with_libhdf5, stated_scale};
+use made::{Made, Stores, check, check_with_libhdf5};
 
 /// A range of an axis, and sometimes one that begins at a multiple of four.
 fn any_range(picks: &mut Picks, length: u64) -> std::ops::Range<u64> {
@@ -298,14 +298,4 @@ fn a_part_of_an_immense_image_is_the_slice_of_the_whole() {
             assert_eq!(found, [if is_stored { voxel(within) } else { 3 }], "{place:?}");
         });
     }
-}
-
-/// What the file says of levels is read back from the scale of each stored level.
-#[test]
-fn stated_scales_are_those_of_the_steps() {
-    let stores = Stores::new(&[pyramid(0)]);
-    let crop = Crop { x: Some(4..40), ..Crop::default() };
-    let part = compose::crop(&stores.image(0), &crop).expect("inside");
-    let scales: Vec<_> = (0..3).map(|level| stated_scale(&part, level)).collect();
-    assert_eq!(scales, [[0; 3], [0, 1, 1], [0, 2, 2]]);
 }

@@ -14,6 +14,7 @@ use crate::source::root::join;
 use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, metadata_of};
 use crate::sync::lock;
 
+use super::labels::LabelAt;
 use super::pages::Pages;
 
 /// One image of a store, as far as listing it needs.
@@ -33,6 +34,8 @@ pub struct FileSpec {
     pub title: Option<Title>,
     /// The view that it is, if a person asks for it.
     pub view: Option<Arc<ViewSpec>>,
+    /// Label images that are channels of it.
+    pub(super) labels: Arc<[LabelAt]>,
     /// Size of the virtual file in bytes.
     pub size: u64,
     /// Lengths of the finest level in voxels, order (t, c, z, y, x).

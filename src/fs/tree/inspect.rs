@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -19,6 +19,7 @@ use crate::sync::lock;
 use super::access;
 use super::file::{FileSpec, LevelSpec, ListedFile, Verdict, ViewSpec};
 use super::inspected::{Inspected, Skipped};
+use super::labels::{self, LabelAt, WithLabels};
 use super::memo::{Memo, Origin, Save};
 use super::options::{Labels, TreeConfig};
 use super::told::Teller;
@@ -196,9 +197,10 @@ impl Inspector {
         if let Some(entry) = Entry::at(path) {
             return self.inspect_entry(root, &entry, began);
         }
-        let (labels, options) = (self.config.labels == Labels::Files, self.images.options());
+        let (labels, options) = (self.config.labels != Labels::Hide, self.images.options());
         let mut found = match by_hand::inspect(root, path, labels, &self.by_hand, options) {
-            Ok(by_hand::Found { images, skipped, fingerprint }) => {
+            Ok(by_hand::Found { images, mut skipped, fingerprint }) => {
+                let images = images.map(|images| self.arrange(images, &mut skipped));
                 let mut found = Inspected {
                     files: images.is_some().then(Vec::new),
                     skipped: Skipped::all(&skipped),
@@ -208,7 +210,7 @@ impl Inspector {
                     lock(&self.matched).extend(self.by_hand.about(path));
                 }
                 for image in images.into_iter().flatten() {
-                    let path = image.source.folder();
+                    let path = image.shown.source.folder();
                     self.plan(&path, image, None, &mut found);
                 }
                 found
@@ -235,7 +237,7 @@ impl Inspector {
             let entry = entry.path().to_path_buf();
             let path = entry.with_file_name(format!("{name}.ims"));
             let view = ViewSpec { entry, number, name, images };
-            self.plan(&path, shown, Some(Arc::new(view)), &mut found);
+            self.plan(&path, WithLabels::without(shown), Some(Arc::new(view)), &mut found);
         }
         found.is_lasting = found.fingerprint.is_lasting(began);
         found
@@ -258,18 +260,46 @@ impl Inspector {
     /// # Errors
     /// [`SourceError`] when it cannot be read any more, or is gone.
     pub(super) fn open_image(&self, spec: &FileSpec) -> Result<Shown, SourceError> {
-        let (root, options) = (&self.root, self.images.options());
+        let (root, tables, options) = (&self.root, &self.by_hand, self.images.options());
         if let Some(view) = &spec.view {
             let entry = Entry::at(&view.entry).expect("a view is listed by its entry");
-            return by_hand::open_view(root, &entry, view.number, &self.by_hand, options);
+            return by_hand::open_view(root, &entry, view.number, tables, options);
         }
-        let image = (spec.store.as_path(), spec.image.as_str(), spec.multiscale);
-        by_hand::open(root, image, &self.by_hand, options)
+        let open = |path: &str, number| {
+            by_hand::open(root, (spec.store.as_path(), path, number), tables, options)
+        };
+        let shown = open(&spec.image, spec.multiscale)?;
+        if spec.labels.is_empty() {
+            return Ok(shown);
+        }
+        let label = |(path, number): &LabelAt| open(path, *number);
+        let labels: Vec<Shown> = spec.labels.iter().map(label).collect::<Result<_, _>>()?;
+        labels::with_channels(&shown, &labels)
+    }
+
+    /// Which images of a store have files, with the labels that are channels of them.
+    fn arrange(
+        &self,
+        images: Vec<Shown>,
+        skipped: &mut Vec<(PathBuf, SourceError)>,
+    ) -> Vec<WithLabels> {
+        if self.config.labels != Labels::Channels {
+            return images.into_iter().map(WithLabels::without).collect();
+        }
+        let (images, refused) = labels::in_their_images(images);
+        skipped.extend(refused);
+        images
     }
 
     /// Plans the virtual file of an image; `path` is what the log calls it.
-    fn plan(&self, path: &Path, image: Shown, view: Option<Arc<ViewSpec>>, found: &mut Inspected) {
-        let Shown { source, options } = image;
+    fn plan(
+        &self,
+        path: &Path,
+        image: WithLabels,
+        view: Option<Arc<ViewSpec>>,
+        found: &mut Inspected,
+    ) {
+        let WithLabels { shown: Shown { source, options }, labels } = image;
         let image = Arc::new(source);
         if !image.notes.is_empty() {
             found.notes.push((path.to_path_buf(), one_line(&image.notes)));
@@ -283,6 +313,7 @@ impl Inspector {
                 name: image.name.clone(),
                 title: image.title.clone(),
                 view,
+                labels: labels.into(),
                 size: file.size(),
                 shape: image.levels[0].shape(),
                 levels: file.plan().levels.iter().map(LevelSpec::of).collect(),

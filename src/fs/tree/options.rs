@@ -29,6 +29,8 @@ pub enum Labels {
     Hide,
     /// Each in a file, in a folder beside its image.
     Files,
+    /// As further channels of their image.
+    Channels,
 }
 
 /// What the images of a store of several are called.

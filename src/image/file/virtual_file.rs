@@ -103,9 +103,10 @@ impl VirtualFile {
         plan.ims.validate()?;
         let read_ahead = ReadAhead::new(&plan, images.engine().resources().threads + 2);
         let image = Arc::new(Image::new(images, root, source, plan, chunks));
-        let open_bytes = OPEN_FILE_BYTES
-            + OPEN_LEVEL_BYTES * image.plan.levels.len() as u64
-            + image.source.snapshot_bytes();
+        // A composed image has more arrays than levels.
+        let described = image.plan.levels.len().max(image.source.arrays().count());
+        let open_bytes =
+            OPEN_FILE_BYTES + OPEN_LEVEL_BYTES * described as u64 + image.source.snapshot_bytes();
         let held = image.engine().resources().memory.hold(open_bytes);
         let (fleeting, is_outdated, metadata) =
             (Arc::default(), AtomicBool::new(false), Mutex::default());

@@ -396,4 +396,36 @@ mod tests {
         copy_row(pixels, 2, 0, &mut out);
         assert_eq!(out, [4, 5, 4, 5, 4, 5]);
     }
+
+    #[test]
+    fn a_narrower_type_has_its_values_in_the_type_of_its_level() {
+        use {SourceType as From, VoxelType as To};
+        let convert = |bytes: &[u8], source_type: From, level_type: From, target: To| {
+            assert!(level_type.holds(source_type));
+            let mut out = vec![0; bytes.len() / source_type.bytes() * target.bytes()];
+            copy_row(Pixels { bytes, source_type, level_type, target }, 0, 1, &mut out);
+            out
+        };
+        let float = |value: f32| value.to_le_bytes().to_vec();
+        assert_eq!(convert(&[0, 7], From::Bool, From::U8, To::U8), [0, 1]);
+        assert_eq!(convert(&[200, 3], From::U8, From::U16, To::U16), [200, 0, 3, 0]);
+        assert_eq!(convert(&[2], From::Bool, From::U16, To::U16), [1, 0]);
+        assert_eq!(convert(&[200], From::U8, From::I16, To::I16), 200_i16.to_le_bytes());
+        assert_eq!(convert(&[0xff], From::I8, From::I16, To::I16), (-1_i16).to_le_bytes());
+        // 32768 higher, as the int16 beside them.
+        assert_eq!(convert(&[200], From::U8, From::I16, To::U16), 32_968_u16.to_le_bytes());
+        assert_eq!(convert(&[0xff], From::I8, From::I16, To::U16), 32_767_u16.to_le_bytes());
+        assert_eq!(convert(&[9], From::U8, From::U32, To::U32), 9_u32.to_le_bytes());
+        assert_eq!(convert(&[1, 2], From::U16, From::U32, To::U32), 513_u32.to_le_bytes());
+        for level_type in [From::I16, From::I32, From::F32, From::F64, From::F16] {
+            assert_eq!(convert(&[0xff], From::I8, level_type, To::F32), float(-1.0));
+            assert_eq!(convert(&[0xff], From::U8, level_type, To::F32), float(255.0));
+            assert_eq!(convert(&[9], From::Bool, level_type, To::F32), float(1.0));
+        }
+        assert_eq!(convert(&[1, 2], From::U16, From::I32, To::F32), float(513.0));
+        for (wide, narrow) in [(From::U16, From::I8), (From::F32, From::U32), (From::U8, From::U16)]
+        {
+            assert!(!wide.holds(narrow), "{narrow:?} in {wide:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::resources::Resources;
 use crate::resources::buffer::Buffer;
 use crate::source::boxes::{Box3, common};
 use crate::source::image::{LevelSource, Part};
-use crate::source::parts::{Shown, ShownPart};
+use crate::source::parts::{Visible, VisiblePart};
 use crate::source::{SourceError, SourceType, UnitBytes};
 
 use super::convert::{Pixels, Strided, copy_box};
@@ -23,7 +23,7 @@ use super::units;
 #[derive(Debug)]
 pub(super) struct BrickJob<'a> {
     source: &'a LevelSource,
-    shown: Shown<'a>,
+    visible: Visible<'a>,
     target: VoxelType,
     frame: BrickFrame,
 }
@@ -33,7 +33,7 @@ pub(super) type Instead<'a> = &'a dyn Fn(&Part, SourceError) -> Result<(), Sourc
 
 /// A read unit that a brick needs.
 struct Needed<'a, 'b> {
-    shown: &'b ShownPart<'a>,
+    of: &'b VisiblePart<'a>,
     /// Position in the array.
     position: Vec<u64>,
     /// First voxel in the array, order (z, y, x).
@@ -67,7 +67,7 @@ impl Composed<'_, '_> {
             (self.same, self.is_zero) = (Some(bytes), false);
             return Ok(());
         }
-        let array = &unit.needed.shown.part.array;
+        let array = &unit.needed.of.part.array;
         let is_absent = matches!(unit.bytes, UnitBytes::Fill);
         let is_zero = is_absent && self.job.is_zero(array.source_type(), array.fill_value());
         self.write(is_zero, |job, out| job.scatter(&unit, out))
@@ -75,12 +75,12 @@ impl Composed<'_, '_> {
 
     /// Adds the places where no part is.
     fn add_gaps(&mut self) -> Result<(), ImageError> {
-        if self.job.shown.gaps.is_empty() {
+        if self.job.visible.gaps.is_empty() {
             return Ok(());
         }
         let (source_type, fill) = (self.job.source.source_type(), self.job.source.fill_value());
         self.write(self.job.is_zero(source_type, fill), |job, out| {
-            for gap in &job.shown.gaps {
+            for gap in &job.visible.gaps {
                 job.spread(job.pixels(source_type, fill), gap, out);
             }
         })
@@ -120,21 +120,21 @@ impl<'a> BrickJob<'a> {
     pub(super) fn new(plan: &ImagePlan, source: &'a LevelSource, brick: BrickId) -> Self {
         let (time, channel) = plan.time_and_channel(brick.dataset);
         let frame = BrickFrame::new(plan, brick);
-        let shown = source.shown([time, channel], &frame.voxels);
-        Self { source, shown, target: plan.target, frame }
+        let visible = source.visible([time, channel], &frame.voxels);
+        Self { source, visible, target: plan.target, frame }
     }
 
     /// Memory needed at the peak: the brick, one decoded unit, one encoded unit.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let units = self.shown.parts.iter().map(|shown| shown.part.array.unit_bytes());
+        let units = self.visible.parts.iter().map(|of| of.part.array.unit_bytes());
         units.max().unwrap_or(0).saturating_mul(2).saturating_add(self.frame.bytes())
     }
 
     /// Waits until the files of all units answer. A file system that hangs must not do so while memory is
     /// reserved.
     pub(super) fn await_source(&self) {
-        for Needed { shown, position, .. } in self.needed() {
-            shown.part.array.await_unit(&position);
+        for Needed { of, position, .. } in self.needed() {
+            of.part.array.await_unit(&position);
         }
     }
 
@@ -157,7 +157,7 @@ impl<'a> BrickJob<'a> {
         whole.add_gaps()?;
         let needed: Vec<_> = self.needed().collect();
         let unit =
-            |needed: &Needed<'_, '_>| (needed.shown.part.array.clone(), needed.position.clone());
+            |needed: &Needed<'_, '_>| (needed.of.part.array.clone(), needed.position.clone());
         units::decode_each(resources, needed.iter().map(unit).collect(), |number, decoded| {
             let needed = &needed[number];
             let bytes = match decoded {
@@ -170,7 +170,7 @@ impl<'a> BrickJob<'a> {
                     stored
                 }
                 Err(error) => {
-                    instead(needed.shown.part, error)?;
+                    instead(needed.of.part, error)?;
                     // It may be only for now.
                     lasts = false;
                     UnitBytes::Fill
@@ -189,29 +189,29 @@ impl<'a> BrickJob<'a> {
 
     /// The units that the brick needs, each once.
     fn needed(&self) -> impl Iterator<Item = Needed<'a, '_>> {
-        self.shown.parts.iter().flat_map(|shown| {
-            let part = shown.part;
+        self.visible.parts.iter().flat_map(|of| {
+            let part = of.part;
             let [unit_t, unit_c, unit @ ..] = part.unit_shape();
-            let [t, c] = [shown.tc[0] / unit_t, shown.tc[1] / unit_c];
-            units_of(shown, unit).into_iter().map(move |at| {
+            let [t, c] = [of.tc[0] / unit_t, of.tc[1] / unit_c];
+            units_of(of, unit).into_iter().map(move |at| {
                 let [z, y, x] = at;
                 let origin = std::array::from_fn(|axis| at[axis] * unit[axis]);
-                Needed { shown, position: part.unit_position([t, c, z, y, x]), origin }
+                Needed { of, position: part.unit_position([t, c, z, y, x]), origin }
             })
         })
     }
 
     /// Copies the part of a unit that is seen into the brick's chunks.
     fn scatter(&self, unit: &Unit<'_, '_>, out: &mut [u8]) {
-        let &Needed { shown, origin, .. } = unit.needed;
-        let part = shown.part;
+        let &Needed { of, origin, .. } = unit.needed;
+        let part = of.part;
         let [unit_t, unit_c, shape @ ..] = part.unit_shape();
         let [stride_t, stride_c, strides @ ..] = part.unit_strides();
         let whole: Box3 = std::array::from_fn(|axis| origin[axis]..origin[axis] + shape[axis]);
         // The time point and channel within the unit.
-        let base = shown.tc[0] % unit_t * stride_t + shown.tc[1] % unit_c * stride_c;
+        let base = of.tc[0] % unit_t * stride_t + of.tc[1] % unit_c * stride_c;
         let source_type = part.array.source_type();
-        for seen in &shown.boxes {
+        for seen in &of.boxes {
             let Some(inside) = common(&part.in_array(seen), &whole) else { continue };
             let in_level = part.in_level(&inside);
             let bytes: &[u8] = match &unit.bytes {
@@ -264,7 +264,7 @@ impl<'a> BrickJob<'a> {
     /// Whether the bytes of a unit are those of the brick.
     fn is_same(&self, unit: &Unit<'_, '_>) -> bool {
         let UnitBytes::Stored { bytes, .. } = &unit.bytes else { return false };
-        let Needed { shown: ShownPart { part, boxes, .. }, origin, .. } = unit.needed;
+        let Needed { of: VisiblePart { part, boxes, .. }, origin, .. } = unit.needed;
         let [_, _, shape @ ..] = part.unit_shape();
         let [_, _, strides @ ..] = part.unit_strides();
         let in_order = [shape[1] * shape[2], shape[2], 1];
@@ -279,10 +279,10 @@ impl<'a> BrickJob<'a> {
 }
 
 /// Positions of the units that hold what is seen of a part, counted in units along (z, y, x), each once.
-fn units_of(shown: &ShownPart<'_>, unit: [u64; 3]) -> Vec<[u64; 3]> {
+fn units_of(of: &VisiblePart<'_>, unit: [u64; 3]) -> Vec<[u64; 3]> {
     let in_box = |seen: &Box3| {
         let [zs, ys, xs]: Box3 = {
-            let voxels = shown.part.in_array(seen);
+            let voxels = of.part.in_array(seen);
             std::array::from_fn(|axis| {
                 voxels[axis].start / unit[axis]..voxels[axis].end.div_ceil(unit[axis])
             })
@@ -290,7 +290,7 @@ fn units_of(shown: &ShownPart<'_>, unit: [u64; 3]) -> Vec<[u64; 3]> {
         let rows = zs.flat_map(move |z| ys.clone().map(move |y| (z, y)));
         rows.flat_map(move |(z, y)| xs.clone().map(move |x| [z, y, x]))
     };
-    match shown.boxes.as_slice() {
+    match of.boxes.as_slice() {
         [only] => in_box(only).collect(),
         boxes => boxes.iter().flat_map(in_box).collect::<BTreeSet<_>>().into_iter().collect(),
     }

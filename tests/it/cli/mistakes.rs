@@ -131,7 +131,7 @@ const SHOWN: &[(&str, &str)] = &[
         "ZARRIMS_FOLLOW_LINKS=please @source @mount",
         "ZARRIMS_FOLLOW_LINKS=please: is neither true nor false",
     ),
-    ("ZARRIMS_LABELS=true @source @mount", "ZARRIMS_LABELS=true: is none of hide, files"),
+    ("ZARRIMS_LABELS=true @source @mount", "ZARRIMS_LABELS=true: is none of hide, files, channels"),
     ("--labels @source @mount", "--labels @source: is none of hide, files"),
     (
         "--image-names path @source @mount",

@@ -229,7 +229,7 @@ fn nth(of: &[Made], mut at: [u64; 5], axis: usize) -> Option<(usize, [u64; 5])> 
 }
 
 /// How often each axis (z, y, x) of a level of an image is halved, by its scale.
-pub(crate) fn stated_scale(image: &ImageSource, level: usize) -> [u32; 3] {
+fn stated_scale(image: &ImageSource, level: usize) -> [u32; 3] {
     let scale = image.levels[level].relative_scale.unwrap_or([1.0; 3]);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
     scale.map(|scale| scale.log2().round() as u32)

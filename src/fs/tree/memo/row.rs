@@ -46,6 +46,8 @@ struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     title: Option<Title>,
     view: Option<View>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<(String, usize)>,
     size: u64,
     shape: [u64; 5],
     /// Lengths, and whether it is computed.
@@ -146,6 +148,7 @@ impl File {
                 store: spec.store.clone(),
                 images: view.images.iter().map(|at| (at.store.clone(), at.image.clone())).collect(),
             }),
+            labels: spec.labels.to_vec(),
             size: spec.size,
             shape: spec.shape,
             levels: spec.levels.iter().map(|level| (level.size, level.is_computed)).collect(),
@@ -183,6 +186,7 @@ impl File {
             role: if self.is_label { Role::Label } else { Role::Image },
             name: self.name,
             title: self.title,
+            labels: self.labels.into(),
             size: self.size,
             shape: self.shape,
             levels: self
