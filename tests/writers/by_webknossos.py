@@ -51,6 +51,16 @@ def _(path: Path) -> list[Image]:
     return [read(path, "color")]
 
 
+@writer.store("red green blue")
+def _(path: Path) -> list[Image]:
+    dataset = Dataset(path, voxel_size=(11.0, 12.0, 25.0))
+    box = BoundingBox((0, 0, 0), (64, 32, 32))
+    layer = dataset.add_layer("color", "color", dtype="uint8", num_channels=3, data_format="zarr3", bounding_box=box)
+    mag = layer.add_mag("1", chunk_shape=32, shard_shape=32)
+    mag.write(pattern((3, 64, 32, 32), "uint8"), absolute_offset=(0, 0, 0))
+    return [read(path, "color")]
+
+
 @writer.store("segmentation")
 def _(path: Path) -> list[Image]:
     dataset = Dataset(path, voxel_size=(11.0, 12.0, 25.0))
