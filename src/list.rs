@@ -33,14 +33,16 @@ struct Form {
 pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Result<()> {
     let config = merged.resolve(Purpose::List)?;
     let memory_bytes = config.resources.memory_bytes;
-    let engine = Engine::start(&EngineConfig { cache: None, memory_bytes, threads: 1 })?;
+    let engine =
+        Engine::start(&EngineConfig { cache: None, shared: None, memory_bytes, threads: 1 })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for mount in &config.mounts {
-        let MountConfig { images, tree, .. } = mount;
+        let MountConfig { images, tree, by_hand, .. } = mount;
         let root = source::open(mount)?;
         let is_exact = images.statistics == Statistics::Exact;
         let images = Images::new(engine.clone(), *images);
-        let tree = Tree::new(root, images, *tree).context("cannot start threads")?;
+        let tree = Tree::corrected(root, images, *tree, by_hand.clone());
+        let tree = tree.context("cannot start threads")?;
         let form = Form { as_json, names_all, is_exact };
         let is_one_of_several = config.mounts.len() > 1;
         match list(&tree, form, is_one_of_several, &mut out).and_then(|()| out.flush()) {
@@ -129,10 +131,22 @@ fn write_files(files: &[(String, FileSpec)], out: &mut dyn Write) -> io::Result<
         let levels = levels(&spec.levels);
         writeln!(
             out,
-            "{path:width$}  {size:>10}  {t} x {c} x {z} x {y} x {x} (t c z y x), {levels}"
+            "{path:width$}  {size:>10}  {t} x {c} x {z} x {y} x {x} (t c z y x), {levels}; from {}",
+            origin(spec)
         )?;
     }
     Ok(())
+}
+
+/// Where an image lies in the source, such as `plate.zarr/A/1/0`.
+fn origin(spec: &FileSpec) -> String {
+    let path = spec.folder();
+    // A store that is the source itself.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+    match spec.multiscale {
+        0 => path.display().to_string(),
+        entry => format!("{}, entry {entry} of its multiscales", path.display()),
+    }
 }
 
 /// Such as `5 levels: 1 stored, 4 computed`.
@@ -148,17 +162,16 @@ fn levels(levels: &[LevelSpec]) -> String {
 }
 
 fn write_skipped(store: &Path, rows: &[Skipped], out: &mut dyn Write) -> io::Result<()> {
-    let told = Told::of(store, rows);
-    told.faults.iter().try_for_each(|row| writeln!(out, "{row}"))?;
-    for line in told.more.iter().chain(&told.summary) {
-        writeln!(out, "{}: {line}", store.display())?;
+    match Told::of(store, rows) {
+        None => Ok(()),
+        Some(Told { path, text, is_sum: true, .. }) => writeln!(out, "{}: {text}", path.display()),
+        Some(Told { path, text, .. }) => writeln!(out, "skipped {}: {text}", path.display()),
     }
-    Ok(())
 }
 
 fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    json!({
+    let mut row = json!({
         "file": path,
         "store": text(&spec.store),
         "image": spec.image,
@@ -169,7 +182,11 @@ fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {
         "levels": spec.levels.len(),
         "pyramid": spec.levels.iter().map(json_level).collect::<Vec<_>>(),
         "needs_pass": form.needs_pass(spec),
-    })
+    });
+    if let Some(view) = &spec.view {
+        row["of"] = view.images.iter().map(|at| text(&at.image)).collect();
+    }
+    row
 }
 
 fn json_level(level: &LevelSpec) -> serde_json::Value {

@@ -12,7 +12,7 @@
 //!
 //! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
 //! for its parts; [`conventions`] reads other conventions than OME-NGFF, [`series`] and [`ome_xml`] read the
-//! metadata of the microscope, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`]
+//! metadata of the microscope, [`plate`] finds the wells of images, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`]
 //! their chunks. [`geometry`] and [`display`] decide which of several statements counts, and [`assemble`]
 //! puts everything together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the
 //! voxel size, the channels.
@@ -20,6 +20,7 @@
 //! Arrows point down only: no file needs another one that needs it, and [`storage`] and [`error`] are at the
 //! bottom.
 
+mod above;
 mod array;
 mod assemble;
 mod axes;
@@ -30,6 +31,7 @@ mod codec;
 mod color;
 pub mod compose;
 mod conventions;
+mod coordinates;
 mod date_time;
 pub mod discover;
 mod display;
@@ -43,6 +45,7 @@ pub mod image;
 mod json;
 mod level;
 mod metadata;
+mod nodes;
 mod non_image;
 mod ome;
 mod ome_xml;
@@ -50,23 +53,31 @@ mod omero;
 pub(crate) mod parts;
 mod permissions;
 mod place;
+mod plate;
 mod remembered;
 pub mod root;
+mod scene;
 mod series;
 mod snapshot;
 mod source_type;
 pub mod storage;
+pub mod store_name;
+mod systems;
+mod title;
 mod transform;
 mod units;
 
 pub use array::{UnitBytes, ZarrArray};
 pub(crate) use array::{forget_remembered, remember_at_most};
+pub(crate) use color::parse_text as color;
 pub use error::{SourceError, Unsupported};
 pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;
 pub use permissions::{AccessKinds, Permissions, access_of, metadata_of};
+pub use place::{AxesByHand, SaysAxes};
 pub use root::SourceRoot;
 pub use snapshot::ChunkState;
 pub use source_type::SourceType;
 pub use storage::{Location, Seen, Stamp, Storage, Unfollowed};
 pub use units::micrometres;
+pub(crate) use units::seconds;

@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::path::Path;
 
+use crate::objects::{Address, redacted};
+
 use super::merge::Merged;
 use super::options::{Form, OPTIONS, Opt, Section, variable};
 use super::setting::{Origin, Setting, Settings};
@@ -60,7 +62,10 @@ fn write_options(out: &mut String, settings: &Settings, section: Section) -> fmt
 fn value_of(option: &Opt, text: &Path) -> String {
     match option.form {
         Form::Switch => parse_switch(&text.to_string_lossy()).is_ok_and(|is_on| is_on).to_string(),
-        Form::Folder => {
+        Form::Place(_) if Address::parse(&text.to_string_lossy()).is_some() => {
+            quoted(&redacted(&text.to_string_lossy()))
+        }
+        Form::Folder | Form::Place(_) => {
             quoted_path(&std::path::absolute(text).unwrap_or_else(|_| text.to_path_buf()))
         }
         Form::OneOf(_) | Form::Text(_) => quoted(&text.to_string_lossy()),

@@ -7,12 +7,15 @@ mod makers_chunk;
 pub mod pyramid;
 mod time;
 
+use std::path::Path;
+
 use crate::ims::{
     ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, VoxelType, metadata_capacity,
 };
 use crate::source::SourceType;
 use crate::source::halving::StoredLevel;
-use crate::source::image::{ImageSource, LevelSource, NAME_LIMIT_BYTES, Role};
+use crate::source::image::{ImageSource, LevelSource, NAME_LIMIT_BYTES, Role, Title};
+use crate::source::store_name::stem;
 
 use crate::engine::error::ImageError;
 
@@ -295,7 +298,18 @@ fn extents(
     (low, high)
 }
 
+/// What a viewer shows as the name of the image: of a field of a plate, plate, well and field.
 fn image_name(source: &ImageSource) -> String {
+    if let Some(title @ Title::Field(field)) = &source.title {
+        let plate = Path::new(&field.plate).file_name().or(source.store.file_name());
+        let mut name =
+            plate.map(|plate| stem(plate).to_string_lossy()).unwrap_or_default().into_owned();
+        for part in [title.text(" ")].into_iter().chain(further_name(source)) {
+            name.push(' ');
+            name.push_str(&part);
+        }
+        return name.trim_start().to_owned();
+    }
     source.name.clone().unwrap_or_else(|| {
         let path = if source.image.is_empty() {
             source.store.clone()
@@ -304,6 +318,12 @@ fn image_name(source: &ImageSource) -> String {
         };
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     })
+}
+
+/// What tells a further entry of `multiscales` from the first.
+fn further_name(source: &ImageSource) -> Option<String> {
+    let own = || source.name.clone().unwrap_or_else(|| source.multiscale.to_string());
+    (source.multiscale > 0).then(own)
 }
 
 fn channel(source: &ImageSource, c: u64, channels: u64) -> ImsChannel {
@@ -362,8 +382,6 @@ fn shorten(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::source::SourceRoot;
     use crate::source::discover::open_image;

@@ -103,8 +103,12 @@ impl ChunkFiles {
     /// The chunk at the origin, by its path relative to the folder of the array. It stands for all
     /// where they cannot all be looked at.
     pub(super) fn first_chunk(&self) -> PathBuf {
-        let origin = vec![0; self.array.dimensionality()];
-        PathBuf::from(self.names.primary.key(&self.array, &origin))
+        self.chunk_path(&vec![0; self.array.dimensionality()])
+    }
+
+    /// The path that a chunk should have, relative to the folder of the array.
+    pub(super) fn chunk_path(&self, chunk: &[u64]) -> PathBuf {
+        PathBuf::from(self.names.primary.key(&self.array, chunk))
     }
 
     /// Waits until the file of a chunk answers, or does not.

@@ -133,9 +133,9 @@ pub enum Unsupported {
     /// A name that promises a store, and no Zarr metadata.
     #[error("no Zarr metadata")]
     NoMetadata,
-    /// A zip archive.
-    #[error("zip stores are not supported yet")]
-    Zip,
+    /// Members of an archive that no path leads to.
+    #[error("{0}")]
+    Members(String),
     /// An N5 container.
     #[error("N5 is not supported")]
     N5,
@@ -148,6 +148,14 @@ pub enum Unsupported {
     /// Members of `ome` that are not understood.
     #[error("\"ome\" holds {0}, which is not understood; what lies below is shown without it")]
     OmeMembers(String),
+    /// A node of a collection whose path leads out of the store.
+    #[error(
+        "node {0:?} of the collection lies in another store or in a JSON file: it is not followed"
+    )]
+    NodeElsewhere(String),
+    /// A node of a collection that is not there.
+    #[error("node {0:?} of the collection is not there")]
+    NodeMissing(String),
     /// An image in the group of another one.
     #[error("an image inside an image; only the outer one is shown")]
     InnerImage,
@@ -167,11 +175,20 @@ pub enum Unsupported {
     #[error("name is not UTF-8")]
     Name,
     /// A label image.
-    #[error("label images are shown with --labels only")]
+    #[error("label images are shown with --labels files only")]
     Label,
+    /// An image that the plate or the well above it does not list.
+    #[error("the plate above does not list this image")]
+    NotInPlate,
     /// A symbolic link that cannot be followed.
     #[error("symbolic link is broken, circular, or leads out of the source folder")]
     Link,
+    /// A person has hidden it, in the line given.
+    #[error("hidden by hand: {0}")]
+    Hidden(String),
+    /// What a person says of it is wrong.
+    #[error("{0}")]
+    ByHand(String),
     /// More images in one group than any real store has.
     #[error("{0} more entries of \"multiscales\" are not looked at")]
     TooManyImages(usize),

@@ -14,6 +14,7 @@ use super::storage::{Budget, Unfollowed};
 
 pub use super::parts::{LevelSource, Part};
 pub use super::place::Role;
+pub use super::title::{Field, Title};
 
 /// Longest name that is shown whole.
 pub(crate) const NAME_LIMIT_BYTES: usize = 1024;
@@ -32,8 +33,10 @@ pub struct ImageSource {
     pub others: Vec<PathBuf>,
     /// What the image is for.
     pub role: Role,
-    /// Name from the metadata.
+    /// Name from the metadata of the image itself.
     pub name: Option<String>,
+    /// What the metadata of the store calls it.
+    pub title: Option<Title>,
     /// Description from the metadata.
     pub description: Option<String>,
     /// Levels with the same type, time points and channels; finest first, never empty.

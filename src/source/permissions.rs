@@ -122,14 +122,14 @@ pub fn metadata_of<'a>(metadata: &'a Fingerprint, store: &Path, image: &Path) ->
 
 /// The access that readers of an image need, and the access to the folder of its store. `files` are the
 /// files that stand for all that the image is made of: its metadata, and a chunk of each array. Every
-/// folder on the way from the folder of the store to each of them counts, too, also where they are in other
-/// stores.
+/// folder on the way to them counts, too, but those on the way to `below`, which readers pass in any case.
 ///
 /// # Errors
 /// The reason of the storage when one of them cannot be looked at. Files that have gone do not count.
 pub fn access_of<'a>(
     root: &SourceRoot,
     store: &Path,
+    below: &Path,
     files: impl Iterator<Item = &'a Path>,
 ) -> io::Result<(Option<Access>, AccessKinds)> {
     let mut kinds = AccessKinds::default();
@@ -150,7 +150,7 @@ pub fn access_of<'a>(
     };
     let top = add(store)?.ok_or(io::ErrorKind::NotFound)?.access;
     for file in files {
-        for part in file.ancestors().take_while(|part| !store.starts_with(part)) {
+        for part in file.ancestors().take_while(|part| !below.starts_with(part)) {
             add(part)?;
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::ims::ImsSection;
 use crate::source::facts::{Fact, Microscope, Subject, TEXT_LIMIT_BYTES, TOTAL_LIMIT_BYTES};
-use crate::source::image::{ChannelSource, ImageSource};
+use crate::source::image::{ChannelSource, ImageSource, Title};
 
 /// Entries kept of one section, and sections kept of one image.
 const ENTRY_LIMIT: usize = 500;
@@ -90,6 +90,8 @@ fn provenance(image: &ImageSource) -> Vec<(String, String)> {
     present([
         ("Store", Some(image.store.display().to_string())),
         ("Image", Some(image.image.clone()).filter(|path| !path.is_empty())),
+        // `Name` is that of the well.
+        ("StatedName", stated_name(image)),
         ("NGFFVersion", stated.ngff_version.clone()),
         ("ZarrFormat", first.map(|part| part.array.zarr_format().to_string())),
         ("Axes", first.map(|_| axes.into_iter().map(|(_, name)| name).collect())),
@@ -98,6 +100,12 @@ fn provenance(image: &ImageSource) -> Vec<(String, String)> {
         ("Orientation", stated.orientation.clone()),
         ("Flipped", flipped(image.is_flipped)),
     ])
+}
+
+/// The name that an image of a plate has of its own.
+fn stated_name(image: &ImageSource) -> Option<String> {
+    let is_field = matches!(image.title, Some(Title::Field(_)));
+    image.name.clone().filter(|_| is_field)
 }
 
 /// The axes along which voxels are stored backwards: their scale is negative. Order (x, y, z).

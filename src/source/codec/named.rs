@@ -35,7 +35,8 @@ impl NamedCodec {
             Value::Object(members) => members,
             _ => Map::new(),
         };
-        Self { name: name.to_owned(), members }
+        // All known names are of small letters.
+        Self { name: name.to_ascii_lowercase(), members }
     }
 
     /// The name without a prefix.
@@ -96,7 +97,8 @@ impl NamedCodec {
         match codec {
             Value::String(id) => Some(Self::new(id, Value::Null)),
             Value::Object(members) => {
-                Some(Self::new(members.get("id")?.as_str()?, Value::Object(members.clone())))
+                let id = members.get("id").or_else(|| members.get("name"))?;
+                Some(Self::new(id.as_str()?, Value::Object(members.clone())))
             }
             _ => None,
         }
@@ -111,7 +113,30 @@ impl NamedCodec {
         if codecs.len() > MOST_CODECS {
             return Err(Unsupported::Member(member));
         }
-        codecs.iter().map(|codec| one(codec).ok_or(Unsupported::Member(member))).collect()
+        let there = codecs.iter().filter(|codec| !codec.is_null());
+        there.map(|codec| one(codec).ok_or(Unsupported::Member(member))).collect()
+    }
+
+    /// # Errors
+    /// [`Unsupported`] when the configuration has other members: what they mean is not known.
+    pub(super) fn has_only(&self, known: &[&str]) -> Result<(), Unsupported> {
+        // zarr-python may repeat the name.
+        let is_known = |name: &str| name == "id" || known.contains(&name);
+        match self.members.keys().find(|name| !is_known(name)) {
+            None => Ok(()),
+            Some(other) => Err(Unsupported::Codec(format!("{} with {other:?}", self.name))),
+        }
+    }
+
+    /// A member that is text, or not there.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when it is anything else.
+    pub(super) fn words(&self, member: &'static str) -> Result<Option<&str>, Unsupported> {
+        match self.members.get(member) {
+            None | Some(Value::Null) => Ok(None),
+            Some(stated) => stated.as_str().map(Some).ok_or(Unsupported::Member(member)),
+        }
     }
 
     /// What `zarrs` reads.

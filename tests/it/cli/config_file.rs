@@ -38,7 +38,11 @@ const MISTAKES: &[(&str, &str)] = &[
         "@f.toml:4: threads = 4.5: is not a number from 1 to 1024",
     ),
     ("[resources]\nmemory = \"1KiB\"\n", "@f.toml:2: memory = 1KiB: at least 16.0 MiB is needed"),
-    ("[defaults]\nlabels = \"please\"\n", "@f.toml:2: labels = please: is neither true nor false"),
+    (
+        "[defaults]\nfollow-links = \"please\"\n",
+        "@f.toml:2: follow-links = please: is neither true nor false",
+    ),
+    ("[defaults]\nlabels = true\n", "@f.toml:2: labels = true: is none of hide, files"),
     (
         "[defaults]\npyramid = \"sorce\"\n",
         "@f.toml:2: pyramid = sorce: is none of auto, source, imaris; similar: source",
@@ -143,7 +147,7 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
     }
 }
 
-const TWO: &str = "[cache]\nsize = \"1GiB\"\n[defaults]\nlabels = true\n\
+const TWO: &str = "[cache]\nsize = \"1GiB\"\n[defaults]\nlabels = \"files\"\n\
     [[mount]]\nsource = \"@source\"\nmountpoint = \"@mount\"\nstatistics = \"exact\"\n\
     [[mount]]\nsource = \"@other\"\nmountpoint = \"@empty\"\n";
 
@@ -166,7 +170,7 @@ fn the_printed_configuration_can_be_used_and_prints_the_same() {
         "memory = \"64MiB\" # --memory",
         "size = \"1GiB\" # @f.toml:2",
         "min-free = \"5%\" # default",
-        "labels = true # @f.toml:4",
+        "labels = \"files\" # @f.toml:4",
         "source = \"@other\" # @f.toml:10",
     ] {
         let line = folders.expand(line);
