@@ -145,12 +145,8 @@ for file in "$here"/by_*.py; do
     fi
 done
 
-labels=(--labels)
-if "$bin" --help | grep -q -- '--labels <'; then
-    labels=(--labels files)
-fi
-"$bin" --list --json "${labels[@]}" "$out/stores" >"$work/list.json"
-"$bin" "$out/stores" "$work/mount" "${labels[@]}" --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
+"$bin" --list --json --labels files "$out/stores" >"$work/list.json"
+"$bin" "$out/stores" "$work/mount" --labels files --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
 daemon=$!
 mounted_or_ended() { mounted || ended "$daemon"; }
 if ! within 30 mounted_or_ended || ! mounted; then
