@@ -138,10 +138,12 @@ for file in "$here"/by_*.py; do
         >"$out/truth/$name/output" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
         rm -f "$out/truth/$name/truth.json"
-        {
-            [ "$status" -ne 124 ] || echo "not done within $limit seconds;"
-            grep -v '^[[:space:]]*$' "$out/truth/$name/output" | tail -n 1
-        } | tr '\n' ' ' >"$out/truth/$name/reason"
+        if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+            echo "not done within $limit seconds" >"$out/truth/$name/reason"
+        else
+            # The last line of a traceback, or of what uv says.
+            awk 'NF { last = $0 } END { print last }' "$out/truth/$name/output" >"$out/truth/$name/reason"
+        fi
     fi
 done
 
