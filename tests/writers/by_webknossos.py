@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from truth import Image, Writer, pattern
-from webknossos import BoundingBox, Dataset, Mag
+from webknossos import BoundingBox, Dataset, Mag, NDBoundingBox
 
 writer = Writer("webknossos", "tensorstore", "numpy")
 VOXEL = {"x": 0.011, "y": 0.012, "z": 0.025}
 
 
-def read(path: Path, name: str, **facts: Any) -> Image:
+def read(path: Path, name: str, axes: str = "cxyz", **facts: Any) -> Image:
     """A layer as the library reads it: what the bounding box of the layer holds."""
     layer = Dataset.open(path).get_layer(name)
     levels = [mag.read() for _, mag in sorted(layer.mags.items())]
-    first = layer.bounding_box.topleft
+    first = layer.bounding_box.topleft_xyz
     origin = {axis: first[n] * VOXEL[axis] for n, axis in enumerate("xyz")}
-    return Image("cxyz", levels, name, voxel=VOXEL, origin=origin, **facts)
+    return Image(axes, levels, name, voxel=VOXEL, origin=origin, **facts)
 
 
 for data_format in ("zarr", "zarr3"):
@@ -59,6 +59,17 @@ def _(path: Path) -> list[Image]:
     mag = layer.add_mag("1", chunk_shape=32, shard_shape=32)
     mag.write(pattern((3, 64, 32, 32), "uint8"), absolute_offset=(0, 0, 0))
     return [read(path, "color")]
+
+
+@writer.store("times")
+def _(path: Path) -> list[Image]:
+    dataset = Dataset(path, voxel_size=(11.0, 12.0, 25.0))
+    shape = (1, 3, 20, 30, 40)
+    box = NDBoundingBox(topleft=(0,) * 5, size=shape, axes=tuple("ctzyx"), index=tuple(range(5)))
+    layer = dataset.add_layer("color", "color", dtype="uint8", data_format="zarr3", bounding_box=box)
+    mag = layer.add_mag("1", chunk_shape=32, shard_shape=32)
+    mag.write(pattern(shape, "uint8"), absolute_bounding_box=box, allow_unaligned=True)
+    return [read(path, "color", "ctzyx")]
 
 
 @writer.store("segmentation")
