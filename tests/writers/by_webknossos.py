@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from truth import Image, Writer, pattern
-from webknossos import BoundingBox, Dataset, Mag, NDBoundingBox
+from webknossos import BoundingBox, Dataset, NDBoundingBox
 
 writer = Writer("webknossos", "tensorstore", "numpy")
 VOXEL = {"x": 0.011, "y": 0.012, "z": 0.025}
@@ -45,9 +45,14 @@ def _(path: Path) -> list[Image]:
     layer = dataset.add_layer(
         "color", "color", dtype="uint8", data_format="zarr3", bounding_box=BoundingBox((0, 0, 0), (128, 96, 64))
     )
-    mag = layer.add_mag("1", chunk_shape=32, shard_shape=64)
-    mag.write(pattern((1, 128, 96, 64), "uint8"), absolute_offset=(0, 0, 0))
-    layer.downsample(coarsest_mag=Mag(4))
+    data = pattern((1, 128, 96, 64), "uint8")
+    layer.add_mag("1", chunk_shape=32, shard_shape=64).write(data, absolute_offset=(0, 0, 0))
+    # Its own steps, in which x and y follow z. Arrays are padded to whole shards: the coarser one is the larger one.
+    for mag, step in (("2-2-1", (2, 2, 1)), ("4-4-2", (4, 4, 2))):
+        coarse = data[:, :: step[0], :: step[1], :: step[2]]
+        layer.add_mag(mag, chunk_shape=32, shard_shape=256).write(
+            coarse, absolute_offset=(0, 0, 0), allow_unaligned=True
+        )
     return [read(path, "color")]
 
 
