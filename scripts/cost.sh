@@ -16,7 +16,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 mapfile -t missing < <(printf '%s\n' ${missing[@]+"${missing[@]}"} | sort -u)
 
 cat <<END
-test: takes about 35 minutes on two cores, and 14 GB below $target and fuzz/target.
+test: takes about 35 minutes on two cores, and 16 GB below $target and fuzz/target.
 test: needs the network for what is not there yet:
 test:   below $target: cargo-fuzz (tools), Python packages and Bio-Formats (conformance, writers, neighbours);
 test:   in Cargo's own folder, as always: the sources of Rust packages;

@@ -138,19 +138,17 @@ for file in "$here"/by_*.py; do
         >"$out/truth/$name/output" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
         rm -f "$out/truth/$name/truth.json"
-        {
-            [ "$status" -ne 124 ] || echo "not done within $limit seconds;"
-            grep -v '^[[:space:]]*$' "$out/truth/$name/output" | tail -n 1
-        } | tr '\n' ' ' >"$out/truth/$name/reason"
+        if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+            echo "not done within $limit seconds" >"$out/truth/$name/reason"
+        else
+            # The last line of a traceback, or of what uv says.
+            awk 'NF { last = $0 } END { print last }' "$out/truth/$name/output" >"$out/truth/$name/reason"
+        fi
     fi
 done
 
-labels=(--labels)
-if "$bin" --help | grep -q -- '--labels <'; then
-    labels=(--labels files)
-fi
-"$bin" --list --json "${labels[@]}" "$out/stores" >"$work/list.json"
-"$bin" "$out/stores" "$work/mount" "${labels[@]}" --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
+"$bin" --list --json --labels files "$out/stores" >"$work/list.json"
+"$bin" "$out/stores" "$work/mount" --labels files --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
 daemon=$!
 mounted_or_ended() { mounted || ended "$daemon"; }
 if ! within 30 mounted_or_ended || ! mounted; then
