@@ -287,7 +287,11 @@ impl Engine {
                     && ticket.waiters() > 1
                     && !self.kept.contains(slot);
                 let purpose = if is_wanted { Purpose::Reader } else { mode.purpose };
-                let unwritten = self.hold(slot, purpose, &produced);
+                let unwritten = if is_made {
+                    self.hold(slot, purpose, &produced)
+                } else {
+                    self.kept.hold(slot, purpose, &produced)
+                };
                 // Answer the waiting readers before the wait for the cache's disk.
                 let waiters = ticket.complete(Ok(Brick::Memory(produced.whole())));
                 if let Some(unwritten) = unwritten {

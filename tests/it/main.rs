@@ -21,4 +21,5 @@ mod memory;
 mod mount;
 mod process;
 mod reference;
+mod shared_cache;
 mod source;

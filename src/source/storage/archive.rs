@@ -29,8 +29,8 @@ use lru::LruCache;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::interface::{
-    Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage, Unfollowed,
-    is_not_found,
+    Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage,
+    Unfollowed, is_not_found,
 };
 use super::stamp::{Stamp, now_ns};
 use crate::resources::shares::{DEFAULT_BUDGET_BYTES, Shares};
@@ -379,7 +379,7 @@ impl Storage for Archives {
     }
 
     fn open_soon(&self, paths: &[PathBuf]) {
-        // They are of one folder. What is in an archive is at hand.
+        // They are of one store. What is in an archive is at hand.
         if paths.first().is_some_and(|path| self.known_above(path, false).is_none()) {
             self.inner.open_soon(paths);
         }
@@ -446,6 +446,10 @@ impl Storage for Archives {
     }
 
     fn holds_zarr(&self, path: &Path) -> io::Result<bool> {
+        // A request for each object of a bucket would take minutes.
+        if self.inner.is_remote() && !is_archive_name(path) {
+            return Ok(false);
+        }
         match self.content(path)? {
             Content::Zarr => {
                 self.remember(path);
