@@ -11,6 +11,7 @@ use zarrims::config::{Merged, MountConfig, Purpose};
 use zarrims::fs::Tree;
 use zarrims::fs::tree::{FileSpec, LevelSpec, Skipped, Told};
 use zarrims::image::{Engine, EngineConfig, Images, Statistics};
+use zarrims::objects::connect_at_most;
 use zarrims::source::image::Role;
 
 use crate::daemon::source;
@@ -32,15 +33,18 @@ struct Form {
 /// What is wrong with the configuration, or with standard output, in one line.
 pub(crate) fn run(merged: &Merged, as_json: bool, names_all: bool) -> anyhow::Result<()> {
     let config = merged.resolve(Purpose::List)?;
+    connect_at_most(config.resources.connections);
     let memory_bytes = config.resources.memory_bytes;
-    let engine = Engine::start(&EngineConfig { cache: None, memory_bytes, threads: 1 })?;
+    let engine =
+        Engine::start(&EngineConfig { cache: None, shared: None, memory_bytes, threads: 1 })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for mount in &config.mounts {
-        let MountConfig { images, tree, .. } = mount;
+        let MountConfig { images, tree, by_hand, .. } = mount;
         let root = source::open(mount)?;
         let is_exact = images.statistics == Statistics::Exact;
         let images = Images::new(engine.clone(), *images);
-        let tree = Tree::new(root, images, *tree).context("cannot start threads")?;
+        let tree = Tree::corrected(root, images, *tree, by_hand.clone());
+        let tree = tree.context("cannot start threads")?;
         let form = Form { as_json, names_all, is_exact };
         let is_one_of_several = config.mounts.len() > 1;
         match list(&tree, form, is_one_of_several, &mut out).and_then(|()| out.flush()) {
@@ -169,7 +173,7 @@ fn write_skipped(store: &Path, rows: &[Skipped], out: &mut dyn Write) -> io::Res
 
 fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    json!({
+    let mut row = json!({
         "file": path,
         "store": text(&spec.store),
         "image": spec.image,
@@ -180,7 +184,11 @@ fn json_row(path: &str, spec: &FileSpec, form: Form) -> serde_json::Value {
         "levels": spec.levels.len(),
         "pyramid": spec.levels.iter().map(json_level).collect::<Vec<_>>(),
         "needs_pass": form.needs_pass(spec),
-    })
+    });
+    if let Some(view) = &spec.view {
+        row["of"] = view.images.iter().map(|at| text(&at.image)).collect();
+    }
+    row
 }
 
 fn json_level(level: &LevelSpec) -> serde_json::Value {

@@ -57,6 +57,7 @@ mod permissions;
 mod place;
 mod plate;
 mod remembered;
+mod remote;
 pub mod root;
 mod scene;
 mod series;
@@ -70,14 +71,28 @@ mod transform;
 mod units;
 mod webknossos;
 
+/// Opens a source as a user gave it: a folder, a remote one that is listed, or one that names its stores.
+///
+/// # Errors
+/// Why nothing can be read there.
+pub fn open(location: &Location, follow_links: bool) -> std::io::Result<SourceRoot> {
+    if location.remote().is_some() {
+        return remote::open(location);
+    }
+    SourceRoot::at(location, follow_links)
+}
+
 pub use array::{UnitBytes, ZarrArray};
 pub(crate) use array::{forget_remembered, remember_at_most};
+pub(crate) use color::parse_text as color;
 pub use error::{SourceError, Unsupported};
 pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;
 pub use permissions::{AccessKinds, Permissions, access_of, metadata_of};
+pub use place::{AxesByHand, SaysAxes};
 pub use root::SourceRoot;
 pub use snapshot::ChunkState;
 pub use source_type::SourceType;
 pub use storage::{Location, Seen, Stamp, Storage, Unfollowed};
 pub use units::micrometres;
+pub(crate) use units::seconds;

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::by_hand::Tables;
+
 use super::file::{File, FileMount};
 use super::setting::{Mistake, Setting, Settings, plain};
 use super::value::{LOG_FORMAT, LogFormat, parse_choice};
@@ -46,6 +48,8 @@ pub struct MergedMount {
     pub mountpoint: Option<Setting>,
     /// All options.
     pub settings: Settings,
+    /// What is said of stores: for all mounts, then for this one.
+    pub by_hand: Tables,
 }
 
 impl Given {
@@ -82,17 +86,25 @@ impl Given {
             Some(file) => (&file.settings, &file.defaults, &file.mounts),
             None => (&none, &none, &Vec::new()),
         };
+        let for_all = file.map(|file| file.by_hand.clone()).unwrap_or_default();
+        let by_hand = |mount: &FileMount| {
+            let mut all = for_all.clone();
+            all.extend(&mount.by_hand);
+            all
+        };
         let all = self.settings.clone().or(settings);
         let of_file = |mount: &FileMount| MergedMount {
             source: mount.source.clone(),
             mountpoint: Some(mount.mountpoint.clone()),
             settings: all.clone().or(&mount.settings).or(defaults),
+            by_hand: by_hand(mount),
         };
         let (mounts, file) = match (&self.source, &self.mountpoint) {
             (Some(source), mountpoint) if self.lists || mountpoint.is_some() => {
                 let settings = all.clone().or(defaults);
                 let (source, mountpoint) = (source.clone(), mountpoint.clone());
-                (vec![MergedMount { source, mountpoint, settings }], None)
+                let by_hand = for_all.clone();
+                (vec![MergedMount { source, mountpoint, settings, by_hand }], None)
             }
             (None, None) if !mounts.is_empty() => {
                 (mounts.iter().map(of_file).collect(), file.map(|file| file.path.clone()))

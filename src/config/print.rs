@@ -1,7 +1,9 @@
 //! The merged configuration as a file that can be read again, with the origin of each value.
 
 use std::fmt::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::objects::{Address, redacted};
 
 use super::merge::Merged;
 use super::options::{Form, OPTIONS, Opt, Section, variable};
@@ -30,8 +32,11 @@ impl Merged {
             let line = if number > 0 { "\n[[mount]]" } else { "[[mount]]" };
             writeln!(out, "{line}")?;
             for path in std::iter::once(&mount.source).chain(&mount.mountpoint) {
-                let whole = std::path::absolute(path.as_path());
-                let whole = whole.unwrap_or_else(|_| path.as_path().to_path_buf());
+                let whole = match path.as_address() {
+                    // Without secrets: where there are some, the file has to be completed.
+                    Some(address) => address.as_str().into(),
+                    None => absolute(path.as_path()),
+                };
                 write_line(out, path.key, &quoted_path(&whole), &path.origin, path.name)?;
             }
             write_options(out, &mount.settings, Section::Mount)?;
@@ -60,11 +65,16 @@ fn write_options(out: &mut String, settings: &Settings, section: Section) -> fmt
 fn value_of(option: &Opt, text: &Path) -> String {
     match option.form {
         Form::Switch => parse_switch(&text.to_string_lossy()).is_ok_and(|is_on| is_on).to_string(),
-        Form::Folder => {
-            quoted_path(&std::path::absolute(text).unwrap_or_else(|_| text.to_path_buf()))
+        Form::Place(_) if Address::parse(&text.to_string_lossy()).is_some() => {
+            quoted(&redacted(&text.to_string_lossy()))
         }
+        Form::Folder | Form::Place(_) => quoted_path(&absolute(text)),
         Form::OneOf(_) | Form::Text(_) => quoted(&text.to_string_lossy()),
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn write_line(

@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dead_mount;
 use crate::fs::TreeConfig;
 use crate::image::Conversions;
 use crate::image::ImageOptions;
+use crate::objects::DEFAULT_CONNECTIONS;
 use crate::resources::machine;
 
 use super::cache_dir;
@@ -15,11 +17,12 @@ use super::checked::{Config, MountConfig, Names, Resources};
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
+use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
     IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS,
-    UINT32, parse_choice, parse_memory, parse_switch, parse_threads, parse_umask, parse_unit,
-    parse_user,
+    UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
+    parse_umask, parse_unit, parse_user,
 };
 
 /// Memory where the machine has enough.
@@ -57,14 +60,17 @@ impl Merged {
             }
         }
         let cache = cache_dir::plan(self, &mounts)?;
+        let shared = shared_cache::check(&self.settings)?;
         let memory = self.settings.value("memory", parse_memory)?;
         let threads = self.settings.value("threads", parse_threads)?;
+        let connections = self.settings.value("connections", parse_connections)?;
         let resources = Resources {
+            connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
             memory_bytes: memory
                 .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
             threads: threads.map_or_else(default_threads, usize::from),
         };
-        Ok(Config { cache, resources, mounts })
+        Ok(Config { cache, shared, resources, mounts })
     }
 }
 
@@ -74,13 +80,13 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
 }
 
 fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
-    let MergedMount { source, mountpoint, settings } = merged;
-    let checked_source = check_source(source)?;
+    let MergedMount { source, mountpoint, settings, by_hand } = merged;
+    let checked_source = check_source(source, settings)?;
     let canonical_mountpoint = match mountpoint {
         Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
         _ => PathBuf::new(),
     };
-    let switch = |name| Ok(settings.value(name, parse_switch)?.unwrap_or_default());
+    let switch = |name| settings.value(name, parse_switch).map(Option::unwrap_or_default);
     let allow_other = switch("allow-other")?;
     let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
     let labels = settings.value("labels", |text| parse_choice(&LABELS, text))?;
@@ -100,6 +106,7 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
             revalidate: revalidate.unwrap_or_default(),
         },
         images: images_of(settings)?,
+        by_hand: Arc::new(by_hand.clone()),
         names: Names {
             source: source.named(),
             mountpoint: mountpoint.as_ref().map(Setting::named).unwrap_or_default(),

@@ -38,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex};
 
+use crate::by_hand::Tables;
 use crate::image::Images;
 use crate::resources::workers::Workers;
 use crate::source::SourceRoot;
@@ -54,7 +55,7 @@ use nodes::Nodes;
 use open::Opener;
 use refresh::Refresh;
 
-pub use file::{FileSpec, LevelSpec};
+pub use file::{FileSpec, LevelSpec, ViewSpec};
 pub use inspected::Skipped;
 pub use memo::Save;
 pub use open::Opened;
@@ -89,8 +90,21 @@ impl Tree {
     /// # Errors
     /// The operating system's reason when threads cannot be started.
     pub fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> io::Result<Self> {
+        Self::corrected(root, images, config, Arc::default())
+    }
+
+    /// The same, with what the configuration says of stores.
+    ///
+    /// # Errors
+    /// As for [`Tree::new`].
+    pub fn corrected(
+        root: Arc<SourceRoot>,
+        images: Arc<Images>,
+        config: TreeConfig,
+        by_hand: Arc<Tables>,
+    ) -> io::Result<Self> {
         let rights = Rights { root: root.clone(), config };
-        let inspector = Arc::new(Inspector::new(root, images, config));
+        let inspector = Arc::new(Inspector::new(root, images, config, by_hand));
         let opener = Opener {
             inspector: inspector.clone(),
             rights: rights.clone(),

@@ -19,7 +19,7 @@ use super::metadata::ArrayNode;
 use super::ome::{self, Multiscale};
 use super::ome_xml::{XmlChannel, XmlImage};
 use super::omero::Omero;
-use super::place::{Place, Role};
+use super::place::Place;
 use super::root::{SourceRoot, join};
 use super::title::Title;
 use super::transform::Transform;
@@ -46,12 +46,11 @@ impl ImageSource {
     /// [`SourceError`] when it is not an image.
     pub(crate) fn from_array(
         root: &Arc<SourceRoot>,
-        store: &Path,
-        image: &str,
+        place: &Place<'_>,
         node: &ArrayNode,
         mut fingerprint: Fingerprint,
     ) -> Result<Self, SourceError> {
-        let folder = join(store, Path::new(image));
+        let folder = join(place.store, Path::new(place.image));
         let array = ZarrArray::open(root, &folder, node)?;
         let mut notes = Vec::new();
         let own = ome::own_multiscale(&node.attributes);
@@ -59,30 +58,36 @@ impl ImageSource {
             let dataset = multiscale.datasets[at].clone();
             (multiscale, dataset)
         });
-        let stated = multiscale.stored_axes(&dataset).and_then(|stated| {
-            let axes = Axes::stated(&stated, array.shape());
+        let stored = multiscale.stored_axes(&dataset);
+        let by_hand = place.axes.map(|said| {
+            let axes = Axes::by_hand(said, stored.as_deref(), array.shape());
+            axes.map_err(|reason| SourceError::unsupported(&folder, reason))
+        });
+        let stated = stored.and_then(|stored| {
+            let axes = Axes::stated(&stored, array.shape());
             axes.map_err(|reason| notes.push(format!("axes are not used: {reason}"))).ok()
         });
         // A length for each dimension says that all are dimensions of space.
         let is_color =
             node.is_color() && !conventions::has_lengths(&node.attributes, array.shape().len());
-        let axes = match stated {
-            Some(axes) => axes,
-            None => Axes::of_array(axis_names(node), array.shape(), is_color)
+        let axes = match (by_hand, stated) {
+            (Some(axes), _) => axes?,
+            (None, Some(axes)) => axes,
+            (None, None) => Axes::of_array(axis_names(node), array.shape(), is_color)
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
         let is_told = transform.is_scaled()
+            || axis_names(node).is_none()
             || conventions::find(&node.attributes, &axes, &mut Vec::new()).is_some();
         let beside = (!is_told).then(|| {
             coordinates::find(root, &folder, &axes, array.shape(), &mut fingerprint, &mut notes)
         });
-        let sources = vec![LevelSource::new(array, axes.slots, image)];
+        let sources = vec![LevelSource::new(array, axes.slots, place.image)];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
-        let place = Place { store, image, multiscale: 0, role: Role::Image };
         let (above, beside) = (Said::default(), beside.flatten());
         let about = About { attributes: &node.attributes, xml: None, above, beside };
-        Ok(Self::assemble(&place, &multiscale, levels, about, fingerprint, notes))
+        Ok(Self::assemble(place, &multiscale, levels, about, fingerprint, notes))
     }
 
     /// One entry of `multiscales`. Levels that cannot be used are left out and noted. The files
@@ -106,7 +111,7 @@ impl ImageSource {
 
     /// Puts the image together from its levels and from the statements of the metadata.
     fn assemble(
-        &Place { store, image, multiscale: index, role }: &Place<'_>,
+        &Place { store, image, multiscale: index, role, axes: _ }: &Place<'_>,
         multiscale: &Multiscale,
         levels: Levels,
         about: About<'_>,

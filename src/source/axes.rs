@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::error::Unsupported;
 use super::json::text;
+use super::place::AxesByHand;
 
 /// One axis.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -74,6 +75,38 @@ impl Axes {
         };
         let stored: Vec<Axis> = names.iter().map(|name| Axis::named(*name)).collect();
         Self::stated(&stored, shape)
+    }
+
+    /// Axes as a person says, whatever is stated for the array. A stated unit stays with its dimension, if it is one of the same kind.
+    ///
+    /// # Errors
+    /// [`Unsupported::ByHand`] where they do not fit the shape.
+    pub(crate) fn by_hand(
+        said: &AxesByHand,
+        stated: Option<&[Axis]>,
+        shape: &[u64],
+    ) -> Result<Self, Unsupported> {
+        let AxesByHand { letters, origin } = said;
+        let refused =
+            |reason: &str| Unsupported::ByHand(format!("{origin}: axes = {letters:?}: {reason}"));
+        let is_space = |name: &str| slot_of(name).is_some_and(|slot| slot >= 2);
+        let stored = letters.chars().enumerate().map(|(at, letter)| {
+            let name = letter.to_string();
+            let stated = stated.and_then(|stated| stated.get(at));
+            let same_kind = |axis: &&Axis| {
+                slot_of(&axis.name) == slot_of(&name)
+                    || (is_space(&name)
+                        && (is_space(&axis.name) || axis.kind.as_deref() == Some("space")))
+            };
+            let unit = stated.filter(same_kind).and_then(|axis| axis.unit.clone());
+            Axis { name, kind: None, unit }
+        });
+        let stored: Vec<Axis> = stored.collect();
+        let left_out = stored.iter().zip(shape).find(|(axis, n)| axis.name == "_" && **n != 1);
+        if let Some((_, length)) = left_out.filter(|_| stored.len() == shape.len()) {
+            return Err(refused(&format!("_ stands for a dimension of length {length}, not 1")));
+        }
+        Self::stated(&stored, shape).map_err(|reason| refused(&reason.to_string()))
     }
 
     /// The dimension of a name, as far as it has a place in an image.

@@ -18,6 +18,7 @@
 mod array;
 mod blob;
 mod blosc;
+mod cast;
 mod chain;
 mod checksum;
 mod compressor;
@@ -27,11 +28,14 @@ mod filter;
 mod lzma;
 mod named;
 mod number;
+mod packbits;
+mod pcodec;
 mod registry;
 mod shuffle;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod zfpy;
 
 pub(crate) use blob::{Blob, IndexCache};
 pub(crate) use error::DecodeError;

@@ -22,7 +22,7 @@ use super::foreign;
 use super::image::ImageSource;
 use super::metadata::{ZarrNode, read_node};
 use super::ome;
-use super::place::Place;
+use super::place::{Place, SaysAxes};
 use super::plate::Plates;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
@@ -48,10 +48,24 @@ pub enum Folder {
 /// [`SourceError::Io`] when the folder itself cannot be read. Faults inside a store are in
 /// [`Store::skipped`].
 pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Folder, SourceError> {
+    inspect_as(root, folder, labels, &|_, _| None)
+}
+
+/// The same, where a person says what the dimensions of images are.
+///
+/// # Errors
+/// As for [`inspect`].
+pub fn inspect_as(
+    root: &Arc<SourceRoot>,
+    folder: &Path,
+    labels: bool,
+    axes: SaysAxes<'_>,
+) -> Result<Folder, SourceError> {
+    let walk = Walk::new(root, folder, labels, axes);
     // Before: metadata may come while it is looked for.
     let (before, kind) = root.look_at(folder);
     let is_archive = kind == Some(FileKind::File);
-    let mut found = inspect_folder(root, folder, labels, before, is_archive)?;
+    let mut found = inspect_folder(walk, before, is_archive)?;
     if let Folder::Store(store) = &mut found
         && is_archive
     {
@@ -65,13 +79,11 @@ pub fn inspect(root: &Arc<SourceRoot>, folder: &Path, labels: bool) -> Result<Fo
 
 /// Looks at a folder, or at an archive, which is always a store. `before` is its state.
 fn inspect_folder(
-    root: &Arc<SourceRoot>,
-    folder: &Path,
-    labels: bool,
+    mut walk: Walk<'_>,
     before: Seen,
     is_archive: bool,
 ) -> Result<Folder, SourceError> {
-    let mut walk = Walk::new(root, folder, labels);
+    let (root, folder) = (walk.root, walk.store);
     let node = walk.read_node(folder);
     if matches!(node, Ok(None)) {
         let mut signs = Fingerprint::default();
@@ -119,13 +131,28 @@ pub fn open_image(
     image: &str,
     multiscale: usize,
 ) -> Result<ImageSource, SourceError> {
+    open_image_as(root, store, image, multiscale, &|_, _| None)
+}
+
+/// The same, where a person says what the dimensions of images are.
+///
+/// # Errors
+/// As for [`open_image`].
+pub fn open_image_as(
+    root: &Arc<SourceRoot>,
+    store: &Path,
+    image: &str,
+    multiscale: usize,
+    axes: SaysAxes<'_>,
+) -> Result<ImageSource, SourceError> {
     let folder = join(store, Path::new(image));
     let (mut fingerprint, mut plates) = (Fingerprint::default(), Plates::default());
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
             let role = role_of(Path::new(image), &node.attributes, &Said::default());
-            let found = ImageSource::from_array(root, store, image, &node, fingerprint)?;
-            let found = ImageSource { role, ..found };
+            let axes = axes(image, role);
+            let place = Place { store, image, multiscale: 0, role, axes: axes.as_ref() };
+            let found = ImageSource::from_array(root, &place, &node, fingerprint)?;
             Ok(shown(root, found, plates.membership(root, store, image)))
         }
         Some(ZarrNode::Group(attributes)) => {
@@ -135,7 +162,8 @@ pub fn open_image(
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
             let above = Above::default().of(root, store, image, &mut fingerprint);
             let role = role_of(Path::new(image), &attributes, &above);
-            let place = Place { store, image, multiscale, role };
+            let axes = axes(image, role);
+            let place = Place { store, image, multiscale, role, axes: axes.as_ref() };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
             let about = About { attributes: &attributes, xml, above, beside: None };
             let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
@@ -148,11 +176,36 @@ pub fn open_image(
 /// Whether a source folder called `name` is itself a store, and not a folder of stores. A group that states
 /// nothing, and is not called like a store, holds stores.
 #[must_use]
-pub fn is_store(root: &SourceRoot, name: &Path) -> bool {
+pub fn is_one_store(root: &SourceRoot, name: &Path) -> bool {
     match read_node(root, Path::new(""), &mut Fingerprint::default()) {
         Ok(Some(ZarrNode::Group(attributes))) => !attributes.is_empty() || is_store_name(name),
         Ok(Some(ZarrNode::Array(_))) | Err(_) => true,
         Ok(None) => false,
+    }
+}
+
+/// Whether a folder is itself an image, and not a folder of stores.
+#[must_use]
+pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(Some(ZarrNode::Array(_))) => true,
+        Ok(Some(ZarrNode::Group(attributes))) => !ome::multiscales(&attributes).is_empty(),
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// Whether a folder or a file is, or promises to be, a store.
+#[must_use]
+pub fn is_store(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(None) => match root.look_at(folder) {
+            (_, Some(FileKind::File)) => {
+                matches!(look_at_file(root, folder), File::Store)
+            }
+            (seen, _) => is_store_name(folder) && seen.stamp().is_some(),
+        },
+        // What cannot be read is not taken for a plain folder.
+        Ok(Some(_)) | Err(_) => true,
     }
 }
 

@@ -183,6 +183,12 @@ pub enum Unsupported {
     /// A symbolic link that cannot be followed.
     #[error("symbolic link is broken, circular, or leads out of the source folder")]
     Link,
+    /// A person has hidden it, in the line given.
+    #[error("hidden by hand: {0}")]
+    Hidden(String),
+    /// What a person says of it is wrong.
+    #[error("{0}")]
+    ByHand(String),
     /// More images in one group than any real store has.
     #[error("{0} more entries of \"multiscales\" are not looked at")]
     TooManyImages(usize),

@@ -10,7 +10,7 @@ use super::axes::Axes;
 use super::conventions;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
-use super::metadata::{ArrayNode, ZarrNode, read_node};
+use super::metadata::{ArrayNode, ZarrNode, read_node, read_soon};
 use super::ome::{self, Dataset, LEVELS_LIMIT, Multiscale};
 use super::parts::LevelSource;
 use super::place::Place;
@@ -110,6 +110,8 @@ fn open_all(
     multiscale: &Multiscale,
     fingerprint: &mut Fingerprint,
 ) -> (Vec<Opened>, Vec<(usize, SourceError)>) {
+    let paths = multiscale.datasets.iter().filter_map(|it| path_inside(place.image, &it.path));
+    read_soon(root, paths.map(|inside| join(place.store, &inside)));
     let nodes: Vec<_> = multiscale
         .datasets
         .iter()
@@ -139,9 +141,10 @@ fn open_all(
                 Some((alone, at)) => (alone, &alone.datasets[*at]),
                 None => (multiscale, dataset),
             };
-            let axes = match multiscale.stored_axes(dataset) {
-                Some(stated) => Axes::stated(&stated, array.shape()),
-                None => Axes::of_array(own(), array.shape(), is_color),
+            let axes = match (place.axes, multiscale.stored_axes(dataset)) {
+                (Some(said), stated) => Axes::by_hand(said, stated.as_deref(), array.shape()),
+                (None, Some(stated)) => Axes::stated(&stated, array.shape()),
+                (None, None) => Axes::of_array(own(), array.shape(), is_color),
             };
             let group = join(place.store, Path::new(place.image));
             let axes = axes.map_err(|reason| SourceError::unsupported(group, reason))?;

@@ -58,6 +58,7 @@ pub(crate) fn read_node(
     folder: &Path,
     fingerprint: &mut Fingerprint,
 ) -> Result<Option<ZarrNode>, SourceError> {
+    read_soon(root, std::iter::once(folder));
     let mut read = |name: &str| read_document(root, &folder.join(name), fingerprint);
     if let Some(document) = read("zarr.json")? {
         return node_v3(document, folder.join("zarr.json")).map(Some);
@@ -81,6 +82,14 @@ pub(crate) fn read_node(
         (_, Some(attributes)) => Ok(Some(ZarrNode::Group(attributes))),
         (Some(_), None) => Ok(Some(ZarrNode::Group(Map::new()))),
         (None, None) => Ok(None),
+    }
+}
+
+/// Nodes in these folders will be read: a remote source fetches all their files at once.
+pub(crate) fn read_soon<P: AsRef<Path>>(root: &SourceRoot, folders: impl Iterator<Item = P>) {
+    if root.storage().is_remote() {
+        let files = |folder: P| METADATA_FILES.map(|name| folder.as_ref().join(name));
+        root.storage().open_soon(&folders.flat_map(files).collect::<Vec<_>>());
     }
 }
 

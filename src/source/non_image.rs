@@ -23,6 +23,8 @@ pub enum NonImage {
     Matrix,
     /// An array in the group of an image that is no level of it.
     Unlisted,
+    /// An image that a person has hidden.
+    Hidden,
 }
 
 impl NonImage {
@@ -40,6 +42,7 @@ impl NonImage {
             Self::Number => ("single number", "single numbers"),
             Self::Matrix => ("matrix", "matrices"),
             Self::Unlisted => ("array that is no level", "arrays that are no levels"),
+            Self::Hidden => ("hidden image", "hidden images"),
         };
         format!("{number} {}", if number == 1 { one } else { many })
     }
@@ -59,6 +62,7 @@ impl SourceError {
             Unsupported::Dimensions(0) => NonImage::Number,
             Unsupported::Matrix(..) => NonImage::Matrix,
             Unsupported::Unlisted => NonImage::Unlisted,
+            Unsupported::Hidden(_) => NonImage::Hidden,
             _ => return None,
         })
     }

@@ -171,10 +171,11 @@ fn levels_of_the_store_are_used_where_the_box_fits_them() {
         let wanted = Crop { x: Some(x), y: Some(0..41), ..Crop::default() };
         levels(&stores, compose::crop(&whole, &wanted).expect("inside"))
     };
-    let third = |is_stored| ([3, 10, 12], is_stored);
-    assert_eq!(crop(4..52)[..3], [([3, 41, 48], true), ([3, 20, 24], true), third(true)]);
-    assert_eq!(crop(2..50)[..3], [([3, 41, 48], true), ([3, 20, 24], true), third(false)]);
-    assert_eq!(crop(1..49)[..3], [([3, 41, 48], true), ([3, 20, 24], false), third(false)]);
+    let stored = |x| crop(x).iter().map(|(_, is_stored)| *is_stored).collect::<Vec<_>>();
+    assert_eq!(stored(4..52)[..3], [true, true, true]);
+    assert_eq!(stored(2..50)[..3], [true, true, false]);
+    assert_eq!(stored(1..49)[..3], [true, false, false]);
+    assert_eq!(crop(4..52)[2].0, [3, 10, 12], "what is left of 41 rows is dropped");
 }
 
 #[test]
@@ -227,6 +228,35 @@ fn a_damaged_chunk_of_one_store_is_an_error_for_its_voxels_only() {
         let is_damaged = brick.tc[1] == 1 && brick.voxels.iter().all(|range| range.start == 0);
         assert_eq!(read.is_err(), is_damaged, "{brick:?}");
     }
+}
+
+#[test]
+fn labels_are_channels_with_their_own_numbers_at_every_level() {
+    let image = pyramid(0);
+    let labels = StoreBuilder { dtype: Dtype::U8, salt: 5, ..pyramid(1) };
+    let shapes = labels.level_shapes();
+    let stores = Stores::new(&[image.clone(), labels.clone()]);
+    let whole = compose::labels_as_channels(&stores.image(0), &[stores.image(1)]);
+    let opened = stores.open(whole.expect("alike"), None, 200);
+    let mut numbers = std::collections::HashSet::new();
+    for brick in opened.bricks() {
+        let bytes = opened.read(brick.address, brick.bytes);
+        made::each_voxel(&opened, &brick, &bytes, |[z, y, x], found| {
+            let at = [0, 0, z, y, x];
+            if brick.tc[1] == 0 && brick.level < 3 {
+                assert_eq!(found, image.voxel(brick.level, &shapes[brick.level], at), "{at:?}");
+            } else if brick.tc[1] == 1 && brick.level < 3 {
+                let own = labels.voxel(brick.level, &shapes[brick.level], at);
+                assert_eq!(found, [own[0], 0], "{at:?}");
+                if brick.level == 2 {
+                    numbers.insert(found.to_vec());
+                }
+            } else if brick.tc[1] == 1 {
+                assert!(numbers.contains(found), "no mean of numbers");
+            }
+        });
+    }
+    assert!(opened.file.plan().levels.len() > 3);
 }
 
 /// What is hidden is not read, so it cannot fail.

@@ -94,10 +94,7 @@ fn title(store: &Value, key: &Key) -> String {
 }
 
 /// Why an image may be missing from the list: the words that the reason must hold.
-fn excuse(store: &Value, image: &Value) -> Option<Vec<String>> {
-    if text(store, "kind") == "zip" {
-        return Some(vec!["zip".to_owned()]);
-    }
+fn excuse(image: &Value) -> Option<Vec<String>> {
     if image["optional"] == true {
         return Some(vec!["label".to_owned()]);
     }
@@ -152,7 +149,7 @@ fn check_good(
             let Some(file) = listing.files.get(&key) else {
                 let place =
                     if key.1.is_empty() { path.to_owned() } else { format!("{path}/{}", key.1) };
-                let (place, words) = match excuse(store, image) {
+                let (place, words) = match excuse(image) {
                     // A store is skipped as a whole, a label by its own path.
                     Some(words) if image["optional"] == true => (place, words),
                     Some(words) => (path.to_owned(), words),
@@ -210,7 +207,6 @@ fn check_bad(
             listing.files.iter().filter(|(key, _)| related(&key.0)).map(|(_, file)| file).collect();
         let reasons: Vec<&str> = listing.reasons(&path).collect();
         let mut faults = Vec::new();
-        let is_zip = reasons.iter().any(|reason| reason.contains("zip"));
         match (outcome, listed.len()) {
             ("skip", 0) if reasons.is_empty() => {
                 faults.push("skipped without a reason that names it".to_owned());
@@ -218,7 +214,6 @@ fn check_bad(
             ("skip", 0) | ("list_once", 1) => {}
             ("skip", _) => faults.push(format!("listed as {listed:?}, must be skipped")),
             ("list_once", n) => faults.push(format!("listed {n} times")),
-            ("list_eio" | "list_eio_or_fill", 0) if id == "zip_member_corrupt" && is_zip => {}
             ("list_eio" | "list_eio_or_fill", 0) => {
                 faults.push(format!("not listed; reasons: {reasons:?}"));
             }

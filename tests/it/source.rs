@@ -7,3 +7,4 @@ mod permissions;
 mod slow_listing;
 mod stores;
 mod times;
+mod zips;

@@ -79,7 +79,7 @@ impl Inspected {
     /// Whether images that were known before are missing now, and something could not be read.
     pub(super) fn has_lost_images_of(&self, known: &Self) -> bool {
         let has_fault = self.skipped.iter().any(|row| row.non_image.is_none());
-        let name = |file: &ListedFile| (file.spec.image.clone(), file.spec.multiscale);
+        let name = |file: &ListedFile| file.spec.place();
         let shown: HashSet<_> = self.files.iter().flatten().map(name).collect();
         has_fault && known.files.iter().flatten().any(|file| !shown.contains(&name(file)))
     }

@@ -64,9 +64,12 @@ fn fault_summary(store: &Path, faults: &[&Skipped]) -> Option<String> {
     let mut reasons: Vec<(&str, Vec<&Path>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for row in faults {
-        let at = *places.entry(&row.reason).or_insert(reasons.len());
+        // Of a file in it: the same reason in each node.
+        let own = format!("{}/", row.path.display());
+        let reason = row.reason.strip_prefix(&own).unwrap_or(&row.reason);
+        let at = *places.entry(reason).or_insert(reasons.len());
         if at == reasons.len() {
-            reasons.push((&row.reason, Vec::new()));
+            reasons.push((reason, Vec::new()));
         }
         reasons[at].1.push(&row.path);
     }
@@ -189,10 +192,11 @@ mod tests {
     #[test]
     fn faults_are_counted_by_their_reasons() {
         let mut rows: Vec<Skipped> = (0..25).map(|n| row(&format!("x.zarr/{n}"), None)).collect();
-        for (row, reason) in rows.iter_mut().zip(["a", "b", "c", "d", "e", "e"]) {
+        let reasons = ["a", "b", "c", "d", "x.zarr/4/f: e", "x.zarr/5/f: e"];
+        for (row, reason) in rows.iter_mut().zip(reasons) {
             reason.clone_into(&mut row.reason);
         }
-        let expected = "25 nodes cannot be shown: 6 and 18 more: so; 4 and 1 more: e; 0: a; 3 more for \
+        let expected = "25 nodes cannot be shown: 6 and 18 more: so; 4 and 1 more: f: e; 0: a; 3 more for \
                         other reasons (--list -v names them)";
         assert_eq!(told(&rows).1, expected);
     }

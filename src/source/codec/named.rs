@@ -117,6 +117,28 @@ impl NamedCodec {
         there.map(|codec| one(codec).ok_or(Unsupported::Member(member))).collect()
     }
 
+    /// # Errors
+    /// [`Unsupported`] when the configuration has other members: what they mean is not known.
+    pub(super) fn has_only(&self, known: &[&str]) -> Result<(), Unsupported> {
+        // zarr-python may repeat the name.
+        let is_known = |name: &str| name == "id" || known.contains(&name);
+        match self.members.keys().find(|name| !is_known(name)) {
+            None => Ok(()),
+            Some(other) => Err(Unsupported::Codec(format!("{} with {other:?}", self.name))),
+        }
+    }
+
+    /// A member that is text, or not there.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when it is anything else.
+    pub(super) fn words(&self, member: &'static str) -> Result<Option<&str>, Unsupported> {
+        match self.members.get(member) {
+            None | Some(Value::Null) => Ok(None),
+            Some(stated) => stated.as_str().map(Some).ok_or(Unsupported::Member(member)),
+        }
+    }
+
     /// What `zarrs` reads.
     pub(super) fn metadata(&self) -> Result<MetadataV3, Unsupported> {
         let metadata = json!({"name": self.name, "configuration": self.members});

@@ -4,11 +4,12 @@
 //! prefixes of [`named`](super::named). To add one, write its file and add its line.
 
 use super::array::{self, ArrayCodec};
+use super::cast::{self, Recoded};
 use super::decode::Decoder;
 use super::filter::{self, Filter};
 use super::named::NamedCodec;
 use super::number::NumpyType;
-use super::{blosc, checksum, compressor, lzma, shuffle};
+use super::{blosc, checksum, compressor, lzma, packbits, pcodec, shuffle, zfpy};
 use crate::source::error::Unsupported;
 use crate::source::source_type::SourceType;
 
@@ -19,6 +20,11 @@ pub(super) enum Reader {
     Array(fn(&NamedCodec, dimensions: usize) -> Result<ArrayCodec, Unsupported>),
     /// Number by number: in Zarr v3 from an array of the given type, in Zarr v2 from bytes.
     Filter(fn(&NamedCodec, array: Option<NumpyType>) -> Result<Filter, Unsupported>),
+    /// Number by number, from an array of the given type, in Zarr v3 only.
+    Recode(fn(&NamedCodec, SourceType) -> Result<Recoded, Unsupported>),
+    /// From numbers in the byte order of the machine to bytes. In Zarr v3, these are the numbers of an array of
+    /// the given type; in Zarr v2, whatever the last codec left.
+    Pack(fn(&NamedCodec, array: Option<SourceType>) -> Result<Decoder, Unsupported>),
     /// A filter that drops digits when it encodes, and decodes to what it is given.
     Nothing,
     /// From bytes to bytes, in an array of the given type.
@@ -27,17 +33,20 @@ pub(super) enum Reader {
     Plain(fn() -> Decoder),
 }
 
-const CODECS: [(&str, Reader); 22] = [
+const CODECS: [(&str, Reader); 26] = [
     ("bytes", Reader::Array(array::bytes)),
     ("transpose", Reader::Array(array::transpose)),
     ("astype", Reader::Filter(filter::astype)),
     ("bitround", Reader::Nothing),
+    ("cast_value", Reader::Recode(cast::cast_value)),
     ("delta", Reader::Filter(filter::delta)),
     ("fixedscaleoffset", Reader::Filter(filter::fixed_scale_offset)),
     ("numcodecs.packbits", Reader::Filter(|_, _| Ok(Filter::PACKBITS))),
-    // Only in Zarr v2: in Zarr v3, a codec from arrays to bytes has this name.
-    ("packbits", Reader::Plain(|| Box::new(Filter::PACKBITS))),
+    ("packbits", Reader::Pack(packbits)),
+    ("pcodec", Reader::Pack(pcodec::read)),
     ("quantize", Reader::Filter(filter::quantize)),
+    ("scale_offset", Reader::Recode(cast::scale_offset)),
+    ("zfpy", Reader::Pack(zfpy::read)),
     ("blosc", Reader::Bytes(blosc::read)),
     ("bz2", Reader::Plain(compressor::bz2)),
     ("gzip", Reader::Plain(compressor::gzip)),
@@ -58,4 +67,12 @@ pub(super) fn reader(codec: &NamedCodec) -> Option<Reader> {
     let named = |name: &str| CODECS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     let plain = || named(codec.plain_name()).filter(|(_, it)| !matches!(it, Reader::Array(_)));
     named(&codec.name).or_else(plain).map(|(_, reader)| *reader)
+}
+
+/// In Zarr v3, a codec from arrays to bytes; in Zarr v2, the filter of numcodecs.
+fn packbits(codec: &NamedCodec, array: Option<SourceType>) -> Result<Decoder, Unsupported> {
+    match array {
+        Some(kind) => packbits::read(codec, kind),
+        None => Ok(Box::new(Filter::PACKBITS)),
+    }
 }

@@ -1,7 +1,6 @@
 //! What a store holds.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -20,7 +19,7 @@ use super::super::webknossos;
 #[derive(Debug, Default)]
 pub struct Store {
     /// Images, in the order of their paths.
-    pub images: Vec<Arc<ImageSource>>,
+    pub images: Vec<ImageSource>,
     /// What is not shown, with paths below the source folder.
     pub skipped: Vec<(PathBuf, SourceError)>,
     /// The files all this was read from.

@@ -16,7 +16,7 @@ use super::super::image::ImageSource;
 use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
 use super::super::nodes::Nodes;
 use super::super::ome::{self, Multiscale};
-use super::super::place::{Place, Role};
+use super::super::place::{Place, Role, SaysAxes};
 use super::super::plate::{Membership, Plates};
 use super::super::root::{EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
@@ -38,6 +38,8 @@ pub(super) struct Walk<'a> {
     pub(super) store: &'a Path,
     /// Whether label images are shown.
     pub(super) labels: bool,
+    /// What a person says of the dimensions of images.
+    pub(super) axes: SaysAxes<'a>,
     pub(super) xml: SeriesXml,
     pub(super) above: Above,
     pub(super) plates: Plates,
@@ -57,11 +59,17 @@ struct Known {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(root: &'a Arc<SourceRoot>, store: &'a Path, labels: bool) -> Self {
+    pub(super) fn new(
+        root: &'a Arc<SourceRoot>,
+        store: &'a Path,
+        labels: bool,
+        axes: SaysAxes<'a>,
+    ) -> Self {
         Self {
             root,
             store,
             labels,
+            axes,
             xml: SeriesXml::default(),
             above: Above::default(),
             plates: Plates::default(),
@@ -130,9 +138,16 @@ impl Walk<'_> {
         } else if let Some(membership) = self.membership(inside, role) {
             let fingerprint = self.own_fingerprint(&folder);
             let image = inside.to_string_lossy();
-            let image = ImageSource::from_array(self.root, self.store, &image, node, fingerprint);
-            let image =
-                image.map(|image| shown(self.root, ImageSource { role, ..image }, membership));
+            let axes = (self.axes)(&image, role);
+            let place = Place {
+                store: self.store,
+                image: &image,
+                multiscale: 0,
+                role,
+                axes: axes.as_ref(),
+            };
+            let image = ImageSource::from_array(self.root, &place, node, fingerprint);
+            let image = image.map(|image| shown(self.root, image, membership));
             self.image(&folder, image);
         }
     }
@@ -213,7 +228,9 @@ impl Walk<'_> {
                 self.skip(&folder, Unsupported::Label);
                 continue;
             }
-            let place = Place { store: self.store, image: &image, multiscale: index, role };
+            let axes = (self.axes)(&image, role);
+            let axes = axes.as_ref();
+            let place = Place { store: self.store, image: &image, multiscale: index, role, axes };
             let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
             let about = About { attributes, xml, above: known.above.clone(), beside: None };
             let found = ImageSource::from_multiscale(
@@ -263,7 +280,7 @@ impl Walk<'_> {
             Ok(image) => {
                 // Arrays and files beside it may say something of it.
                 self.found.fingerprint.absorb(&image.fingerprint);
-                self.found.images.push(Arc::new(image));
+                self.found.images.push(image);
             }
             Err(error) => self.fail(folder.to_path_buf(), error),
         }

@@ -130,7 +130,7 @@ fn list_has_one_line_for_the_faults_of_a_store() {
     }
     let lines = list_text(source.path(), &[]);
     assert_eq!(lines.len(), 2, "{lines:#?}");
-    let start = "x.zarr: 30 nodes cannot be shown: 10 and 29 more: ";
+    let start = "x.zarr: 30 nodes cannot be shown: 10 and 29 more: zarr.json: EOF ";
     assert!(lines[0].starts_with(start), "{lines:#?}");
     assert_eq!(list_text(source.path(), &["-v"]).len(), 31);
 }
@@ -187,9 +187,9 @@ fn list_tells_stored_levels_from_computed_ones() {
     }
     let lines = list_text(source.path(), &[]);
     for (start, end) in [
-        ("none.ims ", ", 3 levels: 1 stored, 2 computed"),
-        ("two.ims ", ", 3 levels: 2 stored, 1 computed"),
-        ("small.ims ", ", 1 level: 1 stored"),
+        ("none.ims ", ", 3 levels: 1 stored, 2 computed; from none.ome.zarr"),
+        ("two.ims ", ", 3 levels: 2 stored, 1 computed; from two.ome.zarr"),
+        ("small.ims ", ", 1 level: 1 stored; from small.ome.zarr"),
     ] {
         let is_it = |line: &String| line.starts_with(start) && line.ends_with(end);
         assert!(lines.iter().any(is_it), "{start}: {lines:#?}");

@@ -158,12 +158,9 @@ const SHOWN: &[(&str, &str)] = &[
 const SEEN: &[(&str, &str)] = &[
     ("@none @mount", "SOURCE @none: no such file or directory"),
     ("--list @none", "SOURCE @none: no such file or directory"),
-    ("@file @mount", "SOURCE @file: is not a folder"),
-    ("--list @file", "SOURCE @file: is not a folder"),
-    (
-        "@source/a.ome.zarr @mount",
-        "SOURCE @source/a.ome.zarr: is a Zarr store itself; give the folder that holds it",
-    ),
+    ("@file @mount", "SOURCE @file: is neither a folder nor a zip file with Zarr metadata"),
+    ("--list @file", "SOURCE @file: is neither a folder nor a zip file with Zarr metadata"),
+    ("/dev/null @mount", "SOURCE /dev/null: is neither a folder nor a zip file with Zarr metadata"),
     ("@source @none", "MOUNTPOINT @none: no such file or directory"),
     ("@source @file", "MOUNTPOINT @file: is not a folder"),
     ("@source @full", "MOUNTPOINT @full: is not empty"),
