@@ -78,6 +78,7 @@ impl ImageSource {
         };
         let transform = multiscale.transform(&dataset, &axes);
         let is_told = transform.is_scaled()
+            || axis_names(node).is_none()
             || conventions::find(&node.attributes, &axes, &mut Vec::new()).is_some();
         let beside = (!is_told).then(|| {
             coordinates::find(root, &folder, &axes, array.shape(), &mut fingerprint, &mut notes)

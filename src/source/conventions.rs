@@ -66,8 +66,11 @@ impl<'a> Attributes<'a> {
 fn snake(name: &str) -> String {
     let mut found = String::with_capacity(name.len() + 4);
     let mut is_small = false;
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && is_small {
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        // `sizeX`, and the `U` of `sizeXUnit`.
+        let begins_word = letters.peek().is_some_and(char::is_ascii_lowercase);
+        if letter.is_ascii_uppercase() && !found.is_empty() && (is_small || begins_word) {
             found.push('_');
         }
         is_small = letter.is_ascii_lowercase() || letter.is_ascii_digit();

@@ -72,7 +72,10 @@ impl Nodes {
                     is_image: kind(node) == "multiscale",
                 }),
                 ("collection", None) => self.add_members(node, depth - 1),
-                ("multiscale", None) => self.images.extend(image(node)),
+                ("multiscale", None) => match image(node) {
+                    Some(image) => self.images.push(image),
+                    None => self.unknown.push("multiscale, without nodes or path".to_owned()),
+                },
                 // Nodes of extensions have a prefix, and may be passed over.
                 (other, _) if other.contains(':') => {}
                 (other, _) => self.unknown.push(other.chars().take(64).collect()),
