@@ -15,6 +15,9 @@ use super::source_type::SourceType;
 /// A brick is not made larger than this to decode fewer units twice.
 const JOINED_UNITS_LIMIT_BYTES: u64 = 16 << 20;
 
+/// Sides of the bricks of a level that has no part.
+const UNIT_OF_NOTHING: u64 = 64;
+
 /// One resolution level of an image.
 #[derive(Debug, Clone)]
 pub struct LevelSource {
@@ -263,23 +266,36 @@ impl LevelSource {
 
     /// What a brick should be a multiple of, order (z, y, x). Where the read units of all parts begin at
     /// multiples of one length, that is it: no unit is decoded for two bricks. Where they are shifted, as
-    /// in a crop, bricks of two units waste less than bricks of one.
+    /// in a crop, bricks of two units waste less than bricks of one. No brick becomes much larger than the
+    /// largest unit for that.
     #[must_use]
     pub fn unit_grid(&self) -> [u64; 3] {
         let [_, _, size @ ..] = self.shape;
+        let Some(first) = self.parts.first() else { return [UNIT_OF_NOTHING; 3] };
+        let unit_of = |part: &Part| -> [u64; 3] {
+            let [_, _, unit @ ..] = part.unit_shape();
+            unit
+        };
+        let bytes = |unit: &[u64; 3]| {
+            let sides = unit.iter().zip(size).map(|(unit, size)| size.min(*unit));
+            sides.fold(self.source_type.bytes() as u64, u64::saturating_mul)
+        };
         let longest: [u64; 3] = std::array::from_fn(|axis| {
-            let units = self.parts.iter().map(|part| part.unit_shape()[axis + 2]);
-            units.max().unwrap_or(size[axis])
+            self.parts.iter().map(|part| unit_of(part)[axis]).max().unwrap_or(1)
         });
         let joined: [u64; 3] = std::array::from_fn(|axis| {
             let length = longest[axis];
             let is_regular = self.parts.iter().all(|part| part.is_on_grid(axis, length));
             if is_regular || length >= size[axis] { length } else { length * 2 }
         });
-        let bytes = (0..3)
-            .map(|axis| joined[axis].min(size[axis]))
-            .fold(self.source_type.bytes() as u64, u64::saturating_mul);
-        if bytes <= JOINED_UNITS_LIMIT_BYTES { joined } else { longest }
+        let largest = self.parts.iter().map(|part| bytes(&unit_of(part))).max().unwrap_or(0);
+        if bytes(&joined) <= JOINED_UNITS_LIMIT_BYTES {
+            joined
+        } else if bytes(&longest) <= JOINED_UNITS_LIMIT_BYTES.max(largest) {
+            longest
+        } else {
+            unit_of(first)
+        }
     }
 
     /// What a box of a time point and channel shows.

@@ -274,7 +274,7 @@ impl Inspector {
         }
         let label = |(path, number): &LabelAt| open(path, *number);
         let labels: Vec<Shown> = spec.labels.iter().map(label).collect::<Result<_, _>>()?;
-        labels::with_channels(&shown, &labels)
+        labels::with_channels(shown, &labels)
     }
 
     /// Which images of a store have files, with the labels that are channels of them.

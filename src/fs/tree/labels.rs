@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::by_hand::Shown;
-use crate::source::compose::labels_as_channels;
+use crate::source::compose::{ComposeError, labels_as_channels};
 use crate::source::image::{ImageSource, Role};
 use crate::source::{SourceError, Unsupported};
 
@@ -22,6 +22,13 @@ impl WithLabels {
     pub(super) fn without(shown: Shown) -> Self {
         Self { shown, labels: Vec::new() }
     }
+
+    /// Adds a label as a channel.
+    fn add(&mut self, label: &ImageSource) -> Result<(), ComposeError> {
+        self.shown.source = labels_as_channels(&self.shown.source, &[label])?;
+        self.labels.push((label.image.clone(), label.multiscale));
+        Ok(())
+    }
 }
 
 /// The images of a store with their labels as channels, and the labels that are not shown. A store that is a
@@ -30,53 +37,41 @@ pub(super) fn in_their_images(all: Vec<Shown>) -> (Vec<WithLabels>, Vec<(PathBuf
     let is_image =
         |shown: &Shown| shown.source.role == Role::Image || path_of(&shown.source.image).is_empty();
     let (images, labels): (Vec<Shown>, Vec<Shown>) = all.into_iter().partition(is_image);
+    let mut images: Vec<_> = images.into_iter().map(WithLabels::without).collect();
     let mut by_path = BTreeMap::new();
     for (number, image) in images.iter().enumerate() {
-        by_path.entry(path_of(&image.source.image)).or_insert(number);
+        by_path.entry(path_of(&image.shown.source.image)).or_insert(number);
     }
-    let (mut owned, mut skipped) = (BTreeMap::<usize, Vec<ImageSource>>::new(), Vec::new());
+    let mut skipped = Vec::new();
     for label in labels {
-        let mut skip = |reason: String| {
+        let path = path_of(&label.source.image);
+        let mut groups = (0..path.len()).rev().filter(|at| path[*at] == "labels");
+        let added = match groups.find_map(|at| by_path.get(&path[..at])) {
+            Some(owner) => images[*owner].add(&label.source).map_err(|error| error.to_string()),
+            None => Err("it is the label of no image that is shown".to_owned()),
+        };
+        if let Err(reason) = added {
             let path = label.source.folder();
             let error = SourceError::unsupported(&path, Unsupported::LabelChannel(reason));
             skipped.push((path, error));
-        };
-        let path = path_of(&label.source.image);
-        let mut groups = (0..path.len()).rev().filter(|at| path[*at] == "labels");
-        match groups.find_map(|at| by_path.get(&path[..at])) {
-            None => skip("it is the label of no image that is shown".to_owned()),
-            Some(owner) => match labels_as_channels(&images[*owner].source, &[&label.source]) {
-                Ok(_) => owned.entry(*owner).or_default().push(label.source),
-                Err(error) => skip(error.to_string()),
-            },
         }
     }
-    let join = |(number, image): (usize, Shown)| match owned.remove(&number) {
-        None => WithLabels::without(image),
-        Some(labels) => {
-            let at = labels.iter().map(|label| (label.image.clone(), label.multiscale)).collect();
-            match labels_as_channels(&image.source, &labels) {
-                Ok(source) => WithLabels { shown: Shown { source, ..image }, labels: at },
-                // Together they have more parts, or voxels, than a file can have.
-                Err(_) => WithLabels::without(image),
-            }
-        }
-    };
-    drop(by_path);
-    (images.into_iter().enumerate().map(join).collect(), skipped)
+    (images, skipped)
 }
 
 /// An image with the labels that were found to be channels of it.
 ///
 /// # Errors
 /// [`SourceError`] where one of them does not fit any more.
-pub(super) fn with_channels(image: &Shown, labels: &[Shown]) -> Result<Shown, SourceError> {
-    let labels: Vec<&ImageSource> = labels.iter().map(|label| &label.source).collect();
-    let source = labels_as_channels(&image.source, &labels).map_err(|error| {
-        let reason = Unsupported::LabelChannel(error.to_string());
-        SourceError::unsupported(image.source.folder(), reason)
-    })?;
-    Ok(Shown { source, options: image.options })
+pub(super) fn with_channels(image: Shown, labels: &[Shown]) -> Result<Shown, SourceError> {
+    let mut whole = WithLabels::without(image);
+    for label in labels {
+        whole.add(&label.source).map_err(|error| {
+            let reason = Unsupported::LabelChannel(error.to_string());
+            SourceError::unsupported(label.source.folder(), reason)
+        })?;
+    }
+    Ok(whole.shown)
 }
 
 /// The parts of a path within a store.

@@ -19,6 +19,9 @@ const MOST_PARTS: usize = 1 << 18;
 /// Keeps every later sum of sizes within a signed 64-bit file offset, padding included.
 const LARGEST_BYTES: u64 = 1 << 60;
 
+/// What an image is made of, among the facts about its store.
+const MADE_OF: &str = "MadeOf";
+
 /// How far two sizes of a voxel that count as equal may be apart.
 const VOXEL_TOLERANCE: f64 = 1e-4;
 
@@ -161,13 +164,21 @@ pub(super) fn put_together(
         whole.notes.extend(notes);
     }
     note_moved(&mut whole, images, places);
-    if images.len() > 1 {
-        let names = images.iter().map(|image| path_of(image));
-        let value = cut(&names.collect::<Vec<_>>().join(", "), TEXT_LIMIT_BYTES).to_owned();
-        let fact = Fact { subject: Subject::Store, key: "MadeOf".to_owned(), value };
+    note_parts(&mut whole);
+    Ok(whole)
+}
+
+/// Says in the file which images it is made of.
+fn note_parts(whole: &mut ImageSource) {
+    let names = std::iter::once(path_of(whole));
+    let names = names.chain(whole.others.iter().map(|path| path.display().to_string()));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let value = cut(&names, TEXT_LIMIT_BYTES).to_owned();
+    whole.facts.retain(|fact| fact.subject != Subject::Store || fact.key != MADE_OF);
+    if !whole.others.is_empty() {
+        let fact = Fact { subject: Subject::Store, key: MADE_OF.to_owned(), value };
         whole.facts.insert(0, fact);
     }
-    Ok(whole)
 }
 
 /// Notes images that the metadata has at another place than they are shown at.
