@@ -61,10 +61,8 @@ impl OfStore {
                 found.origins.push(table.origin.to_string());
             }
             found.correction.overlay(&correction);
-            match table.hidden {
-                Some(true) => found.hidden = Some(table.origin.to_string()),
-                Some(false) => found.hidden = None,
-                None => {}
+            if let Some(hidden) = &table.hidden {
+                found.hidden = hidden.value.then(|| hidden.origin.to_string());
             }
         }
         found

@@ -151,7 +151,12 @@ mod tests {
             file: None,
             lists: false,
         };
-        let printed = given.clone().merge_with(None).expect("valid").to_toml();
+        let by_hand = "[[store]]\npath = \"a\\\\\\\"b\"\nvoxel_size = { x = 1_0, y = 2.5e-1 }\nhidden = true\n\
+            [[store.channels]]\nname = \"\u{e9}\"\nrange = [-1, 0x10]\n\
+            [[view]]\nname = \"v\"\nof = [{ of = \"a\", z = [0, 1] }, \"b\"]\nas = \"channels\"\n";
+        let by_hand = File::parse(Path::new("/h"), by_hand).expect("valid");
+        let printed = given.clone().merge_with(Some(&by_hand)).expect("valid").to_toml();
+        assert!(printed.contains("\n[[mount.view]]\nname = \"v\" # /h:"), "{printed}");
         assert!(printed.contains("size = \"3GiB\" # --cache-size\n"), "{printed}");
         assert!(printed.contains("allow-other = true # --allow-other\n"), "{printed}");
         assert!(printed.contains("int16 = \"float32\" # default\n"), "{printed}");

@@ -31,6 +31,8 @@ use std::sync::Arc;
 
 use crate::objects::{Address, Options, Service};
 
+use super::store_name::BESIDE;
+
 pub(super) use archive::{forget_remembered, is_archive_name, remember_at_most};
 pub(crate) use interface::SourceGone;
 pub use interface::{
@@ -174,7 +176,16 @@ fn open_store(path: &Path, follow_links: bool) -> io::Result<Arc<dyn Storage>> {
         }
         _ => one::One::new(name, Path::new(""), open(path)?),
     };
-    Ok(Arc::new(one))
+    // Where the folder above cannot be read, there is no such file for this program.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    match posix::Posix::open(above.unwrap_or(Path::new(".")), follow_links) {
+        Ok(above) => {
+            let mut beside = name.to_owned();
+            beside.push(BESIDE);
+            Ok(Arc::new(one.with_beside(beside, Arc::new(above))))
+        }
+        Err(_) => Ok(Arc::new(one)),
+    }
 }
 
 impl fmt::Display for Location {

@@ -187,7 +187,7 @@ fn a_table_may_be_about_one_image_of_a_store() {
     near(length("s/0.ims"), 35.0 * 0.25);
     near(length("s/1.ims"), 35.0 * 9.0);
     assert!(!mount.path().join("s/2.ims").exists());
-    let hidden = "hidden by hand: s.zarr.zarrims.toml:4".to_owned();
+    let hidden = "hidden by hand: s.zarr.zarrims.toml:6".to_owned();
     assert_eq!(scene.skipped(), [("s.zarr/2".to_owned(), hidden)]);
 }
 
