@@ -30,6 +30,10 @@ impl DamageLog {
         instead: &str,
     ) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
+        // The storage has logged that the source does not answer.
+        if error.is_outage() && level.array.is_remote() {
+            return;
+        }
         let Some(suppressed) = self.told.is_due(&error.to_string()) else { return };
         let (store, array) = (store.display(), &level.path);
         match error {
