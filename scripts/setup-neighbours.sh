@@ -15,6 +15,7 @@ declare -A wanted=(
     [smbclient]=smbclient
     [ganesha.nfsd]=nfs-ganesha
     [nfs-cat]=libnfs-utils
+    [nginx]=nginx-light
     [systemd-nspawn]=systemd-container
 )
 

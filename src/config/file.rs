@@ -306,7 +306,7 @@ mod tests {
         let document = include_str!("../../doc/CONFIGURATION.md");
         let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
         let file = File::parse(Path::new("/f"), example.expect("an example")).expect("valid");
-        assert_eq!(file.mounts.len(), 2);
+        assert_eq!(file.mounts.len(), 3);
         let of_mounts = file.mounts.iter().flat_map(|mount| &mount.settings);
         let all = file.settings.iter().chain(&file.defaults).chain(of_mounts);
         let named: BTreeSet<&str> = all.map(|setting| setting.name).collect();

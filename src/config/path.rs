@@ -22,17 +22,16 @@ pub(crate) fn mistake(path: &Path) -> Option<String> {
     if text.starts_with(['\u{2013}', '\u{2014}']) {
         return Some("begins with a long dash; options begin with two short ones".to_owned());
     }
-    let only = "this must be a folder of this machine";
     let (before, after) = text.split_once(':')?;
     if after.starts_with("//") && !before.is_empty() && before.chars().all(is_of_scheme) {
-        return Some(format!("is an address; {only}"));
+        return Some("is an address, and must be a folder of this machine".to_owned());
     }
     let is_drive = before.len() == 1 && after.starts_with(['\\', '/']);
     if is_drive {
-        return Some(format!("is a path of Windows; {only}"));
+        return Some("is a path of Windows".to_owned());
     }
     let is_host = !before.is_empty() && !before.contains('/') && after.starts_with('/');
-    is_host.then(|| format!("is a folder of another machine; {only}: mount it first"))
+    is_host.then(|| "is a folder of another machine; mount it first".to_owned())
 }
 
 /// Letters of `scheme` in RFC 3986, section 3.1.

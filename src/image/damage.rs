@@ -29,6 +29,10 @@ impl DamageLog {
         instead: &str,
     ) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
+        // The storage has logged that the source does not answer.
+        if error.is_outage() && part.array.is_remote() {
+            return;
+        }
         let Some(suppressed) = self.told.is_due(&error.to_string()) else { return };
         let (store, array) = (image.folder_of(part), &*part.path);
         let store = store.display();

@@ -8,6 +8,7 @@
 mod found;
 mod names;
 mod not_image;
+mod stated;
 mod walk;
 
 use std::ops::ControlFlow;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::codec::error::DecodeError;
+use super::storage::SourceGone;
 
 /// What can go wrong between a store on disk and its decoded voxels.
 #[derive(Debug, Error)]
@@ -221,6 +222,11 @@ impl SourceError {
             | Self::Unsupported { .. }
             | Self::Chunk { .. } => false,
         }
+    }
+
+    /// Whether the source did not answer; the storage has logged it.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if SourceGone::is_reason_of(source))
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {

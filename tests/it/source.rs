@@ -4,6 +4,7 @@
 mod appears;
 mod moves;
 mod permissions;
+mod remote;
 mod slow_listing;
 mod stores;
 mod times;

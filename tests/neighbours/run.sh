@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha
+# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha, nginx, an S3 server
 #
 # Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations of its
-# own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha; default all. `speed` measures
+# own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha, remote; default all. `speed` measures
 # throughput through smbd, and is not one of them.
 # The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
 set -euo pipefail
@@ -14,7 +14,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 bin=$(realpath -m "${1:-$target/release/zarrims-mount}")
 shift || true
 checks=("$@")
-[ "${#checks[@]}" -gt 0 ] || checks=(unit opens samba ganesha)
+[ "${#checks[@]}" -gt 0 ] || checks=(unit opens samba ganesha remote)
 limit=600 # seconds for all programs in Python together
 
 skip_all() {

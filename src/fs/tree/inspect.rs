@@ -113,7 +113,8 @@ impl Inspector {
         folder: &Path,
         known: Option<&Arc<Inspected>>,
     ) -> Arc<Inspected> {
-        self.take_over(folder, self.inspect_patiently(&self.root, folder, known), known)
+        let found = self.inspect_patiently(&self.root, folder, known);
+        cut_off(&found, known).unwrap_or_else(|| self.take_over(folder, found, known))
     }
 
     /// The same, unless its metadata is so long that reading it may take much memory: many folders are
@@ -125,7 +126,10 @@ impl Inspector {
     ) -> Option<Arc<Inspected>> {
         let root = Arc::new(self.root.with_metadata_limit(LARGE_METADATA_BYTES));
         let found = self.inspect_patiently(&root, folder, known);
-        (!root.has_refused()).then(|| self.take_over(folder, found, known))
+        if root.has_refused() {
+            return None;
+        }
+        cut_off(&found, known).or_else(|| Some(self.take_over(folder, found, known)))
     }
 
     /// Takes over what openings have found out about images that are known.
@@ -169,7 +173,10 @@ impl Inspector {
     ) -> Inspected {
         let mut found = self.inspect_guarded(root, path);
         for pause in INCOMPLETE_PAUSES {
-            if root.has_refused() || !known.is_some_and(|known| found.has_lost_images_of(known)) {
+            if root.has_refused()
+                || found.is_outage
+                || !known.is_some_and(|known| found.has_lost_images_of(known))
+            {
                 break;
             }
             thread::sleep(pause);
@@ -203,6 +210,7 @@ impl Inspector {
                 let images = images.map(|images| self.arrange(images, &mut skipped));
                 let mut found = Inspected {
                     files: images.is_some().then(Vec::new),
+                    is_outage: skipped.iter().any(|(_, error)| error.is_outage()),
                     skipped: Skipped::all(&skipped),
                     ..Inspected::nothing(fingerprint)
                 };
@@ -220,7 +228,8 @@ impl Inspector {
                 fingerprint.doubt();
                 fingerprint.record(&self.root, path);
                 let skipped = vec![Skipped::of(path, &error)];
-                return Inspected { skipped, ..Inspected::nothing(fingerprint) };
+                let is_outage = error.is_outage();
+                return Inspected { skipped, is_outage, ..Inspected::nothing(fingerprint) };
             }
         };
         found.is_lasting = found.fingerprint.is_lasting(began);
@@ -327,6 +336,12 @@ impl Inspector {
             }
         }
     }
+}
+
+/// What was known of a folder, where the source does not answer: its files stay, and their reads fail until it
+/// does. The storage has logged that.
+fn cut_off(found: &Inspected, known: Option<&Arc<Inspected>>) -> Option<Arc<Inspected>> {
+    known.filter(|known| found.is_cut_off(known)).cloned()
 }
 
 /// Whether an entry of a folder is shown, or is worth a line why not.

@@ -34,6 +34,8 @@ pub(super) struct Inspected {
     /// What the inspection left out or assumed of images that are shown, one line for each.
     pub(super) notes: Vec<(PathBuf, String)>,
     pub(super) fingerprint: Arc<Fingerprint>,
+    /// The source did not answer.
+    pub(super) is_outage: bool,
     /// The fingerprint shows at any later time whether all this still holds.
     pub(super) is_lasting: bool,
     pub(super) checked: Mutex<Checked>,
@@ -71,6 +73,7 @@ impl Inspected {
             skipped: Vec::new(),
             notes: Vec::new(),
             fingerprint: Arc::new(fingerprint),
+            is_outage: false,
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         }
@@ -82,6 +85,11 @@ impl Inspected {
         let name = |file: &ListedFile| file.spec.place();
         let shown: HashSet<_> = self.files.iter().flatten().map(name).collect();
         has_fault && known.files.iter().flatten().any(|file| !shown.contains(&name(file)))
+    }
+
+    /// Whether images that were known before are missing because the source does not answer.
+    pub(super) fn is_cut_off(&self, known: &Self) -> bool {
+        self.is_outage && self.has_lost_images_of(known)
     }
 
     /// The worst verdict on its files.

@@ -11,6 +11,7 @@ use crate::by_hand::Entry;
 use crate::fs::naming;
 use crate::fs::view::FsError;
 use crate::resources::workers::Workers;
+use crate::source::SourceError;
 use crate::source::discover::{self, File, is_notable_file};
 use crate::source::root::{DirEntry, EntryKind};
 use crate::sync::lock;
@@ -90,8 +91,16 @@ impl Refresh<'_> {
         wait: Wait<'_>,
     ) -> Result<(), FsError> {
         while let Some(due) = due(listing, wait) {
+            let started = Instant::now();
             let contents = match self.contents(source, &due.skipped) {
                 Ok(contents) => contents,
+                // What was there before stays, until the source answers again. A folder of this machine that is gone
+                // is another matter: another one may take its place.
+                Err(FsError::Source(error))
+                    if error.is_outage() && self.inspector.root.storage().is_remote() =>
+                {
+                    return keep(listing, started, error);
+                }
                 Err(error) => {
                     let old = lock(listing).take();
                     *lock(listing) = Some(Listing { looks: due.looks, ..Listing::default() });
@@ -219,6 +228,22 @@ impl Refresh<'_> {
             looks: old.looks,
         });
     }
+}
+
+/// Keeps a listing that was made before, for as long as another look would take.
+///
+/// # Errors
+/// The reason, where there is none.
+fn keep(
+    listing: &Mutex<Option<Listing>>,
+    started: Instant,
+    error: SourceError,
+) -> Result<(), FsError> {
+    let mut listing = lock(listing);
+    let known = listing.as_mut().filter(|known| known.checked.is_some());
+    let known = known.ok_or(FsError::Source(error))?;
+    known.checked = Some(Checked::since(started));
+    Ok(())
 }
 
 /// Whether it is time to look at a folder, by what the caller waits for.

@@ -1,7 +1,8 @@
 //! The walk through the nodes of one store.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,11 +19,12 @@ use super::super::nodes::Nodes;
 use super::super::ome::{self, Multiscale};
 use super::super::place::{Place, Role, SaysAxes};
 use super::super::plate::{Membership, Plates};
-use super::super::root::{EntryKind, SourceRoot, join};
+use super::super::root::{DirEntry, EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
 use super::super::storage::Seen;
 use super::found::{Store, role_of, shown, skip};
 use super::not_image::{not_an_image, not_understood};
+use super::stated;
 
 /// Nested groups entered within a store.
 const DEPTH_LIMIT: usize = 32;
@@ -293,10 +295,21 @@ impl Walk<'_> {
         let is_known = |name: &OsStr| known.contains(name);
         let folder = join(self.store, inside);
         let (mut has_labels, mut has_more) = (false, false);
-        let looked = self.root.each_name(&folder, |name| {
+        let mut see = |name: &OsStr| {
             has_labels |= name == "labels";
             has_more |= !is_known(name);
-        });
+        };
+        let looked = match self.root.each_name(&folder, &mut see) {
+            Err(error) if lists_nothing(&error) => {
+                // What no metadata states may still be labels, which have a name of their own.
+                see(OsStr::new("labels"));
+                stated::members(self.root, self.store, inside)
+                    .iter()
+                    .for_each(|it| see(it.as_ref()));
+                Ok(())
+            }
+            looked => looked,
+        };
         // The folder is not recorded: writers put files there that come and go, and nothing that is shown
         // depends on them.
         if let Err(error) = looked {
@@ -339,6 +352,11 @@ impl Walk<'_> {
         });
         let entries = match entries {
             Ok(entries) => entries,
+            Err(SourceError::Io { source, .. }) if lists_nothing(&source) => {
+                let names = stated::members(self.root, self.store, inside).into_iter();
+                let names = names.map(OsString::from).filter(|name| is_wanted(name));
+                names.map(|name| DirEntry { name, kind: EntryKind::Directory }).collect()
+            }
             Err(error) => return self.fail(folder, error),
         };
         for entry in entries {
@@ -420,4 +438,9 @@ fn first_parts(multiscales: &[Multiscale]) -> BTreeSet<&OsStr> {
         })
     });
     first.collect()
+}
+
+/// Whether an error says that the source has no listing, as a web server.
+fn lists_nothing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
 }

@@ -69,8 +69,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "@f.toml:2: source = a: is not a whole path, which begins with /",
     ),
     (
-        "[[mount]]\nsource = \"s3://b/a\"\nmountpoint = \"/b\"\n",
-        "@f.toml:2: source = s3://b/a: is an address; only folders of this machine are read",
+        "[[mount]]\nsource = \"ftp://b/a\"\nmountpoint = \"/b\"\n",
+        "@f.toml:2: source = ftp://b/a: ftp:// is not understood; an address begins with s3://, gs://, az://, http:// or https://",
     ),
     (
         "[cache]\ndir = \"~/cache\"\n",

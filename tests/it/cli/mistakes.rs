@@ -97,25 +97,33 @@ const SHOWN: &[(&str, &str)] = &[
         "--cache-dir $HOME/c: the shell did not expand $HOME; write the whole path",
     ),
     (
-        "s3://bucket/zarr @mount",
-        "SOURCE s3://bucket/zarr: is an address; only folders of this machine are read",
+        "@source s3://bucket/zarr",
+        "MOUNTPOINT s3://bucket/zarr: is an address, and must be a folder of this machine",
     ),
     (
-        "--list gs://bucket/zarr",
-        "SOURCE gs://bucket/zarr: is an address; only folders of this machine are read",
+        "ftp://ana:geheim@host/zarr @mount",
+        "SOURCE ftp://host/zarr: ftp:// is not understood; an address begins with s3://, gs://, az://, http:// or https://",
+    ),
+    ("--list gs:// @mount", "MOUNTPOINT @mount: --list takes SOURCE only; see --help"),
+    ("--list gs://", "SOURCE gs://: names no bucket"),
+    (
+        "s3://key:geheim@bucket/zarr @mount",
+        "SOURCE s3://bucket/zarr: holds a user or password; credentials go into the environment",
     ),
     (
-        "https://host/x.zarr @mount",
-        "SOURCE https://host/x.zarr: is an address; only folders of this machine are read",
+        "s3://bucket @mount --endpoint minio:9000",
+        "--endpoint minio:9000: is not an address that begins with https:// or http://",
     ),
+    (
+        "s3://bucket @mount --request-timeout 0s",
+        "--request-timeout 0s: is not a time from 1s to 600s",
+    ),
+    ("s3://bucket @mount --connections 0", "--connections 0: is not a number from 1 to 1024"),
     (
         "nas:/export/zarr @mount",
-        "SOURCE nas:/export/zarr: is a folder of another machine; only folders of this machine are read: mount it first",
+        "SOURCE nas:/export/zarr: is a folder of another machine; mount it first",
     ),
-    (
-        "D:\\zarr @mount",
-        "SOURCE D:\\zarr: is a path of Windows; only folders of this machine are read",
-    ),
+    ("D:\\zarr @mount", "SOURCE D:\\zarr: is a path of Windows"),
     // The environment.
     (
         "ZARRIMS_CACHE_SIZE=lots @source @mount",

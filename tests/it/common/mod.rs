@@ -21,6 +21,7 @@ pub mod picks;
 pub mod planes;
 pub mod process;
 pub mod rest;
+pub mod server;
 pub mod store;
 pub mod tiny;
 

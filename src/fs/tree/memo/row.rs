@@ -127,6 +127,7 @@ impl Row {
                 .collect(),
             notes,
             fingerprint,
+            is_outage: false,
             is_lasting: true,
             checked: Mutex::new(Checked::since(Instant::now())),
         })

@@ -47,7 +47,7 @@ fn storage(endpoint: String) -> ObjectStorage {
 /// An object store.
 pub(super) struct S3 {
     folder: TempDir,
-    pub(super) server: Server,
+    _server: Server,
     storage: ObjectStorage,
 }
 
@@ -56,7 +56,7 @@ impl Fixture for S3 {
         let folder = TempDir::with_prefix("zarrims-s3-").expect("a temporary folder");
         let server = Server::start(Kind::S3, folder.path());
         let storage = storage(server.url());
-        Self { folder, server, storage }
+        Self { folder, _server: server, storage }
     }
 
     fn storage(&self) -> &dyn Storage {

@@ -1,0 +1,114 @@
+//! How many requests there are, how many at a time, and for how many bytes.
+
+use std::fs;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use crate::common::ims::Ims;
+use crate::common::mount::can_mount;
+use crate::common::server::Kind;
+use crate::common::store::{Codec, DTYPES, Format, Step, StoreBuilder};
+
+use super::rig::Remote;
+
+/// As far away as a cloud on the same continent.
+const LATENCY: Duration = Duration::from_millis(50);
+
+/// An image with units of 256 KiB and three coarser levels.
+fn image(format: Format, shard: Option<Vec<u64>>) -> StoreBuilder {
+    StoreBuilder {
+        unit: vec![8, 128, 128],
+        format,
+        shard,
+        codec: Codec::None,
+        steps: vec![vec![Step::FloorHalf; 3]; 3],
+        ..StoreBuilder::new(DTYPES[1], "zyx", &[64, 512, 512])
+    }
+}
+
+#[test]
+fn the_first_coarse_slice_comes_soon_and_a_reader_keeps_requests_in_flight() {
+    if !can_mount() {
+        return;
+    }
+    for (kind, format, shard) in [
+        (Kind::S3, Format::V2('/'), None),
+        (Kind::S3, Format::V3, Some(vec![2, 4, 4])),
+        (Kind::Web, Format::V3, None),
+    ] {
+        let store = image(format, shard.clone());
+        let remote = Remote::new(kind, |folder| store.write(&folder.join("x.zarr")));
+        remote.server.delay(LATENCY);
+        let url = remote.server.url();
+        let source = match kind {
+            Kind::S3 => "s3://bucket".to_owned(),
+            Kind::Web => format!("{url}/x.zarr"),
+        };
+        let mount = remote.mount(&source, &[]);
+        remote.server.take_asked();
+        let began = Instant::now();
+        let path = mount.path().join("x.ims");
+        let ims = Ims::open(&path).expect("an image");
+        let coarse = ims.pixels(store.steps.len(), 0, 0).expect("readable");
+        let (first, asked) = (began.elapsed(), remote.server.take_asked());
+        assert_eq!(coarse.len(), 8 * 64 * 64 * 2);
+        let (is_sharded, requests) = (shard.is_some(), asked.len());
+        eprintln!(
+            "{kind:?}, sharded {is_sharded}: first coarse slice after {first:?}, {requests} requests"
+        );
+
+        let bytes_of_store = bytes_below(&remote.folder.path().join("x.zarr"));
+        let mut file = fs::File::open(&path).expect("a file");
+        let began = Instant::now();
+        let mut buffer = vec![0; 1 << 20];
+        while file.read(&mut buffer).expect("readable") > 0 {}
+        let (all, in_flight) = (began.elapsed(), remote.server.most_in_flight());
+        let (body, requests) = (remote.server.body_bytes(), remote.server.take_asked().len());
+        eprintln!(
+            "{kind:?}, sharded {is_sharded}: all after {all:?}, {requests} requests, {in_flight} in flight, {body} of {bytes_of_store} bytes"
+        );
+        assert!(in_flight >= 8, "{in_flight} in flight");
+        assert!(in_flight <= 40, "{in_flight} in flight");
+        assert!(body as f64 <= 1.05 * bytes_of_store as f64, "{body} of {bytes_of_store}");
+    }
+}
+
+fn bytes_below(folder: &std::path::Path) -> u64 {
+    let entries = fs::read_dir(folder).expect("a folder");
+    entries
+        .map(|entry| {
+            let entry = entry.expect("a name");
+            let file = entry.metadata().expect("there");
+            if file.is_dir() { bytes_below(&entry.path()) } else { file.len() }
+        })
+        .sum()
+}
+
+#[test]
+fn ten_thousand_objects_are_listed_without_a_request_each() {
+    if !can_mount() {
+        return;
+    }
+    let store =
+        StoreBuilder { unit: vec![1, 8, 8], ..StoreBuilder::new(DTYPES[0], "zyx", &[100, 80, 80]) };
+    let remote = Remote::new(Kind::S3, |folder| store.write(&folder.join("many.zarr")));
+    let mount = remote.mount("s3://bucket", &[]);
+    remote.server.take_asked();
+    let file = fs::File::open(mount.path().join("many.ims")).expect("opens");
+    let asked = remote.server.take_asked();
+    let lists = asked.iter().filter(|asked| asked.method == "LIST").count();
+    eprintln!("10 000 objects: {} requests, {lists} of them listings", asked.len());
+    assert!(lists >= 10 && asked.len() < 60, "{} requests: {asked:?}", asked.len());
+    // Without the one that was listed, the whole is noticed as another one.
+    drop(file);
+    let chunk = remote.folder.path().join("many.zarr/0/c/99/9/9");
+    fs::write(chunk, [7; 64]).expect("a chunk");
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let ims = Ims::open(&mount.path().join("many.ims")).expect("an image");
+        if ims.pixels(0, 0, 0).is_ok_and(|pixels| pixels.ends_with(&[7; 8])) {
+            return;
+        }
+        assert!(Instant::now() < until, "a replaced object is not noticed");
+    }
+}
