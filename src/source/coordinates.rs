@@ -47,9 +47,8 @@ pub(crate) fn find(
             continue;
         }
         let folder = group.join(name);
-        let node = match read_node(root, &folder, fingerprint) {
-            Ok(Some(ZarrNode::Array(node))) => node,
-            Ok(_) | Err(_) => continue,
+        let Ok(Some(ZarrNode::Array(node))) = read_node(root, &folder, fingerprint) else {
+            continue;
         };
         let quoted: String = axis.name.chars().take(40).collect();
         match values(root, &folder, &node, shape[at], fingerprint) {
@@ -65,7 +64,8 @@ pub(crate) fn find(
                     found.units[at] = unit(&node.attributes);
                 }
                 None => {
-                    notes.push(format!("coordinates of {quoted:?} are not evenly spaced; not used"))
+                    notes
+                        .push(format!("coordinates of {quoted:?} are not evenly spaced; not used"));
                 }
             },
             Err(reason) => notes.push(format!("coordinates of {quoted:?} are not used: {reason}")),
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(spacing(&[5.0, 7.0, 9.0]), Some((Some(2.0), 5.0)));
         assert_eq!(spacing(&[5.0]), Some((None, 5.0)));
         assert_eq!(spacing(&[9.0, 7.0, 5.0]), Some((Some(-2.0), 9.0)));
-        let single: Vec<f64> = (0..2000).map(|i| f64::from(i as f32 * 0.65_f32)).collect();
+        let single: Vec<f64> = (0..2000_u16).map(|i| f64::from(f32::from(i) * 0.65_f32)).collect();
         let (step, _) = spacing(&single).expect("even");
         assert!((step.expect("a distance") - 0.65).abs() < 1e-5);
         for other in [&[][..], &[0.0, 1.0, 4.0], &[1.0, 1.0], &[0.0, f64::NAN], &[0.0, 1.0, 2.05]] {
@@ -194,7 +194,7 @@ mod tests {
             let own = array(&[values.len()], "float64", &[name], unit);
             write(&format!("a.zarr/{name}/zarr.json"), &own);
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            files.put(&format!("a.zarr/{name}/c/0"), &bytes);
+            files.put(format!("a.zarr/{name}/c/0"), &bytes);
         }
         open_image(&SourceRoot::in_memory(files), Path::new("a.zarr"), "raw", 0).expect("an image")
     }

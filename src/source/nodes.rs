@@ -52,7 +52,7 @@ impl Nodes {
                 found.add_members(ome, DEPTH_LIMIT);
             }
             "multiscale" => found.images.extend(image(ome)),
-            "singlescale" => found.images.extend(level_alone(ome)),
+            "singlescale" => found.images.push(level_alone(ome)),
             _ => {}
         }
         found
@@ -148,9 +148,9 @@ fn image(node: &Map<String, Value>) -> Option<Map<String, Value>> {
 }
 
 /// The same for the node of one level, which stands in the attributes of its array.
-fn level_alone(node: &Map<String, Value>) -> Option<Map<String, Value>> {
+fn level_alone(node: &Map<String, Value>) -> Map<String, Value> {
     let dataset = json!({"path": ".", "coordinateTransformations": transforms(node)});
-    Some(entry(node, &json!([dataset]), &Value::Null))
+    entry(node, &json!([dataset]), &Value::Null)
 }
 
 fn entry(node: &Map<String, Value>, datasets: &Value, transforms: &Value) -> Map<String, Value> {

@@ -103,7 +103,8 @@ impl Multiscale {
     pub(crate) fn placed(&self, place: &Placement) -> Self {
         let mut placed = self.clone();
         match self.systems.named(&place.system) {
-            Some(chosen) => placed.chosen = chosen,
+            Some(chosen) => placed.chosen = Some(chosen),
+            None if self.systems.is_intrinsic(&place.system) => placed.chosen = None,
             None if self.systems.is_named() && !place.system.is_empty() => {
                 let system: String = place.system.chars().take(64).collect();
                 let note = format!("the scene names a system {system:?} that the image lacks");

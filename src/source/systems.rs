@@ -145,12 +145,14 @@ impl Systems {
         self.intrinsic.is_some()
     }
 
-    /// The alternative of a name; the outer `None` where there is no system of that name.
-    pub(crate) fn named(&self, name: &str) -> Option<Option<Alternative>> {
-        if self.intrinsic.as_deref() == Some(name) {
-            return Some(None);
-        }
-        self.alternatives.iter().find(|one| one.name == name).cloned().map(Some)
+    /// Whether a name is that of the intrinsic system.
+    pub(crate) fn is_intrinsic(&self, name: &str) -> bool {
+        self.intrinsic.as_deref() == Some(name)
+    }
+
+    /// The alternative of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<Alternative> {
+        self.alternatives.iter().find(|one| one.name == name).cloned()
     }
 }
 

@@ -293,13 +293,6 @@ impl Transform {
         if order.is_empty() {
             return self;
         }
-        fn spread<T: Clone>(list: &[Option<T>], order: &[usize]) -> Vec<Option<T>> {
-            let mut spread = vec![None; order.len()];
-            for (value, &at) in list.iter().zip(order) {
-                spread[at].clone_from(value);
-            }
-            spread
-        }
         let behind = |i: usize| order[self.order.get(i).copied().unwrap_or(i)];
         Self {
             scale: spread(&self.scale, order),
@@ -361,6 +354,15 @@ impl Transform {
     }
 }
 
+/// A list in this order, by dimension.
+fn spread<T: Clone>(list: &[Option<T>], order: &[usize]) -> Vec<Option<T>> {
+    let mut spread = vec![None; order.len()];
+    for (value, &at) in list.iter().zip(order) {
+        spread[at].clone_from(value);
+    }
+    spread
+}
+
 /// Most rows of a matrix that is looked at; arrays have at most 16 dimensions.
 const MATRIX_LIMIT: usize = 17;
 
@@ -375,10 +377,10 @@ const NOT_ALIGNED: &str = "rotation or shear of the image is not applied";
 
 /// The type of a transform in small letters; where it is missing, by the member that only one type has.
 fn kind(value: &Value) -> String {
+    const MEMBERS: [&str; 5] = ["scale", "translation", "affine", "rotation", "mapAxis"];
     if let Some(stated) = value.get("type").and_then(Value::as_str) {
         return stated.to_ascii_lowercase();
     }
-    const MEMBERS: [&str; 5] = ["scale", "translation", "affine", "rotation", "mapAxis"];
     let mut own = MEMBERS.into_iter().filter(|name| value.get(*name).is_some());
     match (own.next(), own.next()) {
         (Some(only), None) => only.to_ascii_lowercase(),

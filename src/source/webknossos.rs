@@ -43,7 +43,7 @@ pub(super) fn published(root: &SourceRoot, mut image: ImageSource) -> ImageSourc
     let Some(magnification) = magnification(name) else { return image };
     let Some(layer) = layer_above(root, &array, magnification, &mut image) else { return image };
     if let Some(voxel_um) = layer.voxel_um
-        && image.voxel_um == [1.0; 3]
+        && image.voxel_um.iter().all(|edge| (edge - 1.0).abs() < f64::EPSILON)
     {
         image.voxel_um = voxel_um;
         image.lacks_unit = [false; 3];

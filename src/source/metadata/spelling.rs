@@ -307,13 +307,11 @@ mod tests {
         }
         let other = json!({"name": "rectangular", "configuration": {"chunk_shape": [2]}});
         assert_eq!(chunk_grid(other.clone()), other);
-        for given in
-            ["<u2", ">u2", "=u2", " u2", "H", "UINT16", "np.uint16"].map(|name| json!(name)).iter()
-        {
-            assert_eq!(data_type_v3(given.clone()), "uint16", "{given}");
+        for given in ["<u2", ">u2", "=u2", " u2", "H", "UINT16", "np.uint16"] {
+            assert_eq!(data_type_v3(json!(given)), "uint16", "{given}");
         }
         for given in [json!({"name": "uint16"}), json!({"name": "uint16", "configuration": {}})] {
-            assert_eq!(data_type_v3(given.clone()), "uint16", "{given}");
+            assert_eq!(data_type_v3(json!(given)), "uint16", "{given}");
         }
         let other = json!({"name": "numpy.datetime64", "configuration": {"unit": "s"}});
         assert_eq!(data_type_v3(other.clone()), other);
