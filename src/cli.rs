@@ -52,7 +52,7 @@ fn arguments() -> [Arg; 6] {
     [
         path("source")
             .value_name("SOURCE")
-            .help("Folder with Zarr stores at any depth; only ever read"),
+            .help("Folder with Zarr stores at any depth, or an address such as s3://bucket/folder; only ever read"),
         path("mountpoint").value_name("MOUNTPOINT").help("Empty folder to mount at"),
         switch("list").help("Print what would be shown and what is skipped and why, and exit"),
         switch("json").help("With --list: one JSON object a line"),
@@ -84,7 +84,7 @@ fn argument(option: &'static Opt) -> Arg {
         }
         Form::Folder => value_parser!(PathBuf),
         Form::OneOf(names) => ValueParser::new(PossibleValuesParser::new(names())),
-        Form::Text(check) => {
+        Form::Text(check) | Form::Place(check) => {
             ValueParser::new(move |text: &str| check(text).map(|()| text.to_owned()))
         }
     };
@@ -163,10 +163,16 @@ impl Cli {
         }
         let folders = OPTIONS.iter().filter(|option| matches!(option.form, Form::Folder));
         let folders = folders.map(|option| settings.get(option.name));
-        let mut paths = source.iter().chain(mountpoint).chain(file).chain(folders);
-        let mistake = paths.find_map(|setting| {
-            let reason = crate::config::options::path_mistake(setting.as_path())?;
+        let mut paths = mountpoint.iter().chain(file).chain(folders);
+        let of_source = source.as_ref().and_then(|setting| {
+            let reason = crate::config::options::source_mistake(setting.as_path())?;
             Some(setting.mistake(&reason).0)
+        });
+        let mistake = of_source.or_else(|| {
+            paths.find_map(|setting| {
+                let reason = crate::config::options::path_mistake(setting.as_path())?;
+                Some(setting.mistake(&reason).0)
+            })
         });
         mistake.or_else(log_filter::mistake)
     }

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use zarrims::config::{Config, Merged, Purpose};
 use zarrims::image::{Engine, EngineError};
+use zarrims::objects::connect_at_most;
 
 use crate::{allocator, logging};
 use event::Event;
@@ -31,6 +32,7 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     let began = SystemTime::now();
     let config = merged.resolve(Purpose::Mount)?;
     config.cache.make_dir(merged)?;
+    connect_at_most(config.resources.connections);
     let engine = Engine::start(&config.engine()).map_err(|error| match error {
         EngineError::Cache(_) => anyhow::anyhow!("{}: {error}", config.cache.label),
         error => error.into(),

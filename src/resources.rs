@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use memory::{Held, MemoryBudget, Reserved};
-use shares::{METADATA_THREADS, Shares};
+use shares::{FETCH_THREADS, METADATA_THREADS, Shares};
 use workers::Workers;
 
 /// Threads and memory, shared by all mounts.
@@ -21,6 +21,8 @@ pub(crate) struct Resources {
     pub(crate) workers: Workers,
     /// They produce metadata regions, and wait for bricks.
     pub(crate) metadata_workers: Workers,
+    /// They fetch and decode what comes from other machines: many wait at a time.
+    pub(crate) fetchers: Workers,
     /// For bricks that are decoded, and what leaves less for them.
     pub(crate) memory: Arc<MemoryBudget>,
     /// The part of it that passes and metadata regions may take.
@@ -50,6 +52,7 @@ impl Resources {
         Arc::new(Self {
             workers: Workers::new("fill", threads),
             metadata_workers: Workers::new("metadata", METADATA_THREADS),
+            fetchers: Workers::waiting("fetch", FETCH_THREADS),
             memory: MemoryBudget::new(shares.budget()),
             aside: MemoryBudget::new(shares.aside()),
             threads,
@@ -80,7 +83,7 @@ impl Resources {
 
     /// Threads that run now.
     pub(crate) fn running_threads(&self) -> usize {
-        self.workers.threads() + self.metadata_workers.threads()
+        self.workers.threads() + self.metadata_workers.threads() + self.fetchers.threads()
     }
 
     /// Ends the threads; waiting tasks are dropped.
@@ -88,5 +91,6 @@ impl Resources {
         self.is_stopping.store(true, Ordering::Relaxed);
         self.workers.stop();
         self.metadata_workers.stop();
+        self.fetchers.stop();
     }
 }

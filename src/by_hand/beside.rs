@@ -7,14 +7,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::source::store_name::BESIDE;
 use crate::source::{Fingerprint, Seen, SourceError, SourceRoot, Unsupported};
 
-use super::Tables;
 use super::document::{Document, Mistake, Origin};
 use super::store::Place;
-
-/// What the name of the file ends in.
-const ENDING: &str = ".zarrims.toml";
+use super::tables::Tables;
 
 /// Largest file.
 const LIMIT_BYTES: u64 = 64 << 10;
@@ -25,14 +23,14 @@ const TABLES_LIMIT: usize = 100;
 /// Where the file of a store is. A store that is the whole source has none.
 pub(super) fn file_of(store: &Path) -> Option<PathBuf> {
     let mut name = store.file_name()?.to_owned();
-    name.push(ENDING);
+    name.push(BESIDE);
     Some(store.with_file_name(name))
 }
 
 /// The name of the store that a file is about, if it is such a file.
 #[must_use]
-pub fn store_of(file: &OsStr) -> Option<&OsStr> {
-    let store = file.as_bytes().strip_suffix(ENDING.as_bytes())?;
+pub(super) fn store_of(file: &OsStr) -> Option<&OsStr> {
+    let store = file.as_bytes().strip_suffix(BESIDE.as_bytes())?;
     (!store.is_empty()).then(|| OsStr::from_bytes(store))
 }
 

@@ -99,6 +99,51 @@ pub(crate) fn in_order<'a, 'i>(table: &'a Table<'i>) -> Vec<(&'a Key<'i>, &'a Va
     entries
 }
 
+/// A key with its value, as TOML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A value as TOML, in one line.
+fn written(value: &Value<'_>) -> String {
+    match value.get_ref() {
+        DeValue::String(text) => quoted(text),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(is_on) => is_on.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(list) => {
+            format!("[{}]", list.iter().map(written).collect::<Vec<_>>().join(", "))
+        }
+        DeValue::Table(table) => {
+            let entries = in_order(table).into_iter();
+            let entries = entries
+                .map(|(key, value)| format!("{} = {}", quoted(key.get_ref()), written(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// A basic string of TOML.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// What is wrong with a value, or with a part of it.
 #[derive(Debug)]
 pub(super) struct Wrong {
@@ -148,6 +193,16 @@ impl<'a, 't> Fields<'a, 't> {
             }
         }
         Ok(Self { document, table, span: value.span() })
+    }
+
+    /// All its lines.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let line = |(key, value): (&Key<'_>, &Value<'_>)| Line {
+            key: key.get_ref().to_string(),
+            value: written(value),
+            origin: self.document.origin(&key.span()),
+        };
+        in_order(self.table).into_iter().map(line).collect()
     }
 
     /// Where the table stands.

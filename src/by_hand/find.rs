@@ -8,11 +8,11 @@ use crate::source::discover::{self, Folder};
 use crate::source::image::{ImageSource, Role};
 use crate::source::{AxesByHand, Fingerprint, SourceError, SourceRoot, Unsupported};
 
-use super::Tables;
 use super::beside::{self, refused};
 use super::correction::Correction;
 use super::document::Mistake;
 use super::store::StoreTable;
+use super::tables::Tables;
 
 /// What a folder turned out to be.
 #[derive(Debug)]
@@ -61,10 +61,8 @@ impl OfStore {
                 found.origins.push(table.origin.to_string());
             }
             found.correction.overlay(&correction);
-            match table.hidden {
-                Some(true) => found.hidden = Some(table.origin.to_string()),
-                Some(false) => found.hidden = None,
-                None => {}
+            if let Some(hidden) = &table.hidden {
+                found.hidden = hidden.value.then(|| hidden.origin.to_string());
             }
         }
         found
@@ -104,6 +102,10 @@ impl OfStore {
         let beside = file.map(|file| beside::read(root, &file, &mut fingerprint));
         let beside = match beside.transpose() {
             Ok(beside) => beside.flatten(),
+            // It is the store that is not shown.
+            Err(SourceError::Unsupported { reason, .. }) => {
+                return Err((SourceError::unsupported(store, reason), fingerprint));
+            }
             Err(error) => return Err((error, fingerprint)),
         };
         let mut tables: Vec<StoreTable> =
@@ -145,6 +147,16 @@ pub fn inspect(
     configured: &Tables,
     options: &ImageOptions,
 ) -> Result<Found, SourceError> {
+    look(root, folder, (labels, false), configured, options)
+}
+
+fn look(
+    root: &Arc<SourceRoot>,
+    folder: &Path,
+    (labels, hidden): (bool, bool),
+    configured: &Tables,
+    options: &ImageOptions,
+) -> Result<Found, SourceError> {
     let (said, mistake) = match OfStore::new(root, folder, configured) {
         Ok(said) => (said, None),
         Err((error, fingerprint)) => (OfStore::silent(fingerprint), Some(error)),
@@ -167,7 +179,8 @@ pub fn inspect(
     }
     for image in images {
         let path = image.folder();
-        if let Some(origin) = said.image(&image.image, image.role).hidden {
+        let is_hidden = said.image(&image.image, image.role).hidden.filter(|_| !hidden);
+        if let Some(origin) = is_hidden {
             let hidden = Unsupported::Hidden(origin);
             skipped.push((path.clone(), SourceError::unsupported(path, hidden)));
             continue;
@@ -178,6 +191,19 @@ pub fn inspect(
         }
     }
     Ok(Found { images: Some(shown), skipped, fingerprint })
+}
+
+/// All images of a store, also those that are hidden, but no label images.
+///
+/// # Errors
+/// As for [`inspect`].
+pub(super) fn all_images(
+    root: &Arc<SourceRoot>,
+    store: &Path,
+    configured: &Tables,
+    options: &ImageOptions,
+) -> Result<Found, SourceError> {
+    look(root, store, (false, true), configured, options)
 }
 
 /// Reads one image that [`inspect`] has found before.

@@ -1,7 +1,7 @@
 //! Paths below the source, with wildcards.
 
 use std::fmt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -40,6 +40,21 @@ impl Pattern {
     #[must_use]
     pub fn has_wildcards(&self) -> bool {
         self.text.contains(['*', '?', '[', '{', '\\'])
+    }
+
+    /// The folders that all paths have in front that it stands for.
+    pub(super) fn fixed_folder(&self) -> PathBuf {
+        let is_fixed = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
+        let parts: Vec<&str> = self.text.split('/').collect();
+        // The last one is a name.
+        parts[..parts.len() - 1].iter().copied().take_while(|part| is_fixed(&part)).collect()
+    }
+
+    /// Whether it may stand for a path below a folder.
+    pub(super) fn may_reach_below(&self, folder: &Path) -> bool {
+        // Braces may hold slashes.
+        let is_open = self.text.contains("**") || self.text.contains('{');
+        is_open || self.text.split('/').count() > folder.components().count()
     }
 
     /// Whether it stands for a path. Names with brackets stand for themselves, too.

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::source::image::Role;
 
 use super::correction::{CONTENT, Correction, GEOMETRY};
-use super::document::{Document, Fields, Mistake, Origin, Value, Wrong, switch, text};
+use super::document::{Document, Fields, Line, Mistake, Origin, Said, Value, Wrong, switch, text};
 use super::pattern::Pattern;
 
 /// Where a table stands.
@@ -27,9 +27,11 @@ pub struct StoreTable {
     /// The images, by their paths within the store; `None`: all.
     pub image: Option<Pattern>,
     /// They are not shown, or shown after all.
-    pub hidden: Option<bool>,
+    pub hidden: Option<Said<bool>>,
     /// What is said of them.
     pub correction: Correction,
+    /// All this, as it was written.
+    pub lines: Vec<Line>,
 }
 
 /// The keys of a table.
@@ -54,8 +56,9 @@ impl StoreTable {
             origin: fields.origin(),
             path,
             image: fields.get("image", pattern)?,
-            hidden: fields.get("hidden", switch)?,
+            hidden: fields.said("hidden", switch)?,
             correction: Correction::parse(&fields)?,
+            lines: fields.lines(),
         })
     }
 

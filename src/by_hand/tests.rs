@@ -3,7 +3,7 @@ use super::document::Document;
 use super::store::Place;
 use super::*;
 
-fn configured(text: &str) -> Result<Tables, Mistake> {
+pub(super) fn configured(text: &str) -> Result<Tables, Mistake> {
     let document = Document::new("/f", text);
     Tables::parse_all(&document, document.parse()?.get_ref(), Place::Configuration)
 }
@@ -17,7 +17,7 @@ fn a_table_becomes_numbers_in_one_unit() {
         channels = [\"DAPI\", {}, { name = \"GFP\", color = \"#0f0\", range = [0, 2.5] }]\n";
     let tables = configured(text).expect("valid");
     let [table] = &tables.stores[..] else { panic!("one table: {tables:?}") };
-    assert_eq!(table.hidden, Some(false));
+    assert_eq!(table.hidden.as_ref().map(|said| said.value), Some(false));
     let said = &table.correction;
     let near = |found: Option<f64>, um: f64| {
         assert!(found.is_some_and(|found| (found - um).abs() < 1e-9), "{found:?} {um}");

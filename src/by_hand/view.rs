@@ -1,11 +1,11 @@
 //! `[[view]]`: a further file, and what it is made of.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::correction::{CHANNEL, ChannelCorrection, Correction, GEOMETRY, channel_list, name};
 use super::document::{
-    Document, Fields, Mistake, Origin, Said, Value, Wrong, choice, count, list, range, text,
+    Document, Fields, Line, Mistake, Origin, Said, Value, Wrong, choice, count, list, range, text,
 };
 use super::pattern::{Pattern, below};
 use super::store::Place;
@@ -39,6 +39,8 @@ pub struct ViewTable {
     pub made: Made,
     /// What is said of its size, place and times.
     pub correction: Correction,
+    /// All this, as it was written.
+    pub lines: Vec<Line>,
 }
 
 /// An image made of others: all of them are joined, then a part is taken.
@@ -104,6 +106,16 @@ pub enum ChannelName {
 }
 
 impl ViewTable {
+    /// Name of the file, without `.ims`.
+    pub(super) fn file_name(&self) -> String {
+        self.name.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The folder of the source in which the file lies, where it stands in the configuration.
+    pub(super) fn folder(&self) -> &Path {
+        self.name.parent().unwrap_or(Path::new(""))
+    }
+
     pub(super) fn parse(
         document: &Document<'_>,
         value: &Value<'_>,
@@ -116,7 +128,8 @@ impl ViewTable {
             return Err(Mistake::at(&fields.origin(), words));
         };
         let made = Made::parse(&fields, place, 0)?;
-        Ok(Self { origin: fields.origin(), name, made, correction: Correction::geometry(&fields)? })
+        let correction = Correction::geometry(&fields)?;
+        Ok(Self { origin: fields.origin(), name, made, correction, lines: fields.lines() })
     }
 }
 

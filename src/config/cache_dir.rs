@@ -148,7 +148,7 @@ fn default_dir(merged: &Merged, mounts: &[MountConfig]) -> Option<PathBuf> {
     };
     let of_file = merged.file.as_deref();
     let of_file = of_file.map(|file| file.canonicalize().unwrap_or_else(|_| file.to_path_buf()));
-    let named_after = of_file.or_else(|| Some(mounts.first()?.source.name()))?;
+    let named_after = of_file.or_else(|| Some(mounts.first()?.source.identity()))?;
     Some(base.join(name_of(&named_after)))
 }
 

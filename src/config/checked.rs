@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::by_hand::Tables;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig, ImageOptions};
+use crate::shared_cache::SharedCacheConfig;
 
 use super::source::Source;
 
@@ -14,6 +15,8 @@ use super::source::Source;
 pub struct Config {
     /// The disk cache, which all mounts share.
     pub cache: CacheSettings,
+    /// The cache that other daemons use, too.
+    pub shared: Option<SharedCacheConfig>,
     /// What all mounts share of the machine.
     pub resources: Resources,
     /// At least one.
@@ -36,6 +39,8 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Threads that read and decode.
     pub threads: usize,
+    /// Requests to remote sources at a time.
+    pub connections: usize,
 }
 
 /// A mount.
@@ -74,7 +79,12 @@ impl Config {
     /// What the engine needs.
     #[must_use]
     pub fn engine(&self) -> EngineConfig {
-        let Resources { memory_bytes, threads } = self.resources;
-        EngineConfig { cache: Some(self.cache.config.clone()), memory_bytes, threads }
+        let Resources { memory_bytes, threads, connections: _ } = self.resources;
+        EngineConfig {
+            cache: Some(self.cache.config.clone()),
+            shared: self.shared.clone(),
+            memory_bytes,
+            threads,
+        }
     }
 }

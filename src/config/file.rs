@@ -11,6 +11,7 @@ use super::pairs::{Pair, check_apart};
 use super::path;
 use super::setting::{Mistake, Origin, Setting};
 use crate::by_hand::{self, Document, Key, Place, Table, Tables, Value, in_order};
+use crate::objects::Address;
 use crate::words::similar;
 
 /// Keys of a mount that are no options.
@@ -154,6 +155,10 @@ impl Reader<'_> {
             };
             let text = self.scalar(name, value)?;
             let setting = Setting::path(name, text.into(), self.origin(&key.span()));
+            if name == "source" && Address::parse(&setting.as_path().to_string_lossy()).is_some() {
+                let mistake = path::mistake_of_source(setting.as_path());
+                return mistake.map_or(Ok(setting.clone()), |reason| Err(setting.mistake(&reason)));
+            }
             check_path(&setting).map(|()| setting)
         });
         let settings = self.settings("mount", Section::Mount, table)?;
@@ -186,8 +191,13 @@ impl Reader<'_> {
             };
             let text = self.scalar(name, value)?;
             let origin = self.origin(&key.span());
-            let setting = Setting::of(option, Some(text.into()), origin);
-            if let Form::Folder = option.form {
+            let setting = Setting::of(option, Some(text.clone().into()), origin);
+            let is_path = match option.form {
+                Form::Folder => true,
+                Form::Place(_) => Address::parse(&text).is_none(),
+                _ => false,
+            };
+            if is_path {
                 check_path(&setting)?;
             } else {
                 let checked = option.check(setting.as_path().as_os_str());

@@ -7,12 +7,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::path;
-pub(crate) use super::path::mistake as path_mistake;
+pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as source_mistake};
+use super::shared_cache;
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32,
-    names, parse_cache_size, parse_memory, parse_min_free, parse_switch, parse_threads,
-    parse_umask, parse_unit, parse_user,
+    ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED,
+    STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint, parse_memory,
+    parse_min_free, parse_region, parse_switch, parse_threads, parse_timeout, parse_umask,
+    parse_unit, parse_user,
 };
 use crate::words::check_choice;
 
@@ -36,6 +38,8 @@ pub enum Form {
     Switch,
     /// A path.
     Folder,
+    /// A path, or the address of objects on other machines.
+    Place(fn(&str) -> Result<(), String>),
     /// One of a few words.
     OneOf(fn() -> Vec<&'static str>),
     /// Whatever its parser takes.
@@ -84,7 +88,7 @@ impl Opt {
         let text = text.to_str().ok_or("is not UTF-8")?;
         match self.form {
             Form::Switch => parse_switch(text).map(drop),
-            Form::Text(check) => check(text),
+            Form::Text(check) | Form::Place(check) => check(text),
             Form::OneOf(names) => check_choice(text, &names()),
             Form::Folder => Ok(()),
         }
@@ -113,7 +117,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 20] = [
+pub static OPTIONS: [Opt; 30] = [
     row(
         CACHE,
         "cache-dir",
@@ -136,6 +140,36 @@ pub static OPTIONS: [Opt; 20] = [
         (Form::Text(|text| parse_min_free(text).map(drop)), SIZE),
         Some("5%"),
         "Room to leave free on the disk of the cache, such as 20GiB or 5%; the cache shrinks for it",
+    ),
+    row(
+        CACHE,
+        "shared-cache",
+        (Form::Place(shared_cache::parse_place), "PLACE"),
+        None,
+        "A cache that several daemons share, such as s3://bucket/prefix, or a folder: bricks that are \
+         expensive to make are looked up there first, and put there",
+    ),
+    row(
+        CACHE,
+        "shared-cache-keeps",
+        (Form::OneOf(|| names(&SHARED)), "WHICH"),
+        Some("computed"),
+        "Which bricks are kept in the shared cache: those of \"computed\" levels, and statistics and \
+         thumbnails; or \"all\"",
+    ),
+    row(
+        CACHE,
+        "shared-cache-endpoint",
+        (Form::Text(|_| Ok(())), "URL"),
+        None,
+        "Address of the service of the shared cache [default: as in the environment]",
+    ),
+    row(
+        CACHE,
+        "shared-cache-region",
+        (Form::Text(|_| Ok(())), "REGION"),
+        None,
+        "Region of the bucket of the shared cache [default: as in the environment]",
     ),
     row(
         MOUNT,
@@ -240,6 +274,49 @@ pub static OPTIONS: [Opt; 20] = [
         SWITCH,
         None,
         "Follow symbolic links that lead out of SOURCE, and absolute ones",
+    ),
+    row(
+        SOURCE,
+        "endpoint",
+        (Form::Text(parse_endpoint), "URL"),
+        None,
+        "Address of the object store, such as https://minio.example.org [default: that of the cloud, or of \
+         the environment]",
+    ),
+    row(
+        SOURCE,
+        "region",
+        (Form::Text(parse_region), "NAME"),
+        None,
+        "Region of the bucket, such as eu-central-1 [default: that of the environment, or us-east-1]",
+    ),
+    row(
+        SOURCE,
+        "addressing",
+        (Form::OneOf(|| names(&ADDRESSING)), "STYLE"),
+        Some("path"),
+        "How S3 is asked: \"path\" puts the bucket into the path, \"virtual\" in front of the host",
+    ),
+    row(
+        SOURCE,
+        "anonymous",
+        SWITCH,
+        None,
+        "Ask object stores without credentials, as public buckets allow",
+    ),
+    row(
+        SOURCE,
+        "request-timeout",
+        (Form::Text(|text| parse_timeout(text).map(drop)), "TIME"),
+        Some("20s"),
+        "Time for one read of a remote source, all its tries included; more as long as bytes come",
+    ),
+    row(
+        RESOURCES,
+        "connections",
+        (Form::Text(|text| parse_connections(text).map(drop)), "N"),
+        Some("32"),
+        "Requests to remote sources under way at a time",
     ),
     row(
         RESOURCES,

@@ -2,6 +2,16 @@
 
 use std::path::Path;
 
+use crate::objects::Address;
+
+/// Why a text can be neither an address that is read, nor a path of this machine.
+pub(crate) fn mistake_of_source(path: &Path) -> Option<String> {
+    match path.to_str().and_then(Address::parse) {
+        Some(address) => address.err(),
+        None => mistake(path),
+    }
+}
+
 /// Why a path cannot be one of a folder of this machine, as its user meant it.
 pub(crate) fn mistake(path: &Path) -> Option<String> {
     let text = path.to_string_lossy();
@@ -12,7 +22,7 @@ pub(crate) fn mistake(path: &Path) -> Option<String> {
     if text.starts_with(['\u{2013}', '\u{2014}']) {
         return Some("begins with a long dash; options begin with two short ones".to_owned());
     }
-    let only = "only folders of this machine are read";
+    let only = "this must be a folder of this machine";
     let (before, after) = text.split_once(':')?;
     if after.starts_with("//") && !before.is_empty() && before.chars().all(is_of_scheme) {
         return Some(format!("is an address; {only}"));
@@ -58,6 +68,13 @@ mod tests {
         }
         for path in ["/data/zarr", "data", "./~", "/data/a:b", "/data/s3://x", "a:b", ":/", ""] {
             assert_eq!(mistake(Path::new(path)), None, "{path}");
+            assert_eq!(mistake_of_source(Path::new(path)), None, "{path}");
+        }
+        for address in ["s3://bucket/x.zarr", "https://host/x.zarr"] {
+            assert_eq!(mistake_of_source(Path::new(address)), None, "{address}");
+        }
+        for bad in ["s3://", "ftp://host/x", "nas:/export/zarr", "~/x"] {
+            assert!(mistake_of_source(Path::new(bad)).is_some(), "{bad}");
         }
     }
 }

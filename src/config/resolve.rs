@@ -9,6 +9,7 @@ use crate::dead_mount;
 use crate::fs::TreeConfig;
 use crate::image::Conversions;
 use crate::image::ImageOptions;
+use crate::objects::DEFAULT_CONNECTIONS;
 use crate::resources::machine;
 
 use super::cache_dir;
@@ -16,11 +17,12 @@ use super::checked::{Config, MountConfig, Names, Resources};
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
+use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
     IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS,
-    UINT32, parse_choice, parse_memory, parse_switch, parse_threads, parse_umask, parse_unit,
-    parse_user,
+    UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
+    parse_umask, parse_unit, parse_user,
 };
 
 /// Memory where the machine has enough.
@@ -58,14 +60,17 @@ impl Merged {
             }
         }
         let cache = cache_dir::plan(self, &mounts)?;
+        let shared = shared_cache::check(&self.settings)?;
         let memory = self.settings.value("memory", parse_memory)?;
         let threads = self.settings.value("threads", parse_threads)?;
+        let connections = self.settings.value("connections", parse_connections)?;
         let resources = Resources {
+            connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
             memory_bytes: memory
                 .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
             threads: threads.map_or_else(default_threads, usize::from),
         };
-        Ok(Config { cache, resources, mounts })
+        Ok(Config { cache, shared, resources, mounts })
     }
 }
 
@@ -76,7 +81,7 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
 
 fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
     let MergedMount { source, mountpoint, settings, by_hand } = merged;
-    let checked_source = check_source(source)?;
+    let checked_source = check_source(source, settings)?;
     let canonical_mountpoint = match mountpoint {
         Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
         _ => PathBuf::new(),

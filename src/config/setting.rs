@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::by_hand;
 
 use super::options::{OPTIONS, Opt, variable};
+use crate::objects::{Address, redacted};
 
 /// What is wrong with a setting, in one line that names it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -97,11 +98,17 @@ impl Setting {
         }
     }
 
-    /// How errors call it with its own value.
+    /// The address that it is, where it is a good one.
+    #[must_use]
+    pub fn as_address(&self) -> Option<Address> {
+        Address::parse(self.text.as_ref()?.to_str()?)?.ok()
+    }
+
+    /// How errors call it with its own value, but for the secrets of an address.
     #[must_use]
     pub fn named(&self) -> String {
         match &self.text {
-            Some(text) => self.label_with(&text.to_string_lossy()),
+            Some(text) => self.label_with(&redacted(&text.to_string_lossy())),
             None => self.label(),
         }
     }

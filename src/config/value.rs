@@ -1,10 +1,14 @@
 //! Parsers of single values, each with its own words for what is wrong.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 
 use crate::cache::MinFree;
 use crate::fs::{ImageNames, Labels, Revalidate};
 use crate::image::{OnError, Statistics};
+use crate::objects::Addressing;
+use crate::shared_cache::Shared;
 use crate::source::micrometres;
 pub(super) use crate::words::{INT16, PYRAMID, UINT32};
 
@@ -13,6 +17,12 @@ pub(crate) const LEAST_CACHE_BYTES: u64 = 64 << 20;
 
 /// Smallest memory that decodes common chunks side by side.
 pub(crate) const LEAST_MEMORY_BYTES: u64 = 16 << 20;
+
+/// Most requests at a time: each takes a descriptor.
+const CONNECTIONS_LIMIT: u16 = 1024;
+
+/// Longest time for a request. A client of a file server has given up long before.
+const LONGEST_TIMEOUT_S: u64 = 600;
 
 /// Most threads for reading and decoding.
 const THREADS_LIMIT: u16 = 1024;
@@ -32,6 +42,8 @@ pub(super) const LABELS: [(&str, Labels); 3] =
     [("hide", Labels::Hide), ("files", Labels::Files), ("channels", Labels::Channels)];
 pub(super) const IMAGE_NAMES: [(&str, ImageNames); 2] =
     [("metadata", ImageNames::Metadata), ("paths", ImageNames::Paths)];
+pub(super) const SHARED: [(&str, Shared); 2] =
+    [("computed", Shared::Computed), ("all", Shared::All)];
 pub(super) const ON_ERROR: [(&str, OnError); 2] =
     [("error", OnError::Error), ("fill", OnError::Fill)];
 pub(super) const REVALIDATE: [(&str, Revalidate); 3] = [
@@ -39,6 +51,8 @@ pub(super) const REVALIDATE: [(&str, Revalidate); 3] = [
     ("open", Revalidate::AT_ONCE),
     ("never", Revalidate::Never),
 ];
+pub(super) const ADDRESSING: [(&str, Addressing); 2] =
+    [("path", Addressing::Path), ("virtual", Addressing::Virtual)];
 pub(super) const LOG_FORMAT: [(&str, LogFormat); 2] =
     [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -99,6 +113,44 @@ pub(super) fn parse_threads(text: &str) -> Result<u16, String> {
         Ok(threads) if (1..=THREADS_LIMIT).contains(&threads) => Ok(threads),
         _ => Err(format!("is not a number from 1 to {THREADS_LIMIT}")),
     }
+}
+
+pub(super) fn parse_connections(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(connections) if (1..=CONNECTIONS_LIMIT).contains(&connections) => Ok(connections),
+        _ => Err(format!("is not a number from 1 to {CONNECTIONS_LIMIT}")),
+    }
+}
+
+/// Whole seconds.
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).trim().parse();
+    match seconds {
+        Ok(seconds) if (1..=LONGEST_TIMEOUT_S).contains(&seconds) => {
+            Ok(Duration::from_secs(seconds))
+        }
+        _ => Err(format!("is not a time from 1s to {LONGEST_TIMEOUT_S}s")),
+    }
+}
+
+/// The address of a service: no path is put behind it that a service would not know.
+pub(super) fn parse_endpoint(text: &str) -> Result<(), String> {
+    let host = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let host = host.ok_or("is not an address that begins with https:// or http://")?;
+    if host.contains('@') {
+        return Err("holds a user or password; credentials go into the environment".to_owned());
+    }
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || "?#".contains(c);
+    if host.trim_matches('/').is_empty() || host.contains(is_odd) {
+        return Err("is not an address such as https://minio.example.org".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn parse_region(text: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    let is_name = !text.is_empty() && text.chars().all(is_plain);
+    if is_name { Ok(()) } else { Err("is not the name of a region".to_owned()) }
 }
 
 /// The number of a user or a group.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use rustix::io::Errno;
 use zarrims::config::MountConfig;
-use zarrims::source::SourceRoot;
+use zarrims::source::{self, SourceRoot};
 
 /// Opens the source of a mount.
 ///
@@ -14,7 +14,7 @@ use zarrims::source::SourceRoot;
 /// What is wrong with it, in one line that names it.
 pub(crate) fn open(mount: &MountConfig) -> anyhow::Result<Arc<SourceRoot>> {
     let (location, name) = (&mount.source.location, &mount.names.source);
-    let root = SourceRoot::at(location, mount.follow_links).with_context(|| name.clone())?;
+    let root = source::open(location, mount.follow_links).with_context(|| name.clone())?;
     if root.is_empty().map_err(|error| explain(name, error))? {
         tracing::warn!(source = %location, "SOURCE is empty; stores that come, or a disk in its place, will be served");
     }

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex};
 
-use crate::by_hand::Tables;
+use crate::by_hand::{StoreTable, Tables};
 use crate::image::Images;
 use crate::resources::workers::Workers;
 use crate::source::SourceRoot;
@@ -56,7 +56,7 @@ use nodes::Nodes;
 use open::Opener;
 use refresh::Refresh;
 
-pub use file::{FileSpec, LevelSpec};
+pub use file::{FileSpec, LevelSpec, ViewSpec};
 pub use inspected::Skipped;
 pub use memo::Save;
 pub use open::Opened;
@@ -288,6 +288,12 @@ impl Tree {
             }
             pending.extend(folders.into_iter().rev());
         }
+    }
+
+    /// Tables `[[store]]` that are about none of the stores that were looked at so far.
+    #[must_use]
+    pub fn unmatched(&self) -> Vec<&StoreTable> {
+        self.inspector.unmatched()
     }
 
     /// Opens the image behind a file in the state of the moment. If another file is at its path by now, as

@@ -82,11 +82,12 @@ impl Fields {
     }
 }
 
-/// The identity of a plan, and of the state of the files it was made from.
-pub(super) fn of_plan(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
+/// The identity of a plan, and of the state of the files it was made from: the same on every machine that sees
+/// the same files.
+pub(super) fn of_files(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
     let mut fields = Fields::new();
     fields.number("format", FORMAT_VERSION);
-    fields.bytes("root", &root.location().as_bytes());
+    fields.bytes("root", &root.location().shared_bytes());
     fields.path("store", &source.store);
     fields.text("image", &source.image);
     fields.number("multiscale", source.multiscale as u64);
@@ -107,6 +108,14 @@ pub(super) fn of_plan(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan)
         fields.path("path", path);
         fields.text("state", &state(seen));
     }
+    fields.id()
+}
+
+/// The identity of a plan on this machine.
+pub(super) fn of_plan(root: &SourceRoot, files: ImageId) -> ImageId {
+    let mut fields = Fields::new();
+    fields.bytes("root", &root.location().as_bytes());
+    fields.bytes("files", &files.0.to_le_bytes());
     fields.id()
 }
 

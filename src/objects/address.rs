@@ -163,6 +163,35 @@ impl Address {
         Some(Self { prefix, text: format!("{head}{query}"), ..self.clone() })
     }
 
+    /// The address of another place, as a text at this address states it: in full, from the root of the host, or
+    /// from here. It gets the secrets of this one, unless it is in full.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn joined(&self, text: &str) -> Result<Self, String> {
+        if let Some(address) = Self::parse(text) {
+            return address;
+        }
+        let scheme = self.text.split_once("://").map_or("", |(scheme, _)| scheme);
+        let host = self.host.rsplit_once("://").map_or(&*self.host, |(_, host)| host);
+        let path = match text.strip_prefix('/') {
+            Some(path) => path.to_owned(),
+            None if self.prefix.is_empty() => text.to_owned(),
+            None => format!("{}/{text}", self.prefix),
+        };
+        let Secret { user, query } = &self.secret;
+        let user = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let query = query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        Self::of(scheme, self.service, &format!("{user}{host}/{path}{query}"))
+    }
+
+    /// The last part of the path as a name, without the encoding of a URL.
+    #[must_use]
+    pub fn plain_name(&self) -> Option<String> {
+        let name = self.name()?;
+        Some(if self.service == Service::Web { percent_decoded(name) } else { name.to_owned() })
+    }
+
     /// The address without secrets.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -180,6 +209,20 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// RFC 3986, section 2.1. What is no encoding stays as it is.
+pub(super) fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let decoded =
+            hex.filter(|_| first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(decoded.unwrap_or(first));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A text that may be an address, without the secrets of one.
@@ -264,6 +307,23 @@ mod tests {
         ] {
             assert!(Address::parse(text).expect("an address").is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn addresses_in_a_text_are_relative_to_it_or_whole() {
+        let folder = parsed("https://ana:geheim@host/a?sig=geheim");
+        for (text, shown, query) in [
+            ("b c.zarr", "https://***@host/a/b c.zarr?***", Some("sig=geheim")),
+            ("/b.zarr", "https://***@host/b.zarr?***", Some("sig=geheim")),
+            ("http://other/x", "http://other/x", None),
+            ("s3://bucket/x", "s3://bucket/x", None),
+        ] {
+            let joined = folder.joined(text).expect("a good one");
+            assert_eq!((joined.as_str(), joined.secret.query.as_deref()), (shown, query));
+        }
+        assert!(folder.joined("../x").is_err());
+        assert_eq!(parsed("https://h/a%20b%zz").plain_name().as_deref(), Some("a b%zz"));
+        assert_eq!(parsed("s3://h/a%20b").plain_name().as_deref(), Some("a%20b"));
     }
 
     #[test]

@@ -108,6 +108,21 @@ impl Objects {
         self.call(async |watch, patience| self.read(watch, patience, &path, None, most).await)
     }
 
+    /// The same for several objects, in the order given, all at the same time.
+    #[must_use]
+    pub fn get_each(&self, keys: &[&str], most: u64) -> Vec<Result<Got, ObjectError>> {
+        self.network.runtime.block_on(async {
+            let reads = keys.iter().map(|key| async {
+                let path = self.path(key)?;
+                self.tried(async |watch, patience| {
+                    self.read(watch, patience, &path, None, most).await
+                })
+                .await
+            });
+            stream::iter(reads).buffered(keys.len().max(1)).collect().await
+        })
+    }
+
     /// A part of an object, all of it or an error.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use object_store::{
     BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig,
 };
 
-use super::address::{Address, Service};
+use super::address::{Address, Service, percent_decoded};
 use super::fault::{Fault, ObjectError};
 use super::network::connections;
 use super::watch::Watched;
@@ -196,19 +196,6 @@ fn setup_reason(error: &object_store::Error) -> String {
     line.strip_prefix("Generic ").unwrap_or(line).chars().take(200).collect()
 }
 
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let decoded =
-            hex.filter(|_| first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(decoded.unwrap_or(first));
-        rest = if decoded.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -235,6 +222,5 @@ mod tests {
         {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }
-        assert_eq!(percent_decoded("a%40b%zz%4"), "a@b%zz%4");
     }
 }

@@ -56,6 +56,12 @@ pub struct ObjectError {
 }
 
 impl Fault {
+    /// Whether it concerns the service as a whole, and may pass.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        self.may_pass() || matches!(self, Self::Credentials | Self::NoBucket)
+    }
+
     /// Whether another try may have another outcome soon.
     pub(super) fn may_pass(self) -> bool {
         matches!(self, Self::Busy | Self::Unreachable | Self::TooSlow | Self::Cut)

@@ -20,6 +20,8 @@ pub struct Page {
     pub objects: Vec<(String, ObjectState)>,
     /// Where the next page begins; `None` after the last one.
     pub next: Option<String>,
+    /// An empty object of its name marks the folder, as some tools do.
+    pub is_marked: bool,
 }
 
 impl Page {
@@ -32,14 +34,14 @@ impl Page {
             let path: &str = path.as_ref();
             let name = path.strip_prefix(folder)?;
             let name = if folder.is_empty() { name } else { name.strip_prefix('/')? };
-            // Some tools mark a folder by an empty object of its name.
             (!name.is_empty()).then(|| name.to_owned())
         };
         let folders = listed.common_prefixes.iter().filter_map(inside).collect();
         let object = |meta: &object_store::ObjectMeta| {
             Some((inside(&meta.location)?, ObjectState::of(meta)))
         };
-        let objects = listed.objects.iter().filter_map(object).collect();
-        Self { folders, objects, next }
+        let objects: Vec<_> = listed.objects.iter().filter_map(object).collect();
+        let is_marked = objects.len() < listed.objects.len();
+        Self { folders, objects, next, is_marked }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) const DESCRIPTORS_SHARE: usize = 8;
 /// Tasks that wait for a thread with nothing else to do; beyond these the oldest are dropped.
 pub(crate) const MOST_IDLE_TASKS: usize = 256;
 
+/// Most threads that wait for remote sources beside those that produce bricks. They hold a unit or two each.
+pub(crate) const FETCH_THREADS: usize = 32;
+
 /// Most threads that produce metadata regions. They wait for the threads that produce bricks.
 pub(crate) const METADATA_THREADS: usize = 32;
 
@@ -59,6 +62,11 @@ impl Shares {
     /// at hand.
     pub(crate) const fn unwritten(self) -> u64 {
         self.budget / 64
+    }
+
+    /// Within the budget: bricks that wait to be put into the shared cache.
+    pub(crate) const fn shared_puts(self) -> u64 {
+        self.budget / 32
     }
 
     /// On top: bricks that were produced lately.
@@ -126,7 +134,7 @@ mod tests {
         let total = shares.budget() + on_top.iter().sum::<u64>() + PROGRAM_BYTES;
         // README.md and doc/CONFIGURATION.md: "256 MiB in all by default".
         assert_eq!(total, 256 << 20);
-        let within = [shares.aside(), shares.unwritten(), COUNTS_BYTES];
+        let within = [shares.aside(), shares.unwritten(), shares.shared_puts(), COUNTS_BYTES];
         assert!(within.iter().sum::<u64>() <= shares.budget() / 2, "decoding has less than a half");
         assert!(shares.ahead() < shares.recent());
     }

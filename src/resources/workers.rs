@@ -111,15 +111,25 @@ impl Workers {
         Self::within(name, threads, MOST_THREADS)
     }
 
+    /// A group for tasks that wait for other machines: as many run at a time as there are threads, also of
+    /// those that no caller waits for.
+    pub(crate) fn waiting(name: &'static str, threads: usize) -> Self {
+        Self::with(name, threads, threads, MOST_THREADS)
+    }
+
     /// As [`Workers::new`], with at most `most` threads even where many hang.
     pub(crate) fn within(name: &'static str, threads: usize, most: usize) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self::with(name, threads, cores.min(threads.saturating_sub(1)).max(1), most)
+    }
+
+    fn with(name: &'static str, threads: usize, idle_limit: usize, most: usize) -> Self {
         let threads = threads.max(1);
         let shared = Shared {
             name,
             threads,
             most_threads: most.min(descriptors::limit() / DESCRIPTORS_SHARE),
-            idle_limit: cores.min(threads.saturating_sub(1)).max(1),
+            idle_limit,
             queue: Mutex::default(),
             wake: Condvar::new(),
             ended: Condvar::new(),

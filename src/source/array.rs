@@ -2,7 +2,8 @@
 
 use std::io;
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,9 +15,9 @@ use zarrs::plugin::ExtensionName;
 use crate::resources::buffer::Buffer;
 use crate::resources::shares::{DEFAULT_BUDGET_BYTES, REMEMBERED_UNIT_BYTES, Shares};
 
-use super::chunk_files::ChunkFiles;
+use super::chunk_files::{ChunkFiles, FoundChunk};
 use super::chunk_keys::ChunkNames;
-use super::codec::{DecodeError, IndexCache, UnitCodec};
+use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
 use super::error::{SourceError, Unsupported};
 use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;
@@ -109,6 +110,27 @@ impl ZarrArray {
         folder: &Path,
         node: &ArrayNode,
     ) -> Result<Self, SourceError> {
+        Self::of_dimensions(root, folder, node, 2..=MAX_DIMENSIONS)
+    }
+
+    /// The same for an array of one dimension, which is no image.
+    ///
+    /// # Errors
+    /// As for [`ZarrArray::open`].
+    pub(crate) fn open_line(
+        root: &Arc<SourceRoot>,
+        folder: &Path,
+        node: &ArrayNode,
+    ) -> Result<Self, SourceError> {
+        Self::of_dimensions(root, folder, node, 1..=1)
+    }
+
+    fn of_dimensions(
+        root: &Arc<SourceRoot>,
+        folder: &Path,
+        node: &ArrayNode,
+        dimensions: RangeInclusive<usize>,
+    ) -> Result<Self, SourceError> {
         let refuse = |reason: Unsupported| SourceError::unsupported(folder, reason);
         let ArrayDescription { metadata, codecs, states_chunk_names, subfolders } =
             node.described()?;
@@ -116,7 +138,7 @@ impl ZarrArray {
             ArrayMetadata::V2(v2) => v2.shape.clone(),
             ArrayMetadata::V3(v3) => v3.shape.clone(),
         };
-        if !(2..=MAX_DIMENSIONS).contains(&shape.len()) {
+        if !dimensions.contains(&shape.len()) {
             return Err(refuse(Unsupported::Dimensions(shape.len())));
         }
         if shape.contains(&0) {
@@ -143,8 +165,9 @@ impl ZarrArray {
         let fill = array.fill_value().as_ne_bytes().to_vec();
         let chunk_names = ChunkNames::new(&array, subfolders, states_chunk_names);
         let metadata = (node.file.clone(), node.stamp);
+        let index = codec.index();
         Ok(Self {
-            files: ChunkFiles::new(root.clone(), folder, metadata, array, chunk_names),
+            files: ChunkFiles::new(root.clone(), folder, metadata, array, chunk_names, index),
             chunk_shape: chunk_shape.iter().map(|n| n.get()).collect(),
             unit_shape,
             codec,
@@ -197,6 +220,12 @@ impl ZarrArray {
         &self.files
     }
 
+    /// Whether each read is a request to another machine.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.files.is_remote()
+    }
+
     /// Path of the array below the source folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -217,21 +246,62 @@ impl ZarrArray {
     /// the chunk since the image was opened.
     pub fn read_unit(&self, position: &[u64]) -> Result<UnitBytes, SourceError> {
         let (chunk, within) = self.place(position);
-        let Some(chunk) = self.files.open(&chunk)? else {
-            return Ok(UnitBytes::Fill);
+        match self.files.open(&chunk)? {
+            Some(chunk) => self.read_unit_of(position, &within, &chunk, &*chunk),
+            None => Ok(UnitBytes::Fill),
+        }
+    }
+
+    /// Decodes some units of one chunk. Where the source is remote, all their bytes are fetched with one call.
+    ///
+    /// # Errors
+    /// As for [`ZarrArray::read_unit`], each unit its own.
+    pub fn read_units(&self, positions: &[&[u64]]) -> Vec<Result<UnitBytes, SourceError>> {
+        let one_by_one = || positions.iter().map(|position| self.read_unit(position)).collect();
+        let [first, _, ..] = positions else { return one_by_one() };
+        let (chunk, _) = self.place(first);
+        // A fault is each unit's own, and so is what it says.
+        let Ok(Some(chunk)) = self.files.open(&chunk) else { return one_by_one() };
+        let indices = ArrayIndices { array: self, file: &chunk.key, stamp: chunk.stamp };
+        let range = |position: &&[u64]| {
+            self.codec.range_of(&*chunk, &self.place(position).1, &indices).ok().flatten()
         };
+        let ranges: Vec<Range<u64>> = positions.iter().filter_map(range).collect();
+        let Ok(parts) = chunk.file.read_ranges(&ranges) else { return one_by_one() };
+        let fetched = Fetched { outer: &*chunk, parts: ranges.into_iter().zip(parts).collect() };
+        let read = |position: &&[u64]| {
+            self.read_unit_of(position, &self.place(position).1, &chunk, &fetched)
+        };
+        positions.iter().map(read).collect()
+    }
+
+    /// The shard that holds a unit; `None` where chunks are no shards.
+    #[must_use]
+    pub fn shard_of(&self, position: &[u64]) -> Option<Vec<u64>> {
+        self.codec.index().map(|_| self.place(position).0)
+    }
+
+    /// Decodes a unit from `blob`, which holds bytes of the chunk.
+    fn read_unit_of(
+        &self,
+        position: &[u64],
+        within: &[u64],
+        chunk: &FoundChunk,
+        blob: &dyn Blob,
+    ) -> Result<UnitBytes, SourceError> {
         let (path, stamp) = (self.folder().join(&chunk.key), chunk.stamp);
         if let Some(bytes) = self.last_unit(position, stamp) {
             return Ok(UnitBytes::Stored { bytes, is_settled: stamp.is_settled() });
         }
         let indices = ArrayIndices { array: self, file: &chunk.key, stamp };
-        let decoded = self.codec.read_unit(&chunk, 0, &within, &indices);
+        let decoded = self.codec.read_unit(blob, 0, within, &indices);
         // Rewritten while it was read?
         if chunk.file.stamp().ok() != Some(stamp) {
+            self.files.forget_opened(&chunk.key);
             return Err(SourceError::Changed { path });
         }
         // Decoded as the metadata said when the image was planned: is that still so?
-        self.files.check_unchanged()?;
+        self.files.check_unchanged_after(&stamp)?;
         match decoded {
             Ok(Some(bytes)) => {
                 let bytes = Arc::new(Buffer::from(bytes));
@@ -243,6 +313,8 @@ impl ZarrArray {
             Err(DecodeError::NoMemory(error)) => {
                 Err(SourceError::io(path, io::Error::new(io::ErrorKind::OutOfMemory, error)))
             }
+            // The source could not be asked, which says nothing of the chunk.
+            Err(DecodeError::Io(error)) if self.is_remote() => Err(SourceError::io(path, error)),
             Err(reason) => Err(SourceError::Chunk { path, reason }),
         }
     }
@@ -264,6 +336,12 @@ impl ZarrArray {
             within.push(at % units);
         }
         (chunk, within)
+    }
+
+    /// Path below the source folder that the file of a read unit should have.
+    pub(crate) fn file_of_unit(&self, position: &[u64]) -> PathBuf {
+        let (chunk, _) = self.place(position);
+        self.folder().join(self.files.chunk_path(&chunk))
     }
 
     /// Lets the array remember the unit it decoded last, for units that several bricks need: those
@@ -315,6 +393,30 @@ const LARGEST_ARRAY_BYTES: u64 = 1 << 60;
 /// `zarrs` messages may span lines; a log line may not.
 fn one_line(error: &impl std::fmt::Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A chunk of which some parts are here already.
+struct Fetched<'a> {
+    outer: &'a dyn Blob,
+    parts: Vec<(Range<u64>, Vec<u8>)>,
+}
+
+impl Blob for Fetched<'_> {
+    fn len(&self) -> u64 {
+        self.outer.len()
+    }
+
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        let is_it =
+            |range: &Range<u64>| range.start == offset && range.end - offset == out.len() as u64;
+        match self.parts.iter().find(|(range, _)| is_it(range)) {
+            Some((_, bytes)) => {
+                out.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => self.outer.read_exact_at(out, offset),
+        }
+    }
 }
 
 /// The index cache of an array, seen from one chunk file.

@@ -1,10 +1,12 @@
 //! The chunk files of an array: opened in the state of the opening of the image, or not at all.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
+use lru::LruCache;
 use zarrs::array::Array;
 
 use super::chunk_keys::{ChunkNames, Found, Scheme};
@@ -12,11 +14,18 @@ use super::codec::Blob;
 use super::error::SourceError;
 use super::root::{Absence, SourceRoot};
 use super::snapshot::{Since, Snapshot};
-use super::storage::{Budget, OpenFile, Stamp, Unfollowed};
+use super::storage::{Budget, Index, OpenFile, Stamp, Unfollowed, is_not_found};
+use crate::sync::lock;
 
 /// How often, and after which time, a folder that was changed just now is looked at again.
 const REST_LOOKS: usize = 4;
 const REST_TIME: Duration = Duration::from_millis(20);
+
+/// Open shards of a remote array: a view of a volume crosses some.
+const MOST_OPENED: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+/// How long one of them is read on where nothing says that it is in the state of the opening.
+const OPENED_TIME: Duration = Duration::from_secs(2);
 
 /// The chunk files of an array.
 #[derive(Debug)]
@@ -27,10 +36,16 @@ pub(super) struct ChunkFiles {
     metadata_stamp: Option<Stamp>,
     array: Array<()>,
     names: ChunkNames,
+    /// Where chunk files that are not read whole have their index.
+    index: Option<Index>,
     snapshot: OnceLock<Snapshot>,
+    snapshot_at: OnceLock<Instant>,
+    /// Chunk files of a remote source that were opened lately, and are not read whole.
+    opened: Mutex<LruCache<String, (Instant, Arc<FoundChunk>)>>,
 }
 
 /// An open chunk under its key, in the state it was opened in.
+#[derive(Debug)]
 pub(super) struct FoundChunk {
     pub(super) key: String,
     pub(super) file: Box<dyn OpenFile>,
@@ -58,6 +73,7 @@ impl ChunkFiles {
         metadata: (PathBuf, Stamp),
         array: Array<()>,
         names: ChunkNames,
+        index: Option<Index>,
     ) -> Self {
         Self {
             root,
@@ -66,7 +82,10 @@ impl ChunkFiles {
             metadata_stamp: Some(metadata.1),
             array,
             names,
+            index,
             snapshot: OnceLock::new(),
+            snapshot_at: OnceLock::new(),
+            opened: Mutex::new(LruCache::new(MOST_OPENED)),
         }
     }
 
@@ -79,6 +98,11 @@ impl ChunkFiles {
         &self.folder
     }
 
+    /// Whether each look at a file is a request to another machine.
+    pub(super) fn is_remote(&self) -> bool {
+        self.root.storage().is_remote()
+    }
+
     /// Looks at all files of the array as they are now.
     pub(super) fn look(&self, budget: &mut Budget) -> Result<Snapshot, Unfollowed> {
         Snapshot::take(&self.root, &self.folder, budget)
@@ -87,6 +111,7 @@ impl ChunkFiles {
     /// From now on, reads return chunks in the state of the snapshot, or fail. The first snapshot counts.
     pub(super) fn keep_to(&self, snapshot: Snapshot) {
         self.snapshot.get_or_init(|| snapshot);
+        self.snapshot_at.get_or_init(Instant::now);
     }
 
     /// Bytes that the snapshot takes in memory.
@@ -103,8 +128,12 @@ impl ChunkFiles {
     /// The chunk at the origin, by its path relative to the folder of the array. It stands for all
     /// where they cannot all be looked at.
     pub(super) fn first_chunk(&self) -> PathBuf {
-        let origin = vec![0; self.array.dimensionality()];
-        PathBuf::from(self.names.primary.key(&self.array, &origin))
+        self.chunk_path(&vec![0; self.array.dimensionality()])
+    }
+
+    /// The path that a chunk should have, relative to the folder of the array.
+    pub(super) fn chunk_path(&self, chunk: &[u64]) -> PathBuf {
+        PathBuf::from(self.names.primary.key(&self.array, chunk))
     }
 
     /// Waits until the file of a chunk answers, or does not.
@@ -122,7 +151,7 @@ impl ChunkFiles {
     }
 
     /// Opens the file of a chunk in the state of the snapshot, under whatever name it has.
-    pub(super) fn open(&self, chunk: &[u64]) -> Result<Option<FoundChunk>, SourceError> {
+    pub(super) fn open(&self, chunk: &[u64]) -> Result<Option<Arc<FoundChunk>>, SourceError> {
         if self.names.found.get().is_none()
             && let Some(found) = self.open_named(&self.names.primary, chunk)?
         {
@@ -144,8 +173,16 @@ impl ChunkFiles {
         &self,
         scheme: &Scheme,
         chunk: &[u64],
-    ) -> Result<Option<FoundChunk>, SourceError> {
+    ) -> Result<Option<Arc<FoundChunk>>, SourceError> {
         let key = scheme.key(&self.array, chunk);
+        if self.is_remote() {
+            if self.snapshot.get().is_some_and(|snapshot| snapshot.lacks(Path::new(&key))) {
+                return Ok(None);
+            }
+            if let Some(opened) = self.opened_lately(&key) {
+                return Ok(Some(opened));
+            }
+        }
         let path = self.folder.join(&key);
         let opened = self.open_chunk(&path)?;
         let stamp = opened.as_ref().map(|(_, stamp)| stamp);
@@ -154,7 +191,14 @@ impl ChunkFiles {
             .get()
             .map_or(Since::Same, |snapshot| snapshot.compare(Path::new(&key), stamp));
         match (since, opened) {
-            (Since::Same, Some((file, stamp))) => Ok(Some(FoundChunk { key, file, stamp })),
+            (Since::Same, Some((file, stamp))) => {
+                let found = Arc::new(FoundChunk { key, file, stamp });
+                if self.is_remote() && self.index.is_some() {
+                    let now = (Instant::now(), found.clone());
+                    lock(&self.opened).put(found.key.clone(), now);
+                }
+                Ok(Some(found))
+            }
             (Since::Same, None) | (Since::Added, _) => Ok(None),
             (Since::Changed, _) => Err(SourceError::Changed { path }),
         }
@@ -165,7 +209,13 @@ impl ChunkFiles {
         if let Some(found) = self.names.found.get() {
             return Ok(found);
         }
-        let found = self.names.look(&self.root, &self.folder, &self.array)?;
+        let found = match self.names.look(&self.root, &self.folder, &self.array) {
+            // Where nothing is listed, the stated names count.
+            Err(SourceError::Io { source, .. }) if self.is_remote() && is_unlisted(&source) => {
+                self.names.stated()
+            }
+            found => found?,
+        };
         // Of an array that is being deleted, the look has shown less than there was.
         self.check_unchanged()?;
         Ok(self.names.keep(found, &self.folder))
@@ -180,6 +230,7 @@ impl ChunkFiles {
         self.check_unchanged()?;
         // The store may have come back between the two looks.
         match self.open_if_there(path)? {
+            opened if self.is_remote() => Ok(opened),
             // An absent chunk may be on its way, and no snapshot says whether it was there.
             None if self.snapshot.get().is_none() => self.open_at_rest(path),
             opened => Ok(opened),
@@ -188,7 +239,12 @@ impl ChunkFiles {
 
     fn open_if_there(&self, path: &Path) -> Result<Option<OpenChunk>, SourceError> {
         let fail = |error: io::Error| SourceError::io(path, error);
-        let missing = match self.root.storage().open(path) {
+        let storage = self.root.storage();
+        let opened = match self.index {
+            Some(index) => storage.open_parts(path, index),
+            None => storage.open(path),
+        };
+        let missing = match opened {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => error,
             Err(error) => return Err(fail(error)),
@@ -196,7 +252,7 @@ impl ChunkFiles {
         match self.root.absence(&self.folder, path).map_err(fail)? {
             Absence::Absent => Ok(None),
             Absence::Dangling => Err(fail(missing)),
-            Absence::Present => self.root.storage().open(path).map(Some).map_err(fail),
+            Absence::Present => storage.open(path).map(Some).map_err(fail),
         }
     }
 
@@ -226,19 +282,51 @@ impl ChunkFiles {
         Err(SourceError::Changed { path: self.folder.clone() })
     }
 
-    /// Checks that the metadata is unchanged since the image was planned.
+    /// Checks that the metadata is unchanged now since the image was planned.
     ///
     /// # Errors
     /// [`SourceError::Changed`] if not, [`SourceError::Io`] if that cannot be looked at.
     pub(super) fn check_unchanged(&self) -> Result<(), SourceError> {
+        self.check_unchanged_since(Instant::now())
+    }
+
+    /// The same, after a chunk was read. One that is in the state of the snapshot belongs to the metadata that
+    /// was there after the snapshot was taken; any other to that of now.
+    pub(super) fn check_unchanged_after(&self, stamp: &Stamp) -> Result<(), SourceError> {
+        let is_of_snapshot = self.snapshot.get().is_some() && stamp.is_settled();
+        let since = self.snapshot_at.get().copied().filter(|_| is_of_snapshot);
+        self.check_unchanged_since(since.unwrap_or_else(Instant::now))
+    }
+
+    /// A chunk file that need not be opened again. In the state of the snapshot, it is the one to read for good.
+    fn opened_lately(&self, key: &str) -> Option<Arc<FoundChunk>> {
+        let (at, found) = lock(&self.opened).get(key)?.clone();
+        (self.snapshot.get().is_some() || at.elapsed() < OPENED_TIME).then_some(found)
+    }
+
+    /// Another state of a chunk file was met: it is opened again the next time.
+    pub(super) fn forget_opened(&self, key: &str) {
+        lock(&self.opened).pop(key);
+    }
+
+    fn check_unchanged_since(&self, since: Instant) -> Result<(), SourceError> {
         let file = &self.metadata_file;
-        let now = self.root.stamp(file).map_err(|error| SourceError::io(file, error))?;
+        let now = match self.root.storage().stat_since(file, since) {
+            Ok(meta) => Some(meta.stamp),
+            Err(error) if is_not_found(&error) => None,
+            Err(error) => return Err(SourceError::io(file, error)),
+        };
         if now == self.metadata_stamp {
             Ok(())
         } else {
             Err(SourceError::Changed { path: file.clone() })
         }
     }
+}
+
+/// Whether an error says that a folder of a remote source is not listed for this user.
+fn is_unlisted(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]

@@ -93,6 +93,12 @@ impl ChunkNames {
         Self { primary, found: OnceLock::new(), subfolders, is_stated }
     }
 
+    /// The names that the metadata states, where the folder cannot be looked through.
+    pub(super) fn stated(&self) -> Found {
+        let schemes = vec![self.primary.clone()];
+        Found { schemes, unexpected: None, unknown: None, is_unreadable: false }
+    }
+
     /// Looks at the chunk files in the folder of the array.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::above::{Above, Said};
 use super::assemble::About;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
@@ -26,7 +27,7 @@ use super::plate::Plates;
 use super::root::{SourceRoot, join};
 use super::series::SeriesXml;
 use super::storage::{FileKind, Seen};
-use found::{entitled, role_of};
+use found::{role_of, shown};
 use walk::Walk;
 
 pub use found::Store;
@@ -60,10 +61,7 @@ pub fn inspect_as(
     labels: bool,
     axes: SaysAxes<'_>,
 ) -> Result<Folder, SourceError> {
-    let (xml, plates, found) = (SeriesXml::default(), Plates::default(), Store::default());
-    let (nodes, is_inside_image) = (0, false);
-    let walk =
-        Walk { root, store: folder, labels, axes, xml, plates, found, nodes, is_inside_image };
+    let walk = Walk::new(root, folder, labels, axes);
     // Before: metadata may come while it is looked for.
     let (before, kind) = root.look_at(folder);
     let is_archive = kind == Some(FileKind::File);
@@ -151,24 +149,25 @@ pub fn open_image_as(
     let (mut fingerprint, mut plates) = (Fingerprint::default(), Plates::default());
     match read_node(root, &folder, &mut fingerprint)? {
         Some(ZarrNode::Array(node)) => {
-            let role = role_of(Path::new(image), &node.attributes);
+            let role = role_of(Path::new(image), &node.attributes, &Said::default());
             let axes = axes(image, role);
             let place = Place { store, image, multiscale: 0, role, axes: axes.as_ref() };
             let found = ImageSource::from_array(root, &place, &node, fingerprint)?;
-            Ok(entitled(found, plates.membership(root, store, image)))
+            Ok(shown(root, found, plates.membership(root, store, image)))
         }
         Some(ZarrNode::Group(attributes)) => {
             let multiscales = ome::multiscales(&attributes);
             let found = multiscales
                 .get(multiscale)
                 .ok_or_else(|| SourceError::unsupported(&folder, Unsupported::NoImage))?;
-            let role = role_of(Path::new(image), &attributes);
+            let above = Above::default().of(root, store, image, &mut fingerprint);
+            let role = role_of(Path::new(image), &attributes, &above);
             let axes = axes(image, role);
             let place = Place { store, image, multiscale, role, axes: axes.as_ref() };
             let xml = SeriesXml::default().of(root, store, image, &mut fingerprint);
-            let about = About { attributes: &attributes, xml };
+            let about = About { attributes: &attributes, xml, above, beside: None };
             let found = ImageSource::from_multiscale(root, &place, found, about, &mut fingerprint)?;
-            Ok(entitled(found, plates.membership(root, store, image)))
+            Ok(shown(root, found, plates.membership(root, store, image)))
         }
         None => Err(SourceError::unsupported(folder, Unsupported::NoMetadata)),
     }
@@ -177,11 +176,36 @@ pub fn open_image_as(
 /// Whether a source folder called `name` is itself a store, and not a folder of stores. A group that states
 /// nothing, and is not called like a store, holds stores.
 #[must_use]
-pub fn is_store(root: &SourceRoot, name: &Path) -> bool {
+pub fn is_one_store(root: &SourceRoot, name: &Path) -> bool {
     match read_node(root, Path::new(""), &mut Fingerprint::default()) {
         Ok(Some(ZarrNode::Group(attributes))) => !attributes.is_empty() || is_store_name(name),
         Ok(Some(ZarrNode::Array(_))) | Err(_) => true,
         Ok(None) => false,
+    }
+}
+
+/// Whether a folder is itself an image, and not a folder of stores.
+#[must_use]
+pub fn is_image(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(Some(ZarrNode::Array(_))) => true,
+        Ok(Some(ZarrNode::Group(attributes))) => !ome::multiscales(&attributes).is_empty(),
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// Whether a folder or a file is, or promises to be, a store.
+#[must_use]
+pub fn is_store(root: &SourceRoot, folder: &Path) -> bool {
+    match read_node(root, folder, &mut Fingerprint::default()) {
+        Ok(None) => match root.look_at(folder) {
+            (_, Some(FileKind::File)) => {
+                matches!(look_at_file(root, folder), File::Store)
+            }
+            (seen, _) => is_store_name(folder) && seen.stamp().is_some(),
+        },
+        // What cannot be read is not taken for a plain folder.
+        Ok(Some(_)) | Err(_) => true,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong with a store.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -148,6 +148,14 @@ pub enum Unsupported {
     /// Members of `ome` that are not understood.
     #[error("\"ome\" holds {0}, which is not understood; what lies below is shown without it")]
     OmeMembers(String),
+    /// A node of a collection whose path leads out of the store.
+    #[error(
+        "node {0:?} of the collection lies in another store or in a JSON file: it is not followed"
+    )]
+    NodeElsewhere(String),
+    /// A node of a collection that is not there.
+    #[error("node {0:?} of the collection is not there")]
+    NodeMissing(String),
     /// An image in the group of another one.
     #[error("an image inside an image; only the outer one is shown")]
     InnerImage,
@@ -195,6 +203,12 @@ pub enum Unsupported {
 impl SourceError {
     pub(crate) fn unsupported(path: impl Into<PathBuf>, reason: Unsupported) -> Self {
         Self::Unsupported { path: path.into(), reason }
+    }
+
+    /// What is wrong, without the path in front where it is this one.
+    pub(crate) fn reason_at(&self, path: &Path) -> String {
+        let (text, prefix) = (self.to_string(), format!("{}: ", path.display()));
+        text.strip_prefix(&prefix).map_or(text.clone(), str::to_owned)
     }
 
     /// Whether something could not be read that is there, and may be readable the next time.

@@ -174,7 +174,19 @@ impl ImageSource {
     }
 
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
-        let mut budget = Budget::of_image();
-        self.arrays().map(|array| array.files().look(&mut budget)).collect()
+        if !self.arrays().any(ZarrArray::is_remote) {
+            let mut budget = Budget::of_image(false);
+            return self.arrays().map(|array| array.files().look(&mut budget)).collect();
+        }
+        // Each array takes a few requests; all at once they take the time of the longest.
+        std::thread::scope(|scope| {
+            let look = |array: &ZarrArray| array.files().look(&mut Budget::of_image(true));
+            let looks: Vec<_> =
+                self.arrays().map(|array| scope.spawn(move || look(array))).collect();
+            looks
+                .into_iter()
+                .map(|look| look.join().unwrap_or(Err(Unfollowed::Unreadable)))
+                .collect()
+        })
     }
 }

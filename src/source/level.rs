@@ -10,8 +10,8 @@ use super::axes::Axes;
 use super::conventions;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
-use super::metadata::{ArrayNode, ZarrNode, read_node};
-use super::ome::{Dataset, LEVELS_LIMIT, Multiscale};
+use super::metadata::{ArrayNode, ZarrNode, read_node, read_soon};
+use super::ome::{self, Dataset, LEVELS_LIMIT, Multiscale};
 use super::parts::LevelSource;
 use super::place::Place;
 use super::root::{SourceRoot, join};
@@ -110,6 +110,8 @@ fn open_all(
     multiscale: &Multiscale,
     fingerprint: &mut Fingerprint,
 ) -> (Vec<Opened>, Vec<(usize, SourceError)>) {
+    let paths = multiscale.datasets.iter().filter_map(|it| path_inside(place.image, &it.path));
+    read_soon(root, paths.map(|inside| join(place.store, &inside)));
     let nodes: Vec<_> = multiscale
         .datasets
         .iter()
@@ -122,16 +124,27 @@ fn open_all(
         dataset.axis_names().or_else(|| axis_names(node))
     });
     let names = names.next();
+    // All levels are colour, or none: a coarse one may be as short by chance. Five dimensions are those of
+    // OME-NGFF 0.1.
+    let is_color = nodes.iter().flatten().all(|(_, node)| {
+        node.is_color() && node.document.get("shape").is_some_and(|it| it[4].is_null())
+    });
     let (mut opened, mut failed) = (Vec::new(), Vec::new());
     for (listed, node) in nodes.into_iter().enumerate() {
         let dataset = &multiscale.datasets[listed];
         let level = node.and_then(|(path, node)| {
             let array = ZarrArray::open(root, &join(place.store, &path), &node)?;
             let own = || dataset.axis_names().or_else(|| axis_names(&node)).or(names.clone());
-            let axes = match (place.axes, &multiscale.axes) {
+            // The node of a level may say itself what that of the image leaves out (RFC-8).
+            let alone = dataset.is_bare().then(|| ome::own_multiscale(&node.attributes)).flatten();
+            let (multiscale, dataset) = match &alone {
+                Some((alone, at)) => (alone, &alone.datasets[*at]),
+                None => (multiscale, dataset),
+            };
+            let axes = match (place.axes, multiscale.stored_axes(dataset)) {
                 (Some(said), stated) => Axes::by_hand(said, stated.as_deref(), array.shape()),
-                (None, Some(stated)) => Axes::stated(stated, array.shape()),
-                (None, None) => Axes::of_array(own(), array.shape()),
+                (None, Some(stated)) => Axes::stated(&stated, array.shape()),
+                (None, None) => Axes::of_array(own(), array.shape(), is_color),
             };
             let group = join(place.store, Path::new(place.image));
             let axes = axes.map_err(|reason| SourceError::unsupported(group, reason))?;

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::axes::is_color;
+use super::codec::NumpyType;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
-use super::json::{parse_lenient, whole};
+use super::json::{parse_lenient, whole, whole_numbers};
 use super::root::SourceRoot;
+use super::source_type::SourceType;
 use super::storage::Stamp;
 
 pub(crate) use super::place::METADATA_FILES;
@@ -55,6 +58,7 @@ pub(crate) fn read_node(
     folder: &Path,
     fingerprint: &mut Fingerprint,
 ) -> Result<Option<ZarrNode>, SourceError> {
+    read_soon(root, std::iter::once(folder));
     let mut read = |name: &str| read_document(root, &folder.join(name), fingerprint);
     if let Some(document) = read("zarr.json")? {
         return node_v3(document, folder.join("zarr.json")).map(Some);
@@ -78,6 +82,14 @@ pub(crate) fn read_node(
         (_, Some(attributes)) => Ok(Some(ZarrNode::Group(attributes))),
         (Some(_), None) => Ok(Some(ZarrNode::Group(Map::new()))),
         (None, None) => Ok(None),
+    }
+}
+
+/// Nodes in these folders will be read: a remote source fetches all their files at once.
+pub(crate) fn read_soon<P: AsRef<Path>>(root: &SourceRoot, folders: impl Iterator<Item = P>) {
+    if root.storage().is_remote() {
+        let files = |folder: P| METADATA_FILES.map(|name| folder.as_ref().join(name));
+        root.storage().open_soon(&folders.flat_map(files).collect::<Vec<_>>());
     }
 }
 
@@ -185,6 +197,15 @@ impl ArrayNode {
     pub(crate) fn described(&self) -> Result<ArrayDescription, SourceError> {
         let described = spelling::describe(&self.document, self.zarr_format);
         described.map_err(|reason| SourceError::unsupported(&self.file, reason))
+    }
+
+    /// Whether the array holds bytes, with the samples of each pixel side by side.
+    pub(crate) fn is_color(&self) -> bool {
+        let member = |name: &str| self.document.get(name).cloned().unwrap_or_default();
+        let kind = if self.zarr_format == 3 { member("data_type") } else { member("dtype") };
+        let kind = kind.as_str().and_then(NumpyType::parse).map(NumpyType::kind);
+        kind == Some(SourceType::U8)
+            && whole_numbers(&member("shape")).is_some_and(|shape| is_color(&shape))
     }
 
     /// Dimension names, where the array states them: v3 `dimension_names`, or the `_ARRAY_DIMENSIONS`

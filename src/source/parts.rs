@@ -248,6 +248,11 @@ impl LevelSource {
         &self.parts
     }
 
+    /// Whether its arrays lie on other machines.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.parts.iter().any(|part| part.array.is_remote())
+    }
+
     /// What is known of the level, for the steps between levels.
     pub(crate) fn stored(&self) -> StoredLevel {
         let [_, _, z, y, x] = self.shape;

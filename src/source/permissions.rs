@@ -122,17 +122,20 @@ pub fn metadata_of<'a>(metadata: &'a Fingerprint, store: &Path, image: &Path) ->
 
 /// The access that readers of an image need, and the access to the folder of its store. `files` are the
 /// files that stand for all that the image is made of: its metadata, and a chunk of each array. Every
-/// folder on the way from the folder of the store to each of them counts, too, also where they are in other
-/// stores.
+/// folder on the way to them counts, too, but those on the way to `below`, which readers pass in any case.
 ///
 /// # Errors
 /// The reason of the storage when one of them cannot be looked at. Files that have gone do not count.
 pub fn access_of<'a>(
     root: &SourceRoot,
     store: &Path,
+    below: &Path,
     files: impl Iterator<Item = &'a Path>,
 ) -> io::Result<(Option<Access>, AccessKinds)> {
     let mut kinds = AccessKinds::default();
+    if root.storage().is_remote() {
+        return Ok((None, kinds));
+    }
     let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
     let mut add = |path: &Path| -> io::Result<Option<Meta>> {
         if seen.contains(path) {
@@ -150,7 +153,7 @@ pub fn access_of<'a>(
     };
     let top = add(store)?.ok_or(io::ErrorKind::NotFound)?.access;
     for file in files {
-        for part in file.ancestors().take_while(|part| !store.starts_with(part)) {
+        for part in file.ancestors().take_while(|part| !below.starts_with(part)) {
             add(part)?;
         }
     }
@@ -267,7 +270,8 @@ mod tests {
         let mode = |other: &str| {
             let files = [Path::new("x/a.zarr/.zarray"), Path::new(other)];
             let (top, kinds) =
-                access_of(&root, Path::new("x/a.zarr"), files.into_iter()).expect("readable");
+                access_of(&root, Path::new("x/a.zarr"), Path::new("x"), files.into_iter())
+                    .expect("readable");
             kinds.intersection(top, 0).mode
         };
         assert_eq!(mode("x/b.zarr/.zarray"), 0o444);

@@ -169,6 +169,9 @@ impl SourceRoot {
     /// # Errors
     /// The reason of the storage, unless it is that there is no such name.
     pub(super) fn absence(&self, folder: &Path, path: &Path) -> io::Result<Absence> {
+        if self.storage.is_remote() {
+            return Ok(Absence::Absent);
+        }
         let mut absence = Absence::Absent;
         for at in path.ancestors().take_while(|ancestor| *ancestor != folder) {
             match self.storage.stat(at, Links::Stay) {

@@ -176,6 +176,11 @@ impl Snapshot {
         })
     }
 
+    /// Whether there was certainly no file at a path.
+    pub(super) fn lacks(&self, path_in_array: &Path) -> bool {
+        self.unsure.is_empty() && self.names.binary_search(&hash_of_name(path_in_array)).is_err()
+    }
+
     /// Compares a file, by its path relative to the array and its state now, `None` if there is none.
     pub(super) fn compare(&self, path_in_array: &Path, now: Option<&Stamp>) -> Since {
         let had = || self.names.binary_search(&hash_of_name(path_in_array)).is_ok();

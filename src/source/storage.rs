@@ -12,6 +12,7 @@ mod archive;
 mod interface;
 #[cfg(test)]
 mod memory;
+mod object;
 mod one;
 mod posix;
 mod stamp;
@@ -28,10 +29,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::objects::{Address, Options, Service};
+
+use super::store_name::BESIDE;
+
 pub(super) use archive::{forget_remembered, is_archive_name, remember_at_most};
 pub(crate) use interface::SourceGone;
 pub use interface::{
-    Access, Budget, FileKind, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage,
+    Access, Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage,
     Unfollowed,
 };
 pub(super) use interface::{is_bad_link, is_not_found};
@@ -42,7 +47,7 @@ pub(super) use survey::{Surveyor, UpTo, survey};
 #[cfg(test)]
 pub(super) use memory::Memory;
 
-/// What a source is, and where it lies. It holds no secrets, so that it may be logged.
+/// What a source is, and where it lies. What is shown of it holds no secrets, so that it may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Location {
@@ -50,6 +55,19 @@ pub enum Location {
     Folder(PathBuf),
     /// One store of this machine: a folder, or a zip file.
     Store(PathBuf),
+    /// Objects of other machines.
+    Objects(Arc<Remote>),
+}
+
+/// Objects of other machines, as a source.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Remote {
+    address: Address,
+    options: Options,
+    /// The stores by name, where not all of the folder at the address is the source.
+    stores: Option<Vec<(String, Address)>>,
+    /// Address and service, without secrets.
+    identity: String,
 }
 
 impl Location {
@@ -57,6 +75,43 @@ impl Location {
     #[must_use]
     pub fn parse(text: &OsStr) -> Self {
         Self::Folder(text.into())
+    }
+
+    /// Objects below an address.
+    #[must_use]
+    pub fn objects(address: Address, options: Options) -> Self {
+        let identity = match &options.endpoint {
+            Some(endpoint) => format!("{endpoint} {address}"),
+            None => address.to_string(),
+        };
+        Self::Objects(Arc::new(Remote { address, options, stores: None, identity }))
+    }
+
+    /// A source that has these stores alone, each by its name; of the same service.
+    ///
+    /// # Panics
+    /// For a folder of this machine.
+    #[must_use]
+    pub fn of_stores(&self, stores: Vec<(String, Address)>) -> Self {
+        let Self::Objects(remote) = self else { panic!("addresses lead to other machines") };
+        let Remote { address, options, identity, .. } = &**remote;
+        let (address, options, identity) = (address.clone(), options.clone(), identity.clone());
+        Self::Objects(Arc::new(Remote { address, options, stores: Some(stores), identity }))
+    }
+
+    /// The address of a remote source, and how to get there.
+    #[must_use]
+    pub fn remote(&self) -> Option<(&Address, &Options)> {
+        match self {
+            Self::Folder(_) | Self::Store(_) => None,
+            Self::Objects(remote) => Some((&remote.address, &remote.options)),
+        }
+    }
+
+    /// Whether nothing lists what is there.
+    #[must_use]
+    pub fn is_web(&self) -> bool {
+        self.remote().is_some_and(|(address, _)| address.service() == Service::Web)
     }
 
     /// Opens the storage. With `follow_links`, links may lead out of the source; else nothing does.
@@ -70,6 +125,17 @@ impl Location {
                 Ok(Arc::new(archive::Archives::over(folder)))
             }
             Self::Store(path) => open_store(path, follow_links),
+            Self::Objects(remote) => {
+                let Remote { address, options, stores, .. } = &**remote;
+                let storage = match stores {
+                    None => object::ObjectStorage::of_folder(address, options)?,
+                    Some(stores) => {
+                        let stores = stores.iter().map(|(name, address)| (name.as_str(), address));
+                        object::ObjectStorage::of_stores(stores, options)?
+                    }
+                };
+                Ok(Arc::new(archive::Archives::over(Arc::new(storage))))
+            }
         }
     }
 
@@ -79,6 +145,19 @@ impl Location {
         match self {
             Self::Folder(path) => Cow::Borrowed(path.as_os_str().as_bytes()),
             Self::Store(path) => Cow::Owned([b"store ", path.as_os_str().as_bytes()].concat()),
+            Self::Objects(remote) => Cow::Borrowed(remote.identity.as_bytes()),
+        }
+    }
+}
+
+impl Location {
+    /// What says where the files lie on every machine alike, to be hashed: nothing for a folder, which each
+    /// machine may have at another path, and whose stamps no other file has.
+    #[must_use]
+    pub fn shared_bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Folder(_) | Self::Store(_) => Cow::Borrowed(b""),
+            Self::Objects(_) => self.as_bytes(),
         }
     }
 }
@@ -97,13 +176,23 @@ fn open_store(path: &Path, follow_links: bool) -> io::Result<Arc<dyn Storage>> {
         }
         _ => one::One::new(name, Path::new(""), open(path)?),
     };
-    Ok(Arc::new(one))
+    // Where the folder above cannot be read, there is no such file for this program.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    match posix::Posix::open(above.unwrap_or(Path::new(".")), follow_links) {
+        Ok(above) => {
+            let mut beside = name.to_owned();
+            beside.push(BESIDE);
+            Ok(Arc::new(one.with_beside(beside, Arc::new(above))))
+        }
+        Err(_) => Ok(Arc::new(one)),
+    }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) | Self::Store(path) => path.display().fmt(f),
+            Self::Objects(remote) => remote.address.fmt(f),
         }
     }
 }

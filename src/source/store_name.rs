@@ -8,6 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 pub const STORE_SUFFIXES: [&str; 7] =
     [".ome.zarr", ".zarr", ".zr", ".ozx", ".ome.zarr.zip", ".zarr.zip", ".zip"];
 
+/// What is put behind the name of a store to name the file beside it in which people correct it.
+pub const BESIDE: &str = ".zarrims.toml";
+
 /// The length of the store suffix at the end of a name, and its place among [`STORE_SUFFIXES`].
 #[must_use]
 pub fn suffix(name: &OsStr) -> Option<(usize, usize)> {

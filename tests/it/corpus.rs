@@ -75,6 +75,20 @@ fn key_of(store: &Value, image: &Value) -> Key {
     (text(store, "path").to_owned(), group.to_owned(), multiscale)
 }
 
+/// What the manifest says of an image, with the size that its WEBKNOSSOS dataset publishes: the manifest has
+/// that of the padded arrays.
+fn published(store: &Path, image: &Value) -> Value {
+    let mut image = image.clone();
+    let Ok(bytes) = fs::read(store.join("datasource-properties.json")) else { return image };
+    let dataset: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let layers = dataset["dataLayers"].as_array().expect("layers");
+    let layer = layers.iter().find(|layer| layer["name"] == image["path"]).expect("the layer");
+    for (axis, name) in [("X", "width"), ("Y", "height"), ("Z", "depth")] {
+        image[axis] = layer["boundingBox"][name].clone();
+    }
+    image
+}
+
 fn title(store: &Value, key: &Key) -> String {
     format!("{}:{}#{}", text(store, "id"), key.1, key.2)
 }
@@ -155,6 +169,7 @@ fn check_good(
                 continue;
             };
             let mut notes = Vec::new();
+            let image = &published(&root.join(path), image);
             let faults = match Ims::open(&mount.join(file)) {
                 Ok(ims) => check_image(&ims, root, store, image, &mut notes),
                 Err(error) => vec![error.to_string()],

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from ome_zarr import OMEZarrImage, OMEZarrLabels, OMEZarrMultiscale
+from ome_zarr import OMEZarrImage, OMEZarrLabels, OMEZarrMultiscale, OMEZarrScene
 from ome_zarr.format import FormatV04, FormatV05
 from ome_zarr.writer import write_image, write_labels, write_multiscale, write_plate_metadata, write_well_metadata
+from ome_zarr_models.v06.coordinate_transforms import Axis, CoordinateSystem, CoordinateSystemIdentifier, Translation
 from truth import SECONDS, Image, Writer, micrometres, pattern
 
 writer = Writer("ome-zarr", "zarr")
@@ -118,6 +119,37 @@ def _(path: Path) -> list[Image]:
     axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
     write_multiscale(levels, group(path, "0.5"), axes=axes, coordinate_transformations=steps)
     return [read(path)]
+
+
+@writer.store("scene.zarr")
+def _(path: Path) -> list[Image]:
+    axes = tuple(Axis(name=axis, type="space", unit="micrometer") for axis in "zyx")
+    tiles, steps = {}, []
+    for number, name in enumerate(("left", "right")):
+        image = OMEZarrImage(
+            pattern((5, 40, 50), seed=number),
+            "zyx",
+            scale={"z": 2.0, "y": 0.5, "x": 0.5},
+            axes_units={axis: "micrometer" for axis in "zyx"},
+            name=name,
+        )
+        tiles[name] = OMEZarrMultiscale(image, scale_factors=[2])
+        steps.append(
+            Translation(
+                type="translation",
+                translation=(1.0, 2.0, 20.0 * number),
+                input=CoordinateSystemIdentifier(path=name, name="physical"),
+                output=CoordinateSystemIdentifier(name="world"),
+            )
+        )
+    OMEZarrScene(tiles, steps, [CoordinateSystem(name="world", axes=axes)]).to_ome_zarr(str(path))
+    scene = OMEZarrScene.from_ome_zarr(str(path))
+    images = []
+    for step in scene.coordinate_transformations:
+        image = read(path, step.input.path)
+        image.origin = dict(zip("zyx", step.translation))
+        images.append(image)
+    return images
 
 
 if __name__ == "__main__":

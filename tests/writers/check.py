@@ -17,10 +17,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-FEWEST_WRITERS = 8
+FEWEST_WRITERS = 10
 """So many writers at least must have run, so that a machine on which none installs does not pass."""
 
-FEWEST_STORES = 100
+FEWEST_STORES = 140
 """So many stores at least must have been written: interfaces change, but not all at once."""
 
 TOLERANCE = 1e-5
@@ -76,9 +76,14 @@ class Ims:
 
 def differences(ims: Ims, facts: Facts, truth: Path) -> Iterator[str]:
     """A message for each difference."""
-    axes = facts["axes"]
-    wanted = [stored(np.load(truth / name), axes) for name in facts["levels"]]
-    yield from levels(ims, wanted)
+    wanted = [stored(np.load(truth / name), facts["axes"]) for name in facts["levels"]]
+    faults = list(levels(ims, wanted))
+    yield from faults
+    if not faults:
+        # The comparison itself must notice a voxel.
+        wanted[0].flat[-1] += 1
+        if not any(levels(ims, wanted)):
+            yield "a changed voxel is not noticed"
     size = ims.size("DataSetInfo/Image", "")
     for index, axis in enumerate("xyz"):
         low, high = (float(ims.text("DataSetInfo/Image", f"{end}{index}")) for end in ("ExtMin", "ExtMax"))
@@ -175,6 +180,7 @@ def main() -> int:
     parser.add_argument("--truth", type=Path, required=True, help="folders of `truth.json`, one for each writer")
     parser.add_argument("--mount", type=Path, required=True)
     parser.add_argument("--list", type=Path, required=True, help="what `zarrims-mount --list --json` printed")
+    parser.add_argument("--some", action="store_true", help="some writers only: their number is not checked")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.list.read_text().splitlines()]
     files = {(row["store"], row["image"]): row["file"] for row in rows if "file" in row and not row["multiscale"]}
@@ -187,7 +193,7 @@ def main() -> int:
             continue
         truth = json.loads((folder / "truth.json").read_text())
         name = f"{truth['writer']} {truth['versions'][truth['writer']]}"
-        others = ", ".join(f"{package} {version}" for package, version in list(truth["versions"].items())[1:])
+        versions = ", ".join(f"{package} {version}" for package, version in truth["versions"].items())
         done = 0
         for store in truth["stores"]:
             if "error" in store:
@@ -208,10 +214,10 @@ def main() -> int:
                 except (OSError, KeyError, ValueError) as error:
                     faults = [f"{type(error).__name__}: {error}"]
                 results.result(what, faults)
-        print(f"{name} ({others}): {done} of {len(truth['stores'])} stores")
+        print(f"{versions}: {done} of {len(truth['stores'])} stores")
         writers, stores = writers + (done > 0), stores + done
-    enough = [] if writers >= FEWEST_WRITERS else [f"only {writers} have written a store"]
-    results.result("writers", enough if stores >= FEWEST_STORES else [*enough, f"only {stores} stores"])
+    if not options.some and (writers < FEWEST_WRITERS or stores < FEWEST_STORES):
+        results.result("writers", [f"only {writers} have written {stores} stores"])
     print(f"{writers} writers, {stores} stores")
     print(f"{results.passed} passed, {results.failed} failed, {results.skipped} skipped")
     return 1 if results.failed else 0

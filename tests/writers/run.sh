@@ -32,19 +32,28 @@ fi
 
 # Set-up -----------------------------------------------------------------------------------------------
 
-# The newest Python of this machine: releases for older ones are not the newest. pyenv puts a program in the path for
-# versions that are not switched on, hence its folder, and the trial.
-python=
-for each in python3.14 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.14.*/bin/python3 \
-    python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.13.*/bin/python3 \
-    python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12.*/bin/python3 python3; do
-    if found=$("$each" -c 'import ensurepip, lzma, sqlite3, ssl, sys, venv
-assert sys.version_info >= (3, 11)
-print(sys.executable)' 2>/dev/null); then
-        python=$found
-        break
+# Prints the newest Python of this machine: releases for older ones are not the newest. pyenv puts programs into the
+# path of which not all run, hence its folder, and the trial.
+newest_python() {
+    local minor each
+    for minor in 14 13 12 11; do
+        for each in "python3.$minor" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$minor".*/bin/python3; do
+            # Debian has the module venv without ensurepip, which it needs.
+            "$each" -c 'import ensurepip, lzma, ssl, sys, venv; print(sys.executable)' 2>/dev/null && return
+        done
+    done
+    return 1
+}
+if ! python=$(newest_python) && command -v apt-get >/dev/null; then
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        as_root=(sudo)
     fi
-done
+    say "installing python3-venv"
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    python=$(newest_python) || true
+fi
 if [ -z "$python" ]; then
     say "Python 3.11 or newer is needed, with its module venv"
     exit 2
@@ -58,8 +67,16 @@ if [ ! -x "$uv" ]; then
     "$python" -m venv --clear "$kept/uv-$uv_version"
     "$kept/uv-$uv_version/bin/pip" install --quiet --disable-pip-version-check "uv==$uv_version"
 fi
-export UV_CACHE_DIR=$kept/cache UV_PYTHON_DOWNLOADS=never PYTHONDONTWRITEBYTECODE=1
-script() { timeout --kill-after=10 "$limit" "$uv" run --quiet --no-project --python "$python" --script "$@"; }
+export UV_CACHE_DIR=$kept/cache UV_PYTHON_DOWNLOADS=never PYTHONPYCACHEPREFIX=$kept/bytecode
+# uv takes what is installed, if that fits, unless it is to upgrade.
+releases=--upgrade
+if ! timeout 60 "$uv" pip compile --quiet --refresh --no-deps --python "$python" - <<<zarr >/dev/null 2>&1; then
+    say "no registry of packages answers: the releases that are installed are used"
+    releases=--offline
+fi
+script() {
+    timeout --kill-after=10 "$limit" "$uv" run --quiet "$releases" --no-project --python "$python" --script "$@"
+}
 
 # Run --------------------------------------------------------------------------------------------------
 
@@ -121,19 +138,17 @@ for file in "$here"/by_*.py; do
         >"$out/truth/$name/output" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
         rm -f "$out/truth/$name/truth.json"
-        {
-            [ "$status" -ne 124 ] || echo "not done within $limit seconds;"
-            grep -v '^[[:space:]]*$' "$out/truth/$name/output" | tail -n 1
-        } | tr '\n' ' ' >"$out/truth/$name/reason"
+        if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+            echo "not done within $limit seconds" >"$out/truth/$name/reason"
+        else
+            # The last line of a traceback, or of what uv says.
+            awk 'NF { last = $0 } END { print last }' "$out/truth/$name/output" >"$out/truth/$name/reason"
+        fi
     fi
 done
 
-labels=(--labels)
-if "$bin" --help | grep -q -- '--labels <'; then
-    labels=(--labels files)
-fi
-"$bin" --list --json "${labels[@]}" "$out/stores" >"$work/list.json"
-"$bin" "$out/stores" "$work/mount" "${labels[@]}" --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
+"$bin" --list --json --labels files "$out/stores" >"$work/list.json"
+"$bin" "$out/stores" "$work/mount" --labels files --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
 daemon=$!
 mounted_or_ended() { mounted || ended "$daemon"; }
 if ! within 30 mounted_or_ended || ! mounted; then
@@ -143,7 +158,7 @@ fi
 
 status=0
 in_background script "$here/check.py" --truth "$out/truth" --mount "$work/mount" --list "$work/list.json" \
-    >"$work/results" || status=$?
+    ${WRITERS:+--some} >"$work/results" || status=$?
 if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
     say "not done within $limit seconds"
 fi

@@ -151,7 +151,7 @@ fn folder_mode(kind: Option<FileKind>, access: Access) -> u32 {
 /// Asks the source who may read a file.
 pub(super) fn ask(root: &SourceRoot, config: TreeConfig, file: &ListedFile) {
     let began = Instant::now();
-    let found = access_of(root, &file.spec.store, file.spec.parts());
+    let found = access_of(root, &file.spec.store, file.spec.below(), file.spec.parts());
     let mut state = lock(&file.found.state);
     state.permissions_at = Some(began);
     if let Ok((top, mut kinds)) = found {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::by_hand::Entry;
 use crate::fs::naming::{self, Candidate, Contents, InStore, Taken};
 use crate::fs::view::Ino;
 use crate::source::image::Role;
@@ -49,6 +50,8 @@ impl Namer<'_> {
         under_way: &HashSet<OsString>,
     ) -> BTreeMap<OsString, Child> {
         let mut names = BTreeMap::new();
+        let (views, inspected): (Vec<_>, Vec<_>) =
+            inspected.iter().partition(|(name, _)| Entry::at(Path::new(name)).is_some());
         let (mut stores, mut folders) = (Vec::new(), Vec::new());
         for (name, found) in inspected {
             match &found.files {
@@ -72,6 +75,7 @@ impl Namer<'_> {
         for (name, ino, found) in self.name_stores(node, &mut taken, &stores) {
             names.insert(name, Child { ino, inspected: found.clone() });
         }
+        self.name_views(node, &mut taken, &views, &mut names);
         names
     }
 
@@ -137,6 +141,31 @@ impl Namer<'_> {
             name: spec.name.as_deref(),
             title: spec.title.as_ref().filter(|_| !is_by_path),
             is_label: spec.role == Role::Label,
+        }
+    }
+
+    /// Names the files that a person asks for. They come last: no store has to give a name up to them.
+    fn name_views(
+        &self,
+        node: &Node,
+        taken: &mut Taken,
+        entries: &[&(OsString, Arc<Inspected>)],
+        names: &mut BTreeMap<OsString, Child>,
+    ) {
+        let files = entries
+            .iter()
+            .flat_map(|(_, found)| found.files.iter().flatten().map(move |file| (found, file)));
+        let mut views: Vec<_> = files
+            .filter_map(|(found, file)| Some((file.spec.view.as_ref()?.clone(), found, file)))
+            .collect();
+        views.sort_by(|(a, ..), (b, ..)| (&a.entry, a.number).cmp(&(&b.entry, b.number)));
+        for (view, found, file) in views {
+            let candidate =
+                Candidate { source: OsString::from(&view.name), title: None, ending: ".ims" };
+            for name in naming::assign(taken, &[candidate]) {
+                let ino = self.add_file(node.ino(), node.path.join(&name), file);
+                names.insert(name, Child { ino, inspected: found.clone() });
+            }
         }
     }
 

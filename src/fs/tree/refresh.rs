@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::by_hand::Entry;
 use crate::fs::naming;
 use crate::fs::view::FsError;
 use crate::resources::workers::Workers;
@@ -39,6 +40,7 @@ struct Due {
 
 /// What a folder has in it.
 struct Contents {
+    /// What to look into: folders, and entries for what a person asks for.
     folders: Vec<OsString>,
     skipped: Vec<Skipped>,
     /// How long it took to list it.
@@ -132,11 +134,19 @@ impl Refresh<'_> {
         let looks_into_all = files.are_few(source);
         for DirEntry { name, kind } in entries {
             let path = source.join(&name);
-            if kind == EntryKind::File && !looks_into_all && !is_notable_file(Path::new(&name)) {
+            if kind == EntryKind::File
+                && !looks_into_all
+                && !is_notable_file(Path::new(&name))
+                && Entry::at(&path).is_none()
+            {
                 continue;
             }
             let reason = match kind {
                 EntryKind::Directory | EntryKind::LinkedDirectory => {
+                    folders.push(name);
+                    None
+                }
+                EntryKind::File if Entry::at(&path).is_some() => {
                     folders.push(name);
                     None
                 }
@@ -159,6 +169,7 @@ impl Refresh<'_> {
                 skipped.push(row);
             }
         }
+        folders.extend(self.inspector.entries_in(source));
         Ok(Contents { folders, skipped, cost: started.elapsed() })
     }
 

@@ -17,10 +17,11 @@ use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 use crate::image::voxels::space::Space;
 use crate::ims::{ChunkIndex, build_skeleton};
+use crate::resources::Resources;
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
 use crate::resources::shares::{OPEN_FILE_BYTES, OPEN_LEVEL_BYTES};
-use crate::source::image::ImageSource;
+use crate::source::image::{ImageSource, LevelSource};
 use crate::source::{ChunkState, SourceRoot};
 use crate::sync::lock;
 
@@ -286,11 +287,17 @@ impl VirtualFile {
     fn make_ahead(self: &Arc<Self>, bricks: Vec<BrickId>) {
         for brick in bricks {
             let file = self.clone();
-            self.engine().resources().workers.spawn_when_idle(move || {
+            let stored = self.image.stored(brick.level);
+            let is_remote = stored.is_some_and(LevelSource::is_remote);
+            let Resources { workers, fetchers, .. } = &**self.engine().resources();
+            let workers = if is_remote { fetchers } else { workers };
+            workers.spawn_when_idle(move || {
                 let image = &file.image;
                 let produce = || image.produce(brick);
                 let is_stored = image.stored(brick.level).is_some();
-                if !is_stored || !file.engine().make_ahead(image.slot(brick), produce) {
+                let slot = image.slot(brick);
+                let shared = image.shared_key(slot.key, true);
+                if !is_stored || !file.engine().make_ahead(slot, shared, produce) {
                     file.read_ahead.not_made(brick);
                 }
             });
@@ -354,6 +361,7 @@ impl VirtualFile {
                 let image = self.image.clone();
                 let produce = move || image.produce(brick);
                 let slot = self.image.slot(brick);
+                let mode = Mode { shared: self.image.shared_key(slot.key, true), ..mode };
                 let is_under_way = self.engine().is_under_way(slot);
                 self.engine().request(slot, mode, produce, Box::new(done));
                 let most = self.most_ahead(brick.level);
@@ -366,10 +374,12 @@ impl VirtualFile {
     }
 
     fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
-        let mode = Mode { purpose: Purpose::Metadata, ..mode };
+        let slot = self.slot(Wanted::Metadata);
+        let shared = self.image.shared_key(slot.key, false);
+        let mode = Mode { purpose: Purpose::Metadata, shared, ..mode };
         let file = self.clone();
         let produce = move || file.produce_metadata();
-        self.engine().request(self.slot(Wanted::Metadata), mode, produce, done);
+        self.engine().request(slot, mode, produce, done);
     }
 
     /// Remembers that bytes were served which the source may complete any time.

@@ -4,6 +4,7 @@
 //! itself, so they must transpose, or encode number by number.
 
 use std::num::NonZeroU64;
+use std::ops::Range;
 
 use ndarray::{ArrayViewD, IxDyn};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use crate::resources::headroom;
 use crate::source::error::Unsupported;
 use crate::source::json::whole_numbers;
 use crate::source::source_type::SourceType;
+use crate::source::storage::Index;
 
 /// Nesting of `sharding_indexed` within itself; the specification sets no limit, writers use one.
 const SHARD_DEPTH_LIMIT: usize = 4;
@@ -96,6 +98,31 @@ impl UnitCodec {
                 shape
             }
         }
+    }
+
+    /// Where the index of a chunk file lies; `None` where the chunk is one unit.
+    pub(crate) fn index(&self) -> Option<Index> {
+        let Self::Sharded(sharding) = self else { return None };
+        let len = sharding.index_len;
+        Some(if sharding.index_at_start { Index::AtStart(len) } else { Index::AtEnd(len) })
+    }
+
+    /// Where in the shard the bytes of a unit lie; `None` where it has none, or shards are nested.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the index is not what the metadata says.
+    pub(crate) fn range_of(
+        &self,
+        blob: &dyn Blob,
+        position: &[u64],
+        indices: &dyn IndexCache,
+    ) -> Result<Option<Range<u64>>, DecodeError> {
+        let Self::Sharded(sharding) = self else { return Ok(None) };
+        if matches!(sharding.inner, Self::Sharded(_)) {
+            return Ok(None);
+        }
+        let found = sharding.find(blob, 0, position, indices)?;
+        Ok(found.map(|(offset, length, _)| offset..offset + length))
     }
 
     /// Decodes the unit at `position` (in units, within the chunk, chunk axis order) to C-order
@@ -193,6 +220,26 @@ impl Sharding {
         position: &[u64],
         indices: &dyn IndexCache,
     ) -> Result<Option<Vec<u8>>, DecodeError> {
+        let found = self.find(shard, shard_offset, position, indices)?;
+        let Some((offset, len, within)) = found else { return Ok(None) };
+        let chunk = SubBlob { outer: shard, offset, len };
+        let unit = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
+        let Some(unit) = unit else { return Ok(None) };
+        let unit = self.to_chunk_axes(unit)?;
+        match &self.numbers {
+            None => Ok(Some(unit)),
+            Some(numbers) => numbers.decode_bytes(unit).map(Some),
+        }
+    }
+
+    /// Offset and length of the inner chunk that holds a unit, and the position of the unit in it.
+    fn find(
+        &self,
+        shard: &dyn Blob,
+        shard_offset: u64,
+        position: &[u64],
+        indices: &dyn IndexCache,
+    ) -> Result<Option<(u64, u64, Vec<u64>)>, DecodeError> {
         let index = indices.index((shard_offset, shard.len()), &mut || self.read_index(shard))?;
         let encoded: Vec<u64> = self.axes.iter().map(|&axis| position[axis]).collect();
         let mut entry = 0;
@@ -212,14 +259,7 @@ impl Sharding {
         if offset.checked_add(length).is_none_or(|end| end > shard.len()) {
             return Err(DecodeError::ShardRange { offset, length, len: shard.len() });
         }
-        let chunk = SubBlob { outer: shard, offset, len: length };
-        let unit = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
-        let Some(unit) = unit else { return Ok(None) };
-        let unit = self.to_chunk_axes(unit)?;
-        match &self.numbers {
-            None => Ok(Some(unit)),
-            Some(numbers) => numbers.decode_bytes(unit).map(Some),
-        }
+        Ok(Some((offset, length, within)))
     }
 
     fn read_index(&self, shard: &dyn Blob) -> Result<Vec<u64>, DecodeError> {

@@ -23,13 +23,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use lru::LruCache;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::interface::{
-    Budget, FileKind, FolderName, Links, Meta, OpenFile, OpenFolder, Space, Storage, Unfollowed,
-    is_not_found,
+    Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage,
+    Unfollowed, is_not_found,
 };
 use super::stamp::{Stamp, now_ns};
 use crate::resources::shares::{DEFAULT_BUDGET_BYTES, Shares};
@@ -368,6 +369,27 @@ impl Storage for Archives {
         self.answer(path, false, || self.inner.open(path), |inside| self.open_member(inside))
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
+    fn open_parts(&self, path: &Path, index: Index) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
+        let outside = || self.inner.open_parts(path, index);
+        self.answer(path, false, outside, |inside| self.open_member(inside))
+    }
+
+    fn open_soon(&self, paths: &[PathBuf]) {
+        // They are of one store. What is in an archive is at hand.
+        if paths.first().is_some_and(|path| self.known_above(path, false).is_none()) {
+            self.inner.open_soon(paths);
+        }
+    }
+
+    fn stat_since(&self, path: &Path, since: Instant) -> io::Result<Meta> {
+        let outside = || self.inner.stat_since(path, since);
+        self.answer(path, false, outside, |inside| self.stat_member(inside))
+    }
+
     fn stat(&self, path: &Path, links: Links) -> io::Result<Meta> {
         let outside = || self.inner.stat(path, links);
         self.answer(path, false, outside, |inside| self.stat_member(inside))
@@ -424,6 +446,10 @@ impl Storage for Archives {
     }
 
     fn holds_zarr(&self, path: &Path) -> io::Result<bool> {
+        // A request for each object of a bucket would take minutes.
+        if self.inner.is_remote() && !is_archive_name(path) {
+            return Ok(false);
+        }
         match self.content(path)? {
             Content::Zarr => {
                 self.remember(path);

@@ -4,19 +4,24 @@ use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use thiserror::Error;
 
 use super::stamp::Stamp;
+use crate::objects::ObjectError;
 
 /// Most files and folders of an image that one survey visits: half a second on a local disk.
 const MOST_ENTRIES: usize = 200_000;
 
 /// Longest time for it. The reader who opens the file waits.
 const LONGEST_TIME: Duration = Duration::from_secs(1);
+
+/// The same, where a listing takes a request for each thousand files.
+const LONGEST_REMOTE_TIME: Duration = Duration::from_secs(8);
 
 /// The calls on the files of a source. Paths are relative to its top folder; the empty path is that
 /// folder itself.
@@ -32,6 +37,32 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// `NotFound` when there is no such name; any other error when there is one and it is not a
     /// regular file below the source folder that may be read.
     fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)>;
+
+    /// Whether each call is a request to another machine. Such a storage has versions for stamps, no owners and
+    /// no links; what it does not find is not there; and each call ends in time.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// As [`Storage::open`], for a file of which some parts will be read, the index first.
+    ///
+    /// # Errors
+    /// As for [`Storage::open`].
+    fn open_parts(&self, path: &Path, _index: Index) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
+        self.open(path)
+    }
+
+    /// The caller will open these small files next, of which some may be absent. A storage may fetch them all at
+    /// once; what it has so counts for a moment.
+    fn open_soon(&self, _paths: &[PathBuf]) {}
+
+    /// What stands at the path of a file, as of `since` or later: callers may share one answer.
+    ///
+    /// # Errors
+    /// As for [`Storage::stat`].
+    fn stat_since(&self, path: &Path, _since: Instant) -> io::Result<Meta> {
+        self.stat(path, Links::Follow)
+    }
 
     /// What stands at a path. Storages without links ignore `links`.
     ///
@@ -106,6 +137,28 @@ pub trait OpenFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// The reason of the storage; `UnexpectedEof` beyond the end.
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The bytes of several ranges, in the order given.
+    ///
+    /// # Errors
+    /// As for [`OpenFile::read_exact_at`].
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Vec<u8>>> {
+        let read = |range: &Range<u64>| {
+            let length = usize::try_from(range.end.saturating_sub(range.start));
+            let mut bytes = vec![0; length.unwrap_or(usize::MAX)];
+            self.read_exact_at(&mut bytes, range.start).map(|()| bytes)
+        };
+        ranges.iter().map(read).collect()
+    }
+}
+
+/// Where the index of a file lies, and its length in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// At the start of the file.
+    AtStart(u64),
+    /// At its end.
+    AtEnd(u64),
 }
 
 /// An open folder.
@@ -233,11 +286,14 @@ pub enum Unfollowed {
     #[error("more than {MOST_ENTRIES} files")]
     TooMany,
     /// The survey took too long.
-    #[error("looking at its files took more than {LONGEST_TIME:?}")]
+    #[error("looking at its files took too long")]
     TooSlow,
     /// A folder could not be read, or something in it is neither a file nor a folder.
     #[error("not all its files can be looked at")]
     Unreadable,
+    /// The service does not list what it has.
+    #[error("the source does not list its files")]
+    NoListing,
     /// Its folders came and went during each look.
     #[error("its folders come and go")]
     Unsteady,
@@ -251,14 +307,15 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget for one image.
-    pub(in crate::source) fn of_image() -> Self {
-        Self { entries: MOST_ENTRIES, deadline: Instant::now() + LONGEST_TIME }
+    /// The budget for one image of a storage.
+    pub(in crate::source) fn of_image(is_remote: bool) -> Self {
+        let time = if is_remote { LONGEST_REMOTE_TIME } else { LONGEST_TIME };
+        Self { entries: MOST_ENTRIES, deadline: Instant::now() + time }
     }
 
     #[cfg(test)]
     pub(super) fn of_entries(entries: usize) -> Self {
-        Self { entries, ..Self::of_image() }
+        Self { entries, ..Self::of_image(false) }
     }
 
     /// Entries that are left.
@@ -281,14 +338,15 @@ impl Budget {
     }
 }
 
-/// The source itself is not there: until it is back, every call fails.
+/// The source itself is not there, or does not answer: until it is back, every call fails.
 #[derive(Debug)]
 pub(crate) struct SourceGone;
 
 impl SourceGone {
     /// Whether it is the reason of an error. The storage has logged it already.
     pub(crate) fn is_reason_of(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Self>)
+        let is_gone = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Self>);
+        is_gone || ObjectError::reason_of(error).is_some_and(|error| error.fault.is_outage())
     }
 }
 

@@ -1,4 +1,5 @@
-//! One store as a source: a folder with nothing in it but that store, under the name it has.
+//! One store as a source: a folder with nothing in it but that store, under the name it has, and the file in which
+//! people say what is wrong with it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,26 +21,37 @@ pub(super) struct One {
     /// Where the store lies in the storage behind.
     inside: PathBuf,
     inner: Arc<dyn Storage>,
+    /// A file beside the store that is part of the source, and the storage that has it under this name.
+    beside: Option<(OsString, Arc<dyn Storage>)>,
 }
 
-/// A path in the storage behind, or the folder that holds the store.
-enum Place {
+/// A path in a storage behind, or the folder that holds the store.
+enum Place<'a> {
     Top,
-    Below(PathBuf),
+    In(&'a Arc<dyn Storage>, PathBuf),
 }
 
 impl One {
     pub(super) fn new(name: &OsStr, inside: &Path, inner: Arc<dyn Storage>) -> Self {
-        Self { name: name.to_owned(), inside: inside.to_path_buf(), inner }
+        Self { name: name.to_owned(), inside: inside.to_path_buf(), inner, beside: None }
     }
 
-    fn place(&self, path: &Path) -> io::Result<Place> {
+    /// The same, with a file beside the store.
+    pub(super) fn with_beside(self, name: OsString, storage: Arc<dyn Storage>) -> Self {
+        Self { beside: Some((name, storage)), ..self }
+    }
+
+    fn place(&self, path: &Path) -> io::Result<Place<'_>> {
         if path.as_os_str().is_empty() {
             return Ok(Place::Top);
         }
+        if let Some((name, storage)) = self.beside.as_ref().filter(|(name, _)| path == *name) {
+            return Ok(Place::In(storage, name.into()));
+        }
         let below = path.strip_prefix(&self.name).map_err(|_| io::ErrorKind::NotFound)?;
         let is_top = self.inside.as_os_str().is_empty();
-        Ok(Place::Below(if is_top { below.to_path_buf() } else { join(&self.inside, below) }))
+        let inside = if is_top { below.to_path_buf() } else { join(&self.inside, below) };
+        Ok(Place::In(&self.inner, inside))
     }
 
     /// The store, if it is there.
@@ -49,6 +61,16 @@ impl One {
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The names at the top.
+    fn names(&self) -> io::Result<(Option<Meta>, Vec<(OsString, Meta)>)> {
+        let store = self.store()?;
+        let beside = self.beside.iter().filter_map(|(name, storage)| {
+            Some((name.clone(), storage.stat(Path::new(name), Links::Follow).ok()?))
+        });
+        let own = store.map(|meta| (self.name.clone(), meta));
+        Ok((store, own.into_iter().chain(beside).collect()))
     }
 }
 
@@ -68,31 +90,31 @@ impl Storage for One {
     fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         match self.place(path)? {
             Place::Top => Err(io::ErrorKind::IsADirectory.into()),
-            Place::Below(path) => self.inner.open(&path),
+            Place::In(storage, path) => storage.open(&path),
         }
     }
 
     fn stat(&self, path: &Path, links: Links) -> io::Result<Meta> {
         match self.place(path)? {
             Place::Top => self.store().map(top),
-            Place::Below(path) => self.inner.stat(&path, links),
+            Place::In(storage, path) => storage.stat(&path, links),
         }
     }
 
     fn access(&self, path: &Path) -> io::Result<Meta> {
         match self.place(path)? {
             Place::Top => self.inner.access(&self.inside).map(|meta| top(Some(meta))),
-            Place::Below(path) => self.inner.access(&path),
+            Place::In(storage, path) => storage.access(&path),
         }
     }
 
     fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
         match self.place(path)? {
             Place::Top => {
-                let store = self.store()?.map(|meta| (self.name.clone(), meta));
-                Ok(Box::new(Top { store, is_listed: false }))
+                let (store, names) = self.names()?;
+                Ok(Box::new(Top { store, names, is_listed: false }))
             }
-            Place::Below(path) => self.inner.open_folder(&path),
+            Place::In(storage, path) => storage.open_folder(&path),
         }
     }
 
@@ -104,25 +126,25 @@ impl Storage for One {
     ) -> Option<Result<(), Unfollowed>> {
         match self.place(folder).ok()? {
             Place::Top => None,
-            Place::Below(path) => self.inner.survey(&path, budget, visit),
+            Place::In(storage, path) => storage.survey(&path, budget, visit),
         }
     }
 
     fn answers(&self, path: &Path) -> bool {
-        matches!(self.place(path), Ok(Place::Below(path)) if self.inner.answers(&path))
+        matches!(self.place(path), Ok(Place::In(storage, path)) if storage.answers(&path))
     }
 
     fn holds_zarr(&self, path: &Path) -> io::Result<bool> {
         match self.place(path)? {
             Place::Top => Ok(false),
-            Place::Below(path) => self.inner.holds_zarr(&path),
+            Place::In(storage, path) => storage.holds_zarr(&path),
         }
     }
 
     fn left_out(&self, path: &Path) -> Option<String> {
         match self.place(path).ok()? {
             Place::Top => None,
-            Place::Below(path) => self.inner.left_out(&path),
+            Place::In(storage, path) => storage.left_out(&path),
         }
     }
 
@@ -134,31 +156,30 @@ impl Storage for One {
 /// The folder that holds the store, as it was opened.
 #[derive(Debug)]
 struct Top {
-    store: Option<(OsString, Meta)>,
+    store: Option<Meta>,
+    names: Vec<(OsString, Meta)>,
     is_listed: bool,
 }
 
 impl OpenFolder for Top {
     fn meta(&self) -> io::Result<Meta> {
-        Ok(top(self.store.as_ref().map(|(_, meta)| *meta)))
+        Ok(top(self.store))
     }
 
     fn next_names(&mut self) -> io::Result<Vec<FolderName>> {
-        let names = match &self.store {
-            Some((name, meta)) if !self.is_listed => {
-                vec![FolderName { name: name.clone(), kind: Some(meta.kind) }]
-            }
-            _ => Vec::new(),
+        if std::mem::replace(&mut self.is_listed, true) {
+            return Ok(Vec::new());
+        }
+        let name = |(name, meta): &(OsString, Meta)| FolderName {
+            name: name.clone(),
+            kind: Some(meta.kind),
         };
-        self.is_listed = true;
-        Ok(names)
+        Ok(self.names.iter().map(name).collect())
     }
 
     fn stat(&self, name: &OsStr) -> io::Result<Meta> {
-        match &self.store {
-            Some((own, meta)) if own == name => Ok(*meta),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
+        let found = self.names.iter().find(|(own, _)| own == name);
+        found.map(|(_, meta)| *meta).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -186,6 +207,17 @@ mod tests {
             assert!(is_not_found(&stat(absent).expect_err(absent)), "{absent}");
         }
         assert!(one.answers(Path::new("a.zarr/0/x")));
+        files.put("a.zarr.zarrims.toml", b"");
+        let one = One::new(OsStr::new("a.zarr"), Path::new("data/a.zarr"), files.clone());
+        let one = one.with_beside("a.zarr.zarrims.toml".into(), files.clone());
+        let names = |path: &str| {
+            let names = one.open_folder(Path::new(path)).expect("a folder").next_names();
+            names.expect("names").into_iter().map(|entry| entry.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(""), ["a.zarr", "a.zarr.zarrims.toml"]);
+        assert!(one.open(Path::new("a.zarr.zarrims.toml")).is_ok());
+        files.remove("a.zarr.zarrims.toml");
+        let stat = |path: &str| one.stat(Path::new(path), Links::Stay).map(|meta| meta.kind);
         files.remove("data/a.zarr/0/x");
         assert_eq!((names(""), stat("").ok()), (vec![], Some(FileKind::Folder)));
     }

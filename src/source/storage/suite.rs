@@ -1,5 +1,10 @@
 //! What every storage must do. To test one more, give it a [`Fixture`] and a line in `storages!`.
 
+mod remote;
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "a file of the integration tests")]
+#[path = "../../../tests/it/common/server.rs"]
+mod server;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -177,6 +182,8 @@ macro_rules! storages {
         mod stored { $( #[test] fn $name() { super::$name::<super::Zipped<false, false>>(); } )* }
         mod deflated { $( #[test] fn $name() { super::$name::<super::Zipped<true, false>>(); } )* }
         mod zip_on_disk { $( #[test] fn $name() { super::$name::<super::Zipped<true, true>>(); } )* }
+        mod s3 { $( #[test] fn $name() { super::$name::<super::remote::S3>(); } )* }
+        mod s3s_fs { $( #[test] fn $name() { super::$name::<super::remote::S3sFs>(); } )* }
     };
 }
 

@@ -30,6 +30,17 @@ const MISTAKES: &[(&str, &str)] = &[
         "[cache]\nthreads = 3\n",
         "@f.toml:2: threads: no such key in [cache]; it is threads in [resources]",
     ),
+    // What is said of stores by hand; all mistakes: `src/by_hand/tests.rs`.
+    ("[[stroe]]\n", "@f.toml:1: [stroe]: no such table; similar: [[store]]"),
+    ("[store]\npath = \"*\"\n", "@f.toml:1: store: write [[store]], with two brackets"),
+    (
+        "[[mount]]\nsource = \"/a\"\nmountpoint = \"/b\"\n[[mount.store]]\npath = \"*\"\nunit = \"s\"\n",
+        "@f.toml:6: unit = \"s\": is not a unit such as um, mm or nanometer",
+    ),
+    (
+        "[[view]]\nname = \"v\"\nof = \"../a\"\n",
+        "@f.toml:3: of = \"../a\": leads out of the folder with \"..\"",
+    ),
     // Values: the words are those of the flags.
     ("[cache]\nsize = true\n", "@f.toml:2: size = true: is not a size such as 200GiB"),
     ("[cache]\nsize = \"lots\"\n", "@f.toml:2: size = lots: is not a size such as 200GiB"),

@@ -70,6 +70,7 @@ pub(crate) fn open(
             dir,
             limits: CacheLimits { cap_bytes, min_free: MinFree::Bytes(0) },
         }),
+        shared: None,
         memory_bytes: 256 << 20,
         threads: 2,
     };

@@ -1,0 +1,174 @@
+//! Objects of other machines as a source: an object store, or a web server.
+//!
+//! A slash in the name of an object makes folders, as users expect. Stamps are entity tags, or times where a
+//! service has none. A file that is read whole takes one request, parts of one take one each; a listing of a
+//! folder answers for all that is in it for a moment. What a read gives is of one state of the object, or the
+//! read fails.
+//!
+//! Not known here: addresses and retries (`objects`), and what the files mean.
+
+mod file;
+mod folder;
+mod newest;
+mod outage;
+mod place;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::objects::{Address, ObjectError, Objects, Options};
+
+use super::interface::{
+    Budget, FileKind, Index, Links, Meta, OpenFile, OpenFolder, Storage, Unfollowed,
+};
+use super::stamp::Stamp;
+use folder::{Named, folder_meta};
+use place::Place;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ObjectStorage {
+    top: Top,
+}
+
+/// What lies at the top.
+#[derive(Debug)]
+enum Top {
+    /// The folder at an address.
+    Folder(Arc<Place>),
+    /// Folders of any addresses, each by its name.
+    Stores(BTreeMap<String, Arc<Place>>),
+}
+
+impl ObjectStorage {
+    /// The folder at an address. No request is sent.
+    ///
+    /// # Errors
+    /// What is wrong with the options or the environment.
+    pub(super) fn of_folder(address: &Address, options: &Options) -> io::Result<Self> {
+        Ok(Self { top: Top::Folder(Place::new(Objects::connect(address, options)?)) })
+    }
+
+    /// Folders by their names. No request is sent.
+    ///
+    /// # Errors
+    /// What is wrong with the options or the environment.
+    pub(super) fn of_stores<'a>(
+        stores: impl Iterator<Item = (&'a str, &'a Address)>,
+        options: &Options,
+    ) -> io::Result<Self> {
+        let place = |(name, address): (&str, &Address)| {
+            Ok((name.to_owned(), Place::new(Objects::connect(address, options)?)))
+        };
+        Ok(Self { top: Top::Stores(stores.map(place).collect::<Result<_, ObjectError>>()?) })
+    }
+
+    /// Forgets what was found out so far, as time does.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        match &self.top {
+            Top::Folder(place) => place.forget(),
+            Top::Stores(stores) => stores.values().for_each(|place| place.forget()),
+        }
+    }
+
+    /// The place that a path leads to, and the key there; `None` at a top of stores.
+    ///
+    /// # Errors
+    /// `NotFound` for paths that no object can have.
+    fn find(&self, path: &Path) -> io::Result<Option<(&Arc<Place>, String)>> {
+        let mut parts = Vec::new();
+        for part in path.components() {
+            match part {
+                Component::Normal(name) => {
+                    parts.push(name.to_str().ok_or(io::ErrorKind::NotFound)?);
+                }
+                _ => return Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+        match &self.top {
+            Top::Folder(place) => Ok(Some((place, parts.join("/")))),
+            Top::Stores(stores) => {
+                let Some((name, inside)) = parts.split_first() else { return Ok(None) };
+                let place = stores.get(*name).ok_or(io::ErrorKind::NotFound)?;
+                Ok(Some((place, inside.join("/"))))
+            }
+        }
+    }
+}
+
+impl Storage for ObjectStorage {
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
+        match self.find(path)? {
+            Some((place, key)) => place.open(&key),
+            None => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn open_parts(&self, path: &Path, index: Index) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
+        match self.find(path)? {
+            Some((place, key)) => place.open_parts(&key, index),
+            None => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn open_soon(&self, paths: &[PathBuf]) {
+        let mut of_places: Vec<(&Arc<Place>, Vec<String>)> = Vec::new();
+        for path in paths {
+            let Ok(Some((place, key))) = self.find(path) else { continue };
+            match of_places.iter_mut().find(|(known, _)| Arc::ptr_eq(known, place)) {
+                Some((_, keys)) => keys.push(key),
+                None => of_places.push((place, vec![key])),
+            }
+        }
+        for (place, keys) in of_places {
+            place.open_soon(&keys);
+        }
+    }
+
+    fn stat(&self, path: &Path, _links: Links) -> io::Result<Meta> {
+        match self.find(path)? {
+            Some((place, key)) => place.stat(&key),
+            None => Ok(folder_meta(0)),
+        }
+    }
+
+    fn stat_since(&self, path: &Path, since: Instant) -> io::Result<Meta> {
+        match self.find(path)? {
+            Some((place, key)) => Ok(Meta::plain(FileKind::File, place.file_since(&key, since)?)),
+            None => Ok(folder_meta(0)),
+        }
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
+        match (self.find(path)?, &self.top) {
+            (Some((place, key)), _) => place.open_folder(&key),
+            (None, Top::Stores(stores)) => Ok(Box::new(Named::new(stores.keys().cloned()))),
+            (None, Top::Folder(_)) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn survey(
+        &self,
+        folder: &Path,
+        budget: &mut Budget,
+        visit: &mut dyn FnMut(&Path, &Meta),
+    ) -> Option<Result<(), Unfollowed>> {
+        match self.find(folder) {
+            Ok(Some((place, key))) => Some(place.survey(&key, budget, visit)),
+            Ok(None) | Err(_) => Some(Err(Unfollowed::NoListing)),
+        }
+    }
+
+    /// A call ends in time.
+    fn answers(&self, path: &Path) -> bool {
+        self.find(path).is_ok()
+    }
+}
