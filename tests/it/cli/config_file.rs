@@ -53,7 +53,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "[defaults]\nfollow-links = \"please\"\n",
         "@f.toml:2: follow-links = please: is neither true nor false",
     ),
-    ("[defaults]\nlabels = true\n", "@f.toml:2: labels = true: is none of hide, files"),
+    ("[defaults]\nlabels = true\n", "@f.toml:2: labels = true: is none of hide, files, channels"),
     (
         "[defaults]\npyramid = \"sorce\"\n",
         "@f.toml:2: pyramid = sorce: is none of auto, source, imaris; similar: source",

@@ -140,7 +140,7 @@ const SHOWN: &[(&str, &str)] = &[
         "ZARRIMS_FOLLOW_LINKS=please: is neither true nor false",
     ),
     ("ZARRIMS_LABELS=true @source @mount", "ZARRIMS_LABELS=true: is none of hide, files, channels"),
-    ("--labels @source @mount", "--labels @source: is none of hide, files"),
+    ("--labels @source @mount", "--labels @source: is none of hide, files, channels"),
     (
         "--image-names path @source @mount",
         "--image-names path: is none of metadata, paths; similar: paths",

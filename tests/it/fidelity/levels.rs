@@ -95,7 +95,7 @@ fn labels_as_channels_keep_their_numbers_and_others_are_named() {
     labels["image-label"] = json!({});
     write_group(&wide, &labels);
     rest(source.path());
-    let rows = list_json(source.path(), &["--labels", "channels"]);
+    let rows = list_json(source.path(), &["env", "ZARRIMS_LABELS=channels"]);
     assert_eq!(files(&rows), ["cells.ims"]);
     let skipped = rows.iter().find(|row| row["skipped"] == "cells.zarr/labels/wide");
     let reason = "not shown as a channel: labels cells.zarr/labels/wide are int32, which does not \
