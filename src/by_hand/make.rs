@@ -8,6 +8,7 @@ use crate::source::compose::{self, ComposeError, Crop};
 use crate::source::image::ImageSource;
 use crate::source::{Fingerprint, SourceError, SourceRoot, Unsupported};
 
+use super::beside;
 use super::context::{Context, ImagePath};
 use super::document::{Mistake, Said};
 use super::entry::Entry;
@@ -23,7 +24,7 @@ const IMAGES_LIMIT: usize = 10_000;
 const NAMED: usize = 8;
 
 /// What an entry asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Views {
     /// The files.
     pub views: Vec<View>,
@@ -54,32 +55,31 @@ pub fn views(
     configured: &Tables,
     options: &ImageOptions,
 ) -> Views {
-    let mut fingerprint = Fingerprint::default();
-    let (mut views, mut skipped) = (Vec::new(), Vec::new());
-    match entry.tables(root, configured, &mut fingerprint) {
-        Ok(tables) => {
-            for (number, table) in tables {
-                let (made, seen) = make(root, entry, &table, configured, options, &fingerprint);
-                fingerprint.absorb(&seen);
-                match made {
-                    Ok((shown, images)) => {
-                        views.push(View { number, name: table.file_name(), shown, images })
-                    }
-                    Err(mistake) => {
-                        // What is wrong may be mended in a store that was not recorded.
-                        fingerprint.doubt();
-                        let mut path = entry.base().join(&table.name).into_os_string();
-                        path.push(".ims");
-                        let path = PathBuf::from(path);
-                        let reason = Unsupported::ByHand(mistake.to_string());
-                        skipped.push((path.clone(), SourceError::unsupported(path, reason)));
-                    }
-                }
+    let mut found = Views::default();
+    let tables = match entry.tables(root, configured, &mut found.fingerprint) {
+        Ok(tables) => tables,
+        Err(error) => {
+            found.skipped.push((entry.path().to_path_buf(), error));
+            return found;
+        }
+    };
+    for (number, table) in tables {
+        let (made, seen) = make(root, entry, &table, configured, options, &found.fingerprint);
+        found.fingerprint.absorb(&seen);
+        match made {
+            Ok((shown, images)) => {
+                found.views.push(View { number, name: table.file_name(), shown, images });
+            }
+            Err(mistake) => {
+                // What is wrong may be mended in a store that was not recorded.
+                found.fingerprint.doubt();
+                let mut path = entry.base().join(&table.name).into_os_string();
+                path.push(".ims");
+                found.skipped.push((path.into(), beside::refused(entry.path(), &mistake)));
             }
         }
-        Err(error) => skipped.push((entry.path().to_path_buf(), error)),
     }
-    Views { views, skipped, fingerprint }
+    found
 }
 
 /// Makes one of the files again.
@@ -95,12 +95,11 @@ pub fn open_view(
 ) -> Result<Shown, SourceError> {
     let mut fingerprint = Fingerprint::default();
     let tables = entry.tables(root, configured, &mut fingerprint)?;
-    let refused =
-        |words: String| SourceError::unsupported(entry.path(), Unsupported::ByHand(words));
+    let gone = Unsupported::ByHand("the view is not asked for any more".to_owned());
     let table = tables.into_iter().find(|(known, _)| *known == number);
-    let (_, table) = table.ok_or_else(|| refused("the view is not asked for any more".into()))?;
+    let (_, table) = table.ok_or_else(|| SourceError::unsupported(entry.path(), gone))?;
     let (made, _) = make(root, entry, &table, configured, options, &fingerprint);
-    made.map(|(shown, _)| shown).map_err(|mistake| refused(mistake.to_string()))
+    made.map(|(shown, _)| shown).map_err(|mistake| beside::refused(entry.path(), &mistake))
 }
 
 type MadeView = (Shown, Vec<ImagePath>);

@@ -118,7 +118,7 @@ fn natural(a: &str, b: &str) -> Ordering {
         let (mut chars_a, mut chars_b) = (a.chars(), b.chars());
         match (chars_a.next(), chars_b.next()) {
             (Some(one), Some(other)) if one == other => {
-                (a, b) = (chars_a.as_str(), chars_b.as_str())
+                (a, b) = (chars_a.as_str(), chars_b.as_str());
             }
             (one, other) => return one.cmp(&other),
         }
