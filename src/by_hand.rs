@@ -24,6 +24,7 @@ mod tables;
 mod tests;
 mod view;
 
+pub use beside::parse;
 pub use context::ImagePath;
 pub(crate) use document::{Document, Key, Table, Value, in_order, quoted};
 pub use document::{Line, Mistake, Origin, Said};

@@ -48,16 +48,16 @@ pub(super) fn read(
         return root.stamp(file).map(|_| None).map_err(|error| SourceError::io(file, error));
     };
     if stamp.size() > LIMIT_BYTES {
-        return Err(wrong(file, format!("is larger than {} KiB", LIMIT_BYTES >> 10)));
+        return Err(wrong(file, &format!("is larger than {} KiB", LIMIT_BYTES >> 10)));
     }
     let Some((bytes, _)) = root.read_metadata(file)? else { return Ok(None) };
-    let text = String::from_utf8(bytes).map_err(|_| wrong(file, "is not UTF-8".to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong(file, "is not UTF-8"))?;
     parse(&file.to_string_lossy(), &text).map(Some).map_err(|mistake| refused(file, &mistake))
 }
 
-fn wrong(file: &Path, words: String) -> SourceError {
-    let file_name: String = file.to_string_lossy().into_owned();
-    SourceError::unsupported(file, Unsupported::ByHand(format!("{file_name} {words}")))
+fn wrong(file: &Path, words: &str) -> SourceError {
+    let words = format!("{} {words}", file.display());
+    SourceError::unsupported(file, Unsupported::ByHand(words))
 }
 
 /// The error of an image or a store for which something that a person says is wrong.
@@ -65,11 +65,11 @@ pub(super) fn refused(path: &Path, mistake: &Mistake) -> SourceError {
     SourceError::unsupported(path, Unsupported::ByHand(mistake.to_string()))
 }
 
-/// The tables of a text; `name` is what messages call the file.
+/// The tables of the text of a file beside a store; `name` is what messages call the file.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn parse(name: &str, text: &str) -> Result<Tables, Mistake> {
+pub fn parse(name: &str, text: &str) -> Result<Tables, Mistake> {
     let document = Document::new(name, text);
     let root = document.parse()?;
     let tables = Tables::parse_all(&document, root.get_ref(), Place::Beside)?;

@@ -31,6 +31,8 @@ pub(super) struct Context<'a> {
     pub(super) fingerprint: Fingerprint,
     /// The images that were opened.
     pub(super) images: Vec<ImagePath>,
+    /// Names that were compared with patterns.
+    pub(super) entries: usize,
 }
 
 impl Context<'_> {

@@ -1,7 +1,7 @@
 //! A TOML text whose parts know their lines, and readers of the keys of one table.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ pub struct Mistake {
 
 impl Mistake {
     pub(super) fn at(origin: &Origin, words: impl Into<String>) -> Self {
-        Self { origin: origin.clone(), words: words.into() }
+        // One line, whatever a key is called.
+        Self { origin: origin.clone(), words: words.into().replace(char::is_control, "?") }
     }
 }
 
@@ -88,7 +89,7 @@ impl<'t> Document<'t> {
     }
 
     pub(crate) fn mistake(&self, span: Range<usize>, words: impl Into<String>) -> Mistake {
-        Mistake { origin: self.origin(&span), words: words.into() }
+        Mistake::at(&self.origin(&span), words)
     }
 }
 
@@ -136,7 +137,10 @@ pub(crate) fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => {
+                // Writing to a string does not fail.
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
@@ -315,7 +319,7 @@ pub(super) fn count(value: &Value<'_>) -> Result<u64, Wrong> {
 /// The first number and the one behind the last.
 pub(super) fn range(value: &Value<'_>) -> Result<Range<u64>, Wrong> {
     let expected = "is not a range such as [0, 512]: the first, and the one behind the last";
-    let [first, end] = &list(value, expected)?[..] else {
+    let [first, end] = list(value, expected)? else {
         return Err(Wrong::value(value, expected));
     };
     let (first, end) = (count(first)?, count(end)?);

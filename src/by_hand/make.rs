@@ -8,6 +8,7 @@ use crate::source::compose::{self, ComposeError, Crop};
 use crate::source::image::ImageSource;
 use crate::source::{Fingerprint, SourceError, SourceRoot, Unsupported};
 
+use super::beside;
 use super::context::{Context, ImagePath};
 use super::document::{Mistake, Said};
 use super::entry::Entry;
@@ -19,11 +20,14 @@ use super::view::{ChannelName, Join, Made, Part, Pick, Times, ViewTable};
 /// Most images that one view is made of.
 const IMAGES_LIMIT: usize = 10_000;
 
+/// Images opened and names compared with patterns for the views of one file; those behind are left out.
+const LOOKS_LIMIT: usize = 50_000;
+
 /// Channels that a message names.
 const NAMED: usize = 8;
 
 /// What an entry asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Views {
     /// The files.
     pub views: Vec<View>,
@@ -54,32 +58,43 @@ pub fn views(
     configured: &Tables,
     options: &ImageOptions,
 ) -> Views {
-    let mut fingerprint = Fingerprint::default();
-    let (mut views, mut skipped) = (Vec::new(), Vec::new());
-    match entry.tables(root, configured, &mut fingerprint) {
-        Ok(tables) => {
-            for (number, table) in tables {
-                let (made, seen) = make(root, entry, &table, configured, options, &fingerprint);
-                fingerprint.absorb(&seen);
-                match made {
-                    Ok((shown, images)) => {
-                        views.push(View { number, name: table.file_name(), shown, images })
-                    }
-                    Err(mistake) => {
-                        // What is wrong may be mended in a store that was not recorded.
-                        fingerprint.doubt();
-                        let mut path = entry.base().join(&table.name).into_os_string();
-                        path.push(".ims");
-                        let path = PathBuf::from(path);
-                        let reason = Unsupported::ByHand(mistake.to_string());
-                        skipped.push((path.clone(), SourceError::unsupported(path, reason)));
-                    }
-                }
+    let mut found = Views::default();
+    let tables = match entry.tables(root, configured, &mut found.fingerprint) {
+        Ok(tables) => tables,
+        Err(error) => {
+            found.skipped.push((entry.path().to_path_buf(), error));
+            return found;
+        }
+    };
+    let mut left = LOOKS_LIMIT;
+    for (number, table) in tables {
+        if left == 0 {
+            // One file cannot keep a thread busy for long.
+            let words = "is left out: the views before it take too many stores";
+            let path = path_of(entry, &table);
+            let error = beside::refused(&path, &Mistake::at(&table.origin, words));
+            found.skipped.push((path, error));
+            continue;
+        }
+        let (made, seen) = make(root, entry, &table, configured, options, &found.fingerprint);
+        found.fingerprint.absorb(&seen.fingerprint);
+        let Seen { images, entries, .. } = seen;
+        let used = images.len() + entries;
+        match made {
+            Ok(shown) => {
+                found.views.push(View { number, name: table.file_name(), shown, images });
+            }
+            Err(mistake) => {
+                // What is wrong may be mended in a store that was not recorded.
+                found.fingerprint.doubt();
+                let path = path_of(entry, &table);
+                let error = beside::refused(&path, &mistake);
+                found.skipped.push((path, error));
             }
         }
-        Err(error) => skipped.push((entry.path().to_path_buf(), error)),
+        left = left.saturating_sub(used);
     }
-    Views { views, skipped, fingerprint }
+    found
 }
 
 /// Makes one of the files again.
@@ -95,15 +110,30 @@ pub fn open_view(
 ) -> Result<Shown, SourceError> {
     let mut fingerprint = Fingerprint::default();
     let tables = entry.tables(root, configured, &mut fingerprint)?;
-    let refused =
-        |words: String| SourceError::unsupported(entry.path(), Unsupported::ByHand(words));
+    let gone = || {
+        let reason = Unsupported::ByHand("the view is not asked for any more".to_owned());
+        SourceError::unsupported(entry.folder(), reason)
+    };
     let table = tables.into_iter().find(|(known, _)| *known == number);
-    let (_, table) = table.ok_or_else(|| refused("the view is not asked for any more".into()))?;
+    let (_, table) = table.ok_or_else(gone)?;
     let (made, _) = make(root, entry, &table, configured, options, &fingerprint);
-    made.map(|(shown, _)| shown).map_err(|mistake| refused(mistake.to_string()))
+    made.map_err(|mistake| beside::refused(&path_of(entry, &table), &mistake))
 }
 
-type MadeView = (Shown, Vec<ImagePath>);
+/// What the log and a list call a view: its path in the mount, as it was asked for.
+fn path_of(entry: &Entry, table: &ViewTable) -> PathBuf {
+    let mut path = entry.base().join(&table.name).into_os_string();
+    path.push(".ims");
+    path.into()
+}
+
+/// What was looked at for a view.
+struct Seen {
+    fingerprint: Fingerprint,
+    images: Vec<ImagePath>,
+    /// Names that were compared with patterns.
+    entries: usize,
+}
 
 /// Makes a file, and returns all that was looked at. `asked` is the state of the file that asks for it.
 fn make(
@@ -113,7 +143,7 @@ fn make(
     configured: &Tables,
     options: &ImageOptions,
     asked: &Fingerprint,
-) -> (Result<MadeView, Mistake>, Fingerprint) {
+) -> (Result<Shown, Mistake>, Seen) {
     let mut asked_by = Fingerprint::default();
     asked_by.copy_from(asked, entry.path());
     let mut context = Context {
@@ -124,6 +154,7 @@ fn make(
         options,
         fingerprint: Fingerprint::default(),
         images: Vec::new(),
+        entries: 0,
     };
     let made = entry.check_folder(table).and_then(|()| table.made.make(&mut context));
     let made = made.and_then(|mut shown| {
@@ -133,8 +164,8 @@ fn make(
         shown.source.fingerprint.absorb(&asked_by);
         Ok(shown)
     });
-    let Context { fingerprint, images, .. } = context;
-    (made.map(|shown| (shown, images)), fingerprint)
+    let Context { fingerprint, images, entries, .. } = context;
+    (made, Seen { fingerprint, images, entries })
 }
 
 impl Made {

@@ -47,7 +47,7 @@ impl Pattern {
         let is_fixed = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
         let parts: Vec<&str> = self.text.split('/').collect();
         // The last one is a name.
-        parts[..parts.len() - 1].iter().copied().take_while(|part| is_fixed(&part)).collect()
+        parts[..parts.len() - 1].iter().copied().take_while(is_fixed).collect()
     }
 
     /// Whether it may stand for a path below a folder.

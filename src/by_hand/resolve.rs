@@ -13,7 +13,7 @@ use super::document::{Mistake, Said};
 use super::find::{self, Shown};
 use super::pattern::Pattern;
 
-/// Most entries of folders that are compared with one pattern.
+/// Most entries of folders that are compared with the patterns of one view.
 const ENTRIES_LIMIT: usize = 20_000;
 
 /// Images of a store that a message names.
@@ -36,7 +36,7 @@ pub(super) fn paths(
         pattern: value,
         fingerprint: &mut context.fingerprint,
         found: Vec::new(),
-        entries: 0,
+        entries: &mut context.entries,
     };
     search.folder(&value.fixed_folder(), 0).map_err(refused)?;
     let mut found = search.found;
@@ -55,7 +55,8 @@ struct Search<'a> {
     fingerprint: &'a mut Fingerprint,
     /// Below `base`.
     found: Vec<PathBuf>,
-    entries: usize,
+    /// Of all patterns of the view.
+    entries: &'a mut usize,
 }
 
 impl Search<'_> {
@@ -74,8 +75,8 @@ impl Search<'_> {
             }
         };
         for entry in entries {
-            self.entries += 1;
-            if self.entries > ENTRIES_LIMIT {
+            *self.entries += 1;
+            if *self.entries > ENTRIES_LIMIT {
                 return Err(format!("stands for too much: more than {ENTRIES_LIMIT} names"));
             }
             let path = join(below, Path::new(&entry.name));
@@ -118,7 +119,7 @@ fn natural(a: &str, b: &str) -> Ordering {
         let (mut chars_a, mut chars_b) = (a.chars(), b.chars());
         match (chars_a.next(), chars_b.next()) {
             (Some(one), Some(other)) if one == other => {
-                (a, b) = (chars_a.as_str(), chars_b.as_str())
+                (a, b) = (chars_a.as_str(), chars_b.as_str());
             }
             (one, other) => return one.cmp(&other),
         }
@@ -171,6 +172,8 @@ fn only_image(context: &mut Context<'_>, store: &Path) -> Result<Shown, String> 
 /// The first folder on the way to a path that is a store, and the rest of the path.
 fn store_on_the_way(root: &Arc<SourceRoot>, path: &Path) -> Option<(PathBuf, PathBuf)> {
     let mut above: Vec<&Path> = path.ancestors().collect();
+    // The source itself is a folder of stores, whatever it states.
+    above.retain(|folder| !folder.as_os_str().is_empty());
     above.reverse();
     let store = above.into_iter().find(|folder| discover::is_store(root, folder))?;
     Some((store.to_path_buf(), path.strip_prefix(store).ok()?.to_path_buf()))

@@ -48,160 +48,148 @@ fn later_tables_count_more_key_by_key() {
     assert_eq!(all.name.as_deref(), Some("a"));
 }
 
-/// Mistakes of both kinds of files, with the line that says what is wrong.
+const STORE: &str = "[[store]]\npath = \"*\"\n";
+const VIEW: &str = "[[view]]\nname = \"v\"\nof = \"a.zarr\"\n";
+
+/// Mistakes: what a table begins with, how it goes on, and the line that says what is wrong.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "",
+        "[[store]]\n",
+        "/f:1: [[store]]: path is missing: which stores this is about, such as \"**/embryo*.zarr\"",
+    ),
+    ("", "store = 1\n", "/f:1: store: write [[store]], with two brackets"),
+    ("", "[store]\npath = \"*\"\n", "/f:1: store: write [[store]], with two brackets"),
+    ("", "[[stores]]\n", "/f:1: stores: no such table; similar: [[store]]"),
+    ("", "x = = 1\n", "/f:1: "),
+    ("", "\"a\\nb\" = 1\n", "/f:1: a?b: no such table; keys stand in [[store]] or [[view]]"),
+    (STORE, "voxel_sise = 1\n", "/f:3: voxel_sise: no such key in [[store]]; similar: voxel_size"),
+    (STORE, "voxel_size = [1, 2, 3]\n", "/f:3: voxel_size: write { x = 0.1, y = 0.1, z = 0.5 }"),
+    (STORE, "voxel_size = {}\n", "/f:3: voxel_size: write { x = 0.1, y = 0.1, z = 0.5 }"),
+    (STORE, "voxel_size = { x = 0 }\n", "/f:3: voxel_size = 0: is not a number above 0"),
+    (STORE, "voxel_size = { x = \"1\" }\n", "/f:3: voxel_size = \"1\": is not a number above 0"),
+    (
+        STORE,
+        "voxel_size = { c = 1 }\n",
+        "/f:3: voxel_size: c is none of x, y, z; write { x = 0.1, y = 0.1, z = 0.5 }",
+    ),
+    (STORE, "voxel_size = { x = nan }\n", "/f:3: voxel_size = nan: is not a number above 0"),
+    (
+        STORE,
+        "unit = \"m\"\nvoxel_size = { x = 1e9 }\n",
+        "/f:4: voxel_size: is no size between a picometre and a kilometre; is the unit right?",
+    ),
+    (STORE, "unit = \"s\"\n", "/f:3: unit = \"s\": is not a unit such as um, mm or nanometer"),
+    (STORE, "time_unit = \"s\"\n", "/f:3: time_unit: says nothing without time_step"),
+    (STORE, "time_step = -1\n", "/f:3: time_step = -1: is not a number above 0"),
+    (STORE, "axes = \"tczyy\"\n", "/f:3: axes = \"tczyy\": has a letter twice"),
+    (STORE, "axes = \"tcz\"\n", "/f:3: axes = \"tcz\": has no y or no x"),
+    (
+        STORE,
+        "levels = [1]\n",
+        "/f:3: levels: is not a list of levels such as [0, 2]: the finest is 0, and is the first",
+    ),
+    (STORE, "channels = []\n", "/f:3: channels: is empty, or longer than any image has channels"),
+    (STORE, "channels = [1]\n", "/f:3: an entry of channels: is no table of keys"),
+    (
+        STORE,
+        "channels = [\n{ colour = \"red\" }]\n",
+        "/f:4: colour: no such key in an entry of channels; similar: color",
+    ),
+    (
+        STORE,
+        "channels = [{ color = \"reddish\" }]\n",
+        "/f:3: color = \"reddish\": is not a colour such as \"#00FF00\" or \"lime\"",
+    ),
+    (
+        STORE,
+        "channels = [{ range = [2, 1] }]\n",
+        "/f:3: range: is not a range of values such as [100, 4000], the lower one first",
+    ),
+    (STORE, "hidden = \"yes\"\n", "/f:3: hidden = \"yes\": is neither true nor false"),
+    (
+        STORE,
+        "pyramid = \"sorce\"\n",
+        "/f:3: pyramid = \"sorce\": is none of auto, source, imaris; similar: source",
+    ),
+    (
+        "",
+        "[[store]]\npath = \"../x\"\n",
+        "/f:2: path = \"../x\": leads out of the folder with \"..\"",
+    ),
+    (
+        "",
+        "[[store]]\npath = \"/x\"\n",
+        "/f:2: path = \"/x\": begins with /; write the path below SOURCE",
+    ),
+    (
+        "",
+        "[[view]]\nof = \"a\"\n",
+        "/f:1: [[view]]: name is missing: the name of the file in the mount",
+    ),
+    ("", "[[view]]\nname = \"v\"\n", "/f:1: of is missing: which stores it is made of"),
+    (
+        "",
+        "[[view]]\nname = \"../v\"\nof = \"a\"\n",
+        "/f:2: name = \"../v\": leads out of the folder with \"..\"",
+    ),
+    (
+        "",
+        "[[view]]\nname = \".ims\"\nof = \"a\"\n",
+        "/f:2: name = \".ims\": is not the name of a file",
+    ),
+    (
+        "",
+        "[[view]]\nname = \"v\"\nof = [\"a\", \"b\"]\n",
+        "/f:1: as is missing: what several images become: \"channels\", \"time points\", \"mosaic\"",
+    ),
+    (
+        "",
+        "[[view]]\nname = \"v\"\nof = \"t*.zarr\"\n",
+        "/f:1: as is missing: what several images become: \"channels\", \"time points\", \"mosaic\"",
+    ),
+    (
+        "",
+        "[[view]]\nname = \"v\"\nof = [1]\n",
+        "/f:3: of = 1: is not a path in quotes, or a list of them",
+    ),
+    (
+        "",
+        "[[view]]\nname = \"v\"\nof = [\n\"a\",\n\"/b\"]\n",
+        "/f:5: of = \"/b\": begins with /; write the path below SOURCE",
+    ),
+    (
+        VIEW,
+        "x = [0, 512, 2]\n",
+        "/f:4: x: is not a range such as [0, 512]: the first, and the one behind the last",
+    ),
+    (VIEW, "x = [5, 5]\n", "/f:4: x: is empty: 5 to 5, where the last number is not included"),
+    (VIEW, "x = [-1, 5]\n", "/f:4: x = -1: is not a whole number from 0 on"),
+    (VIEW, "c = [0]\n", "/f:4: c: no such key in [[view]]; similar: channels"),
+    (
+        VIEW,
+        "t = [0, 2]\ntime_points = [0]\n",
+        "/f:5: time_points: t is given as well; give one of them",
+    ),
+    (
+        VIEW,
+        "as = \"channel\"\n",
+        "/f:4: as = \"channel\": is none of channels, time points, mosaic; similar: channels",
+    ),
+    (
+        VIEW,
+        "channels = [{ name = \"a\" }]\n",
+        "/f:4: channels: channel is missing: the number or the label of one",
+    ),
+];
+
 #[test]
 fn mistakes_name_their_line_their_key_and_what_is_expected() {
-    let store = "[[store]]\npath = \"*\"\n";
-    let view = "[[view]]\nname = \"v\"\nof = \"a.zarr\"\n";
-    for (head, rest, line) in [
-        (
-            "",
-            "[[store]]\n",
-            "/f:1: [[store]]: path is missing: which stores this is about, such as \"**/embryo*.zarr\"",
-        ),
-        ("", "store = 1\n", "/f:1: store: write [[store]], with two brackets"),
-        ("", "[store]\npath = \"*\"\n", "/f:1: store: write [[store]], with two brackets"),
-        ("", "[[stores]]\n", "/f:1: stores: no such table; similar: [[store]]"),
-        ("", "x = = 1\n", "/f:1: "),
-        (
-            store,
-            "voxel_sise = 1\n",
-            "/f:3: voxel_sise: no such key in [[store]]; similar: voxel_size",
-        ),
-        (
-            store,
-            "voxel_size = [1, 2, 3]\n",
-            "/f:3: voxel_size: write { x = 0.1, y = 0.1, z = 0.5 }",
-        ),
-        (store, "voxel_size = {}\n", "/f:3: voxel_size: write { x = 0.1, y = 0.1, z = 0.5 }"),
-        (store, "voxel_size = { x = 0 }\n", "/f:3: voxel_size = 0: is not a number above 0"),
-        (
-            store,
-            "voxel_size = { x = \"1\" }\n",
-            "/f:3: voxel_size = \"1\": is not a number above 0",
-        ),
-        (
-            store,
-            "voxel_size = { c = 1 }\n",
-            "/f:3: voxel_size: c is none of x, y, z; write { x = 0.1, y = 0.1, z = 0.5 }",
-        ),
-        (store, "voxel_size = { x = nan }\n", "/f:3: voxel_size = nan: is not a number above 0"),
-        (
-            store,
-            "unit = \"m\"\nvoxel_size = { x = 1e9 }\n",
-            "/f:4: voxel_size: is no size between a picometre and a kilometre; is the unit right?",
-        ),
-        (store, "unit = \"s\"\n", "/f:3: unit = \"s\": is not a unit such as um, mm or nanometer"),
-        (store, "time_unit = \"s\"\n", "/f:3: time_unit: says nothing without time_step"),
-        (store, "time_step = -1\n", "/f:3: time_step = -1: is not a number above 0"),
-        (store, "axes = \"tczyy\"\n", "/f:3: axes = \"tczyy\": has a letter twice"),
-        (store, "axes = \"tcz\"\n", "/f:3: axes = \"tcz\": has no y or no x"),
-        (
-            store,
-            "levels = [1]\n",
-            "/f:3: levels: is not a list of levels such as [0, 2]: the finest is 0, and is the first",
-        ),
-        (
-            store,
-            "channels = []\n",
-            "/f:3: channels: is empty, or longer than any image has channels",
-        ),
-        (store, "channels = [1]\n", "/f:3: an entry of channels: is no table of keys"),
-        (
-            store,
-            "channels = [\n{ colour = \"red\" }]\n",
-            "/f:4: colour: no such key in an entry of channels; similar: color",
-        ),
-        (
-            store,
-            "channels = [{ color = \"reddish\" }]\n",
-            "/f:3: color = \"reddish\": is not a colour such as \"#00FF00\" or \"lime\"",
-        ),
-        (
-            store,
-            "channels = [{ range = [2, 1] }]\n",
-            "/f:3: range: is not a range of values such as [100, 4000], the lower one first",
-        ),
-        (store, "hidden = \"yes\"\n", "/f:3: hidden = \"yes\": is neither true nor false"),
-        (
-            store,
-            "pyramid = \"sorce\"\n",
-            "/f:3: pyramid = \"sorce\": is none of auto, source, imaris; similar: source",
-        ),
-        (
-            "",
-            "[[store]]\npath = \"../x\"\n",
-            "/f:2: path = \"../x\": leads out of the folder with \"..\"",
-        ),
-        (
-            "",
-            "[[store]]\npath = \"/x\"\n",
-            "/f:2: path = \"/x\": begins with /; write the path below SOURCE",
-        ),
-        (
-            "",
-            "[[view]]\nof = \"a\"\n",
-            "/f:1: [[view]]: name is missing: the name of the file in the mount",
-        ),
-        ("", "[[view]]\nname = \"v\"\n", "/f:1: of is missing: which stores it is made of"),
-        (
-            "",
-            "[[view]]\nname = \"../v\"\nof = \"a\"\n",
-            "/f:2: name = \"../v\": leads out of the folder with \"..\"",
-        ),
-        (
-            "",
-            "[[view]]\nname = \".ims\"\nof = \"a\"\n",
-            "/f:2: name = \".ims\": is not the name of a file",
-        ),
-        (
-            "",
-            "[[view]]\nname = \"v\"\nof = [\"a\", \"b\"]\n",
-            "/f:1: as is missing: what several images become: \"channels\", \"time points\", \"mosaic\"",
-        ),
-        (
-            "",
-            "[[view]]\nname = \"v\"\nof = \"t*.zarr\"\n",
-            "/f:1: as is missing: what several images become: \"channels\", \"time points\", \"mosaic\"",
-        ),
-        (
-            "",
-            "[[view]]\nname = \"v\"\nof = [1]\n",
-            "/f:3: of = 1: is not a path in quotes, or a list of them",
-        ),
-        (
-            "",
-            "[[view]]\nname = \"v\"\nof = [\n\"a\",\n\"/b\"]\n",
-            "/f:5: of = \"/b\": begins with /; write the path below SOURCE",
-        ),
-        (
-            view,
-            "x = [0, 512, 2]\n",
-            "/f:4: x: is not a range such as [0, 512]: the first, and the one behind the last",
-        ),
-        (view, "x = [5, 5]\n", "/f:4: x: is empty: 5 to 5, where the last number is not included"),
-        (view, "x = [-1, 5]\n", "/f:4: x = -1: is not a whole number from 0 on"),
-        (view, "c = [0]\n", "/f:4: c: no such key in [[view]]; similar: channels"),
-        (
-            view,
-            "t = [0, 2]\ntime_points = [0]\n",
-            "/f:5: time_points: t is given as well; give one of them",
-        ),
-        (
-            view,
-            "as = \"channel\"\n",
-            "/f:4: as = \"channel\": is none of channels, time points, mosaic; similar: channels",
-        ),
-        (
-            view,
-            "channels = [{ name = \"a\" }]\n",
-            "/f:4: channels: channel is missing: the number or the label of one",
-        ),
-    ] {
+    for (head, rest, line) in MISTAKES {
         let text = format!("{head}{rest}");
         let mistake = configured(&text).expect_err(&text).to_string();
         assert!(
-            if line.ends_with(": ") { mistake.starts_with(line) } else { mistake == line },
+            if line.ends_with(": ") { mistake.starts_with(*line) } else { mistake == *line },
             "{text}{mistake}"
         );
     }
@@ -233,4 +221,20 @@ fn views_lie_within_views_to_some_depth() {
     assert!(nested(4).is_ok());
     assert!(nested(5).is_err());
     assert!(nested(1000).is_err());
+}
+
+/// Each of these would need a stack of its own depth.
+#[test]
+fn deep_documents_are_refused() {
+    let deep = |part: &str| part.repeat(20_000);
+    for text in [
+        format!("{}a = 1", deep("a.")),
+        format!("[{}a]", deep("a.")),
+        format!("[[{}a]]", deep("a.")),
+        format!("a = {}", deep("[")),
+        format!("a = {}", deep("{a=")),
+        format!("[[view]]\nname = \"v\"\nof = {}", deep("[{of=")),
+    ] {
+        assert!(parse("x", &text).is_err(), "{}", &text[..40]);
+    }
 }

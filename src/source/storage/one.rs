@@ -63,14 +63,14 @@ impl One {
         }
     }
 
-    /// The names at the top.
-    fn names(&self) -> io::Result<(Option<Meta>, Vec<(OsString, Meta)>)> {
+    /// The folder that holds the store, as it is now.
+    fn top(&self) -> io::Result<Top> {
         let store = self.store()?;
         let beside = self.beside.iter().filter_map(|(name, storage)| {
             Some((name.clone(), storage.stat(Path::new(name), Links::Follow).ok()?))
         });
         let own = store.map(|meta| (self.name.clone(), meta));
-        Ok((store, own.into_iter().chain(beside).collect()))
+        Ok(Top { store, names: own.into_iter().chain(beside).collect(), is_listed: false })
     }
 }
 
@@ -110,10 +110,7 @@ impl Storage for One {
 
     fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
         match self.place(path)? {
-            Place::Top => {
-                let (store, names) = self.names()?;
-                Ok(Box::new(Top { store, names, is_listed: false }))
-            }
+            Place::Top => Ok(Box::new(self.top()?)),
             Place::In(storage, path) => storage.open_folder(&path),
         }
     }
