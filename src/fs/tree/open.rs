@@ -147,6 +147,10 @@ impl Opening<'_> {
         let FileSpec { store, image, multiscale, .. } = self.spec;
         let image = discover::open_image(self.root(), store, image, *multiscale);
         let image = image.map_err(|error| {
+            // The store may be as it was.
+            if error.is_outage() && self.root().storage().is_remote() {
+                return error.into();
+            }
             tracing::warn!(store = %store.display(), %error, "cannot open image");
             self.stale(Verdict::Changed)
         })?;

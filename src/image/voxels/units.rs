@@ -51,9 +51,10 @@ pub(super) fn decode_each(
     let batches = batches(array, &positions);
     let count = batches.len();
     // A thread that fetches waits most of the time.
-    let (workers, threads) = match array.is_remote() {
-        true => (&resources.fetchers, FETCH_THREADS),
-        false => (&resources.workers, resources.threads),
+    let (workers, threads) = if array.is_remote() {
+        (&resources.fetchers, FETCH_THREADS)
+    } else {
+        (&resources.workers, resources.threads)
     };
     let is_worth_it = array.is_remote() || array.unit_bytes() >= LEAST_BYTES;
     let helpers = if is_worth_it { threads.min(count).saturating_sub(1) } else { 0 };
@@ -85,12 +86,11 @@ fn batches(array: &ZarrArray, positions: &[Vec<u64>]) -> Vec<Vec<usize>> {
     for (number, position) in positions.iter().enumerate() {
         let shard = array.is_remote().then(|| array.shard_of(position)).flatten();
         let known = shard.as_ref().and_then(|shard| open.get(shard).copied());
-        match known.filter(|&batch| batches[batch].len() < most) {
-            Some(batch) => batches[batch].push(number),
-            None => {
-                open.extend(shard.map(|shard| (shard, batches.len())));
-                batches.push(vec![number]);
-            }
+        if let Some(batch) = known.filter(|&batch| batches[batch].len() < most) {
+            batches[batch].push(number);
+        } else {
+            open.extend(shard.map(|shard| (shard, batches.len())));
+            batches.push(vec![number]);
         }
     }
     batches
