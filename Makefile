@@ -9,16 +9,17 @@ FUZZ_SECONDS ?= 60
 # Arguments of the bench of mounted files in `make bench`; see benches/mounted/main.rs.
 BENCH ?= --write
 
-# Packages of Python are kept in target/conformance, and nowhere else.
+# Packages of Python are kept in target/conformance and target/writers, and nowhere else.
 export PIP_NO_CACHE_DIR := 1
 
-.PHONY: help demo test conformance neighbours fuzz check bench build setup clean
+.PHONY: help demo test conformance writers neighbours fuzz check bench build setup clean
 
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
 	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
-	@echo "make test                        run all tests (half an hour; first prints what it installs where)"
+	@echo "make test                        run all tests (35 minutes; first prints what it installs where)"
 	@echo "make conformance                 read virtual files with third-party readers"
+	@echo "make writers                     compare stores by the newest writers with what these read (WRITERS=zarr: one)"
 	@echo "make neighbours                  put the mount beside systemd, Samba and NFS-Ganesha (as root)"
 	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to all parsers of files"
 	@echo "make check                       format and lints"
@@ -28,7 +29,7 @@ help:
 setup:
 	@scripts/setup.sh
 
-# One build for all that needs a release build: `demo`, `conformance` and `test`, too. Without the examples
+# One build for all that needs a release build: `demo`, `conformance`, `writers` and `test`, too. Without the examples
 # the libraries would be built with other features, and then once more.
 build: setup
 	$(CARGO) build --release --locked --bins --examples
@@ -43,12 +44,17 @@ test:
 	@$(MAKE) --no-print-directory setup
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory writers
 	@$(MAKE) --no-print-directory neighbours
 	@$(MAKE) --no-print-directory fuzz
 
 # Sets up its own Python packages, and Java and h5dump where they are missing.
 conformance: build
 	@tests/conformance/run.sh target/release/zarrims-mount
+
+# Sets up the newest releases of the libraries in Python.
+writers: build
+	@tests/writers/run.sh target/release/zarrims-mount
 
 # Sets up Samba, NFS-Ganesha and systemd-nspawn where they are missing, and starts none of their services.
 neighbours: build

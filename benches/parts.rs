@@ -41,7 +41,7 @@ impl Opened {
     fn new(source: &Path, cache: Option<&Path>) -> Self {
         let limits = CacheLimits { cap_bytes: 2 << 30, min_free: MinFree::Bytes(0) };
         let cache = cache.map(|dir| CacheConfig { dir: dir.to_path_buf(), limits });
-        let config = EngineConfig { cache, memory_bytes: 128 << 20, threads: 2 };
+        let config = EngineConfig { cache, shared: None, memory_bytes: 128 << 20, threads: 2 };
         let engine = Engine::start(&config).expect("an engine");
         let images = Images::new(engine, ImageOptions::default());
         let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));

@@ -13,7 +13,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ "${#targets[@]}" -eq 0 ]; then
-    targets=(ome zarr journal extents)
+    targets=(ome zarr zip journal extents)
 fi
 
 say() { echo "fuzz: $*" >&2; }

@@ -84,7 +84,7 @@ fn argument(option: &'static Opt) -> Arg {
         }
         Form::Folder => value_parser!(PathBuf),
         Form::OneOf(names) => ValueParser::new(PossibleValuesParser::new(names())),
-        Form::Text(check) => {
+        Form::Text(check) | Form::Place(check) => {
             ValueParser::new(move |text: &str| check(text).map(|()| text.to_owned()))
         }
     };
@@ -207,14 +207,15 @@ mod tests {
 
     #[test]
     fn what_is_given_has_its_text_and_its_origin() {
-        let cli = read(&["/s", "/m", "--memory", "1GiB", "--labels", "--umask", "027"]);
+        let cli = read(&["/s", "/m", "--memory", "1GiB", "--follow-links", "--umask", "027"]);
         let Given { source, mountpoint, settings, file, lists } = cli.expect("valid").given;
         assert_eq!(source.map(|path| path.named()).as_deref(), Some("SOURCE /s"));
         assert_eq!(mountpoint.map(|path| path.named()).as_deref(), Some("MOUNTPOINT /m"));
         let named = |name: &str| settings.get(name).named();
         for (name, expected) in [
             ("memory", "--memory 1GiB"),
-            ("labels", "--labels true"),
+            ("follow-links", "--follow-links true"),
+            ("labels", "--labels hide"),
             ("umask", "--umask 027"),
             ("pyramid", "--pyramid auto"),
             ("threads", "--threads"),

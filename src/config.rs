@@ -16,6 +16,7 @@ mod path;
 mod print;
 mod resolve;
 pub mod setting;
+mod shared_cache;
 pub mod source;
 mod value;
 

@@ -18,11 +18,14 @@ use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
     BrickKey, CacheError, CacheLimits, CacheStatus, Role, SingleFlight, Slot, SteadyCache,
 };
+use crate::objects::ObjectError;
+use crate::resources::buffer::Buffer;
 use crate::resources::shares::Shares;
 use crate::resources::{Resources, buffer};
+use crate::shared_cache::{Shared, SharedCache, SharedCacheConfig, SharedCacheStats};
 use crate::source;
 
-use brick::{Brick, BrickDone, BrickTicket, FlightResult, Mode, Produced, Purpose};
+use brick::{Brick, BrickDone, BrickTicket, FlightResult, Keep, Mode, Produced, Purpose};
 use error::ImageError;
 use kept::KeptBricks;
 use turns::Turns;
@@ -36,6 +39,8 @@ pub use write_queue::WriteStats;
 pub struct EngineConfig {
     /// The brick cache; `None` serves without one.
     pub cache: Option<CacheConfig>,
+    /// The cache that is shared with other daemons, if there is one.
+    pub shared: Option<SharedCacheConfig>,
     /// The memory budget in bytes.
     pub memory_bytes: u64,
     /// Most threads that produce bricks.
@@ -78,6 +83,8 @@ pub struct EngineStats {
     pub buffer_bytes: u64,
     /// The brick cache, where there is one.
     pub cache: Option<CacheStatus>,
+    /// The shared cache, where there is one.
+    pub shared: Option<SharedCacheStats>,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +100,7 @@ struct Counters {
 pub struct Engine {
     resources: Arc<Resources>,
     kept: KeptBricks,
+    shared: Option<SharedCache>,
     flights: Arc<SingleFlight<BrickKey, FlightResult>>,
     turns: Arc<Turns>,
     counters: Counters,
@@ -102,7 +110,8 @@ impl Engine {
     /// Opens the cache. Threads start when there is work for them.
     ///
     /// # Errors
-    /// [`EngineError::Cache`], such as [`CacheError::InUse`] when another process has the cache.
+    /// [`EngineError::Cache`], such as [`CacheError::InUse`] when another process has the cache;
+    /// [`EngineError::Shared`] when the shared cache cannot be used as it is configured.
     pub fn start(config: &EngineConfig) -> Result<Arc<Self>, EngineError> {
         Self::start_on(Arc::new(LocalDisk), config)
     }
@@ -119,7 +128,15 @@ impl Engine {
         let shares = Shares::of(config.memory_bytes);
         source::remember_at_most(shares);
         let resources = Resources::new(shares, config.threads);
+        let shared = match &config.shared {
+            Some(shared) => {
+                let memory = resources.memory.clone();
+                Some(SharedCache::open(shared, memory, shares.shared_puts())?)
+            }
+            None => None,
+        };
         Ok(Arc::new(Self {
+            shared,
             kept: KeptBricks::new(cache, shares),
             flights: SingleFlight::new(),
             turns: Turns::new(resources.clone()),
@@ -167,6 +184,47 @@ impl Engine {
         }
     }
 
+    /// Which bricks the shared cache keeps, where there is one.
+    pub(crate) fn shares(&self) -> Option<Shared> {
+        self.shared.as_ref().map(SharedCache::keeps)
+    }
+
+    /// Calls `then` with the brick of the shared cache, which is kept here from now on, or with nothing. Here and
+    /// now, unless another caller has asked for it already.
+    pub(crate) fn find_shared(
+        &self,
+        key: BrickKey,
+        slot: Slot,
+        then: impl FnOnce(Option<Brick>) + Send + 'static,
+    ) {
+        let done: BrickDone = Box::new(move |found| then(found.ok()));
+        if let Role::Leader(ticket) = self.join(key, done) {
+            ticket.complete(self.get_shared(key, slot).ok_or(ImageError::Abandoned));
+        }
+    }
+
+    /// The same for one caller. Waits, but not for long.
+    pub(crate) fn get_shared(&self, key: BrickKey, slot: Slot) -> Option<Brick> {
+        let produced = self.from_shared(key, slot)?;
+        if let Some(unwritten) = self.kept.hold(slot, Purpose::Reader, &produced) {
+            self.kept.write_soon(unwritten);
+        }
+        Some(Brick::Memory(produced.whole()))
+    }
+
+    fn from_shared(&self, key: BrickKey, slot: Slot) -> Option<Produced> {
+        let reserved = self.resources.reserve(slot.slot_bytes)?;
+        let bytes = self.shared.as_ref()?.get(key, slot.slot_bytes)?;
+        Some(Produced::new(Arc::new(bytes), Keep::OnDisk, false).holding(reserved))
+    }
+
+    /// Puts a brick into the shared cache, if it is true for good.
+    pub(crate) fn share(&self, key: BrickKey, keep: Keep, bytes: &Arc<Buffer>) {
+        if let (Some(shared), Keep::OnDisk) = (&self.shared, keep) {
+            shared.put_soon(key, bytes);
+        }
+    }
+
     /// Waits, by callback, for a brick in production. The first caller has to produce it.
     pub(crate) fn join(&self, key: BrickKey, done: BrickDone) -> Role<BrickKey, FlightResult> {
         self.flights.join(key, done, || Err(ImageError::Abandoned))
@@ -189,6 +247,7 @@ impl Engine {
     pub(crate) fn make_ahead(
         &self,
         slot: Slot,
+        shared: Option<BrickKey>,
         produce: impl FnOnce() -> Result<Produced, ImageError>,
     ) -> bool {
         // The wait comes first: the rest may be otherwise after it.
@@ -197,7 +256,7 @@ impl Engine {
             return false;
         }
         let Ok(ticket) = self.lead(slot.key, Box::new(drop)) else { return false };
-        let mode = Mode { purpose: Purpose::Ahead, ..Mode::default() };
+        let mode = Mode { purpose: Purpose::Ahead, shared, ..Mode::default() };
         self.fill(slot, mode, produce, ticket);
         true
     }
@@ -217,13 +276,22 @@ impl Engine {
             ticket.complete(Ok(brick));
             return;
         }
-        match produce() {
+        let shared = mode.shared.and_then(|key| self.from_shared(key, slot));
+        let is_made = shared.is_none();
+        match shared.map_or_else(produce, Ok) {
             Ok(produced) => {
+                if let (true, Some(key)) = (is_made, mode.shared) {
+                    self.share(key, produced.keep, &produced.bytes);
+                }
                 let is_wanted = mode.purpose == Purpose::Passing
                     && ticket.waiters() > 1
                     && !self.kept.contains(slot);
                 let purpose = if is_wanted { Purpose::Reader } else { mode.purpose };
-                let unwritten = self.hold(slot, purpose, &produced);
+                let unwritten = if is_made {
+                    self.hold(slot, purpose, &produced)
+                } else {
+                    self.kept.hold(slot, purpose, &produced)
+                };
                 // Answer the waiting readers before the wait for the cache's disk.
                 let waiters = ticket.complete(Ok(Brick::Memory(produced.whole())));
                 if let Some(unwritten) = unwritten {
@@ -286,6 +354,7 @@ impl Engine {
             only_in_memory_bytes,
             buffer_bytes: buffer::kept_bytes(),
             cache: self.cache().map(SteadyCache::status),
+            shared: self.shared.as_ref().map(SharedCache::stats),
         }
     }
 
@@ -295,6 +364,9 @@ impl Engine {
         self.turns.clear();
         self.resources.stop();
         self.kept.stop();
+        if let Some(shared) = &self.shared {
+            shared.finish();
+        }
     }
 }
 
@@ -305,6 +377,9 @@ pub enum EngineError {
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The shared cache cannot be used as it is configured.
+    #[error("the shared cache: {0}")]
+    Shared(#[from] ObjectError),
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::image::ImageError;
 use crate::sync::lock;
 
 use tree::Opened;
-pub use tree::{Revalidate, Save, Tree, TreeConfig};
+pub use tree::{ImageNames, Labels, Revalidate, Save, Tree, TreeConfig};
 pub use view::{
     Attributes, DirectoryEntry, FsError, Ino, NodeKind, OpenedHandle, Paging, ReadDone, Space, View,
 };

@@ -11,11 +11,13 @@
 //! image      one virtual file: plan, voxels, levels, reads
 //! engine     bricks, produced once and kept in memory and on disk
 //! ims        the Imaris schema as HDF5      cache   bricks on disk      source   Zarr and OME-NGFF
+//!                                        shared_cache   bricks that several daemons share
 //! resources  threads, memory, buffers      objects  object stores and web servers
 //! ```
 //!
 //! `doc/DESIGN.md` tells why it is so.
 
+pub mod by_hand;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -29,5 +31,7 @@ pub mod ims;
 mod log_limit;
 pub mod objects;
 mod resources;
+pub mod shared_cache;
 pub mod source;
 mod sync;
+mod words;

@@ -11,23 +11,29 @@
 //!   is an error, never the fill value.
 //!
 //! [`discover`] walks a folder. [`ome`] reads the image metadata, with [`axes`], [`transform`] and [`omero`]
-//! for its parts; [`conventions`] reads other conventions than OME-NGFF, [`series`] and [`ome_xml`] read the
-//! metadata of the microscope, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`]
-//! their chunks. [`geometry`] and [`display`] decide which of several statements counts, and [`assemble`]
-//! puts everything together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the
-//! voxel size, the channels.
+//! for its parts, [`systems`] and [`scene`] for where it lies, [`nodes`] for collections; [`above`] reads the
+//! groups above an image. [`conventions`], [`coordinates`] and [`webknossos`] read other conventions than
+//! OME-NGFF, [`series`] and [`ome_xml`] read the metadata of the microscope, [`plate`] finds the wells of
+//! images, [`facts`] collects the rest. [`level`] opens the arrays, and [`chunk_files`] their chunks.
+//! [`geometry`] and [`display`] decide which of several statements counts, and [`assemble`] puts everything
+//! together as an [`image::ImageSource`]: the five axes (t, c, z, y, x), the levels, the voxel size, the
+//! channels.
 //!
 //! Arrows point down only: no file needs another one that needs it, and [`storage`] and [`error`] are at the
 //! bottom.
 
+mod above;
 mod array;
 mod assemble;
 mod axes;
+pub(crate) mod boxes;
 mod chunk_files;
 mod chunk_keys;
 mod codec;
 mod color;
+pub mod compose;
 mod conventions;
+mod coordinates;
 mod date_time;
 pub mod discover;
 mod display;
@@ -36,25 +42,34 @@ pub mod facts;
 mod fingerprint;
 mod foreign;
 mod geometry;
+pub(crate) mod halving;
 pub mod image;
 mod json;
 mod level;
 mod metadata;
+mod nodes;
 mod non_image;
 mod ome;
 mod ome_xml;
 mod omero;
+pub(crate) mod parts;
 mod permissions;
 mod place;
+mod plate;
 mod remembered;
 mod remote;
 pub mod root;
+mod scene;
 mod series;
 mod snapshot;
 mod source_type;
 pub mod storage;
+pub mod store_name;
+mod systems;
+mod title;
 mod transform;
 mod units;
+mod webknossos;
 
 /// Opens a source as a user gave it: a folder, a remote one that is listed, or one that names its stores.
 ///
@@ -69,12 +84,15 @@ pub fn open(location: &Location, follow_links: bool) -> std::io::Result<SourceRo
 
 pub use array::{UnitBytes, ZarrArray};
 pub(crate) use array::{forget_remembered, remember_at_most};
+pub(crate) use color::parse_text as color;
 pub use error::{SourceError, Unsupported};
 pub use fingerprint::Fingerprint;
 pub use non_image::NonImage;
 pub use permissions::{AccessKinds, Permissions, access_of, metadata_of};
+pub use place::{AxesByHand, SaysAxes};
 pub use root::SourceRoot;
 pub use snapshot::ChunkState;
 pub use source_type::SourceType;
 pub use storage::{Location, Seen, Stamp, Storage, Unfollowed};
 pub use units::micrometres;
+pub(crate) use units::seconds;

@@ -3,7 +3,8 @@
 //!
 //! First byte: `2` to `5` for an image with this number of dimensions in Zarr v2, `6` to `9` for the same
 //! in v3, the eight bytes from `:` on for the same with the HDF5 metadata written as well. Then the
-//! attributes of the group; then, behind a byte 255, OME-XML.
+//! attributes of the group; then, behind a byte 255, OME-XML; then, behind another, the attributes of the
+//! group above in v3: a scene, a collection.
 
 #![no_main]
 
@@ -37,12 +38,15 @@ fuzz_target!(|data: &[u8]| {
     let dimensions = 2 + usize::from(bits & 3);
     let (is_v3, is_written) = (bits & 4 != 0, bits & 8 != 0);
     let end = rest.iter().position(|&byte| byte == 255).unwrap_or(rest.len());
-    let (attributes, xml) = (&rest[..end], rest.get(end + 1..).unwrap_or_default());
+    let (attributes, behind) = (&rest[..end], rest.get(end + 1..).unwrap_or_default());
+    let mut behind = behind.splitn(2, |&byte| byte == 255);
+    let (xml, above) = (behind.next().unwrap_or_default(), behind.next().unwrap_or(b"{}"));
     STORES.with(|stores| {
         let (scratch, root) = stores.get_or_init(make_stores);
         let store = store_name(is_v3, dimensions);
+        let head = br#"{"zarr_format": 3, "node_type": "group", "attributes": "#;
+        scratch.write(&format!("{store}/zarr.json"), &[head, above, b"}"].concat());
         if is_v3 {
-            let head = br#"{"zarr_format": 3, "node_type": "group", "attributes": "#;
             scratch.write(&format!("{store}/0/zarr.json"), &[head, attributes, b"}"].concat());
         } else {
             scratch.write(&format!("{store}/0/.zattrs"), attributes);

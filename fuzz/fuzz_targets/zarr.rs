@@ -51,9 +51,7 @@ fuzz_target!(|data: &[u8]| {
         for image in &found.images {
             // Errors are for arrays that are too large.
             let _ = ImagePlan::new(image, &ImageOptions::default());
-            for level in &image.levels {
-                decode(&level.array);
-            }
+            image.arrays().for_each(decode);
         }
     });
 });

@@ -1,9 +1,12 @@
 //! Settings that have been compared with the machine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::by_hand::Tables;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig, ImageOptions};
+use crate::shared_cache::SharedCacheConfig;
 
 use super::source::Source;
 
@@ -12,6 +15,8 @@ use super::source::Source;
 pub struct Config {
     /// The disk cache, which all mounts share.
     pub cache: CacheSettings,
+    /// The cache that other daemons use, too.
+    pub shared: Option<SharedCacheConfig>,
     /// What all mounts share of the machine.
     pub resources: Resources,
     /// At least one.
@@ -53,6 +58,8 @@ pub struct MountConfig {
     pub tree: TreeConfig,
     /// How images become files.
     pub images: ImageOptions,
+    /// What is said of stores by hand.
+    pub by_hand: Arc<Tables>,
     /// How errors call its parts.
     pub names: Names,
 }
@@ -73,6 +80,11 @@ impl Config {
     #[must_use]
     pub fn engine(&self) -> EngineConfig {
         let Resources { memory_bytes, threads, connections: _ } = self.resources;
-        EngineConfig { cache: Some(self.cache.config.clone()), memory_bytes, threads }
+        EngineConfig {
+            cache: Some(self.cache.config.clone()),
+            shared: self.shared.clone(),
+            memory_bytes,
+            threads,
+        }
     }
 }

@@ -1,19 +1,18 @@
 //! The configuration file: TOML with the keys of [`OPTIONS`].
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
-use crate::objects::Address;
-
-use super::options::{Form, OPTIONS, Opt, Section, similar};
+use super::options::{Form, OPTIONS, Opt, Section};
 use super::pairs::{Pair, check_apart};
 use super::path;
 use super::setting::{Mistake, Origin, Setting};
+use crate::by_hand::{self, Document, Key, Place, Table, Tables, Value, in_order};
+use crate::objects::Address;
+use crate::words::similar;
 
 /// Keys of a mount that are no options.
 const PATHS: [&str; 2] = ["source", "mountpoint"];
@@ -36,6 +35,8 @@ pub struct File {
     pub settings: Vec<Setting>,
     /// Of all mounts that do not say otherwise.
     pub defaults: Vec<Setting>,
+    /// What is said of stores in all mounts.
+    pub by_hand: Tables,
     /// In the order of the file.
     pub mounts: Vec<FileMount>,
 }
@@ -49,11 +50,9 @@ pub struct FileMount {
     pub mountpoint: Setting,
     /// Its options.
     pub settings: Vec<Setting>,
+    /// What is said of stores in this mount.
+    pub by_hand: Tables,
 }
-
-type Table<'a> = DeTable<'a>;
-type Key<'a> = Spanned<Cow<'a, str>>;
-type Value<'a> = Spanned<DeValue<'a>>;
 
 impl File {
     /// Reads the text of a file.
@@ -61,15 +60,14 @@ impl File {
     /// # Errors
     /// What is wrong with it, with its path and the line.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Mistake> {
-        let reader = Reader { path: path.into(), text };
-        let table = DeTable::parse(text).map_err(|error| {
-            let words = error.message().lines().collect::<Vec<_>>().join(", ");
-            reader.mistake(error.span().unwrap_or_default(), &words)
-        })?;
+        let document = Document::new(&path.to_string_lossy(), text);
+        let reader = Reader { path: path.into(), document };
+        let table = reader.document.parse()?;
         let mut file = Self {
             path: reader.path.clone(),
             settings: Vec::new(),
             defaults: Vec::new(),
+            by_hand: Tables::default(),
             mounts: Vec::new(),
         };
         for (key, value) in in_order(table.get_ref()) {
@@ -81,7 +79,8 @@ impl File {
 
     /// Whether nothing is set, as in `/dev/null`.
     pub(super) fn is_empty(&self) -> bool {
-        self.settings.is_empty() && self.defaults.is_empty() && self.mounts.is_empty()
+        let Self { path: _, settings, defaults, by_hand, mounts } = self;
+        settings.is_empty() && defaults.is_empty() && by_hand.is_empty() && mounts.is_empty()
     }
 
     /// Without those whose letters say little.
@@ -102,35 +101,27 @@ impl File {
     }
 }
 
-/// The entries of a table as they stand in the file.
-fn in_order<'a, 'i>(table: &'a Table<'i>) -> Vec<(&'a Key<'i>, &'a Value<'i>)> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    entries
-}
-
 /// Reads the tables of a file.
 struct Reader<'t> {
     path: Arc<Path>,
-    text: &'t str,
+    document: Document<'t>,
 }
 
 impl Reader<'_> {
-    fn line(&self, at: usize) -> usize {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        before.bytes().filter(|byte| *byte == b'\n').count() + 1
-    }
-
-    fn origin(&self, at: usize) -> Origin {
-        Origin::File { file: self.path.clone(), line: self.line(at) }
+    fn origin(&self, span: &Range<usize>) -> Origin {
+        Origin::File { file: self.path.clone(), line: self.document.origin(span).line }
     }
 
     fn mistake(&self, span: Range<usize>, words: &str) -> Mistake {
-        Mistake(format!("{}:{}: {words}", self.path.display(), self.line(span.start)))
+        self.document.mistake(span, words).into()
     }
 
     fn take_table(&self, file: &mut File, key: &Key<'_>, value: &Value<'_>) -> Result<(), Mistake> {
         let name = key.get_ref().as_ref();
+        if by_hand::NAMES.contains(&name) {
+            file.by_hand.add(&self.document, key, value, Place::Configuration)?;
+            return Ok(());
+        }
         let Some((_, section)) = TABLES.iter().find(|(table, _)| *table == name) else {
             let is_table = value.get_ref().is_table() || value.get_ref().is_array();
             return Err(self.mistake(key.span(), &unknown_table(name, is_table)));
@@ -163,7 +154,7 @@ impl Reader<'_> {
                 return Err(self.mistake(span.clone(), &format!("[[mount]]: {name} is missing")));
             };
             let text = self.scalar(name, value)?;
-            let setting = Setting::path(name, text.into(), self.origin(key.span().start));
+            let setting = Setting::path(name, text.into(), self.origin(&key.span()));
             if name == "source" && Address::parse(&setting.as_path().to_string_lossy()).is_some() {
                 let mistake = path::mistake_of_source(setting.as_path());
                 return mistake.map_or(Ok(setting.clone()), |reason| Err(setting.mistake(&reason)));
@@ -171,7 +162,13 @@ impl Reader<'_> {
             check_path(&setting).map(|()| setting)
         });
         let settings = self.settings("mount", Section::Mount, table)?;
-        Ok(FileMount { source: source?, mountpoint: mountpoint?, settings })
+        let mut by_hand = Tables::default();
+        for (key, value) in in_order(table) {
+            if by_hand::NAMES.contains(&key.get_ref().as_ref()) {
+                by_hand.add(&self.document, key, value, Place::Configuration)?;
+            }
+        }
+        Ok(FileMount { source: source?, mountpoint: mountpoint?, settings, by_hand })
     }
 
     /// The options in a table.
@@ -184,7 +181,8 @@ impl Reader<'_> {
         let mut settings = Vec::new();
         for (key, value) in in_order(table) {
             let name = key.get_ref().as_ref();
-            if table_name == "mount" && PATHS.contains(&name) {
+            let is_other = PATHS.contains(&name) || by_hand::NAMES.contains(&name);
+            if table_name == "mount" && is_other {
                 continue;
             }
             let found = OPTIONS.iter().find(|opt| opt.section == section && opt.key() == name);
@@ -192,9 +190,14 @@ impl Reader<'_> {
                 return Err(self.mistake(key.span(), &unknown_key(name, table_name, section)));
             };
             let text = self.scalar(name, value)?;
-            let origin = self.origin(key.span().start);
-            let setting = Setting::of(option, Some(text.into()), origin);
-            if let Form::Folder = option.form {
+            let origin = self.origin(&key.span());
+            let setting = Setting::of(option, Some(text.clone().into()), origin);
+            let is_path = match option.form {
+                Form::Folder => true,
+                Form::Place(_) => Address::parse(&text).is_none(),
+                _ => false,
+            };
+            if is_path {
                 check_path(&setting)?;
             } else {
                 let checked = option.check(setting.as_path().as_os_str());
@@ -210,7 +213,7 @@ impl Reader<'_> {
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
             DeValue::Integer(_) | DeValue::Float(_) => {
-                self.text.get(value.span()).unwrap_or_default().replace('_', "")
+                self.document.text.get(value.span()).unwrap_or_default().replace('_', "")
             }
             DeValue::Boolean(is_on) => is_on.to_string(),
             DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
@@ -243,15 +246,17 @@ fn unknown_table(name: &str, is_table: bool) -> String {
             place_of(name).unwrap_or_else(|| "; keys stand in tables such as [cache]".into());
         return format!("{name}: no such key outside of tables{hint}");
     }
-    let similar = similar(name, TABLES.iter().map(|(table, _)| *table));
+    let tables = TABLES.iter().map(|(table, _)| *table);
+    let similar = similar(name, tables.chain(by_hand::NAMES));
     let similar = similar.map(|table| format!("; similar: {}", bracketed(table)));
     format!("[{name}]: no such table{}", similar.unwrap_or_default())
 }
 
 fn unknown_key(name: &str, table: &str, section: Section) -> String {
     let of_section = OPTIONS.iter().filter(|opt| opt.section == section).map(Opt::key);
-    let paths = PATHS.into_iter().filter(|_| table == "mount");
-    let similar = similar(name, of_section.chain(paths));
+    let others = PATHS.into_iter().chain(by_hand::NAMES);
+    let others = others.filter(|_| table == "mount");
+    let similar = similar(name, of_section.chain(others));
     let hint = place_of(name).or_else(|| similar.map(|key| format!("; similar: {key}")));
     format!("{name}: no such key in {}{}", bracketed(table), hint.unwrap_or_default())
 }
@@ -265,7 +270,8 @@ fn place_of(name: &str) -> Option<String> {
 }
 
 fn bracketed(table: &str) -> String {
-    if table == "mount" { "[[mount]]".to_owned() } else { format!("[{table}]") }
+    let is_list = table == "mount" || by_hand::NAMES.contains(&table);
+    if is_list { format!("[[{table}]]") } else { format!("[{table}]") }
 }
 
 #[cfg(test)]
@@ -280,15 +286,15 @@ mod tests {
 
     #[test]
     fn a_file_becomes_settings_with_their_lines() {
-        let text = "[cache]\ndir = \"/c\"\nsize = \"200GiB\"\n\n[defaults]\nlabels = true\n\
+        let text = "[cache]\ndir = \"/c\"\nsize = \"200GiB\"\n\n[defaults]\nlabels = \"files\"\n\
                     umask = 0o027\n\n[[mount]]\nsource = \"/s\"\nmountpoint = \"/m\"\nuid = 1_000\n";
         let file = File::parse(Path::new("/f"), text).expect("valid");
         let shown =
             |settings: &[Setting]| -> Vec<String> { settings.iter().map(Setting::named).collect() };
         assert_eq!(shown(&file.settings), ["/f:2: dir = /c", "/f:3: size = 200GiB"]);
-        assert_eq!(shown(&file.defaults), ["/f:6: labels = true", "/f:7: umask = 0o027"]);
+        assert_eq!(shown(&file.defaults), ["/f:6: labels = files", "/f:7: umask = 0o027"]);
         assert_eq!(file.mounts.len(), 1);
-        let FileMount { source, mountpoint, settings } = &file.mounts[0];
+        let FileMount { source, mountpoint, settings, .. } = &file.mounts[0];
         assert_eq!(source.named(), "/f:10: source = /s");
         assert_eq!(mountpoint.named(), "/f:11: mountpoint = /m");
         assert_eq!(shown(settings), ["/f:12: uid = 1000"]);
@@ -312,7 +318,7 @@ mod tests {
     fn mistakes_of_form() {
         for (text, line) in [
             (
-                "labels = true\n",
+                "labels = \"files\"\n",
                 "/f:1: labels: no such key outside of tables; it is labels in [[mount]]",
             ),
             (

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::by_hand::Tables;
+
 use super::file::{File, FileMount};
 use super::setting::{Mistake, Setting, Settings, plain};
 use super::value::{LOG_FORMAT, LogFormat, parse_choice};
@@ -46,6 +48,8 @@ pub struct MergedMount {
     pub mountpoint: Option<Setting>,
     /// All options.
     pub settings: Settings,
+    /// What is said of stores: for all mounts, then for this one.
+    pub by_hand: Tables,
 }
 
 impl Given {
@@ -82,17 +86,25 @@ impl Given {
             Some(file) => (&file.settings, &file.defaults, &file.mounts),
             None => (&none, &none, &Vec::new()),
         };
+        let for_all = file.map(|file| file.by_hand.clone()).unwrap_or_default();
+        let by_hand = |mount: &FileMount| {
+            let mut all = for_all.clone();
+            all.extend(&mount.by_hand);
+            all
+        };
         let all = self.settings.clone().or(settings);
         let of_file = |mount: &FileMount| MergedMount {
             source: mount.source.clone(),
             mountpoint: Some(mount.mountpoint.clone()),
             settings: all.clone().or(&mount.settings).or(defaults),
+            by_hand: by_hand(mount),
         };
         let (mounts, file) = match (&self.source, &self.mountpoint) {
             (Some(source), mountpoint) if self.lists || mountpoint.is_some() => {
                 let settings = all.clone().or(defaults);
                 let (source, mountpoint) = (source.clone(), mountpoint.clone());
-                (vec![MergedMount { source, mountpoint, settings }], None)
+                let by_hand = for_all.clone();
+                (vec![MergedMount { source, mountpoint, settings, by_hand }], None)
             }
             (None, None) if !mounts.is_empty() => {
                 (mounts.iter().map(of_file).collect(), file.map(|file| file.path.clone()))
@@ -138,9 +150,9 @@ mod tests {
     use crate::config::setting::Origin;
 
     const FILE: &str = "[cache]\nsize = \"1GiB\"\n[resources]\nthreads = 3\nmemory = \"64MiB\"\n\
-        [defaults]\npyramid = \"imaris\"\nlabels = true\numask = \"022\"\n\
+        [defaults]\npyramid = \"imaris\"\nlabels = \"files\"\numask = \"022\"\n\
         [[mount]]\nsource = \"/s/a\"\nmountpoint = \"/m/a\"\npyramid = \"source\"\n\
-        [[mount]]\nsource = \"/s/b\"\nmountpoint = \"/m/b\"\nlabels = false\nuid = 5\n";
+        [[mount]]\nsource = \"/s/b\"\nmountpoint = \"/m/b\"\nlabels = \"hide\"\nuid = 5\n";
 
     fn file() -> File {
         File::parse(Path::new("/f.toml"), FILE).expect("valid")
@@ -180,14 +192,14 @@ mod tests {
             merged.mounts.iter().map(|mount| named(&mount.settings, &names)).collect();
         let first = [
             "/f.toml:13: pyramid = source",
-            "/f.toml:8: labels = true",
+            "/f.toml:8: labels = files",
             "ZARRIMS_UMASK=077",
             "--uid",
             "--int16 float32",
         ];
         let second = [
             "/f.toml:7: pyramid = imaris",
-            "/f.toml:17: labels = false",
+            "/f.toml:17: labels = hide",
             "ZARRIMS_UMASK=077",
             "/f.toml:18: uid = 5",
             "--int16 float32",

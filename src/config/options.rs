@@ -8,12 +8,15 @@ use std::path::Path;
 
 use super::path;
 pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as source_mistake};
+use super::shared_cache;
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    ADDRESSING, INT16, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, names,
-    parse_cache_size, parse_connections, parse_endpoint, parse_memory, parse_min_free,
-    parse_region, parse_switch, parse_threads, parse_timeout, parse_umask, parse_unit, parse_user,
+    ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED,
+    STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint, parse_memory,
+    parse_min_free, parse_region, parse_switch, parse_threads, parse_timeout, parse_umask,
+    parse_unit, parse_user,
 };
+use crate::words::check_choice;
 
 /// A table of the file, and what its options belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub enum Form {
     Switch,
     /// A path.
     Folder,
+    /// A path, or the address of objects on other machines.
+    Place(fn(&str) -> Result<(), String>),
     /// One of a few words.
     OneOf(fn() -> Vec<&'static str>),
     /// Whatever its parser takes.
@@ -83,32 +88,11 @@ impl Opt {
         let text = text.to_str().ok_or("is not UTF-8")?;
         match self.form {
             Form::Switch => parse_switch(text).map(drop),
-            Form::Text(check) => check(text),
+            Form::Text(check) | Form::Place(check) => check(text),
             Form::OneOf(names) => check_choice(text, &names()),
             Form::Folder => Ok(()),
         }
     }
-}
-
-fn check_choice(text: &str, names: &[&'static str]) -> Result<(), String> {
-    if names.contains(&text) {
-        return Ok(());
-    }
-    let similar = similar(text, names.iter().copied());
-    let similar = similar.map(|similar| format!("; similar: {similar}")).unwrap_or_default();
-    Err(format!("is none of {}{similar}", names.join(", ")))
-}
-
-/// The candidate that is most like a word, if one is.
-pub(crate) fn similar<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    /// As the parser of the command line does.
-    const LEAST: f64 = 0.7;
-    let rated = candidates.map(|candidate| (strsim::jaro(word, candidate), candidate));
-    let near = rated.filter(|(likeness, _)| *likeness > LEAST);
-    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, candidate)| candidate)
 }
 
 /// A row of the table.
@@ -133,7 +117,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 25] = [
+pub static OPTIONS: [Opt; 30] = [
     row(
         CACHE,
         "cache-dir",
@@ -156,6 +140,36 @@ pub static OPTIONS: [Opt; 25] = [
         (Form::Text(|text| parse_min_free(text).map(drop)), SIZE),
         Some("5%"),
         "Room to leave free on the disk of the cache, such as 20GiB or 5%; the cache shrinks for it",
+    ),
+    row(
+        CACHE,
+        "shared-cache",
+        (Form::Place(shared_cache::parse_place), "PLACE"),
+        None,
+        "A cache that several daemons share, such as s3://bucket/prefix, or a folder: bricks that are \
+         expensive to make are looked up there first, and put there",
+    ),
+    row(
+        CACHE,
+        "shared-cache-keeps",
+        (Form::OneOf(|| names(&SHARED)), "WHICH"),
+        Some("computed"),
+        "Which bricks are kept in the shared cache: those of \"computed\" levels, and statistics and \
+         thumbnails; or \"all\"",
+    ),
+    row(
+        CACHE,
+        "shared-cache-endpoint",
+        (Form::Text(|_| Ok(())), "URL"),
+        None,
+        "Address of the service of the shared cache [default: as in the environment]",
+    ),
+    row(
+        CACHE,
+        "shared-cache-region",
+        (Form::Text(|_| Ok(())), "REGION"),
+        None,
+        "Region of the bucket of the shared cache [default: as in the environment]",
     ),
     row(
         MOUNT,
@@ -226,9 +240,18 @@ pub static OPTIONS: [Opt; 25] = [
     row(
         IMAGES,
         "labels",
-        SWITCH,
-        None,
-        "Show label images, too; a store that has some becomes a folder",
+        (Form::OneOf(|| names(&LABELS)), "HOW"),
+        Some("hide"),
+        "Label images: \"hide\" shows none, \"files\" shows each as a file in a folder beside its image, \
+         x_labels beside x.ims, \"channels\" as further channels of its image",
+    ),
+    row(
+        IMAGES,
+        "image-names",
+        (Form::OneOf(|| names(&IMAGE_NAMES)), "FROM"),
+        Some("metadata"),
+        "Names of the images of a plate or a series: from the metadata of their store, such as A01_0.ims, \
+         or their paths in it, such as A/1/0.ims",
     ),
     row(
         IMAGES,
@@ -338,13 +361,5 @@ mod tests {
                 |other: &&Opt| other.section == option.section && other.key() == option.key();
             assert_eq!(OPTIONS.iter().filter(same).count(), 1, "{}", option.name);
         }
-    }
-
-    #[test]
-    fn similar_words() {
-        let keys = || ["dir", "size", "min-free"].into_iter();
-        assert_eq!(similar("sise", keys()), Some("size"));
-        assert_eq!(similar("min_free", keys()), Some("min-free"));
-        assert_eq!(similar("threads", keys()), None);
     }
 }

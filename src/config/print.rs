@@ -3,6 +3,10 @@
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::objects::{Address, redacted};
+
+use crate::by_hand::{Line, Tables, quoted};
+
 use super::merge::Merged;
 use super::options::{Form, OPTIONS, Opt, Section, variable};
 use super::setting::{Origin, Setting, Settings};
@@ -38,9 +42,26 @@ impl Merged {
                 write_line(out, path.key, &quoted_path(&whole), &path.origin, path.name)?;
             }
             write_options(out, &mount.settings, Section::Mount)?;
+            let Tables { stores, views } = &mount.by_hand;
+            for table in stores {
+                write_table(out, "store", &table.lines)?;
+            }
+            for table in views {
+                write_table(out, "view", &table.lines)?;
+            }
         }
         Ok(())
     }
+}
+
+/// A table of what is said by hand.
+fn write_table(out: &mut String, name: &str, lines: &[Line]) -> fmt::Result {
+    writeln!(out, "\n[[mount.{name}]]")?;
+    for Line { key, value, origin } in lines {
+        let origin = origin.to_string().replace(char::is_control, "?");
+        writeln!(out, "{key} = {value} # {origin}")?;
+    }
+    Ok(())
 }
 
 fn write_options(out: &mut String, settings: &Settings, section: Section) -> fmt::Result {
@@ -63,7 +84,10 @@ fn write_options(out: &mut String, settings: &Settings, section: Section) -> fmt
 fn value_of(option: &Opt, text: &Path) -> String {
     match option.form {
         Form::Switch => parse_switch(&text.to_string_lossy()).is_ok_and(|is_on| is_on).to_string(),
-        Form::Folder => quoted_path(&absolute(text)),
+        Form::Place(_) if Address::parse(&text.to_string_lossy()).is_some() => {
+            quoted(&redacted(&text.to_string_lossy()))
+        }
+        Form::Folder | Form::Place(_) => quoted_path(&absolute(text)),
         Form::OneOf(_) | Form::Text(_) => quoted(&text.to_string_lossy()),
     }
 }
@@ -91,22 +115,6 @@ fn write_line(
 
 fn quoted_path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]
@@ -143,7 +151,12 @@ mod tests {
             file: None,
             lists: false,
         };
-        let printed = given.clone().merge_with(None).expect("valid").to_toml();
+        let by_hand = "[[store]]\npath = \"a\\\\\\\"b\"\nvoxel_size = { x = 1_0, y = 2.5e-1 }\nhidden = true\n\
+            [[store.channels]]\nname = \"\u{e9}\"\nrange = [-1, 0x10]\n\
+            [[view]]\nname = \"v\"\nof = [{ of = \"a\", z = [0, 1] }, \"b\"]\nas = \"channels\"\n";
+        let by_hand = File::parse(Path::new("/h"), by_hand).expect("valid");
+        let printed = given.clone().merge_with(Some(&by_hand)).expect("valid").to_toml();
+        assert!(printed.contains("\n[[mount.view]]\nname = \"v\" # /h:"), "{printed}");
         assert!(printed.contains("size = \"3GiB\" # --cache-size\n"), "{printed}");
         assert!(printed.contains("allow-other = true # --allow-other\n"), "{printed}");
         assert!(printed.contains("int16 = \"float32\" # default\n"), "{printed}");

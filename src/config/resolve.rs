@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dead_mount;
 use crate::fs::TreeConfig;
@@ -16,11 +17,12 @@ use super::checked::{Config, MountConfig, Names, Resources};
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
+use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
-    INT16, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS, UINT32, parse_choice,
-    parse_connections, parse_memory, parse_switch, parse_threads, parse_umask, parse_unit,
-    parse_user,
+    IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS,
+    UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
+    parse_umask, parse_unit, parse_user,
 };
 
 /// Memory where the machine has enough.
@@ -58,6 +60,7 @@ impl Merged {
             }
         }
         let cache = cache_dir::plan(self, &mounts)?;
+        let shared = shared_cache::check(&self.settings)?;
         let memory = self.settings.value("memory", parse_memory)?;
         let threads = self.settings.value("threads", parse_threads)?;
         let connections = self.settings.value("connections", parse_connections)?;
@@ -67,7 +70,7 @@ impl Merged {
                 .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
             threads: threads.map_or_else(default_threads, usize::from),
         };
-        Ok(Config { cache, resources, mounts })
+        Ok(Config { cache, shared, resources, mounts })
     }
 }
 
@@ -77,15 +80,17 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
 }
 
 fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
-    let MergedMount { source, mountpoint, settings } = merged;
+    let MergedMount { source, mountpoint, settings, by_hand } = merged;
     let checked_source = check_source(source, settings)?;
     let canonical_mountpoint = match mountpoint {
         Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
         _ => PathBuf::new(),
     };
-    let switch = |name| Ok(settings.value(name, parse_switch)?.unwrap_or_default());
+    let switch = |name| settings.value(name, parse_switch).map(Option::unwrap_or_default);
     let allow_other = switch("allow-other")?;
     let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
+    let labels = settings.value("labels", |text| parse_choice(&LABELS, text))?;
+    let image_names = settings.value("image-names", |text| parse_choice(&IMAGE_NAMES, text))?;
     Ok(MountConfig {
         source: checked_source,
         mountpoint: canonical_mountpoint,
@@ -96,10 +101,12 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
             gid: settings.value("gid", parse_user)?,
             umask: settings.value("umask", parse_umask)?.unwrap_or_default(),
             is_shared: allow_other,
-            labels: switch("labels")?,
+            labels: labels.unwrap_or_default(),
+            image_names: image_names.unwrap_or_default(),
             revalidate: revalidate.unwrap_or_default(),
         },
         images: images_of(settings)?,
+        by_hand: Arc::new(by_hand.clone()),
         names: Names {
             source: source.named(),
             mountpoint: mountpoint.as_ref().map(Setting::named).unwrap_or_default(),

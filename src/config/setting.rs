@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::by_hand;
+
 use super::options::{OPTIONS, Opt, variable};
 use crate::objects::{Address, redacted};
 
@@ -15,6 +17,12 @@ use crate::objects::{Address, redacted};
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Mistake(pub String);
+
+impl From<by_hand::Mistake> for Mistake {
+    fn from(mistake: by_hand::Mistake) -> Self {
+        Self(mistake.to_string())
+    }
+}
 
 /// Where a value came from. The later ones win over the earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 
 use crate::dead_mount;
 use crate::objects::Options;
+use crate::source::discover::{self, File};
 use crate::source::storage::Location;
+use crate::source::{SourceError, SourceRoot};
 
 use super::setting::{Mistake, Setting, Settings, plain};
 use super::value::{ADDRESSING, parse_choice, parse_switch, parse_timeout};
+
+/// Why a path of this machine is no source.
+const NO_SOURCE: &str = "is neither a folder nor a zip file with Zarr metadata";
 
 /// A checked source.
 #[derive(Debug, Clone)]
@@ -33,7 +38,7 @@ impl Source {
     /// What tells it from any other source, as a path.
     #[must_use]
     pub fn identity(&self) -> PathBuf {
-        self.folder.clone().unwrap_or_else(|| OsStr::from_bytes(self.location.as_bytes()).into())
+        self.folder.clone().unwrap_or_else(|| OsStr::from_bytes(&self.location.as_bytes()).into())
     }
 
     /// Whether a path is the folder of the source, or inside it.
@@ -53,20 +58,38 @@ pub(super) fn check(setting: &Setting, settings: &Settings) -> Result<Source, Mi
         return Ok(Source { location, folder: None });
     }
     let given = setting.as_path();
-    let looked_at = folder_at(given).and_then(|found| match found {
-        Some(folder) => fs::read_dir(&folder).map(|_| Some(folder)),
-        None => Ok(None),
-    });
-    let folder = match looked_at {
-        Ok(Some(folder)) => folder,
-        Ok(None) => return Err(setting.mistake("is not a folder")),
-        Err(error) => {
-            return Err(setting.mistake(&plain(&dead_mount::explained(error, given))));
-        }
+    let failed = |error: io::Error| setting.mistake(&plain(&dead_mount::explained(error, given)));
+    let canonical = fs::canonicalize(given).map_err(failed)?;
+    let kind = fs::metadata(&canonical).map_err(failed)?;
+    let absolute = std::path::absolute(given).map_err(failed)?;
+    let location = if kind.is_dir() {
+        fs::read_dir(&canonical).map_err(failed)?;
+        location_of_folder(&absolute).map_err(failed)?
+    } else if kind.is_file() {
+        location_of_file(&absolute).map_err(failed)?.map_err(|reason| setting.mistake(&reason))?
+    } else {
+        return Err(setting.mistake(NO_SOURCE));
     };
-    let absolute = std::path::absolute(given);
-    let absolute = absolute.map_err(|error| setting.mistake(&plain(&error)))?;
-    Ok(Source { location: Location::parse(absolute.as_os_str()), folder: Some(folder) })
+    Ok(Source { location, folder: Some(canonical) })
+}
+
+/// A folder is one store, or holds stores. The user has named it: its metadata may be links.
+fn location_of_folder(path: &Path) -> io::Result<Location> {
+    let folder = Location::Folder(path.into());
+    let is_store = discover::is_one_store(&SourceRoot::at(&folder, true)?, path);
+    Ok(if is_store { Location::Store(path.into()) } else { folder })
+}
+
+/// A regular file must be an archive. The inner error is a reason in words.
+fn location_of_file(path: &Path) -> io::Result<Result<Location, String>> {
+    let store = Location::Store(path.into());
+    let root = SourceRoot::at(&store, true)?;
+    let name = Path::new(path.file_name().unwrap_or_default());
+    Ok(match discover::look_at_file(&root, name) {
+        File::Store => Ok(store),
+        File::Skipped(SourceError::Io { source, .. }) => return Err(source),
+        File::Skipped(_) | File::Ordinary => Err(NO_SOURCE.to_owned()),
+    })
 }
 
 /// How to get to objects.

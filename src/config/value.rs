@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::cache::MinFree;
-use crate::fs::Revalidate;
-use crate::image::{Int16, Uint32};
-use crate::image::{OnError, Pyramid, Statistics};
+use crate::fs::{ImageNames, Labels, Revalidate};
+use crate::image::{OnError, Statistics};
 use crate::objects::Addressing;
+use crate::shared_cache::Shared;
 use crate::source::micrometres;
+pub(super) use crate::words::{INT16, PYRAMID, UINT32};
 
 /// Smallest cache worth having: a few bricks.
 pub(crate) const LEAST_CACHE_BYTES: u64 = 64 << 20;
@@ -35,14 +36,14 @@ pub enum LogFormat {
     Json,
 }
 
-pub(super) const PYRAMID: [(&str, Pyramid); 3] =
-    [("auto", Pyramid::Auto), ("source", Pyramid::Source), ("imaris", Pyramid::Imaris)];
 pub(super) const STATISTICS: [(&str, Statistics); 2] =
     [("fast", Statistics::Fast), ("exact", Statistics::Exact)];
-pub(super) const INT16: [(&str, Int16); 3] =
-    [("float32", Int16::Float32), ("keep", Int16::Keep), ("offset", Int16::Offset)];
-pub(super) const UINT32: [(&str, Uint32); 2] =
-    [("float32", Uint32::Float32), ("keep", Uint32::Keep)];
+pub(super) const LABELS: [(&str, Labels); 3] =
+    [("hide", Labels::Hide), ("files", Labels::Files), ("channels", Labels::Channels)];
+pub(super) const IMAGE_NAMES: [(&str, ImageNames); 2] =
+    [("metadata", ImageNames::Metadata), ("paths", ImageNames::Paths)];
+pub(super) const SHARED: [(&str, Shared); 2] =
+    [("computed", Shared::Computed), ("all", Shared::All)];
 pub(super) const ON_ERROR: [(&str, OnError); 2] =
     [("error", OnError::Error), ("fill", OnError::Fill)];
 pub(super) const REVALIDATE: [(&str, Revalidate); 3] = [

@@ -49,7 +49,9 @@ impl Served {
     ) -> anyhow::Result<Self> {
         let root = source::open(config)?;
         let images = Images::new(engine.clone(), config.images);
-        let tree = Tree::new(root, images.clone(), config.tree).context("cannot start threads")?;
+        let by_hand = config.by_hand.clone();
+        let tree = Tree::corrected(root, images.clone(), config.tree, by_hand);
+        let tree = tree.context("cannot start threads")?;
         let fs = Arc::new(FileSystem::new(tree));
         let housekeeper = Housekeeper::start({
             let fs = fs.clone();

@@ -1,13 +1,12 @@
 //! Opening source folders.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use rustix::io::Errno;
 use zarrims::config::MountConfig;
-use zarrims::source::{self, SourceRoot, discover};
+use zarrims::source::{self, SourceRoot};
 
 /// Opens the source of a mount.
 ///
@@ -19,10 +18,6 @@ pub(crate) fn open(mount: &MountConfig) -> anyhow::Result<Arc<SourceRoot>> {
     if root.is_empty().map_err(|error| explain(name, error))? {
         tracing::warn!(source = %location, "SOURCE is empty; stores that come, or a disk in its place, will be served");
     }
-    anyhow::ensure!(
-        !discover::is_image(&root, Path::new("")),
-        "{name}: is a Zarr store itself; give the folder that holds it"
-    );
     Ok(Arc::new(root))
 }
 

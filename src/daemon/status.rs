@@ -52,6 +52,7 @@ impl Status {
     pub(super) fn log_end(&self) {
         let Self { engine, .. } = self;
         let cache = engine.cache.as_ref().map(|cache| cache.stats).unwrap_or_default();
+        let shared = engine.shared.unwrap_or_default();
         tracing::info!(
             filled = engine.filled,
             filled_bytes = engine.filled_bytes,
@@ -62,6 +63,12 @@ impl Status {
             cache_misses = cache.misses,
             cache_used_bytes = cache.used_bytes,
             evicted = cache.evicted,
+            shared_hits = shared.hits,
+            shared_misses = shared.misses,
+            shared_damaged = shared.damaged,
+            shared_puts = shared.puts,
+            shared_dropped = shared.dropped,
+            shared_failed = shared.failed,
             decode_memory_peak_bytes = engine.memory.peak_bytes,
             log_lines_lost = self.log_lines_lost,
             "unmounted"

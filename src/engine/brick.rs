@@ -58,6 +58,8 @@ pub(crate) struct Mode {
     /// The cache has the brick but cannot read it: do not ask it again.
     pub(crate) unreadable: bool,
     pub(crate) purpose: Purpose,
+    /// Its name in the shared cache, if it may be there.
+    pub(crate) shared: Option<BrickKey>,
 }
 
 /// What a brick is requested for.

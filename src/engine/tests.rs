@@ -6,7 +6,7 @@ use crate::cache::ImageId;
 use crate::resources::buffer::Buffer;
 
 fn engine() -> Arc<Engine> {
-    let config = EngineConfig { cache: None, memory_bytes: 1 << 20, threads: 2 };
+    let config = EngineConfig { cache: None, shared: None, memory_bytes: 1 << 20, threads: 2 };
     Engine::start(&config).expect("an engine")
 }
 
@@ -69,14 +69,14 @@ fn an_error_and_a_panic_reach_all_readers_and_nothing_is_kept() {
 #[test]
 fn a_brick_made_ahead_is_made_only_where_there_is_none() {
     let engine = engine();
-    assert!(engine.make_ahead(slot(1), || Ok(produced(Keep::OnDisk))));
-    assert!(!engine.make_ahead(slot(1), || panic!("it is there")));
+    assert!(engine.make_ahead(slot(1), None, || Ok(produced(Keep::OnDisk))));
+    assert!(!engine.make_ahead(slot(1), None, || panic!("it is there")));
     let lead = engine.lead(slot(2).key, Box::new(drop));
     assert!(lead.is_ok());
-    assert!(!engine.make_ahead(slot(2), || panic!("it is in production")));
+    assert!(!engine.make_ahead(slot(2), None, || panic!("it is in production")));
     drop(lead);
     // A guess that comes to nothing is no failure.
-    assert!(engine.make_ahead(slot(2), || Err(ImageError::Abandoned)));
+    assert!(engine.make_ahead(slot(2), None, || Err(ImageError::Abandoned)));
     assert_eq!(engine.stats().failed, 0);
 }
 
@@ -96,7 +96,7 @@ fn after_the_end_requests_are_abandoned() {
 #[test]
 fn the_counters_are_plain_data() {
     let engine = engine();
-    assert!(engine.make_ahead(slot(1), || Ok(produced(Keep::OnDisk))));
+    assert!(engine.make_ahead(slot(1), None, || Ok(produced(Keep::OnDisk))));
     let stats = serde_json::to_value(engine.stats()).expect("plain data");
     assert_eq!(stats["filled"], 1);
     assert_eq!(stats["recent_bytes"], 100);

@@ -41,8 +41,12 @@ impl Scene {
         write_store(&source.path().join("a.zarr"));
         fs::create_dir(source.path().join("folder")).expect("a folder");
         let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
-        let engine =
-            Engine::start(&EngineConfig { cache: None, memory_bytes: 1 << 24, threads: 1 });
+        let engine = Engine::start(&EngineConfig {
+            cache: None,
+            shared: None,
+            memory_bytes: 1 << 24,
+            threads: 1,
+        });
         let images = Images::new(engine.expect("an engine"), ImageOptions::default());
         let config = TreeConfig { revalidate: Revalidate::AT_ONCE, ..TreeConfig::default() };
         let tree = Tree::new(root, images, config).expect("threads");

@@ -21,6 +21,7 @@ mod decide;
 mod file;
 mod inspect;
 mod inspected;
+mod labels;
 mod looks;
 mod memo;
 mod names;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex};
 
+use crate::by_hand::{StoreTable, Tables};
 use crate::image::Images;
 use crate::resources::workers::Workers;
 use crate::source::SourceRoot;
@@ -54,11 +56,11 @@ use nodes::Nodes;
 use open::Opener;
 use refresh::Refresh;
 
-pub use file::{FileSpec, LevelSpec};
+pub use file::{FileSpec, LevelSpec, ViewSpec};
 pub use inspected::Skipped;
 pub use memo::Save;
 pub use open::Opened;
-pub use options::{Revalidate, TreeConfig};
+pub use options::{ImageNames, Labels, Revalidate, TreeConfig};
 pub use told::Told;
 
 /// How often an opening starts again because the store has changed under it.
@@ -89,8 +91,21 @@ impl Tree {
     /// # Errors
     /// The operating system's reason when threads cannot be started.
     pub fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> io::Result<Self> {
+        Self::corrected(root, images, config, Arc::default())
+    }
+
+    /// The same, with what the configuration says of stores.
+    ///
+    /// # Errors
+    /// As for [`Tree::new`].
+    pub fn corrected(
+        root: Arc<SourceRoot>,
+        images: Arc<Images>,
+        config: TreeConfig,
+        by_hand: Arc<Tables>,
+    ) -> io::Result<Self> {
         let rights = Rights { root: root.clone(), config };
-        let inspector = Arc::new(Inspector::new(root, images, config));
+        let inspector = Arc::new(Inspector::new(root, images, config, by_hand));
         let opener = Opener {
             inspector: inspector.clone(),
             rights: rights.clone(),
@@ -273,6 +288,12 @@ impl Tree {
             }
             pending.extend(folders.into_iter().rev());
         }
+    }
+
+    /// Tables `[[store]]` that are about none of the stores that were looked at so far.
+    #[must_use]
+    pub fn unmatched(&self) -> Vec<&StoreTable> {
+        self.inspector.unmatched()
     }
 
     /// Opens the image behind a file in the state of the moment. If another file is at its path by now, as

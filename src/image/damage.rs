@@ -1,12 +1,11 @@
 //! Log lines on damaged chunks: each chunk once a minute, and not too many at a time.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::error::ImageError;
 use crate::log_limit::LogLimit;
 use crate::source::SourceError;
-use crate::source::image::LevelSource;
+use crate::source::image::{ImageSource, Part};
 
 /// Counts failed reads of chunks, and logs them.
 #[derive(Debug, Default)]
@@ -21,24 +20,25 @@ impl DamageLog {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Logs a failed read of a chunk of a level, and what its readers get instead.
+    /// Logs a failed read of a chunk of a part of an image, and what its readers get instead.
     pub(super) fn report(
         &self,
-        store: &Path,
-        level: &LevelSource,
+        image: &ImageSource,
+        part: &Part,
         error: &SourceError,
         instead: &str,
     ) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
         // The storage has logged that the source does not answer.
-        if error.is_outage() && level.array.is_remote() {
+        if error.is_outage() && part.array.is_remote() {
             return;
         }
         let Some(suppressed) = self.told.is_due(&error.to_string()) else { return };
-        let (store, array) = (store.display(), &level.path);
+        let (store, array) = (image.folder_of(part), &*part.path);
+        let store = store.display();
         match error {
             SourceError::Chunk { path, reason } => {
-                let chunk = path.strip_prefix(level.array.folder()).unwrap_or(path).display();
+                let chunk = path.strip_prefix(part.array.folder()).unwrap_or(path).display();
                 tracing::error!(%store, array, %chunk, cause = %reason, suppressed, "chunk damaged: {instead}");
             }
             SourceError::Changed { path } => {

@@ -21,7 +21,7 @@ use super::reduce::Reduction;
 /// Part of every identity. Raise it by one whenever the same store would give other bytes than before: other
 /// voxels, another layout, other metadata. Bricks of earlier versions are then never read again, and leave the
 /// cache as others need their room. The tests of this file notice such a change.
-const FORMAT_VERSION: u64 = 3;
+const FORMAT_VERSION: u64 = 4;
 
 /// Writes fields into a hash.
 struct Fields(Xxh3);
@@ -82,11 +82,12 @@ impl Fields {
     }
 }
 
-/// The identity of a plan, and of the state of the files it was made from.
-pub(super) fn of_plan(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
+/// The identity of a plan, and of the state of the files it was made from: the same on every machine that sees
+/// the same files.
+pub(super) fn of_files(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan) -> ImageId {
     let mut fields = Fields::new();
     fields.number("format", FORMAT_VERSION);
-    fields.bytes("root", root.location().as_bytes());
+    fields.bytes("root", &root.location().shared_bytes());
     fields.path("store", &source.store);
     fields.text("image", &source.image);
     fields.number("multiscale", source.multiscale as u64);
@@ -94,11 +95,27 @@ pub(super) fn of_plan(root: &SourceRoot, source: &ImageSource, plan: &ImagePlan)
     fields.list("windows", &source.channels, |fields, ChannelSource { window, .. }| {
         fields.reals("window", &window.map_or(Vec::new(), |(low, high)| vec![low, high]));
     });
+    // Which voxels of which arrays are where.
+    fields.list("sources", &source.levels, |fields, level| {
+        fields.bytes("fill", level.fill_value());
+        fields.list("parts", level.parts(), |fields, part| {
+            fields.path("array", part.array.folder());
+            fields.numbers("place", &part.numbers());
+        });
+    });
     write_plan(&mut fields, plan);
     for (path, seen) in source.fingerprint.entries() {
         fields.path("path", path);
         fields.text("state", &state(seen));
     }
+    fields.id()
+}
+
+/// The identity of a plan on this machine.
+pub(super) fn of_plan(root: &SourceRoot, files: ImageId) -> ImageId {
+    let mut fields = Fields::new();
+    fields.bytes("root", &root.location().as_bytes());
+    fields.bytes("files", &files.0.to_le_bytes());
     fields.id()
 }
 
@@ -119,7 +136,7 @@ fn state(seen: Seen) -> String {
 }
 
 fn write_plan(fields: &mut Fields, plan: &ImagePlan) {
-    let ImagePlan { ims, levels, target: _, shift, layout, reduction } = plan;
+    let ImagePlan { ims, levels, target: _, shift, layout, reductions } = plan;
     write_ims(fields, ims);
     fields.list("levels", levels, |fields, PlannedLevel { origin, size, chunk, brick }| {
         match origin {
@@ -131,11 +148,13 @@ fn write_plan(fields: &mut Fields, plan: &ImagePlan) {
         fields.numbers("brick", brick);
     });
     fields.real("shift", *shift);
-    let reduction = match reduction {
-        Reduction::Mean => "mean",
-        Reduction::MostFrequent => "most frequent",
-    };
-    fields.text("reduction", reduction);
+    fields.list("reductions", reductions, |fields, reduction| {
+        let reduction = match reduction {
+            Reduction::Mean => "mean",
+            Reduction::MostFrequent => "most frequent",
+        };
+        fields.text("reduction", reduction);
+    });
     fields.number("metadata bytes", layout.metadata_bytes());
     fields.number("file bytes", layout.file_bytes());
 }

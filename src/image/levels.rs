@@ -16,14 +16,16 @@
 //! everything, cached or not.
 
 mod children;
+mod cost;
 mod join;
 mod open;
 mod pass;
 mod request;
 mod walk;
 
+pub(super) use cost::most_open_bytes;
 pub(super) use pass::Visitor;
-pub(super) use request::{most_open_bytes, request, visit_all};
+pub(super) use request::{request, visit_all};
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,15 @@ mod makers_chunk;
 pub mod pyramid;
 mod time;
 
+use std::path::Path;
+
 use crate::ims::{
     ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, VoxelType, metadata_capacity,
 };
 use crate::source::SourceType;
-use crate::source::image::{ImageSource, NAME_LIMIT_BYTES, Role};
+use crate::source::halving::StoredLevel;
+use crate::source::image::{ImageSource, LevelSource, NAME_LIMIT_BYTES, Role, Title};
+use crate::source::store_name::stem;
 
 use crate::engine::error::ImageError;
 
@@ -19,7 +23,7 @@ use super::options::ImageOptions;
 use super::reduce::Reduction;
 use layout::{BrickGrid, FileLayout};
 use makers_chunk::makers_chunk;
-use pyramid::{Level, LevelOrigin, StoredLevel};
+use pyramid::{Level, LevelOrigin};
 use time::{start, time_stamps};
 
 /// What `ImarisWriter` writes where nothing is given.
@@ -45,8 +49,8 @@ pub struct ImagePlan {
     pub(super) shift: f64,
     /// Where the bytes lie.
     pub layout: FileLayout,
-    /// How voxels are joined to those of a coarser level.
-    pub(super) reduction: Reduction,
+    /// How voxels of each channel are joined to those of a coarser level.
+    pub(super) reductions: Vec<Reduction>,
 }
 
 /// One published level. Triples are in voxels, order (z, y, x).
@@ -117,13 +121,10 @@ impl ImagePlan {
             .checked_mul(channels)
             .and_then(|datasets| FileLayout::new(metadata_capacity(&ims), datasets, grids))
             .ok_or(ImageError::TooLarge)?;
-        let reduction = match source.role {
-            Role::Image => Reduction::Mean,
-            Role::Label => Reduction::MostFrequent,
-        };
+        let reductions = (0..channels).map(|c| reduction(source, c)).collect();
         let is_shifted = source.source_type() == SourceType::I16 && target == VoxelType::U16;
         let shift = if is_shifted { 32_768.0 } else { 0.0 };
-        Ok(Self { ims, levels: planned, target, shift, layout, reduction })
+        Ok(Self { ims, levels: planned, target, shift, layout, reductions })
     }
 
     /// Time point and channel of a dataset number.
@@ -131,6 +132,12 @@ impl ImagePlan {
     pub fn time_and_channel(&self, dataset: u64) -> (u64, u64) {
         let channels = self.ims.channels.len() as u64;
         (dataset / channels, dataset % channels)
+    }
+
+    /// How voxels of a dataset are joined to those of a coarser level.
+    pub(super) fn reduction(&self, dataset: u64) -> Reduction {
+        let (_, channel) = self.time_and_channel(dataset);
+        self.reductions[usize::try_from(channel).unwrap_or(usize::MAX)]
     }
 
     /// Number of datasets of each level: time points times channels.
@@ -190,10 +197,7 @@ fn plan_levels(
     let mut makers_above = None;
     for (number, Level { origin, size }) in levels.iter().copied().enumerate() {
         let unit = match (origin, planned.last()) {
-            (LevelOrigin::Stored(number), _) => {
-                let [_, _, z, y, x] = source.levels[number].unit_shape();
-                [z, y, x]
-            }
+            (LevelOrigin::Stored(number), _) => source.levels[number].unit_grid(),
             (LevelOrigin::Computed, above) => unit_below(above, size),
         };
         let unit = even_unit(unit, size, levels.get(number + 1), voxel_bytes);
@@ -221,16 +225,7 @@ fn published_levels(
     options: &ImageOptions,
     voxel_bytes: u64,
 ) -> Result<Vec<Level>, ImageError> {
-    let stored: Vec<StoredLevel> = source
-        .levels
-        .iter()
-        .map(|level| {
-            let [_, _, z, y, x] = level.shape();
-            let padding =
-                [level.chunk_shape(), level.unit_shape()].map(|[_, _, z, y, x]| [z, y, x]);
-            StoredLevel { size: [z, y, x], scale: level.relative_scale, padding }
-        })
-        .collect();
+    let stored: Vec<StoredLevel> = source.levels.iter().map(LevelSource::stored).collect();
     let coarsest_voxels = (options.coarsest_bytes / voxel_bytes).max(1);
     let mut levels = pyramid::levels(&stored, options.pyramid, coarsest_voxels);
     let [time_points, channels, ..] = source.levels[0].shape();
@@ -303,7 +298,18 @@ fn extents(
     (low, high)
 }
 
+/// What a viewer shows as the name of the image: of a field of a plate, plate, well and field.
 fn image_name(source: &ImageSource) -> String {
+    if let Some(title @ Title::Field(field)) = &source.title {
+        let plate = Path::new(&field.plate).file_name().or(source.store.file_name());
+        let mut name =
+            plate.map(|plate| stem(plate).to_string_lossy()).unwrap_or_default().into_owned();
+        for part in [title.text(" ")].into_iter().chain(further_name(source)) {
+            name.push(' ');
+            name.push_str(&part);
+        }
+        return name.trim_start().to_owned();
+    }
     source.name.clone().unwrap_or_else(|| {
         let path = if source.image.is_empty() {
             source.store.clone()
@@ -312,6 +318,12 @@ fn image_name(source: &ImageSource) -> String {
         };
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     })
+}
+
+/// What tells a further entry of `multiscales` from the first.
+fn further_name(source: &ImageSource) -> Option<String> {
+    let own = || source.name.clone().unwrap_or_else(|| source.multiscale.to_string());
+    (source.multiscale > 0).then(own)
 }
 
 fn channel(source: &ImageSource, c: u64, channels: u64) -> ImsChannel {
@@ -323,6 +335,15 @@ fn channel(source: &ImageSource, c: u64, channels: u64) -> ImsChannel {
         description: NO_DESCRIPTION.to_owned(),
         color: color.map(|component| f32::from(component) / 255.0),
         details: given.map(describe::channel_details).unwrap_or_default(),
+    }
+}
+
+fn reduction(source: &ImageSource, c: u64) -> Reduction {
+    let given = usize::try_from(c).ok().and_then(|c| source.channels.get(c));
+    if source.role == Role::Label || given.is_some_and(|given| given.is_label) {
+        Reduction::MostFrequent
+    } else {
+        Reduction::Mean
     }
 }
 
@@ -361,8 +382,6 @@ fn shorten(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::source::SourceRoot;
     use crate::source::discover::open_image;

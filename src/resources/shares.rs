@@ -64,6 +64,11 @@ impl Shares {
         self.budget / 64
     }
 
+    /// Within the budget: bricks that wait to be put into the shared cache.
+    pub(crate) const fn shared_puts(self) -> u64 {
+        self.budget / 32
+    }
+
     /// On top: bricks that were produced lately.
     pub(crate) const fn recent(self) -> u64 {
         self.budget / 4
@@ -87,7 +92,18 @@ impl Shares {
 
     /// On top: decoded shard indices; the largest known index is 4 MiB.
     pub(crate) const fn shard_indices(self) -> u64 {
-        self.budget / 8
+        self.budget / 16
+    }
+
+    /// On top: central directories of zip files. 100 000 members take about 4 MiB. The one used last stays,
+    /// however large it is.
+    pub(crate) const fn zip_directories(self) -> u64 {
+        self.budget / 32
+    }
+
+    /// On top: states of decoders of deflated members, to begin in the middle of one.
+    pub(crate) const fn inflated_members(self) -> u64 {
+        self.budget / 32
     }
 
     /// On top: the read unit that each array has decoded last.
@@ -111,12 +127,14 @@ mod tests {
             shares.only_in_memory(),
             2 * shares.buffers(),
             shares.shard_indices(),
+            shares.zip_directories(),
+            shares.inflated_members(),
             shares.last_units(),
         ];
         let total = shares.budget() + on_top.iter().sum::<u64>() + PROGRAM_BYTES;
         // README.md and doc/CONFIGURATION.md: "256 MiB in all by default".
         assert_eq!(total, 256 << 20);
-        let within = [shares.aside(), shares.unwritten(), COUNTS_BYTES];
+        let within = [shares.aside(), shares.unwritten(), shares.shared_puts(), COUNTS_BYTES];
         assert!(within.iter().sum::<u64>() <= shares.budget() / 2, "decoding has less than a half");
         assert!(shares.ahead() < shares.recent());
     }

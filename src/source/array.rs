@@ -2,8 +2,8 @@
 
 use std::io;
 use std::num::NonZeroU64;
-use std::ops::Range;
-use std::path::Path;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +23,7 @@ use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;
 use super::root::SourceRoot;
 use super::source_type::SourceType;
-use super::storage::Stamp;
+use super::storage::{self, Stamp};
 
 /// Until an engine sets the budget.
 const DEFAULT: Shares = Shares::of(DEFAULT_BUDGET_BYTES);
@@ -42,12 +42,14 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn remember_at_most(shares: Shares) {
     INDICES.set_limit(shares.shard_indices());
     UNITS.set_limit(shares.last_units());
+    storage::remember_at_most(shares);
 }
 
 /// Forgets what arrays remember.
 pub(crate) fn forget_remembered() {
     INDICES.clear();
     UNITS.clear();
+    storage::forget_remembered();
 }
 
 /// Bytes of one read unit in C order of the array's axes, native byte order.
@@ -108,6 +110,27 @@ impl ZarrArray {
         folder: &Path,
         node: &ArrayNode,
     ) -> Result<Self, SourceError> {
+        Self::of_dimensions(root, folder, node, 2..=MAX_DIMENSIONS)
+    }
+
+    /// The same for an array of one dimension, which is no image.
+    ///
+    /// # Errors
+    /// As for [`ZarrArray::open`].
+    pub(crate) fn open_line(
+        root: &Arc<SourceRoot>,
+        folder: &Path,
+        node: &ArrayNode,
+    ) -> Result<Self, SourceError> {
+        Self::of_dimensions(root, folder, node, 1..=1)
+    }
+
+    fn of_dimensions(
+        root: &Arc<SourceRoot>,
+        folder: &Path,
+        node: &ArrayNode,
+        dimensions: RangeInclusive<usize>,
+    ) -> Result<Self, SourceError> {
         let refuse = |reason: Unsupported| SourceError::unsupported(folder, reason);
         let ArrayDescription { metadata, codecs, states_chunk_names, subfolders } =
             node.described()?;
@@ -115,7 +138,7 @@ impl ZarrArray {
             ArrayMetadata::V2(v2) => v2.shape.clone(),
             ArrayMetadata::V3(v3) => v3.shape.clone(),
         };
-        if !(2..=MAX_DIMENSIONS).contains(&shape.len()) {
+        if !dimensions.contains(&shape.len()) {
             return Err(refuse(Unsupported::Dimensions(shape.len())));
         }
         if shape.contains(&0) {
@@ -313,6 +336,12 @@ impl ZarrArray {
             within.push(at % units);
         }
         (chunk, within)
+    }
+
+    /// Path below the source folder that the file of a read unit should have.
+    pub(crate) fn file_of_unit(&self, position: &[u64]) -> PathBuf {
+        let (chunk, _) = self.place(position);
+        self.folder().join(self.files.chunk_path(&chunk))
     }
 
     /// Lets the array remember the unit it decoded last, for units that several bricks need: those

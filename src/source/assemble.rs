@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::above::Said;
 use super::array::ZarrArray;
 use super::axes::Axes;
+use super::conventions::Convention;
 use super::error::SourceError;
 use super::facts::{self, Facts, Microscope, Provenance, TEXT_LIMIT_BYTES};
 use super::fingerprint::Fingerprint;
@@ -17,10 +19,11 @@ use super::metadata::ArrayNode;
 use super::ome::{self, Multiscale};
 use super::ome_xml::{XmlChannel, XmlImage};
 use super::omero::Omero;
-use super::place::{Place, Role};
+use super::place::Place;
 use super::root::{SourceRoot, join};
+use super::title::Title;
 use super::transform::Transform;
-use super::{conventions, display};
+use super::{conventions, coordinates, display};
 
 /// What else is known of an image.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ pub(crate) struct About<'a> {
     pub(crate) attributes: &'a Map<String, Value>,
     /// What the OME-XML of the store says.
     pub(crate) xml: Option<XmlImage>,
+    /// What the groups above it say.
+    pub(crate) above: Said,
+    /// What the arrays beside it say, where it states nothing itself.
+    pub(crate) beside: Option<Convention>,
 }
 
 impl ImageSource {
@@ -39,12 +46,11 @@ impl ImageSource {
     /// [`SourceError`] when it is not an image.
     pub(crate) fn from_array(
         root: &Arc<SourceRoot>,
-        store: &Path,
-        image: &str,
+        place: &Place<'_>,
         node: &ArrayNode,
-        fingerprint: Fingerprint,
+        mut fingerprint: Fingerprint,
     ) -> Result<Self, SourceError> {
-        let folder = join(store, Path::new(image));
+        let folder = join(place.store, Path::new(place.image));
         let array = ZarrArray::open(root, &folder, node)?;
         let mut notes = Vec::new();
         let own = ome::own_multiscale(&node.attributes);
@@ -52,21 +58,36 @@ impl ImageSource {
             let dataset = multiscale.datasets[at].clone();
             (multiscale, dataset)
         });
-        let stated = multiscale.axes.as_deref().and_then(|stated| {
-            let axes = Axes::stated(stated, array.shape());
+        let stored = multiscale.stored_axes(&dataset);
+        let by_hand = place.axes.map(|said| {
+            let axes = Axes::by_hand(said, stored.as_deref(), array.shape());
+            axes.map_err(|reason| SourceError::unsupported(&folder, reason))
+        });
+        let stated = stored.and_then(|stored| {
+            let axes = Axes::stated(&stored, array.shape());
             axes.map_err(|reason| notes.push(format!("axes are not used: {reason}"))).ok()
         });
-        let axes = match stated {
-            Some(axes) => axes,
-            None => Axes::of_array(axis_names(node), array.shape())
+        // A length for each dimension says that all are dimensions of space.
+        let is_color =
+            node.is_color() && !conventions::has_lengths(&node.attributes, array.shape().len());
+        let axes = match (by_hand, stated) {
+            (Some(axes), _) => axes?,
+            (None, Some(axes)) => axes,
+            (None, None) => Axes::of_array(axis_names(node), array.shape(), is_color)
                 .map_err(|reason| SourceError::unsupported(&folder, reason))?,
         };
         let transform = multiscale.transform(&dataset, &axes);
-        let sources = vec![LevelSource::new(array, axes.slots, image.to_owned())];
+        let is_told = transform.is_scaled()
+            || axis_names(node).is_none()
+            || conventions::find(&node.attributes, &axes, &mut Vec::new()).is_some();
+        let beside = (!is_told).then(|| {
+            coordinates::find(root, &folder, &axes, array.shape(), &mut fingerprint, &mut notes)
+        });
+        let sources = vec![LevelSource::new(array, axes.slots, place.image)];
         let levels = Levels { sources, axes, transform, attributes: node.attributes.clone() };
-        let place = Place { store, image, multiscale: 0, role: Role::Image };
-        let about = About { attributes: &node.attributes, xml: None };
-        Ok(Self::assemble(&place, &multiscale, levels, about, fingerprint, notes))
+        let (above, beside) = (Said::default(), beside.flatten());
+        let about = About { attributes: &node.attributes, xml: None, above, beside };
+        Ok(Self::assemble(place, &multiscale, levels, about, fingerprint, notes))
     }
 
     /// One entry of `multiscales`. Levels that cannot be used are left out and noted. The files
@@ -81,14 +102,16 @@ impl ImageSource {
         about: About<'_>,
         fingerprint: &mut Fingerprint,
     ) -> Result<Self, SourceError> {
-        let mut notes = Vec::new();
+        let placed = about.above.place.as_ref().map(|place| multiscale.placed(place));
+        let multiscale = placed.as_ref().unwrap_or(multiscale);
+        let mut notes = multiscale.notes.clone();
         let levels = Levels::open(root, place, multiscale, fingerprint, &mut notes)?;
         Ok(Self::assemble(place, multiscale, levels, about, fingerprint.clone(), notes))
     }
 
     /// Puts the image together from its levels and from the statements of the metadata.
     fn assemble(
-        &Place { store, image, multiscale: index, role }: &Place<'_>,
+        &Place { store, image, multiscale: index, role, axes: _ }: &Place<'_>,
         multiscale: &Multiscale,
         levels: Levels,
         about: About<'_>,
@@ -98,11 +121,10 @@ impl ImageSource {
         let Levels { sources: levels, axes, transform, attributes } = levels;
         let [time_points, _, _, y, x] = levels[0].shape();
         let xml = about.xml.filter(|xml| !xml.must_fit || xml.pixels.size_xy == [Some(x), Some(y)]);
-        if transform.simplified {
-            notes.push("rotation or shear of the image is not applied".to_owned());
-        }
+        notes.extend(transform.left_out.clone());
         let otherwise =
-            stated_otherwise([&attributes, about.attributes], &axes, &transform, &mut notes);
+            stated_otherwise([&attributes, about.attributes], &axes, &transform, &mut notes)
+                .or(about.beside);
         let stated = Stated {
             axes: &axes,
             transform: &transform,
@@ -117,7 +139,8 @@ impl ImageSource {
             multiscale.omero.clone()
         };
         let channels = channels(&omero, &mut notes);
-        if multiscale.name.as_ref().is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
+        let name = about.above.name.as_ref().or(multiscale.name.as_ref());
+        if name.is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
             notes.push(format!("name is cut to {NAME_LIMIT_BYTES} bytes"));
         }
         let samples = xml.as_ref().and_then(XmlImage::samples);
@@ -125,8 +148,10 @@ impl ImageSource {
             store: store.to_path_buf(),
             image: image.to_owned(),
             multiscale: index,
+            others: Vec::new(),
             role,
-            name: multiscale.name.clone(),
+            name: about.above.name.or_else(|| multiscale.name.clone()),
+            title: None,
             description: None,
             voxel_um: geometry.voxel_um,
             origin_um: geometry.origin_um,
@@ -161,6 +186,7 @@ fn describe(image: &mut ImageSource, attributes: &Map<String, Value>, xml: Optio
 }
 
 fn add_xml(image: &mut ImageSource, collected: &mut Facts, xml: XmlImage) {
+    image.title = xml.title.map(Title::Series);
     image.name = image.name.take().or(xml.name);
     image.description = xml.description.map(|text| facts::cut(&text, TEXT_LIMIT_BYTES).to_owned());
     image.acquired_ms = xml.acquired_ms;
@@ -197,7 +223,7 @@ fn stated_otherwise(
     axes: &Axes,
     transform: &Transform,
     notes: &mut Vec<String>,
-) -> Option<conventions::Convention> {
+) -> Option<Convention> {
     let is_complete = axes.space().into_iter().all(|at| {
         let scale = transform.scale_of(at);
         scale.is_some_and(|scale| (scale.abs() - 1.0).abs() > f64::EPSILON)

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::error::Unsupported;
 use super::json::text;
+use super::place::AxesByHand;
 
 /// One axis.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -46,11 +47,15 @@ impl Axes {
     }
 
     /// Axes by the names that the array itself has, where they are those of an image; else by
-    /// position: yx, zyx, czyx, tczyx.
+    /// position: yx, zyx, czyx, tczyx; of arrays of [samples](is_color) yxc, zyxc, tzyxc.
     ///
     /// # Errors
     /// [`Unsupported::Dimensions`] for an array that can only be an image by its names, and is not.
-    pub(crate) fn of_array(names: Option<Vec<String>>, shape: &[u64]) -> Result<Self, Unsupported> {
+    pub(crate) fn of_array(
+        names: Option<Vec<String>>,
+        shape: &[u64],
+        is_color: bool,
+    ) -> Result<Self, Unsupported> {
         let named = names.and_then(|names| {
             let stored: Vec<Axis> = names.into_iter().map(Axis::named).collect();
             Self::stated(&stored, shape).ok()
@@ -59,6 +64,9 @@ impl Axes {
             return Ok(named);
         }
         let names = match shape.len() {
+            3 if is_color => &["y", "x", "c"][..],
+            4 if is_color => &["z", "y", "x", "c"],
+            5 if is_color => &["t", "z", "y", "x", "c"],
             2 => &["y", "x"][..],
             3 => &["z", "y", "x"],
             4 => &["c", "z", "y", "x"],
@@ -69,10 +77,54 @@ impl Axes {
         Self::stated(&stored, shape)
     }
 
+    /// Axes as a person says, whatever is stated for the array. A stated unit stays with its dimension, if it is one of the same kind.
+    ///
+    /// # Errors
+    /// [`Unsupported::ByHand`] where they do not fit the shape.
+    pub(crate) fn by_hand(
+        said: &AxesByHand,
+        stated: Option<&[Axis]>,
+        shape: &[u64],
+    ) -> Result<Self, Unsupported> {
+        let AxesByHand { letters, origin } = said;
+        let refused =
+            |reason: &str| Unsupported::ByHand(format!("{origin}: axes = {letters:?}: {reason}"));
+        let is_space = |name: &str| slot_of(name).is_some_and(|slot| slot >= 2);
+        let stored = letters.chars().enumerate().map(|(at, letter)| {
+            let name = letter.to_string();
+            let stated = stated.and_then(|stated| stated.get(at));
+            let same_kind = |axis: &&Axis| {
+                slot_of(&axis.name) == slot_of(&name)
+                    || (is_space(&name)
+                        && (is_space(&axis.name) || axis.kind.as_deref() == Some("space")))
+            };
+            let unit = stated.filter(same_kind).and_then(|axis| axis.unit.clone());
+            Axis { name, kind: None, unit }
+        });
+        let stored: Vec<Axis> = stored.collect();
+        let left_out = stored.iter().zip(shape).find(|(axis, n)| axis.name == "_" && **n != 1);
+        if let Some((_, length)) = left_out.filter(|_| stored.len() == shape.len()) {
+            return Err(refused(&format!("_ stands for a dimension of length {length}, not 1")));
+        }
+        Self::stated(&stored, shape).map_err(|reason| refused(&reason.to_string()))
+    }
+
     /// The dimension of a name, as far as it has a place in an image.
     pub(crate) fn dimension(&self, name: &str) -> Option<usize> {
         let exact = || self.stored.iter().position(|axis| axis.name.eq_ignore_ascii_case(name));
         slot_of(name).and_then(|slot| self.slots[slot]).or_else(exact)
+    }
+
+    /// The axes of these dimensions only, in this order; what they are stays as it is.
+    pub(crate) fn picked(&self, dimensions: &[usize]) -> Self {
+        let stored = dimensions.iter().filter_map(|&at| self.stored.get(at)).cloned().collect();
+        let place = |slot: Option<usize>| dimensions.iter().position(|&at| Some(at) == slot);
+        Self { stored, slots: self.slots.map(place) }
+    }
+
+    /// Axes of which only the number is known.
+    pub(crate) fn nameless(dimensions: usize) -> Self {
+        Self { stored: vec![Axis::default(); dimensions], slots: [None; 5] }
     }
 
     /// The dimensions of space, in stored order.
@@ -88,18 +140,25 @@ impl Axes {
     }
 }
 
-/// Strings (0.3) or objects (0.4 on); an empty list states nothing.
+/// Strings (0.3), objects (0.4 on), or one string with a letter for each axis; an empty list states nothing.
 pub(crate) fn parse_axes(value: Option<&Value>) -> Option<Vec<Axis>> {
-    let entries = value?.as_array()?;
+    let letters: Vec<Value>;
+    let entries = match value? {
+        Value::String(names) => {
+            letters = names.chars().map(|name| Value::from(name.to_string())).collect();
+            &letters
+        }
+        other => other.as_array()?,
+    };
     let axes: Vec<Axis> = entries
         .iter()
         .map(|entry| match entry {
             Value::Object(members) => {
                 let member = |name: &str| members.get(name).and_then(text);
                 Axis {
-                    name: member("name").unwrap_or_default(),
+                    name: member("name").or_else(|| member("label")).unwrap_or_default(),
                     kind: member("type"),
-                    unit: member("unit"),
+                    unit: member("unit").or_else(|| member("units")),
                 }
             }
             other => Axis::named(text(other).unwrap_or_default()),
@@ -118,6 +177,12 @@ pub(crate) fn slot_of(name: &str) -> Option<usize> {
         "x" => 4,
         _ => return None,
     })
+}
+
+/// Whether an array of bytes without names of axes holds the samples of each pixel side by side: its last
+/// dimension has the length 3 or 4, for red, green, blue and alpha.
+pub(crate) fn is_color(shape: &[u64]) -> bool {
+    (3..=5).contains(&shape.len()) && matches!(shape.last(), Some(3 | 4))
 }
 
 /// Names of the axis along which the samples of one pixel lie (`bioio`: `S`).
@@ -232,14 +297,20 @@ mod tests {
     #[test]
     fn names_of_the_array_else_the_position() {
         let slots = |found: Option<Vec<String>>, shape: &[u64]| {
-            Axes::of_array(found, shape).expect("an image").slots
+            Axes::of_array(found, shape, false).expect("an image").slots
         };
         let cyx = [None, Some(0), None, Some(1), Some(2)];
+        let color = |names, shape: &[u64]| Axes::of_array(names, shape, is_color(shape));
+        let zyxc = color(None, &[5, 8, 9, 4]).expect("an image").slots;
+        assert_eq!(zyxc, [None, Some(3), Some(0), Some(1), Some(2)]);
+        let named = color(Some(names(&["z", "y", "x"])), &[8, 9, 3]).expect("an image").slots;
+        assert_eq!(named, [None, None, Some(0), Some(1), Some(2)], "names come first");
+        assert!(is_color(&[8, 9, 3]) && !is_color(&[9, 3]) && !is_color(&[3, 8, 9]));
         let zyx = [None, None, Some(0), Some(1), Some(2)];
         assert_eq!(slots(Some(names(&["c", "y", "x"])), &[3, 8, 9]), cyx);
         for useless in [None, Some(names(&["dim_0", "dim_1", "dim_2"])), Some(names(&["y", "x"]))] {
             assert_eq!(slots(useless, &[3, 8, 9]), zyx);
         }
-        assert_eq!(Axes::of_array(None, &[1; 6]), Err(Unsupported::Dimensions(6)));
+        assert_eq!(Axes::of_array(None, &[1; 6], false), Err(Unsupported::Dimensions(6)));
     }
 }

@@ -128,8 +128,12 @@ impl ChunkFiles {
     /// The chunk at the origin, by its path relative to the folder of the array. It stands for all
     /// where they cannot all be looked at.
     pub(super) fn first_chunk(&self) -> PathBuf {
-        let origin = vec![0; self.array.dimensionality()];
-        PathBuf::from(self.names.primary.key(&self.array, &origin))
+        self.chunk_path(&vec![0; self.array.dimensionality()])
+    }
+
+    /// The path that a chunk should have, relative to the folder of the array.
+    pub(super) fn chunk_path(&self, chunk: &[u64]) -> PathBuf {
+        PathBuf::from(self.names.primary.key(&self.array, chunk))
     }
 
     /// Waits until the file of a chunk answers, or does not.
@@ -353,7 +357,7 @@ mod tests {
     }
 
     fn voxels(image: &ImageSource, chunk: u64) -> Result<Option<Vec<u8>>, SourceError> {
-        image.levels[0].array.read_unit(&[0, chunk]).map(|unit| match unit {
+        image.levels[0].parts()[0].array.read_unit(&[0, chunk]).map(|unit| match unit {
             UnitBytes::Stored { bytes, is_settled } => {
                 assert!(is_settled, "a version needs no time to settle");
                 Some(bytes.to_vec())

@@ -18,19 +18,24 @@
 mod array;
 mod blob;
 mod blosc;
+mod cast;
 mod chain;
 mod checksum;
 mod compressor;
 mod decode;
 pub(super) mod error;
 mod filter;
+mod lzma;
 mod named;
 mod number;
+mod packbits;
+mod pcodec;
 mod registry;
 mod shuffle;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod zfpy;
 
 pub(crate) use blob::{Blob, IndexCache};
 pub(crate) use error::DecodeError;

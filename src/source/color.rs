@@ -15,7 +15,7 @@ pub(super) fn parse(value: &Value) -> Option<[u8; 3]> {
 }
 
 /// `RRGGBB`, also with `#` or `0x`, with alpha behind, with one digit each; or a name of CSS.
-fn parse_text(text: &str) -> Option<[u8; 3]> {
+pub(crate) fn parse_text(text: &str) -> Option<[u8; 3]> {
     let text = text.trim();
     let digits = text.strip_prefix('#').or_else(|| text.strip_prefix("0x")).unwrap_or(text);
     let is_hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -57,7 +57,7 @@ pub(super) fn decide(
             }
         }
     } else if image.channels[..shown].iter().all(|channel| channel.color.is_none()) {
-        let last = image.levels[0].array.shape().len() - 1;
+        let last = axes.stored.len() - 1;
         let is_interleaved = image.source_type() == SourceType::U8
             && axes.slots[1] == Some(last)
             && slot_of(&axes.stored[last].name) == Some(1);
@@ -67,6 +67,14 @@ pub(super) fn decide(
         }
     } else {
         replace_useless(&mut image.channels[..shown], count, &mut image.notes);
+    }
+}
+
+/// Replaces colours of channels that come from several images and would be invisible, or look the same.
+pub(super) fn tell_apart(image: &mut ImageSource) {
+    let count = image.channels.len();
+    if count > 1 && image.channels.iter().any(|channel| channel.color.is_some()) {
+        replace_useless(&mut image.channels, count, &mut image.notes);
     }
 }
 

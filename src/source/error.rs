@@ -1,7 +1,7 @@
 //! What can go wrong with a store.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -134,9 +134,9 @@ pub enum Unsupported {
     /// A name that promises a store, and no Zarr metadata.
     #[error("no Zarr metadata")]
     NoMetadata,
-    /// A zip archive.
-    #[error("zip stores are not supported yet")]
-    Zip,
+    /// Members of an archive that no path leads to.
+    #[error("{0}")]
+    Members(String),
     /// An N5 container.
     #[error("N5 is not supported")]
     N5,
@@ -149,6 +149,14 @@ pub enum Unsupported {
     /// Members of `ome` that are not understood.
     #[error("\"ome\" holds {0}, which is not understood; what lies below is shown without it")]
     OmeMembers(String),
+    /// A node of a collection whose path leads out of the store.
+    #[error(
+        "node {0:?} of the collection lies in another store or in a JSON file: it is not followed"
+    )]
+    NodeElsewhere(String),
+    /// A node of a collection that is not there.
+    #[error("node {0:?} of the collection is not there")]
+    NodeMissing(String),
     /// An image in the group of another one.
     #[error("an image inside an image; only the outer one is shown")]
     InnerImage,
@@ -167,12 +175,24 @@ pub enum Unsupported {
     /// A name inside a store that is not UTF-8, as Zarr demands.
     #[error("name is not UTF-8")]
     Name,
+    /// A label image that cannot be a channel of its image.
+    #[error("not shown as a channel: {0}; --labels files shows it")]
+    LabelChannel(String),
     /// A label image.
-    #[error("label images are shown with --labels only")]
+    #[error("label images are shown with --labels files or channels only")]
     Label,
+    /// An image that the plate or the well above it does not list.
+    #[error("the plate above does not list this image")]
+    NotInPlate,
     /// A symbolic link that cannot be followed.
     #[error("symbolic link is broken, circular, or leads out of the source folder")]
     Link,
+    /// A person has hidden it, in the line given.
+    #[error("hidden by hand: {0}")]
+    Hidden(String),
+    /// What a person says of it is wrong.
+    #[error("{0}")]
+    ByHand(String),
     /// More images in one group than any real store has.
     #[error("{0} more entries of \"multiscales\" are not looked at")]
     TooManyImages(usize),
@@ -184,6 +204,12 @@ pub enum Unsupported {
 impl SourceError {
     pub(crate) fn unsupported(path: impl Into<PathBuf>, reason: Unsupported) -> Self {
         Self::Unsupported { path: path.into(), reason }
+    }
+
+    /// What is wrong, without the path in front where it is this one.
+    pub(crate) fn reason_at(&self, path: &Path) -> String {
+        let (text, prefix) = (self.to_string(), format!("{}: ", path.display()));
+        text.strip_prefix(&prefix).map_or(text.clone(), str::to_owned)
     }
 
     /// Whether something could not be read that is there, and may be readable the next time.

@@ -43,6 +43,14 @@ impl Fingerprint {
         }
     }
 
+    /// The same answer by the state of one file, which changes with all that is in it. What is doubtful stays
+    /// doubtful.
+    pub(super) fn of_one(&self, path: &Path, seen: Seen) -> Self {
+        let mut one = Self { is_doubtful: self.is_doubtful, ..Self::default() };
+        one.add(path, seen);
+        one
+    }
+
     /// Takes over all that another one has.
     pub(crate) fn absorb(&mut self, other: &Self) {
         for (path, seen) in &other.entries {

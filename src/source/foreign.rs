@@ -88,9 +88,7 @@ pub(crate) fn format_of_file(
         vec![0; usize::try_from(stamp.size()).map_or(PEEK_BYTES, |n| n.min(PEEK_BYTES))];
     file.read_exact_at(&mut bytes, 0).map_err(fail)?;
     let holds = |sign: &&[u8]| bytes.windows(sign.len()).any(|part| part == *sign);
-    Ok(if bytes.starts_with(b"PK\x03\x04") {
-        Some(Unsupported::Zip)
-    } else if bytes.trim_ascii_start().starts_with(b"{") && REFERENCE_SIGNS.iter().any(holds) {
+    Ok(if bytes.trim_ascii_start().starts_with(b"{") && REFERENCE_SIGNS.iter().any(holds) {
         Some(Unsupported::Kerchunk)
     } else {
         None

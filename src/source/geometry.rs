@@ -4,6 +4,9 @@
 //! Each axis takes the first that is stated of: the transforms of OME-NGFF, another convention
 //! ([`super::conventions`]), the OME-XML. A scale of 1 without a unit states nothing: writers put it
 //! where they do not know (OME-NGFF 0.4, "multiscales": "the scaling factor ... MUST be 1.0" then).
+//!
+//! Time points have the times of their planes in the OME-XML, where these increase and do not contradict an
+//! interval that is stated.
 
 use super::axes::Axes;
 use super::conventions::Convention;
@@ -19,6 +22,9 @@ const QUOTED_CHARS: usize = 40;
 
 /// Latest time of a plane, in seconds, that is taken at its word: a century.
 const LATEST_S: f64 = 3.2e9;
+
+/// Times of planes may differ from a stated interval by this part of it: acquisition is not that regular.
+const TIME_TOLERANCE: f64 = 0.25;
 
 /// Names of the axes of space in the order (x, y, z), and their places in (t, c, z, y, x).
 const SPACE: [(char, usize); 3] = [('x', 4), ('y', 3), ('z', 2)];
@@ -150,20 +156,34 @@ impl Geometry {
         let own = stated.axes.slots[0].map(|at| stated.own(at));
         let other = stated.axes.slots[0].and_then(|at| stated.other(at));
         let measure = own.filter(|own| own.is_stated(units::time)).or(other);
-        if let Some(xml) = stated.xml.filter(|_| measure.is_none() && stated.time_points > 1) {
-            self.times_s = plane_times(xml, stated.time_points, notes);
-            self.time_step_s = xml.time_step_s;
-            if self.times_s.is_some() {
-                notes
-                    .push("times of time points are those of the planes in the OME-XML".to_owned());
-            } else if self.time_step_s.is_some() {
+        let xml = stated.xml.filter(|_| stated.time_points > 1);
+        self.times_s = xml.and_then(|xml| plane_times(xml, stated.time_points, notes));
+        if measure.is_none() {
+            self.time_step_s = xml.and_then(|xml| xml.time_step_s);
+            if self.times_s.is_none() && self.time_step_s.is_some() {
                 notes.push("interval between time points is that of the OME-XML".to_owned());
             }
-            if self.times_s.is_some() || self.time_step_s.is_some() {
-                return;
-            }
         }
-        let Some(measure) = measure.or(own) else { return };
+        if self.time_step_s.is_none()
+            && let Some(measure) = measure.or(own.filter(|_| self.times_s.is_none()))
+        {
+            self.add_interval(measure, notes);
+        }
+        let is_contradicted = |times: &Vec<f64>| {
+            let step = self.time_step_s.filter(|_| measure.is_some());
+            step.is_some_and(|step| (mean_interval(times) - step).abs() > step * TIME_TOLERANCE)
+        };
+        if self.times_s.take_if(|times| is_contradicted(times)).is_some() {
+            notes.push(
+                "times of planes in the OME-XML contradict the interval that is stated; not used"
+                    .to_owned(),
+            );
+        } else if self.times_s.is_some() {
+            notes.push("times of time points are those of the planes in the OME-XML".to_owned());
+        }
+    }
+
+    fn add_interval(&mut self, measure: Measure<'_>, notes: &mut Vec<String>) {
         let factor = match units::time(measure.unit) {
             Unit::Factor(factor) => factor,
             Unit::Absent if measure.unit.is_none_or(|unit| unit.trim().is_empty()) => 1.0,
@@ -223,6 +243,14 @@ impl Measure<'_> {
 fn quoted(measure: Measure<'_>) -> String {
     let unit: String = measure.unit.unwrap_or_default().chars().take(QUOTED_CHARS).collect();
     format!("{unit:?}")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer time points than 2^53")]
+fn mean_interval(times: &[f64]) -> f64 {
+    match times {
+        [first, .., last] => (last - first) / (times.len() - 1) as f64,
+        _ => 0.0,
+    }
 }
 
 /// The times of the first planes of each time point, where they increase by milliseconds at least.
@@ -327,6 +355,22 @@ mod tests {
             assert_eq!((found, step), (None, Some(30.0)), "{bad:?}");
             assert!(notes.contains("do not increase"), "{notes}");
         }
+    }
+
+    #[test]
+    fn true_times_come_before_an_interval_that_they_agree_with() {
+        let times = |step: f64| {
+            let xml = XmlPixels { times_s: vec![0.0, 9.5, 20.5, 30.0], ..xml() };
+            let (found, notes) =
+                geometry([S, UM, UM, UM], &scale([step, 1.0, 1.0, 1.0]), Some(&xml));
+            (found.times_s.is_some(), found.time_step_s, notes)
+        };
+        let (is_used, step, notes) = times(10.0);
+        assert_eq!((is_used, step), (true, Some(10.0)));
+        assert!(notes.contains("planes in the OME-XML"), "{notes}");
+        let (is_used, step, notes) = times(60.0);
+        assert_eq!((is_used, step), (false, Some(60.0)));
+        assert!(notes.contains("contradict"), "{notes}");
     }
 
     #[test]

@@ -1,23 +1,28 @@
 //! One image of a store: its levels as arrays, its axes in the order (t, c, z, y, x), and what its
 //! metadata says of size, time and channels.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use super::array::ZarrArray;
 use super::facts::{Fact, Microscope, Provenance};
 use super::fingerprint::Fingerprint;
+use super::permissions::metadata_of;
 use super::place::join;
 use super::snapshot::{ChunkState, Snapshot};
 use super::source_type::SourceType;
 use super::storage::{Budget, Unfollowed};
 
-pub use super::level::LevelSource;
+pub use super::parts::{LevelSource, Part};
 pub use super::place::Role;
+pub use super::title::{Field, Title};
 
 /// Longest name that is shown whole.
 pub(crate) const NAME_LIMIT_BYTES: usize = 1024;
 
-/// One image, ready to be planned and read.
-#[derive(Debug)]
+/// One image, ready to be planned and read. A clone reads the same arrays: it keeps to the same state of
+/// their chunks.
+#[derive(Debug, Clone)]
 pub struct ImageSource {
     /// Path of the store below the source folder.
     pub store: PathBuf,
@@ -25,10 +30,14 @@ pub struct ImageSource {
     pub image: String,
     /// Which entry of `multiscales`.
     pub multiscale: usize,
+    /// Paths below the source folder of further images that it is composed of.
+    pub others: Vec<PathBuf>,
     /// What the image is for.
     pub role: Role,
-    /// Name from the metadata.
+    /// Name from the metadata of the image itself.
     pub name: Option<String>,
+    /// What the metadata of the store calls it.
+    pub title: Option<Title>,
     /// Description from the metadata.
     pub description: Option<String>,
     /// Levels with the same type, time points and channels; finest first, never empty.
@@ -79,6 +88,8 @@ pub struct ChannelSource {
     pub pinhole_um: Option<f64>,
     /// Kind of microscopy, such as `LaserScanningConfocalMicroscopy`.
     pub acquisition_mode: Option<String>,
+    /// It holds object numbers, whatever the image is for.
+    pub is_label: bool,
 }
 
 impl ImageSource {
@@ -88,15 +99,38 @@ impl ImageSource {
         join(&self.store, Path::new(&self.image))
     }
 
+    /// Path below the source folder of the image that a part belongs to, or of its store where it is another
+    /// one's.
+    pub(crate) fn folder_of(&self, part: &Part) -> PathBuf {
+        let array = part.array.folder();
+        if array.starts_with(&self.store) {
+            return self.folder();
+        }
+        let inside = Path::new(&*part.path).components().count();
+        array.ancestors().nth(inside).unwrap_or(array).to_path_buf()
+    }
+
     /// Type of the stored voxels.
     #[must_use]
     pub fn source_type(&self) -> SourceType {
-        self.levels[0].array.source_type()
+        self.levels[0].source_type()
     }
 
-    /// A chunk of each level, by its path below the source folder.
+    /// The arrays of all parts of all levels, each once.
+    pub fn arrays(&self) -> impl Iterator<Item = &ZarrArray> {
+        let mut seen = HashSet::new();
+        let parts = self.levels.iter().flat_map(LevelSource::parts);
+        parts.map(|part| &*part.array).filter(move |array| seen.insert(std::ptr::from_ref(*array)))
+    }
+
+    /// Files that stand for all that the image is made of, beside its metadata, by their paths below the source
+    /// folder: a chunk of each array, and the metadata of the images that it is composed of.
     pub fn samples(&self) -> impl Iterator<Item = PathBuf> {
-        self.levels.iter().map(|level| level.array.folder().join(level.array.files().first_chunk()))
+        let chunks = self.arrays().map(|array| array.folder().join(array.files().first_chunk()));
+        let others = self.others.iter();
+        let metadata =
+            others.flat_map(|image| metadata_of(&self.fingerprint, Path::new(""), image));
+        chunks.chain(metadata.map(Path::to_path_buf))
     }
 
     /// Records the state of the chunk files of all levels. From then on, reads return chunks in this state, or
@@ -113,15 +147,15 @@ impl ImageSource {
             snapshots = self.look()?;
             state = ChunkState::of(snapshots.iter());
         }
-        for (level, snapshot) in self.levels.iter().zip(snapshots) {
-            level.array.files().keep_to(snapshot);
+        for (array, snapshot) in self.arrays().zip(snapshots) {
+            array.files().keep_to(snapshot);
         }
         Ok(state)
     }
 
     /// Bytes that the recorded state of the chunk files takes in memory.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
-        self.levels.iter().map(|level| level.array.files().snapshot_bytes()).sum()
+        self.arrays().map(|array| array.files().snapshot_bytes()).sum()
     }
 
     /// The state of the chunk files of all levels, as [`ImageSource::keep_to_chunks`] returns it.
@@ -136,19 +170,19 @@ impl ImageSource {
     /// their folders tell.
     #[must_use]
     pub fn has_same_folders(&self) -> bool {
-        self.levels.iter().all(|level| level.array.files().has_same_folders())
+        self.arrays().all(|array| array.files().has_same_folders())
     }
 
     fn look(&self) -> Result<Vec<Snapshot>, Unfollowed> {
-        if !self.levels.iter().any(|level| level.array.is_remote()) {
+        if !self.arrays().any(ZarrArray::is_remote) {
             let mut budget = Budget::of_image(false);
-            return self.levels.iter().map(|level| level.array.files().look(&mut budget)).collect();
+            return self.arrays().map(|array| array.files().look(&mut budget)).collect();
         }
-        // Each level takes a few requests; all at once they take the time of the longest.
+        // Each array takes a few requests; all at once they take the time of the longest.
         std::thread::scope(|scope| {
-            let look = |level: &LevelSource| level.array.files().look(&mut Budget::of_image(true));
+            let look = |array: &ZarrArray| array.files().look(&mut Budget::of_image(true));
             let looks: Vec<_> =
-                self.levels.iter().map(|level| scope.spawn(move || look(level))).collect();
+                self.arrays().map(|array| scope.spawn(move || look(array))).collect();
             looks
                 .into_iter()
                 .map(|look| look.join().unwrap_or(Err(Unfollowed::Unreadable)))

@@ -29,6 +29,9 @@ const REPETITION: &str = "consolidated_metadata";
 /// The parser's error, for the text after the repair.
 pub(crate) fn parse_lenient(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    // A file that was made longer than its text ends in zeros.
+    let text = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let bytes = &bytes[..text];
     match parse_bounded(bytes, MEMORY_LIMIT_BYTES) {
         Ok(value) => Ok(value),
         Err(first) => {
@@ -172,14 +175,18 @@ pub(crate) fn finite(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| number.is_finite())
 }
 
-/// A whole number, also where a writer spelt it `4.0` or `"4"`.
+/// A whole number, also where a writer spelt it `4.0`, `"4"` or `"4.0"`.
 pub(crate) fn whole(value: &Value) -> Option<u64> {
     /// From here on, floats skip numbers.
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => {
-            let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-            text.parse().ok().filter(|_| is_plain)
+            let text = text.trim();
+            let digits = text.split_once('.').map_or(text, |(digits, zeros)| {
+                if zeros.bytes().all(|b| b == b'0') { digits } else { "" }
+            });
+            let is_plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            digits.parse().ok().filter(|_| is_plain)
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
         _ => value.as_u64().or_else(|| {
@@ -247,10 +254,10 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_spelt_in_many_ways() {
-        let value = serde_json::json!([4, 4.0, "4", 0, u64::MAX]);
-        assert_eq!(whole_numbers(&value), Some(vec![4, 4, 4, 0, u64::MAX]));
+        let value = serde_json::json!([4, 4.0, "4", 0, u64::MAX, "4.0", " 4 "]);
+        assert_eq!(whole_numbers(&value), Some(vec![4, 4, 4, 0, u64::MAX, 4, 4]));
         for other in
-            [r#""""#, r#""+4""#, r#""4.0""#, r#"" 4""#, "4.5", "-1", "1e300", "null", "true"]
+            [r#""""#, r#""+4""#, r#""4.5""#, r#"".0""#, "4.5", "-1", "1e300", "null", "true"]
         {
             let value = serde_json::from_str(other).expect("JSON");
             assert_eq!(whole(&value), None, "{other}");

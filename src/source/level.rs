@@ -11,70 +11,11 @@ use super::conventions;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
 use super::metadata::{ArrayNode, ZarrNode, read_node, read_soon};
-use super::ome::{Dataset, LEVELS_LIMIT, Multiscale};
+use super::ome::{self, Dataset, LEVELS_LIMIT, Multiscale};
+use super::parts::LevelSource;
 use super::place::Place;
 use super::root::{SourceRoot, join};
 use super::transform::Transform;
-
-/// One resolution level of a store.
-#[derive(Debug, Clone)]
-pub struct LevelSource {
-    /// The voxels.
-    pub array: Arc<ZarrArray>,
-    /// Which dimension of the array is t, c, z, y, x; `None`: the axis has length one.
-    pub axes: [Option<usize>; 5],
-    /// Path of the array within the store.
-    pub path: String,
-    /// Scale relative to level 0, order (z, y, x), where stated.
-    pub relative_scale: Option<[f64; 3]>,
-}
-
-impl LevelSource {
-    pub(super) fn new(mut array: ZarrArray, axes: [Option<usize>; 5], path: String) -> Self {
-        let shared = |axis: Option<usize>| axis.is_some_and(|axis| array.unit_shape()[axis] > 1);
-        if shared(axes[0]) || shared(axes[1]) {
-            array.remember_units();
-        }
-        Self { array: Arc::new(array), axes, path, relative_scale: None }
-    }
-
-    /// Lengths in voxels, order (t, c, z, y, x).
-    #[must_use]
-    pub fn shape(&self) -> [u64; 5] {
-        self.axes.map(|axis| axis.map_or(1, |axis| self.array.shape()[axis]))
-    }
-
-    /// Shape of a read unit in voxels, order (t, c, z, y, x).
-    #[must_use]
-    pub fn unit_shape(&self) -> [u64; 5] {
-        self.axes.map(|axis| axis.map_or(1, |axis| self.array.unit_shape()[axis]))
-    }
-
-    /// Shape of a chunk (a shard, where there are shards) in voxels, order (t, c, z, y, x).
-    #[must_use]
-    pub fn chunk_shape(&self) -> [u64; 5] {
-        self.axes.map(|axis| axis.map_or(1, |axis| self.array.chunk_shape()[axis]))
-    }
-
-    /// Distance in voxels, within a decoded read unit, between neighbours along (t, c, z, y, x).
-    #[must_use]
-    pub fn unit_strides(&self) -> [u64; 5] {
-        let shape = self.array.unit_shape();
-        self.axes.map(|axis| axis.map_or(0, |axis| shape[axis + 1..].iter().product()))
-    }
-
-    /// Position of a unit for [`ZarrArray::read_unit`] from its position along (t, c, z, y, x).
-    #[must_use]
-    pub fn unit_position(&self, tczyx: [u64; 5]) -> Vec<u64> {
-        let mut position = vec![0; self.array.shape().len()];
-        for (axis, at) in self.axes.iter().zip(tczyx) {
-            if let Some(axis) = *axis {
-                position[axis] = at;
-            }
-        }
-        position
-    }
-}
 
 /// The levels of an image, and the statements of the metadata about the finest.
 #[derive(Debug)]
@@ -183,21 +124,32 @@ fn open_all(
         dataset.axis_names().or_else(|| axis_names(node))
     });
     let names = names.next();
+    // All levels are colour, or none: a coarse one may be as short by chance. Five dimensions are those of
+    // OME-NGFF 0.1.
+    let is_color = nodes.iter().flatten().all(|(_, node)| {
+        node.is_color() && node.document.get("shape").is_some_and(|it| it[4].is_null())
+    });
     let (mut opened, mut failed) = (Vec::new(), Vec::new());
     for (listed, node) in nodes.into_iter().enumerate() {
         let dataset = &multiscale.datasets[listed];
         let level = node.and_then(|(path, node)| {
             let array = ZarrArray::open(root, &join(place.store, &path), &node)?;
             let own = || dataset.axis_names().or_else(|| axis_names(&node)).or(names.clone());
-            let axes = match &multiscale.axes {
-                Some(stated) => Axes::stated(stated, array.shape()),
-                None => Axes::of_array(own(), array.shape()),
+            // The node of a level may say itself what that of the image leaves out (RFC-8).
+            let alone = dataset.is_bare().then(|| ome::own_multiscale(&node.attributes)).flatten();
+            let (multiscale, dataset) = match &alone {
+                Some((alone, at)) => (alone, &alone.datasets[*at]),
+                None => (multiscale, dataset),
+            };
+            let axes = match (place.axes, multiscale.stored_axes(dataset)) {
+                (Some(said), stated) => Axes::by_hand(said, stated.as_deref(), array.shape()),
+                (None, Some(stated)) => Axes::stated(&stated, array.shape()),
+                (None, None) => Axes::of_array(own(), array.shape(), is_color),
             };
             let group = join(place.store, Path::new(place.image));
             let axes = axes.map_err(|reason| SourceError::unsupported(group, reason))?;
             let transform = multiscale.transform(dataset, &axes);
-            let path = path.to_string_lossy().into_owned();
-            let level = LevelSource::new(array, axes.slots, path);
+            let level = LevelSource::new(array, axes.slots, &path.to_string_lossy());
             Ok(Opened { listed, level, axes, transform, attributes: node.attributes })
         });
         match level {
@@ -274,7 +226,7 @@ fn is_finer(multiscale: &Multiscale, listed: usize, finest: &Opened, is_upward: 
 
 /// Whether a coarser level belongs to the same image.
 fn fits(finest: &LevelSource, above: &LevelSource, level: &LevelSource) -> Result<(), String> {
-    if level.array.source_type() != finest.array.source_type() {
+    if level.source_type() != finest.source_type() {
         return Err("another data type than the finest level".to_owned());
     }
     let (shape, before) = (level.shape(), above.shape());
@@ -345,7 +297,7 @@ mod tests {
 
     fn paths(levels: &[(u64, Option<f64>)]) -> Vec<String> {
         let image = image(levels).unwrap_or_else(|error| panic!("{levels:?}: {error}"));
-        image.levels.into_iter().map(|level| level.path).collect()
+        image.levels.iter().map(|level| level.parts()[0].path.to_string()).collect()
     }
 
     #[test]

@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::axes::is_color;
+use super::codec::NumpyType;
 use super::error::{SourceError, Unsupported};
 use super::fingerprint::Fingerprint;
-use super::json::{parse_lenient, whole};
+use super::json::{parse_lenient, whole, whole_numbers};
 use super::root::SourceRoot;
+use super::source_type::SourceType;
 use super::storage::Stamp;
 
+pub(crate) use super::place::METADATA_FILES;
 pub(crate) use spelling::ArrayDescription;
-
-/// The files that make a folder a Zarr node.
-pub(crate) const METADATA_FILES: [&str; 4] = ["zarr.json", ".zarray", ".zattrs", ".zgroup"];
 
 /// One node of a Zarr hierarchy, as far as its own metadata files say.
 #[derive(Debug)]
@@ -137,17 +138,18 @@ fn node_v3((mut document, stamp): Document, file: PathBuf) -> Result<ZarrNode, S
     Ok(ZarrNode::Array(Box::new(node)))
 }
 
+/// A document without the member is of the format that its file name says.
 fn check_format(
     document: &Map<String, Value>,
     wanted: u64,
     file: &Path,
 ) -> Result<(), SourceError> {
     match document.get("zarr_format") {
+        None | Some(Value::Null) => Ok(()),
         Some(format) if whole(format) == Some(wanted) => Ok(()),
         Some(other) => {
             Err(SourceError::unsupported(file, Unsupported::ZarrFormat(other.to_string())))
         }
-        None => Err(SourceError::unsupported(file, Unsupported::Member("zarr_format"))),
     }
 }
 
@@ -195,6 +197,15 @@ impl ArrayNode {
     pub(crate) fn described(&self) -> Result<ArrayDescription, SourceError> {
         let described = spelling::describe(&self.document, self.zarr_format);
         described.map_err(|reason| SourceError::unsupported(&self.file, reason))
+    }
+
+    /// Whether the array holds bytes, with the samples of each pixel side by side.
+    pub(crate) fn is_color(&self) -> bool {
+        let member = |name: &str| self.document.get(name).cloned().unwrap_or_default();
+        let kind = if self.zarr_format == 3 { member("data_type") } else { member("dtype") };
+        let kind = kind.as_str().and_then(NumpyType::parse).map(NumpyType::kind);
+        kind == Some(SourceType::U8)
+            && whole_numbers(&member("shape")).is_some_and(|shape| is_color(&shape))
     }
 
     /// Dimension names, where the array states them: v3 `dimension_names`, or the `_ARRAY_DIMENSIONS`

@@ -4,15 +4,19 @@
 //! Sources: OME-NGFF 0.1 to 0.5, "multiscales", "omero" and "axes"; 0.6 (RFC-5),
 //! "coordinateSystems" and "coordinateTransformations".
 
+use std::borrow::Cow;
 use std::path::{Component, Path};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::axes::{Axes, Axis, parse_axes};
 use super::conventions;
 use super::json::text;
+use super::nodes::{self, Nodes};
 use super::omero::Omero;
-use super::transform::Transform;
+use super::scene::Placement;
+use super::systems::{self, Alternative, Systems, name_of};
+use super::transform::{Step, Transform};
 
 /// Entries of `multiscales` that are looked at; real groups have one, or a few.
 const MULTISCALES_LIMIT: usize = 256;
@@ -24,15 +28,24 @@ pub(crate) const LEVELS_LIMIT: usize = 64;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Multiscale {
     pub(crate) name: Option<String>,
-    /// In stored order; `None` where the metadata states none (0.1, 0.2).
-    pub(crate) axes: Option<Vec<Axis>>,
+    /// Of the intrinsic coordinates; `None` where the metadata states none (0.1, 0.2).
+    axes: Option<Vec<Axis>>,
     /// As listed.
     pub(crate) datasets: Vec<Dataset>,
     /// Datasets beyond [`LEVELS_LIMIT`].
     pub(crate) left_out: usize,
     pub(crate) omero: Omero,
+    /// The entry says that it is a label image (RFC-8).
+    pub(crate) is_label: bool,
+    /// What was assumed, for the log.
+    pub(crate) notes: Vec<String>,
     /// Transforms of all datasets, after their own.
-    whole: Vec<Value>,
+    whole: Vec<Step>,
+    /// The coordinate system that counts, where it is not the intrinsic one.
+    chosen: Option<Alternative>,
+    /// Transforms of the scene that the image is a part of, after those.
+    place: Vec<Step>,
+    systems: Systems,
 }
 
 /// One level of a multiscale image.
@@ -41,16 +54,28 @@ pub(crate) struct Dataset {
     /// Path relative to the group.
     pub(crate) path: String,
     /// Its own transforms.
-    steps: Vec<Value>,
+    steps: Vec<Step>,
     /// The member `transform` of COSEM.
     cosem: Option<Value>,
 }
 
 impl Multiscale {
+    /// The axes of a level's array, in stored order, where they are stated.
+    pub(crate) fn stored_axes(&self, dataset: &Dataset) -> Option<Vec<Axis>> {
+        let axes = self.axes_behind()?;
+        let nameless = Axes::nameless(axes.len());
+        let order = Transform::of(self.steps(dataset), &nameless).order;
+        let mut stored = axes.clone();
+        for (axis, at) in axes.iter().zip(order) {
+            stored[at].clone_from(axis);
+        }
+        Some(stored)
+    }
+
     /// From array index to axis units, for a level with these axes; identity where nothing usable is
     /// stated.
     pub(crate) fn transform(&self, dataset: &Dataset, axes: &Axes) -> Transform {
-        let found = Transform::of(dataset.steps.iter().chain(&self.whole), axes);
+        let found = Transform::of(self.steps(dataset).chain(&self.place), axes);
         let cosem = || conventions::cosem(dataset.cosem.as_ref()?, axes);
         if found.is_scaled() {
             return found;
@@ -61,12 +86,64 @@ impl Multiscale {
             transform
         })
     }
+
+    /// The transforms of a level up to the system that counts.
+    fn steps<'a>(&'a self, dataset: &'a Dataset) -> impl Iterator<Item = &'a Step> {
+        let chosen = self.chosen.iter().map(|chosen| &chosen.step);
+        dataset.steps.iter().chain(&self.whole).chain(chosen)
+    }
+
+    /// The axes of the system that counts.
+    fn axes_behind(&self) -> Option<&Vec<Axis>> {
+        let chosen = self.chosen.as_ref().and_then(|chosen| chosen.axes.as_ref());
+        chosen.or(self.axes.as_ref())
+    }
+
+    /// The same image where a scene places it.
+    pub(crate) fn placed(&self, place: &Placement) -> Self {
+        let mut placed = self.clone();
+        match self.systems.named(&place.system) {
+            Some(chosen) => placed.chosen = chosen,
+            None if self.systems.is_named() && !place.system.is_empty() => {
+                let system: String = place.system.chars().take(64).collect();
+                let note = format!("the scene names a system {system:?} that the image lacks");
+                placed.notes.push(note);
+            }
+            None => {}
+        }
+        placed.place.clone_from(&place.steps);
+        let axes = placed.axes_behind().cloned();
+        if let (Some(mut axes), Some(scene)) = (axes, &place.axes)
+            && axes.len() == scene.len()
+        {
+            let is_other =
+                |(own, scene): (&Axis, &Axis)| !own.name.eq_ignore_ascii_case(&scene.name);
+            if axes.iter().zip(scene).any(is_other) {
+                let note = "the scene names its axes otherwise; the image's order is used";
+                placed.notes.push(note.to_owned());
+            }
+            for (own, scene) in axes.iter_mut().zip(scene) {
+                own.unit = scene.unit.clone().or_else(|| own.unit.take());
+            }
+            match &mut placed.chosen {
+                Some(chosen) => chosen.axes = Some(axes),
+                None => placed.axes = Some(axes),
+            }
+        }
+        placed.notes.push("the place of the image is that in its scene".to_owned());
+        placed
+    }
 }
 
 impl Dataset {
     /// Names of the axes, where the dataset states them itself (COSEM).
     pub(crate) fn axis_names(&self) -> Option<Vec<String>> {
         conventions::names(self.cosem.as_ref()?.get("axes"))
+    }
+
+    /// Whether it states no transform: its array may.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.steps.is_empty() && self.cosem.is_none()
     }
 }
 
@@ -78,16 +155,22 @@ fn ome_attributes(attributes: &Map<String, Value>) -> &Map<String, Value> {
     }
 }
 
-fn multiscale_entries(
-    attributes: &Map<String, Value>,
-) -> impl Iterator<Item = &Map<String, Value>> {
-    let entries = ome_attributes(attributes).get("multiscales").and_then(Value::as_array);
-    entries.into_iter().flatten().filter_map(Value::as_object)
+/// The entries of `multiscales`, and nodes that stand for such (RFC-8).
+fn multiscale_entries(attributes: &Map<String, Value>) -> Vec<Cow<'_, Map<String, Value>>> {
+    let entries = match ome_attributes(attributes).get("multiscales") {
+        Some(Value::Array(entries)) => entries.as_slice(),
+        Some(single @ Value::Object(_)) => std::slice::from_ref(single),
+        _ => &[],
+    };
+    if entries.is_empty() {
+        return nodes(attributes).images.into_iter().map(Cow::Owned).collect();
+    }
+    entries.iter().filter_map(Value::as_object).map(Cow::Borrowed).collect()
 }
 
 /// How many entries of `multiscales` there are beyond those that [`multiscales`] gives.
 pub(crate) fn multiscales_left_out(attributes: &Map<String, Value>) -> usize {
-    multiscale_entries(attributes).skip(MULTISCALES_LIMIT).count()
+    multiscale_entries(attributes).len().saturating_sub(MULTISCALES_LIMIT)
 }
 
 /// The usable entries of `multiscales`, as many as any real group has; empty when the group holds no
@@ -96,9 +179,11 @@ pub(crate) fn multiscales(attributes: &Map<String, Value>) -> Vec<Multiscale> {
     let ome = attributes.get("ome").and_then(Value::as_object);
     let group = Omero::find(ome.into_iter().chain([attributes]));
     multiscale_entries(attributes)
+        .iter()
         .take(MULTISCALES_LIMIT)
         .map(|entry| {
-            let mut multiscale = parse_multiscale(entry);
+            let mut multiscale = parse_multiscale(entry, ome);
+            multiscale.chosen = multiscale.systems.choose(multiscale.axes.as_deref());
             if multiscale.omero == Omero::default() {
                 multiscale.omero.clone_from(&group);
             }
@@ -133,8 +218,16 @@ pub(crate) fn label_names(attributes: &Map<String, Value>) -> Vec<String> {
 
 /// Whether the group says that it is a label image.
 pub(crate) fn is_label(attributes: &Map<String, Value>) -> bool {
-    attributes.contains_key("image-label")
-        || attributes.get("ome").is_some_and(|ome| ome.get("image-label").is_some())
+    let ome = attributes.get("ome").and_then(Value::as_object);
+    let is_stated = |ome: &Map<String, Value>| {
+        ome.contains_key("image-label") || (ome.contains_key("type") && nodes::is_label(ome))
+    };
+    attributes.contains_key("image-label") || ome.is_some_and(is_stated)
+}
+
+/// The nodes of a group (RFC-8).
+pub(crate) fn nodes(attributes: &Map<String, Value>) -> Nodes {
+    attributes.get("ome").and_then(Value::as_object).map(Nodes::of).unwrap_or_default()
 }
 
 /// Whether the group holds a table (`AnnData` specification, "encoding-type"), whose arrays are no
@@ -143,54 +236,56 @@ pub(crate) fn is_table(attributes: &Map<String, Value>) -> bool {
     attributes.contains_key("encoding-type")
 }
 
-fn parse_multiscale(entry: &Map<String, Value>) -> Multiscale {
-    // Entries with an output name alternative coordinate systems (spatialdata, 0.6): not a chain.
-    let whole: Vec<Value> = transforms(entry.get("coordinateTransformations"))
-        .into_iter()
-        .filter(|transform| transform.get("output").is_none())
-        .collect();
-    let mut datasets = Vec::new();
-    let mut system = None;
-    let listed = entry.get("datasets").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    for dataset in &listed[..listed.len().min(LEVELS_LIMIT)] {
-        let Some(path) = dataset.get("path").and_then(text) else { continue };
-        let steps = transforms(dataset.get("coordinateTransformations"));
-        if system.is_none() {
-            system = steps.first().and_then(output_name);
-        }
-        datasets.push(Dataset { path, steps, cosem: dataset.get("transform").cloned() });
-    }
+fn parse_multiscale(entry: &Map<String, Value>, ome: Option<&Map<String, Value>>) -> Multiscale {
+    let (named, chain) = systems::split(systems::transforms(entry));
+    let listed = match entry.get("datasets") {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(single @ (Value::Object(_) | Value::String(_))) => std::slice::from_ref(single),
+        _ => &[],
+    };
+    let shown = &listed[..listed.len().min(LEVELS_LIMIT)];
+    let datasets: Vec<Dataset> = shown.iter().filter_map(parse_dataset).collect();
+    let outputs = datasets.iter().flat_map(|dataset| &dataset.steps);
+    let intrinsic = outputs.filter_map(|step| step.value.get("output")).find_map(name_of);
+    let stated = entry.get("coordinateSystems").filter(|stated| !stated.is_null());
+    let systems = systems::list(stated.or_else(|| ome?.get("coordinateSystems")));
     let axes = parse_axes(entry.get("axes")).or_else(|| {
-        let systems = entry.get("coordinateSystems").and_then(Value::as_array)?;
-        let named = systems
-            .iter()
-            .find(|candidate| system.is_some() && candidate.get("name").and_then(text) == system);
-        parse_axes(named.or_else(|| systems.first())?.get("axes"))
+        let own = intrinsic.as_ref().and_then(|name| systems::find(&systems, name));
+        own.or_else(|| systems.first()).map(|system| system.axes.clone())
     });
     let nested = entry.get("metadata").and_then(Value::as_object);
     Multiscale {
         name: entry.get("name").and_then(text).filter(|name| !name.is_empty()),
         axes,
         datasets,
-        left_out: listed.len().saturating_sub(LEVELS_LIMIT),
+        left_out: listed.len() - shown.len(),
         omero: Omero::find([entry].into_iter().chain(nested)),
-        whole,
+        is_label: entry.contains_key("image-label"),
+        notes: Vec::new(),
+        chosen: None,
+        whole: chain.into_iter().map(Step::forward).collect(),
+        place: Vec::new(),
+        systems: Systems::new(intrinsic, &systems, named),
     }
 }
 
-/// A list of transforms; some writers leave the brackets out around a single one.
-fn transforms(value: Option<&Value>) -> Vec<Value> {
-    match value {
-        Some(Value::Array(list)) => list.clone(),
-        Some(single @ Value::Object(_)) => vec![single.clone()],
-        _ => Vec::new(),
+/// A dataset; some writers put its path alone, or its numbers without `coordinateTransformations`.
+fn parse_dataset(dataset: &Value) -> Option<Dataset> {
+    let Value::Object(members) = dataset else {
+        let path = dataset.as_str()?.to_owned();
+        return Some(Dataset { path, ..Dataset::default() });
+    };
+    let mut steps = systems::transforms(members);
+    if steps.is_empty() {
+        let own = ["scale", "translation"].into_iter();
+        let own = own.filter_map(|name| Some(json!({"type": name, name: members.get(name)?})));
+        steps.extend(own);
     }
-}
-
-/// `output` is a string in 0.6.dev1 and an object with a name since.
-fn output_name(transform: &Value) -> Option<String> {
-    let output = transform.get("output")?;
-    text(output).or_else(|| output.get("name").and_then(text))
+    Some(Dataset {
+        path: members.get("path").and_then(text)?,
+        steps: steps.into_iter().map(Step::forward).collect(),
+        cosem: members.get("transform").cloned(),
+    })
 }
 
 #[cfg(test)]
@@ -203,7 +298,7 @@ mod tests {
     }
 
     fn yx() -> Axes {
-        Axes::of_array(None, &[8, 8]).expect("axes")
+        Axes::of_array(None, &[8, 8], false).expect("axes")
     }
 
     #[test]

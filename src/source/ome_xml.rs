@@ -61,6 +61,8 @@ pub(crate) struct XmlDocument {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct XmlImage {
     pub(crate) name: Option<String>,
+    /// The name, if no other image of the document has it in any case.
+    pub(crate) title: Option<String>,
     pub(crate) description: Option<String>,
     /// Acquisition date, milliseconds since 1970-01-01 UTC; a date without a zone counts as UTC.
     pub(crate) acquired_ms: Option<i64>,
@@ -148,8 +150,24 @@ pub(crate) fn parse(text: &str) -> Result<XmlDocument, XmlError> {
     let root = document.root_element();
     let mut reader = Reader::new(root);
     let images = children(root, "Image").take(MAX_IMAGES);
-    let images = images.map(|image| reader.image(image)).collect();
+    let mut images: Vec<XmlImage> = images.map(|image| reader.image(image)).collect();
+    entitle(&mut images);
     Ok(XmlDocument { images, wells: plate::wells(root) })
+}
+
+/// Gives each image a title whose name is its own.
+fn entitle(images: &mut [XmlImage]) {
+    let folded = |name: &str| name.trim().to_lowercase();
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for name in images.iter().filter_map(|image| image.name.as_deref()) {
+        *counts.entry(folded(name)).or_default() += 1;
+    }
+    for image in images {
+        // A name of nothing but marks is none.
+        let name = image.name.as_deref().filter(|name| name.chars().any(char::is_alphanumeric));
+        let own = name.filter(|name| counts.get(&folded(name)) == Some(&1));
+        image.title = own.map(|name| name.trim().to_owned());
+    }
 }
 
 /// The parser compares every attribute of an element with all before it, and every namespace in
@@ -232,6 +250,7 @@ impl<'a, 'input> Reader<'a, 'input> {
         let content = |name: &str| child(image, name).and_then(|node| node.text());
         XmlImage {
             name: text(image, "Name"),
+            title: None,
             description: content("Description").and_then(filled).map(str::to_owned),
             acquired_ms: content("AcquisitionDate").and_then(parse_date_time),
             lens_power: objective.and_then(|objective| positive(objective, "NominalMagnification")),

@@ -121,14 +121,15 @@ pub fn metadata_of<'a>(metadata: &'a Fingerprint, store: &Path, image: &Path) ->
 }
 
 /// The access that readers of an image need, and the access to the folder of its store. `files` are the
-/// files that stand for all that the image is made of: its metadata, and a chunk of each level. Every
-/// folder between the store and each of them counts, too.
+/// files that stand for all that the image is made of: its metadata, and a chunk of each array. Every
+/// folder on the way to them counts, too, but those on the way to `below`, which readers pass in any case.
 ///
 /// # Errors
 /// The reason of the storage when one of them cannot be looked at. Files that have gone do not count.
 pub fn access_of<'a>(
     root: &SourceRoot,
     store: &Path,
+    below: &Path,
     files: impl Iterator<Item = &'a Path>,
 ) -> io::Result<(Option<Access>, AccessKinds)> {
     let mut kinds = AccessKinds::default();
@@ -152,7 +153,7 @@ pub fn access_of<'a>(
     };
     let top = add(store)?.ok_or(io::ErrorKind::NotFound)?.access;
     for file in files {
-        for part in file.ancestors().take_while(|part| *part != store && part.starts_with(store)) {
+        for part in file.ancestors().take_while(|part| !below.starts_with(part)) {
             add(part)?;
         }
     }
@@ -249,5 +250,31 @@ mod tests {
         assert!(all.is_narrowed_to(Permissions { mode: 0o440, ..all }));
         assert!(!Permissions { mode: 0o400, ..all }.is_narrowed_to(all));
         assert!(all.is_narrowed_to(Permissions { uid: 2, ..all }));
+    }
+
+    #[test]
+    fn the_folders_above_a_file_of_another_store_count() {
+        let top = tempfile::tempdir().expect("a folder");
+        let make = |folder: &str, mode: u32| {
+            let path = top.path().join(folder);
+            std::fs::create_dir_all(&path).expect("a folder");
+            std::fs::write(path.join(".zarray"), "{}").expect("a file");
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+                .expect("a folder of ours");
+        };
+        make("x/a.zarr", 0o755);
+        make("x/b.zarr", 0o755);
+        make("y/b.zarr", 0o755);
+        make("y", 0o700);
+        let root = SourceRoot::open(top.path(), false).expect("a folder");
+        let mode = |other: &str| {
+            let files = [Path::new("x/a.zarr/.zarray"), Path::new(other)];
+            let (top, kinds) =
+                access_of(&root, Path::new("x/a.zarr"), Path::new("x"), files.into_iter())
+                    .expect("readable");
+            kinds.intersection(top, 0).mode
+        };
+        assert_eq!(mode("x/b.zarr/.zarray"), 0o444);
+        assert_eq!(mode("y/b.zarr/.zarray"), 0o400);
     }
 }

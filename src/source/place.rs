@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// The files that make a folder a Zarr node.
+pub(crate) const METADATA_FILES: [&str; 4] = ["zarr.json", ".zarray", ".zattrs", ".zgroup"];
+
 /// What an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -10,6 +13,19 @@ pub enum Role {
     /// Object numbers.
     Label,
 }
+
+/// What a person says of the dimensions of an array, instead of what its metadata says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AxesByHand {
+    /// A letter out of t, c, z, y, x for each dimension, in stored order; `_` for one of length one that is
+    /// not shown.
+    pub letters: String,
+    /// Where it is said, for messages.
+    pub origin: String,
+}
+
+/// What a person says of the dimensions of an image of a store, by its path within the store.
+pub type SaysAxes<'a> = &'a dyn Fn(&str, Role) -> Option<AxesByHand>;
 
 /// Where the metadata of an image lies, and what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +37,8 @@ pub(crate) struct Place<'a> {
     /// Which entry of `multiscales`.
     pub(crate) multiscale: usize,
     pub(crate) role: Role,
+    /// What a person says of its dimensions.
+    pub(crate) axes: Option<&'a AxesByHand>,
 }
 
 /// `folder/inside`, without the slash that [`Path::join`] puts behind `folder` where `inside` is empty.

@@ -200,7 +200,16 @@ impl SourceRoot {
     /// The same, with a fault as a state of its own.
     #[must_use]
     pub fn look(&self, path: &Path) -> Seen {
-        self.stamp(path).map_or(Seen::Unreadable, Seen::from)
+        self.look_at(path).0
+    }
+
+    /// The same, with what stands there.
+    pub(super) fn look_at(&self, path: &Path) -> (Seen, Option<FileKind>) {
+        match self.storage.stat(path, Links::Follow) {
+            Ok(meta) => (Seen::Present(meta.stamp), Some(meta.kind)),
+            Err(error) if is_not_found(&error) => (Seen::Absent, None),
+            Err(_) => (Seen::Unreadable, None),
+        }
     }
 
     /// Reads a metadata file whole; `None` when there is none.

@@ -61,4 +61,20 @@ impl SourceType {
     pub fn is_integer(self) -> bool {
         !matches!(self, Self::F16 | Self::F32 | Self::F64)
     }
+
+    /// Whether every value of another type is one of this type, also in an Imaris file, which holds most
+    /// types as float32. Of types of four and eight bytes that is only known of the same one.
+    pub(crate) fn holds(self, other: Self) -> bool {
+        use SourceType::{Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        self == other
+            || match other {
+                Bool => true,
+                U8 => !matches!(self, Bool | I8),
+                I8 => matches!(self, I16 | I32 | I64 | F16 | F32 | F64),
+                U16 => matches!(self, U32 | U64 | I32 | I64 | F32 | F64),
+                I16 => matches!(self, I32 | I64 | F32 | F64),
+                F16 => matches!(self, F32 | F64),
+                I32 | U32 | F32 | I64 | U64 | F64 => false,
+            }
+    }
 }

@@ -8,25 +8,32 @@
 //! To add a storage, write its file here, add a kind of [`Location`], and run the tests of `suite.rs`
 //! with it.
 
+mod archive;
 mod interface;
 #[cfg(test)]
 mod memory;
 mod object;
+mod one;
 mod posix;
 mod stamp;
 #[cfg(test)]
 mod suite;
 mod survey;
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::objects::{Address, Options, Service};
 
+use super::store_name::BESIDE;
+
+pub(super) use archive::{forget_remembered, is_archive_name, remember_at_most};
 pub(crate) use interface::SourceGone;
 pub use interface::{
     Access, Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage,
@@ -46,6 +53,8 @@ pub(super) use memory::Memory;
 pub enum Location {
     /// A folder of this machine.
     Folder(PathBuf),
+    /// One store of this machine: a folder, or a zip file.
+    Store(PathBuf),
     /// Objects of other machines.
     Objects(Arc<Remote>),
 }
@@ -62,7 +71,7 @@ pub struct Remote {
 }
 
 impl Location {
-    /// A folder of this machine.
+    /// The location of a folder.
     #[must_use]
     pub fn parse(text: &OsStr) -> Self {
         Self::Folder(text.into())
@@ -94,7 +103,7 @@ impl Location {
     #[must_use]
     pub fn remote(&self) -> Option<(&Address, &Options)> {
         match self {
-            Self::Folder(_) => None,
+            Self::Folder(_) | Self::Store(_) => None,
             Self::Objects(remote) => Some((&remote.address, &remote.options)),
         }
     }
@@ -111,7 +120,11 @@ impl Location {
     /// The reason of the storage when nothing can be read there.
     pub fn open(&self, follow_links: bool) -> io::Result<Arc<dyn Storage>> {
         match self {
-            Self::Folder(path) => Ok(Arc::new(posix::Posix::open(path, follow_links)?)),
+            Self::Folder(path) => {
+                let folder = Arc::new(posix::Posix::open(path, follow_links)?);
+                Ok(Arc::new(archive::Archives::over(folder)))
+            }
+            Self::Store(path) => open_store(path, follow_links),
             Self::Objects(remote) => {
                 let Remote { address, options, stores, .. } = &**remote;
                 let storage = match stores {
@@ -121,25 +134,64 @@ impl Location {
                         object::ObjectStorage::of_stores(stores, options)?
                     }
                 };
-                Ok(Arc::new(storage))
+                Ok(Arc::new(archive::Archives::over(Arc::new(storage))))
             }
         }
     }
 
     /// All of the location, to be hashed: other bytes for another location.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Folder(path) => path.as_os_str().as_bytes(),
-            Self::Objects(remote) => remote.identity.as_bytes(),
+            Self::Folder(path) => Cow::Borrowed(path.as_os_str().as_bytes()),
+            Self::Store(path) => Cow::Owned([b"store ", path.as_os_str().as_bytes()].concat()),
+            Self::Objects(remote) => Cow::Borrowed(remote.identity.as_bytes()),
         }
+    }
+}
+
+impl Location {
+    /// What says where the files lie on every machine alike, to be hashed: nothing for a folder, which each
+    /// machine may have at another path, and whose stamps no other file has.
+    #[must_use]
+    pub fn shared_bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Folder(_) | Self::Store(_) => Cow::Borrowed(b""),
+            Self::Objects(_) => self.as_bytes(),
+        }
+    }
+}
+
+/// A link that the user names is followed, wherever it leads.
+fn open_store(path: &Path, follow_links: bool) -> io::Result<Arc<dyn Storage>> {
+    let canonical = fs::canonicalize(path)?;
+    let name = path.file_name().or(canonical.file_name()).unwrap_or_default();
+    let open = |folder: &Path| -> io::Result<Arc<dyn Storage>> {
+        let folder = Arc::new(posix::Posix::open(folder, follow_links)?);
+        Ok(Arc::new(archive::Archives::over(folder)))
+    };
+    let one = match (canonical.parent(), canonical.file_name()) {
+        (Some(above), Some(own)) if !fs::metadata(&canonical)?.is_dir() => {
+            one::One::new(name, Path::new(own), open(above)?)
+        }
+        _ => one::One::new(name, Path::new(""), open(path)?),
+    };
+    // Where the folder above cannot be read, there is no such file for this program.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    match posix::Posix::open(above.unwrap_or(Path::new(".")), follow_links) {
+        Ok(above) => {
+            let mut beside = name.to_owned();
+            beside.push(BESIDE);
+            Ok(Arc::new(one.with_beside(beside, Arc::new(above))))
+        }
+        Err(_) => Ok(Arc::new(one)),
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder(path) => path.display().fmt(f),
+            Self::Folder(path) | Self::Store(path) => path.display().fmt(f),
             Self::Objects(remote) => remote.address.fmt(f),
         }
     }

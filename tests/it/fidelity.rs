@@ -6,6 +6,7 @@ mod conventions;
 mod levels;
 mod metadata;
 mod statistics;
+mod systems;
 mod thumbnail;
 mod voxels;
 

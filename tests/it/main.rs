@@ -1,10 +1,12 @@
 //! The integration tests, one module for each subject; `doc/TESTING.md` says what is where.
 
+mod by_hand;
 mod cap;
 mod changes;
 mod cli;
 mod codecs;
 mod common;
+mod compose;
 mod corpus;
 mod damage;
 mod disks;
@@ -19,4 +21,5 @@ mod memory;
 mod mount;
 mod process;
 mod reference;
+mod shared_cache;
 mod source;

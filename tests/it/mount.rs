@@ -1,6 +1,7 @@
 //! What programs see of a mount, through the kernel: attributes, errors, its beginning and its end.
 
 mod foreign;
+mod names;
 mod reads;
 mod several;
 mod tree;

@@ -8,3 +8,4 @@ mod remote;
 mod slow_listing;
 mod stores;
 mod times;
+mod zips;

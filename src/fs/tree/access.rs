@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::fs::view::{Attributes, FsError, Ino, NodeKind};
-use crate::source::storage::{Access, Links, Meta};
+use crate::source::storage::{Access, FileKind, Links, Meta};
 use crate::source::{Permissions, SourceRoot, access_of};
 use crate::sync::lock;
 
@@ -58,7 +58,7 @@ impl Rights {
             kind: NodeKind::Directory,
             size: 0,
             modified: meta.map_or(SystemTime::UNIX_EPOCH, |meta| meta.stamp.modified()),
-            mode: self.mode(access.mode & 0o555),
+            mode: self.mode(folder_mode(meta.map(|meta| meta.kind), access)),
             uid: self.config.uid.unwrap_or(access.uid),
             gid: self.config.gid.unwrap_or(access.gid),
         }
@@ -71,7 +71,7 @@ impl Rights {
         if let Ok(meta) = found {
             let access = meta.access.unwrap_or(Access::everybody(daemon()));
             let attributes = &mut shown.attributes;
-            attributes.mode = self.mode(access.mode & 0o555);
+            attributes.mode = self.mode(folder_mode(Some(meta.kind), access));
             attributes.uid = self.config.uid.unwrap_or(access.uid);
             attributes.gid = self.config.gid.unwrap_or(access.gid);
         }
@@ -140,10 +140,18 @@ impl Rights {
     }
 }
 
+/// Permission bits of a folder of the mount. Who may read an archive may enter the folder it is shown as.
+fn folder_mode(kind: Option<FileKind>, access: Access) -> u32 {
+    match kind {
+        Some(FileKind::File) => access.mode & 0o444 | (access.mode & 0o444) >> 2,
+        _ => access.mode & 0o555,
+    }
+}
+
 /// Asks the source who may read a file.
 pub(super) fn ask(root: &SourceRoot, config: TreeConfig, file: &ListedFile) {
     let began = Instant::now();
-    let found = access_of(root, &file.spec.store, file.spec.parts());
+    let found = access_of(root, &file.spec.store, file.spec.below(), file.spec.parts());
     let mut state = lock(&file.found.state);
     state.permissions_at = Some(began);
     if let Ok((top, mut kinds)) = found {

@@ -5,14 +5,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Instant, SystemTime};
 
+use crate::by_hand::ImagePath;
 use crate::cache::ImageId;
 use crate::image::plan::PlannedLevel;
 use crate::image::{LevelOrigin, VirtualFile};
-use crate::source::image::Role;
+use crate::source::image::{Role, Title};
 use crate::source::root::join;
 use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, metadata_of};
 use crate::sync::lock;
 
+use super::labels::LabelAt;
 use super::pages::Pages;
 
 /// One image of a store, as far as listing it needs.
@@ -26,8 +28,14 @@ pub struct FileSpec {
     pub multiscale: usize,
     /// What the image is for.
     pub role: Role,
-    /// Name from the metadata.
+    /// Name from the metadata of the image itself.
     pub name: Option<String>,
+    /// What the metadata of the store calls it.
+    pub title: Option<Title>,
+    /// The view that it is, if a person asks for it.
+    pub view: Option<Arc<ViewSpec>>,
+    /// Label images that are channels of it.
+    pub(super) labels: Arc<[LabelAt]>,
     /// Size of the virtual file in bytes.
     pub size: u64,
     /// Lengths of the finest level in voxels, order (t, c, z, y, x).
@@ -43,6 +51,19 @@ pub struct FileSpec {
     /// A chunk of each level, by its path below the source folder: its permissions stand for those of
     /// all chunks of the level.
     pub(super) samples: Arc<[PathBuf]>,
+}
+
+/// A file that a person asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewSpec {
+    /// What asks for it, see [`Entry`](crate::by_hand::Entry).
+    pub entry: PathBuf,
+    /// Which of the views that are asked for there.
+    pub number: usize,
+    /// Its name, without `.ims`.
+    pub name: String,
+    /// The images that it is made of.
+    pub images: Vec<ImagePath>,
 }
 
 /// One level of an image, as far as listing it needs.
@@ -68,16 +89,40 @@ impl FileSpec {
         !coarser.is_empty() && coarser.iter().all(|level| level.is_computed)
     }
 
+    /// Path of the multiscales group, or of the plain array, below the source folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        join(&self.store, Path::new(&self.image))
+    }
+
     /// Paths that stand for all files of the image.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Path> {
-        let group = join(&self.store, Path::new(&self.image));
-        let metadata = metadata_of(&self.metadata, &self.store, &group);
+        let group = self.folder();
+        let of = |store: &Path, image: &Path| metadata_of(&self.metadata, store, image);
+        let metadata: Vec<&Path> = match &self.view {
+            None => of(&self.store, &group),
+            Some(view) => view.images.iter().flat_map(|at| of(&at.store, &at.image)).collect(),
+        };
         metadata.into_iter().chain(self.samples.iter().map(PathBuf::as_path))
     }
 
+    /// The folder that whoever opens the file has passed.
+    pub(super) fn below(&self) -> &Path {
+        match &self.view {
+            None => &self.store,
+            Some(view) => view.entry.parent().unwrap_or(Path::new("")),
+        }
+    }
+
+    /// What two inspections of a store call the same image, in whatever state.
+    pub(super) fn place(&self) -> (String, usize, Option<String>) {
+        (self.image.clone(), self.multiscale, self.view.as_ref().map(|view| view.name.clone()))
+    }
+
     /// The key that two inspections of a store share if they found the same image.
-    pub(super) fn key(&self) -> (String, usize, ImageId) {
-        (self.image.clone(), self.multiscale, self.id)
+    pub(super) fn key(&self) -> (String, usize, Option<String>, ImageId) {
+        let (image, multiscale, view) = self.place();
+        (image, multiscale, view, self.id)
     }
 }
 

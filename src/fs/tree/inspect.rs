@@ -1,25 +1,27 @@
 //! Looking into folders of the source: which are stores, and of what images.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::by_hand::{self, Entry, Shown, StoreTable, Tables, View};
 use crate::image::{Images, VirtualFile};
 use crate::resources::memory::MemoryBudget;
-use crate::source::discover::{self, Folder};
-use crate::source::image::ImageSource;
+use crate::source::discover;
 use crate::source::root::{DirEntry, EntryKind};
-use crate::source::{Fingerprint, SourceRoot};
+use crate::source::{Fingerprint, SourceError, SourceRoot};
 use crate::sync::lock;
 
 use super::access;
-use super::file::{FileSpec, LevelSpec, ListedFile, Verdict};
+use super::file::{FileSpec, LevelSpec, ListedFile, Verdict, ViewSpec};
 use super::inspected::{Inspected, Skipped};
+use super::labels::{self, LabelAt, WithLabels};
 use super::memo::{Memo, Origin, Save};
-use super::options::TreeConfig;
+use super::options::{Labels, TreeConfig};
 use super::told::Teller;
 
 /// Metadata files of more bytes than this are large: those of an image have some thousands.
@@ -43,6 +45,10 @@ pub(super) struct Inspector {
     pub(super) root: Arc<SourceRoot>,
     pub(super) images: Arc<Images>,
     pub(super) config: TreeConfig,
+    /// What the configuration says of stores.
+    by_hand: Arc<Tables>,
+    /// Which tables of stores were about a store, by their numbers.
+    matched: Mutex<HashSet<usize>>,
     /// Findings of earlier runs; `None` without a cache folder.
     memo: Option<Arc<Memo>>,
     teller: Teller,
@@ -51,11 +57,18 @@ pub(super) struct Inspector {
 }
 
 impl Inspector {
-    pub(super) fn new(root: Arc<SourceRoot>, images: Arc<Images>, config: TreeConfig) -> Self {
+    pub(super) fn new(
+        root: Arc<SourceRoot>,
+        images: Arc<Images>,
+        config: TreeConfig,
+        by_hand: Arc<Tables>,
+    ) -> Self {
         let cache = images.engine().cache();
-        let memo = cache.and_then(|cache| Memo::open(cache, &root, images.options(), config));
+        let options = images.options();
+        let memo = cache.and_then(|cache| Memo::open(cache, &root, options, config, &by_hand));
         let (teller, large) = (Teller::default(), MemoryBudget::new(1));
-        Self { root, images, config, memo, teller, large }
+        let matched = Mutex::default();
+        Self { root, images, config, by_hand, matched, memo, teller, large }
     }
 
     /// What a folder of the source is: what is known of it, in this run or by the memo, if that is still
@@ -188,19 +201,26 @@ impl Inspector {
     fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
         let began = SystemTime::now();
-        let mut found = match discover::inspect(root, path, self.config.labels) {
-            Ok(Folder::Plain(plain)) => Inspected {
-                files: None,
-                skipped: Skipped::all(&plain.skipped),
-                ..Inspected::nothing(plain.fingerprint)
-            },
-            Ok(Folder::Store(store)) => {
+        if let Some(entry) = Entry::at(path) {
+            return self.inspect_entry(root, &entry, began);
+        }
+        let (labels, options) = (self.config.labels != Labels::Hide, self.images.options());
+        let mut found = match by_hand::inspect(root, path, labels, &self.by_hand, options) {
+            Ok(by_hand::Found { images, mut skipped, fingerprint }) => {
+                let images = images.map(|images| self.arrange(images, &mut skipped));
                 let mut found = Inspected {
-                    skipped: Skipped::all(&store.skipped),
-                    is_outage: store.skipped.iter().any(|(_, error)| error.is_outage()),
-                    ..Inspected::nothing(store.fingerprint)
+                    files: images.is_some().then(Vec::new),
+                    is_outage: skipped.iter().any(|(_, error)| error.is_outage()),
+                    skipped: Skipped::all(&skipped),
+                    ..Inspected::nothing(fingerprint)
                 };
-                store.images.iter().for_each(|image| self.plan(image, &mut found));
+                if images.is_some() {
+                    lock(&self.matched).extend(self.by_hand.about(path));
+                }
+                for image in images.into_iter().flatten() {
+                    let path = image.shown.source.folder();
+                    self.plan(&path, image, None, &mut found);
+                }
                 found
             }
             Err(error) => {
@@ -216,18 +236,93 @@ impl Inspector {
         found
     }
 
-    /// Plans the virtual file of an image of a store.
-    fn plan(&self, image: &Arc<ImageSource>, found: &mut Inspected) {
-        if !image.notes.is_empty() {
-            found.notes.push((image.folder(), one_line(&image.notes)));
+    /// Makes and plans the files that a person asks for.
+    fn inspect_entry(&self, root: &Arc<SourceRoot>, entry: &Entry, began: SystemTime) -> Inspected {
+        let asked = by_hand::views(root, entry, &self.by_hand, self.images.options());
+        let by_hand::Views { views, skipped, fingerprint } = asked;
+        let skipped = Skipped::all(&skipped);
+        let mut found = Inspected { skipped, ..Inspected::nothing(fingerprint) };
+        for View { number, name, shown, images } in views {
+            let entry = entry.path().to_path_buf();
+            let path = entry.with_file_name(format!("{name}.ims"));
+            let view = ViewSpec { entry, number, name, images };
+            self.plan(&path, WithLabels::without(shown), Some(Arc::new(view)), &mut found);
         }
-        match VirtualFile::new(&self.root, image.clone(), self.images.clone(), None) {
+        found.is_lasting = found.fingerprint.is_lasting(began);
+        found
+    }
+
+    /// Tables of stores that were about no store so far.
+    pub(super) fn unmatched(&self) -> Vec<&StoreTable> {
+        let matched = lock(&self.matched);
+        let tables = self.by_hand.stores.iter().enumerate();
+        tables.filter(|(number, _)| !matched.contains(number)).map(|(_, table)| table).collect()
+    }
+
+    /// Names of entries of a folder for what the configuration asks for.
+    pub(super) fn entries_in(&self, folder: &Path) -> Vec<OsString> {
+        Entry::configured(&self.root, &self.by_hand, folder)
+    }
+
+    /// The image of a file that was listed, in the state of the moment.
+    ///
+    /// # Errors
+    /// [`SourceError`] when it cannot be read any more, or is gone.
+    pub(super) fn open_image(&self, spec: &FileSpec) -> Result<Shown, SourceError> {
+        let (root, tables, options) = (&self.root, &self.by_hand, self.images.options());
+        if let Some(view) = &spec.view {
+            let entry = Entry::at(&view.entry).expect("a view is listed by its entry");
+            return by_hand::open_view(root, &entry, view.number, tables, options);
+        }
+        let open = |path: &str, number| {
+            by_hand::open(root, (spec.store.as_path(), path, number), tables, options)
+        };
+        let shown = open(&spec.image, spec.multiscale)?;
+        if spec.labels.is_empty() {
+            return Ok(shown);
+        }
+        let label = |(path, number): &LabelAt| open(path, *number);
+        let labels: Vec<Shown> = spec.labels.iter().map(label).collect::<Result<_, _>>()?;
+        labels::with_channels(shown, &labels)
+    }
+
+    /// Which images of a store have files, with the labels that are channels of them.
+    fn arrange(
+        &self,
+        images: Vec<Shown>,
+        skipped: &mut Vec<(PathBuf, SourceError)>,
+    ) -> Vec<WithLabels> {
+        if self.config.labels != Labels::Channels {
+            return images.into_iter().map(WithLabels::without).collect();
+        }
+        let (images, refused) = labels::in_their_images(images);
+        skipped.extend(refused);
+        images
+    }
+
+    /// Plans the virtual file of an image; `path` is what the log calls it.
+    fn plan(
+        &self,
+        path: &Path,
+        image: WithLabels,
+        view: Option<Arc<ViewSpec>>,
+        found: &mut Inspected,
+    ) {
+        let WithLabels { shown: Shown { source, options }, labels } = image;
+        let image = Arc::new(source);
+        if !image.notes.is_empty() {
+            found.notes.push((path.to_path_buf(), one_line(&image.notes)));
+        }
+        match VirtualFile::planned(&self.root, image.clone(), &options, self.images.clone(), None) {
             Ok(file) => found.files.get_or_insert_default().push(ListedFile::new(FileSpec {
                 store: image.store.clone(),
                 image: image.image.clone(),
                 multiscale: image.multiscale,
                 role: image.role,
                 name: image.name.clone(),
+                title: image.title.clone(),
+                view,
+                labels: labels.into(),
                 size: file.size(),
                 shape: image.levels[0].shape(),
                 levels: file.plan().levels.iter().map(LevelSpec::of).collect(),
@@ -237,7 +332,7 @@ impl Inspector {
                 samples: image.samples().collect(),
             })),
             Err(error) => {
-                found.skipped.push(Skipped::because(&image.folder(), &error.to_string()));
+                found.skipped.push(Skipped::because(path, &error.to_string()));
             }
         }
     }
@@ -252,7 +347,10 @@ fn cut_off(found: &Inspected, known: Option<&Arc<Inspected>>) -> Option<Arc<Insp
 /// Whether an entry of a folder is shown, or is worth a line why not.
 pub(super) fn is_notable(entry: &DirEntry) -> bool {
     match entry.kind {
-        EntryKind::File => discover::is_notable_file(Path::new(&entry.name)),
+        EntryKind::File => {
+            let name = Path::new(&entry.name);
+            discover::is_notable_file(name) || Entry::at(name).is_some()
+        }
         EntryKind::Other => false,
         EntryKind::Directory | EntryKind::LinkedDirectory | EntryKind::BadLink => true,
     }

@@ -82,7 +82,7 @@ impl Inspected {
     /// Whether images that were known before are missing now, and something could not be read.
     pub(super) fn has_lost_images_of(&self, known: &Self) -> bool {
         let has_fault = self.skipped.iter().any(|row| row.non_image.is_none());
-        let name = |file: &ListedFile| (file.spec.image.clone(), file.spec.multiscale);
+        let name = |file: &ListedFile| file.spec.place();
         let shown: HashSet<_> = self.files.iter().flatten().map(name).collect();
         has_fault && known.files.iter().flatten().any(|file| !shown.contains(&name(file)))
     }
@@ -124,7 +124,8 @@ impl Inspected {
 
 impl Skipped {
     pub(super) fn of(path: &Path, error: &SourceError) -> Self {
-        Self { non_image: error.non_image(), ..Self::because(path, &error.to_string()) }
+        let (path, reason) = (path.to_path_buf(), error.reason_at(path));
+        Self { path, reason, non_image: error.non_image() }
     }
 
     pub(super) fn all(rows: &[(PathBuf, SourceError)]) -> Vec<Self> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::by_hand::Entry;
 use crate::fs::naming;
 use crate::resources::workers::Workers;
 use crate::sync::lock;
@@ -99,14 +100,22 @@ impl Drop for Look {
     }
 }
 
+/// Whether what is found at a name of the source may have a name in the mount.
+fn may_be_called(source: &OsStr, name: &OsStr) -> bool {
+    match (Entry::asked_name(source), Entry::at(Path::new(source))) {
+        (Some(asked), _) => naming::may_be_called(asked, name),
+        // Only the file says what it asks for.
+        (None, Some(_)) => true,
+        (None, None) => naming::may_be_called(source, name),
+    }
+}
+
 impl State {
     fn is_awaited(&self, wait: Wait<'_>) -> bool {
         match wait {
             Wait::All => !self.under_way.is_empty(),
             Wait::Listing => self.under_way.iter().any(|name| !self.slow.contains(name)),
-            Wait::Name(name) => {
-                self.under_way.iter().any(|source| naming::may_be_called(source, name))
-            }
+            Wait::Name(name) => self.under_way.iter().any(|source| may_be_called(source, name)),
         }
     }
 }

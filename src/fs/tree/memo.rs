@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+use crate::by_hand::Tables;
 use crate::cache::SteadyCache;
 use crate::image::ImageOptions;
 use crate::source::SourceRoot;
@@ -35,7 +36,7 @@ use row::{Key, Row};
 
 /// Bump whenever lines are written in another way, or their values mean something else. A memo of
 /// another version is ignored.
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -97,10 +98,16 @@ impl Scope {
     }
 
     /// The part that stays when the program is replaced: source folder and options.
-    fn of_mount(root: &SourceRoot, options: &ImageOptions, config: TreeConfig) -> Self {
+    fn of_mount(
+        root: &SourceRoot,
+        options: &ImageOptions,
+        config: TreeConfig,
+        by_hand: &Tables,
+    ) -> Self {
         // Names, sizes and states do not depend on rights, nor on when chunks are looked at.
-        let TreeConfig { labels, uid: _, gid: _, umask: _, is_shared: _, revalidate: _ } = config;
-        Self::hash(&(root.location(), root.follows_links(), labels, options))
+        let TreeConfig { labels, image_names: _, uid: _, gid: _, .. } = config;
+        let TreeConfig { umask: _, is_shared: _, revalidate: _, .. } = config;
+        Self::hash(&(root.location(), root.follows_links(), labels, options, by_hand))
     }
 
     fn hash(all: &dyn std::fmt::Debug) -> Self {
@@ -137,8 +144,9 @@ impl Memo {
         root: &SourceRoot,
         options: &ImageOptions,
         config: TreeConfig,
+        by_hand: &Tables,
     ) -> Option<Arc<Self>> {
-        let mount = Scope::of_mount(root, options, config);
+        let mount = Scope::of_mount(root, options, config, by_hand);
         let memo = Self::new(Scope::of(mount)?, format!("tree-{:032x}", mount.0));
         if let Some(bytes) = cache.note(&memo.note) {
             memo.load(&bytes);
@@ -235,9 +243,7 @@ impl Memo {
         };
         for (folder, found) in known {
             // Folders whose name is not UTF-8 are inspected at each start.
-            if let Some(json) =
-                Row::of(&folder, &found).and_then(|row| serde_json::to_string(&row).ok())
-            {
+            if let Ok(json) = serde_json::to_string(&Row::of(&folder, &found)) {
                 add(&json);
             }
         }

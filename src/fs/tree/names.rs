@@ -8,15 +8,19 @@ use std::sync::{Arc, Mutex};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::fs::naming::{self, Candidate, InStore, Taken};
+use crate::by_hand::Entry;
+use crate::fs::naming::{self, Candidate, Contents, InStore, Taken};
 use crate::fs::view::Ino;
+use crate::source::image::Role;
 use crate::source::root::join;
+use crate::source::store_name::stem;
 
 use super::access::Rights;
 use super::file::ListedFile;
 use super::inspected::Inspected;
 use super::node::{Child, Content, Node, Shown};
 use super::nodes::Nodes;
+use super::options::ImageNames;
 
 /// Part of what an inode number is derived from.
 const FOLDER: u8 = b'd';
@@ -46,15 +50,13 @@ impl Namer<'_> {
         under_way: &HashSet<OsString>,
     ) -> BTreeMap<OsString, Child> {
         let mut names = BTreeMap::new();
-        let (mut candidates, mut stores, mut folders) = (Vec::new(), Vec::new(), Vec::new());
+        let (views, inspected): (Vec<_>, Vec<_>) =
+            inspected.iter().partition(|(name, _)| Entry::at(Path::new(name)).is_some());
+        let (mut stores, mut folders) = (Vec::new(), Vec::new());
         for (name, found) in inspected {
             match &found.files {
                 None => folders.push((name.as_os_str(), found)),
-                Some(files) if !files.is_empty() => {
-                    let ending = if files.len() == 1 { ".ims" } else { "" };
-                    candidates.push(Candidate { source: name.clone(), ending });
-                    stores.push((found, files));
-                }
+                Some(files) if !files.is_empty() => stores.push((name.as_os_str(), found, files)),
                 Some(_) => {}
             }
         }
@@ -70,17 +72,101 @@ impl Namer<'_> {
             }
             names.insert(name, Child { ino, inspected: found.clone() });
         }
-        let assigned = naming::assign(&mut taken, &candidates);
-        for (name, (found, files)) in assigned.into_iter().zip(stores) {
-            let path = node.path.join(&name);
-            let parent = node.ino();
-            let ino = match &files[..] {
-                [file] => self.add_file(parent, path, file),
-                files => self.add_store_folder(parent, &path, files),
-            };
+        for (name, ino, found) in self.name_stores(node, &mut taken, &stores) {
             names.insert(name, Child { ino, inspected: found.clone() });
         }
+        self.name_views(node, &mut taken, &views, &mut names);
         names
+    }
+
+    /// Names the stores of a mirrored folder, and then the folders of their labels.
+    fn name_stores<'s>(
+        &self,
+        node: &Node,
+        taken: &mut Taken,
+        stores: &[(&'s OsStr, &'s Arc<Inspected>, &'s Vec<ListedFile>)],
+    ) -> Vec<(OsString, Ino, &'s Arc<Inspected>)> {
+        let images: Vec<Vec<InStore<'_>>> = stores
+            .iter()
+            .map(|(_, _, files)| files.iter().map(|f| self.in_store(f)).collect())
+            .collect();
+        let contents: Vec<Contents<'_>> =
+            images.iter().map(|images| Contents::of(images)).collect();
+        let has_images = |at: &usize| contents[*at].only().is_some() || contents[*at].is_folder();
+        let with_images: Vec<usize> = (0..stores.len()).filter(has_images).collect();
+        let candidate = |at: &usize| Candidate {
+            source: stores[*at].0.to_owned(),
+            title: None,
+            ending: if contents[*at].is_folder() { "" } else { ".ims" },
+        };
+        let candidates: Vec<Candidate> = with_images.iter().map(candidate).collect();
+        let assigned = naming::assign(taken, &candidates);
+        // Labels without an image are called as those of the image would be.
+        let mut own: Vec<OsString> =
+            stores.iter().map(|(name, ..)| stem(name).to_owned()).collect();
+        let mut named = Vec::new();
+        for (at, name) in with_images.into_iter().zip(assigned) {
+            let (_, found, files) = stores[at];
+            let path = node.path.join(&name);
+            let ino = match contents[at].only() {
+                Some(only) => self.add_file(node.ino(), path, &files[only]),
+                None => {
+                    self.add_store_folder(node.ino(), &path, files, contents[at].in_folder(&name))
+                }
+            };
+            own[at].clone_from(&name);
+            named.push((name, ino, found));
+        }
+        let mut order: Vec<usize> = (0..stores.len()).collect();
+        order.sort_by_key(|at| (&own[*at], stores[*at].0));
+        for at in order {
+            let (_, found, files) = stores[at];
+            let labels = contents[at].beside();
+            if !labels.is_empty() {
+                let name = naming::labels_beside(taken, &own[at]);
+                let path = node.path.join(&name);
+                named.push((name, self.add_store_folder(node.ino(), &path, files, labels), found));
+            }
+        }
+        named
+    }
+
+    /// What the name of an image is made from.
+    fn in_store<'s>(&self, file: &'s ListedFile) -> InStore<'s> {
+        let spec = &file.spec;
+        let is_by_path = self.rights.config.image_names == ImageNames::Paths;
+        InStore {
+            image: &spec.image,
+            multiscale: spec.multiscale,
+            name: spec.name.as_deref(),
+            title: spec.title.as_ref().filter(|_| !is_by_path),
+            is_label: spec.role == Role::Label,
+        }
+    }
+
+    /// Names the files that a person asks for. They come last: no store has to give a name up to them.
+    fn name_views(
+        &self,
+        node: &Node,
+        taken: &mut Taken,
+        entries: &[&(OsString, Arc<Inspected>)],
+        names: &mut BTreeMap<OsString, Child>,
+    ) {
+        let files = entries
+            .iter()
+            .flat_map(|(_, found)| found.files.iter().flatten().map(move |file| (found, file)));
+        let mut views: Vec<_> = files
+            .filter_map(|(found, file)| Some((file.spec.view.as_ref()?.clone(), found, file)))
+            .collect();
+        views.sort_by(|(a, ..), (b, ..)| (&a.entry, a.number).cmp(&(&b.entry, b.number)));
+        for (view, found, file) in views {
+            let candidate =
+                Candidate { source: OsString::from(&view.name), title: None, ending: ".ims" };
+            for name in naming::assign(taken, &[candidate]) {
+                let ino = self.add_file(node.ino(), node.path.join(&name), file);
+                names.insert(name, Child { ino, inspected: found.clone() });
+            }
+        }
     }
 
     /// A folder of the source, shown as a folder.
@@ -90,22 +176,21 @@ impl Namer<'_> {
         self.nodes.add(ino, Node { shown, parent, path, content });
     }
 
-    /// A folder with the images of one store, and the folders within it.
-    fn add_store_folder(&self, parent: Ino, path: &Path, files: &[ListedFile]) -> Ino {
+    /// A folder with images or labels of one store, by their numbers and their paths below the folder, and
+    /// the folders within it.
+    fn add_store_folder(
+        &self,
+        parent: Ino,
+        path: &Path,
+        files: &[ListedFile],
+        places: Vec<(usize, PathBuf)>,
+    ) -> Ino {
         let mut folders: BTreeMap<PathBuf, BTreeMap<OsString, Ino>> = BTreeMap::new();
         let folder_ino = |inside: &Path| inode(FOLDER, &join(path, inside), 0);
         let specs = || files.iter().map(|file| &file.spec);
-        let images: Vec<InStore<'_>> = specs()
-            .map(|spec| InStore {
-                image: &spec.image,
-                multiscale: spec.multiscale,
-                name: spec.name.as_deref(),
-            })
-            .collect();
-        let paths = naming::paths_in_store(path.file_name().unwrap_or_default(), &images);
-        for (file, inside) in files.iter().zip(paths) {
+        for (number, inside) in places {
             let above = inside.parent().unwrap_or(Path::new(""));
-            let mut ino = self.add_file(folder_ino(above), join(path, &inside), file);
+            let mut ino = self.add_file(folder_ino(above), join(path, &inside), &files[number]);
             for below in inside.ancestors() {
                 let (Some(above), Some(name)) = (below.parent(), below.file_name()) else { break };
                 folders.entry(above.to_path_buf()).or_default().insert(name.to_owned(), ino);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::by_hand::Shown;
 use crate::fs::view::{FsError, Paging};
 use crate::image::VirtualFile;
-use crate::source::discover;
 use crate::source::image::ImageSource;
 use crate::source::{ChunkState, SourceRoot, Unfollowed};
 use crate::sync::lock;
@@ -144,14 +144,13 @@ impl Opening<'_> {
     /// The virtual file of a store as it is now.
     fn build(&self) -> Result<Arc<VirtualFile>, FsError> {
         let began = Instant::now();
-        let FileSpec { store, image, multiscale, .. } = self.spec;
-        let image = discover::open_image(self.root(), store, image, *multiscale);
-        let image = image.map_err(|error| {
+        let image = self.opener.inspector.open_image(self.spec);
+        let Shown { source: image, options } = image.map_err(|error| {
             // The store may be as it was.
             if error.is_outage() && self.root().storage().is_remote() {
                 return error.into();
             }
-            tracing::warn!(store = %store.display(), %error, "cannot open image");
+            tracing::warn!(store = %self.spec.store.display(), %error, "cannot open image");
             self.stale(Verdict::Changed)
         })?;
         let knowledge = knowledge(&lock(&self.found.state).chunks);
@@ -159,7 +158,7 @@ impl Opening<'_> {
         let chunks = if looks { self.look_first(&image)? } else { Chunks::Any };
         let now = if let Chunks::Known(state) = &chunks { Some(state) } else { None };
         let images = self.opener.inspector.images.clone();
-        let mut file = VirtualFile::new(self.root(), Arc::new(image), images, now)?;
+        let mut file = VirtualFile::planned(self.root(), Arc::new(image), &options, images, now)?;
         if file.id() != self.spec.id || file.size() != self.spec.size {
             // The store has changed since it was listed, or the listing came from a wrong memo.
             return Err(self.stale(Verdict::Refuted));

@@ -13,10 +13,34 @@ pub struct TreeConfig {
     pub umask: u16,
     /// Other users may enter the mount.
     pub is_shared: bool,
-    /// Label images are shown, too.
-    pub labels: bool,
+    /// Where label images are shown.
+    pub labels: Labels,
+    /// What the images of a store of several are called.
+    pub image_names: ImageNames,
     /// When chunk files are looked at.
     pub revalidate: Revalidate,
+}
+
+/// Where label images are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Labels {
+    /// Nowhere.
+    #[default]
+    Hide,
+    /// Each in a file, in a folder beside its image.
+    Files,
+    /// As further channels of their image.
+    Channels,
+}
+
+/// What the images of a store of several are called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImageNames {
+    /// As the metadata of the store calls them: wells and fields of a plate, names of series.
+    #[default]
+    Metadata,
+    /// By their paths within the store.
+    Paths,
 }
 
 /// When the tree notices chunk files that were rewritten, added or deleted. It always notices changed

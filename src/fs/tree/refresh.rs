@@ -1,16 +1,19 @@
 //! Keeping the listing of a mirrored folder up to date.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::by_hand::Entry;
 use crate::fs::naming;
 use crate::fs::view::FsError;
 use crate::resources::workers::Workers;
+use crate::source::SourceError;
+use crate::source::discover::{self, File, is_notable_file};
 use crate::source::root::{DirEntry, EntryKind};
-use crate::source::{SourceError, discover};
 use crate::sync::lock;
 
 use super::inspect::{Inspector, is_notable};
@@ -21,6 +24,9 @@ use super::node::{Listing, Node};
 
 /// What a look costs at most that met an outage.
 const OUTAGE_COST: Duration = Duration::from_secs(1);
+
+/// Files of a folder that are looked into although their names promise nothing.
+const MOST_UNNAMED: usize = 1000;
 
 /// Looks at folders.
 pub(super) struct Refresh<'a> {
@@ -38,10 +44,43 @@ struct Due {
 
 /// What a folder has in it.
 struct Contents {
+    /// What to look into: folders, and entries for what a person asks for.
     folders: Vec<OsString>,
     skipped: Vec<Skipped>,
     /// How long it took to list it.
     cost: Duration,
+}
+
+/// The files of a folder whose names do not promise a store. A few are looked into: any of them may be an
+/// archive.
+#[derive(Default)]
+struct Unnamed {
+    /// A folder that changes is listed more than once.
+    names: RefCell<HashSet<OsString>>,
+}
+
+impl Unnamed {
+    /// Counts an entry, and takes it while there are few.
+    fn take(&self, entry: &DirEntry) -> bool {
+        let mut names = self.names.borrow_mut();
+        let is_taken = entry.kind == EntryKind::File && names.len() <= MOST_UNNAMED;
+        if is_taken {
+            names.insert(entry.name.clone());
+        }
+        is_taken
+    }
+
+    /// Whether all of them are looked into.
+    fn are_few(&self, folder: &Path) -> bool {
+        let are_few = self.names.borrow().len() <= MOST_UNNAMED;
+        if !are_few {
+            tracing::debug!(
+                path = %folder.display(),
+                "more than {MOST_UNNAMED} files; zip files are looked for only among those named .zip or .ozx"
+            );
+        }
+        are_few
+    }
 }
 
 impl Refresh<'_> {
@@ -101,14 +140,36 @@ impl Refresh<'_> {
     fn contents(&self, source: &Path, told: &HashSet<Skipped>) -> Result<Contents, FsError> {
         let started = Instant::now();
         let (mut folders, mut skipped) = (Vec::new(), Vec::new());
-        for DirEntry { name, kind } in self.inspector.root.list(source, is_notable)? {
+        let files = Unnamed::default();
+        let is_wanted = |entry: &DirEntry| is_notable(entry) || files.take(entry);
+        let entries = self.inspector.root.list(source, is_wanted)?;
+        let looks_into_all = files.are_few(source);
+        for DirEntry { name, kind } in entries {
             let path = source.join(&name);
+            if kind == EntryKind::File
+                && !looks_into_all
+                && !is_notable_file(Path::new(&name))
+                && Entry::at(&path).is_none()
+            {
+                continue;
+            }
             let reason = match kind {
                 EntryKind::Directory | EntryKind::LinkedDirectory => {
                     folders.push(name);
                     None
                 }
-                EntryKind::File => discover::skipped_file(&self.inspector.root, &path),
+                EntryKind::File if Entry::at(&path).is_some() => {
+                    folders.push(name);
+                    None
+                }
+                EntryKind::File => match discover::look_at_file(&self.inspector.root, &path) {
+                    File::Store => {
+                        folders.push(name);
+                        None
+                    }
+                    File::Skipped(reason) => Some(reason),
+                    File::Ordinary => None,
+                },
                 EntryKind::BadLink => discover::skipped_link(&path),
                 EntryKind::Other => None,
             };
@@ -120,6 +181,7 @@ impl Refresh<'_> {
                 skipped.push(row);
             }
         }
+        folders.extend(self.inspector.entries_in(source));
         Ok(Contents { folders, skipped, cost: started.elapsed() })
     }
 
@@ -144,7 +206,7 @@ impl Refresh<'_> {
                 inspected.push((name, found));
                 continue;
             }
-            unknown.insert(naming::key(&name));
+            unknown.extend(naming::rivals(&name));
             if is_told && !old.slow.contains(&name) {
                 let path = source.join(&name);
                 tracing::info!(path = %path.display(), "takes long to look into; shown later");

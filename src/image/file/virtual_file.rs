@@ -10,7 +10,7 @@ use crate::engine::error::ImageError;
 use crate::image::images::Images;
 use crate::image::levels;
 use crate::image::measure::statistics;
-use crate::image::options::Statistics;
+use crate::image::options::{ImageOptions, Statistics};
 use crate::image::plan::ImagePlan;
 use crate::image::plan::layout::Extent;
 use crate::image::voxels::frame::BrickId;
@@ -21,7 +21,7 @@ use crate::resources::Resources;
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
 use crate::resources::shares::{OPEN_FILE_BYTES, OPEN_LEVEL_BYTES};
-use crate::source::image::ImageSource;
+use crate::source::image::{ImageSource, LevelSource};
 use crate::source::{ChunkState, SourceRoot};
 use crate::sync::lock;
 
@@ -84,13 +84,29 @@ impl VirtualFile {
         images: Arc<Images>,
         chunks: Option<&ChunkState>,
     ) -> Result<Self, ImageError> {
-        let plan = ImagePlan::new(&source, images.options())?;
+        let options = *images.options();
+        Self::planned(root, source, &options, images, chunks)
+    }
+
+    /// The same, planned with options of its own.
+    ///
+    /// # Errors
+    /// As for [`VirtualFile::new`].
+    pub fn planned(
+        root: &SourceRoot,
+        source: Arc<ImageSource>,
+        options: &ImageOptions,
+        images: Arc<Images>,
+        chunks: Option<&ChunkState>,
+    ) -> Result<Self, ImageError> {
+        let plan = ImagePlan::new(&source, options)?;
         plan.ims.validate()?;
         let read_ahead = ReadAhead::new(&plan, images.engine().resources().threads + 2);
         let image = Arc::new(Image::new(images, root, source, plan, chunks));
-        let open_bytes = OPEN_FILE_BYTES
-            + OPEN_LEVEL_BYTES * image.plan.levels.len() as u64
-            + image.source.snapshot_bytes();
+        // A composed image has more arrays than levels.
+        let described = image.plan.levels.len().max(image.source.arrays().count());
+        let open_bytes =
+            OPEN_FILE_BYTES + OPEN_LEVEL_BYTES * described as u64 + image.source.snapshot_bytes();
         let held = image.engine().resources().memory.hold(open_bytes);
         let (fleeting, is_outdated, metadata) =
             (Arc::default(), AtomicBool::new(false), Mutex::default());
@@ -272,14 +288,16 @@ impl VirtualFile {
         for brick in bricks {
             let file = self.clone();
             let stored = self.image.stored(brick.level);
-            let is_remote = stored.is_some_and(|level| level.array.is_remote());
+            let is_remote = stored.is_some_and(LevelSource::is_remote);
             let Resources { workers, fetchers, .. } = &**self.engine().resources();
             let workers = if is_remote { fetchers } else { workers };
             workers.spawn_when_idle(move || {
                 let image = &file.image;
                 let produce = || image.produce(brick);
                 let is_stored = image.stored(brick.level).is_some();
-                if !is_stored || !file.engine().make_ahead(image.slot(brick), produce) {
+                let slot = image.slot(brick);
+                let shared = image.shared_key(slot.key, true);
+                if !is_stored || !file.engine().make_ahead(slot, shared, produce) {
                     file.read_ahead.not_made(brick);
                 }
             });
@@ -343,6 +361,7 @@ impl VirtualFile {
                 let image = self.image.clone();
                 let produce = move || image.produce(brick);
                 let slot = self.image.slot(brick);
+                let mode = Mode { shared: self.image.shared_key(slot.key, true), ..mode };
                 let is_under_way = self.engine().is_under_way(slot);
                 self.engine().request(slot, mode, produce, Box::new(done));
                 let most = self.most_ahead(brick.level);
@@ -355,10 +374,12 @@ impl VirtualFile {
     }
 
     fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
-        let mode = Mode { purpose: Purpose::Metadata, ..mode };
+        let slot = self.slot(Wanted::Metadata);
+        let shared = self.image.shared_key(slot.key, false);
+        let mode = Mode { purpose: Purpose::Metadata, shared, ..mode };
         let file = self.clone();
         let produce = move || file.produce_metadata();
-        self.engine().request(self.slot(Wanted::Metadata), mode, produce, done);
+        self.engine().request(slot, mode, produce, done);
     }
 
     /// Remembers that bytes were served which the source may complete any time.

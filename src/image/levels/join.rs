@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::image::reduce::join_rows;
+use crate::image::reduce::{Reduction, join_rows};
 use crate::image::voxels::frame::BrickFrame;
 use crate::image::voxels::image::Image;
 
@@ -11,6 +11,7 @@ pub(super) struct Joint<'a> {
     image: &'a Image,
     from: &'a BrickFrame,
     step: [u64; 3],
+    reduction: Reduction,
     /// In the coarser level, half-open, order (z, y, x).
     inside: [Range<u64>; 3],
 }
@@ -26,6 +27,7 @@ impl<'a> Joint<'a> {
         to: &BrickFrame,
         from: &'a BrickFrame,
         halved: [bool; 3],
+        reduction: Reduction,
     ) -> Option<Self> {
         let step = halved.map(|halved| if halved { 2 } else { 1 });
         let inside: [Range<u64>; 3] = std::array::from_fn(|axis| {
@@ -34,7 +36,7 @@ impl<'a> Joint<'a> {
             start..to.voxels[axis].end.min(from.voxels[axis].end / step[axis])
         });
         let is_empty = inside.iter().any(Range::is_empty);
-        (!is_empty).then_some(Self { image, from, step, inside })
+        (!is_empty).then_some(Self { image, from, step, reduction, inside })
     }
 
     fn lengths(&self) -> [usize; 3] {
@@ -50,7 +52,7 @@ impl<'a> Joint<'a> {
     pub(super) fn join(&self, bytes: &[u8], joined: &mut [u8]) {
         let [zs, ys, xs] = &self.inside;
         let [step_z, step_y, step_x] = self.step;
-        let (reduction, target) = (self.image.plan.reduction, self.image.plan.target);
+        let (reduction, target) = (self.reduction, self.image.plan.target);
         let (x, x_end) = (xs.start * step_x, xs.end * step_x);
         let is_contiguous = self.from.run_end(x, x_end) == x_end;
         let row_bytes = index(x_end - x) * self.from.voxel_bytes();

@@ -73,7 +73,8 @@ impl Build {
         let levels = &image.plan.levels;
         let halved = levels[self.brick.level].halved(&levels[child.level]);
         let frame = BrickFrame::new(&image.plan, child);
-        let Some(joint) = Joint::new(image, &self.frame, &frame, halved) else {
+        let reduction = image.plan.reduction(child.dataset);
+        let Some(joint) = Joint::new(image, &self.frame, &frame, halved, reduction) else {
             return Ok(());
         };
         let _claim = headroom::claim(joint.bytes() as u64)?;

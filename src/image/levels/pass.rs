@@ -19,12 +19,17 @@ use crate::resources::workers::Workers;
 use crate::sync::lock;
 
 use super::children::{Child, Children};
+use super::cost::bricks_under;
 use super::open::{Build, Done, Keeper, Output};
 use super::walk::{Root, Step, Walk};
 
 /// Part of the cache that the levels of one image may take when a pass makes them in passing: a large
 /// level must not drive out the coarse ones that every opening reads.
 const KEPT_SHARE: u64 = 4;
+
+/// Bricks of the store under a brick from which on the shared cache is asked for it: reading fewer takes no
+/// longer than a request.
+const ASKED_FOR_BRICKS: u64 = 64;
 
 /// Bricks that the source may complete any time are kept this many times longer than it took to make them:
 /// so making them takes at most this part of the time.
@@ -139,12 +144,20 @@ impl Pass {
             let is_shown = child.is_owned && parent.is_shown;
             let done = move |result| pass.deliver(child, Some(&parent), result);
             self.build_all(child.brick, is_shown, Box::new(done));
-        } else if self.engine().kept().contains(self.image.slot(child.brick)) {
+        } else if self.may_be_there(child.brick) {
             let task = Task { pass: self.clone(), brick: Some((child, Some(parent))) };
             self.workers().spawn(move || task.read_cached());
         } else {
             self.build(child, parent);
         }
+    }
+
+    /// Whether a brick is in the cache, or may be in the shared one and costs more than the question.
+    fn may_be_there(&self, brick: BrickId) -> bool {
+        let slot = self.image.slot(brick);
+        self.engine().kept().contains(slot)
+            || (self.image.shared_key(slot.key, false).is_some()
+                && bricks_under(&self.image, brick) >= ASKED_FOR_BRICKS)
     }
 
     /// Makes a brick with all that is under it, even if another thread makes it too: all of it is to be shown.
@@ -330,6 +343,9 @@ impl Pass {
         };
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
         let produced = Produced::new(Arc::new(bytes), keep, is_zero);
+        if let (true, Some(key)) = (is_kept, self.image.shared_key(slot.key, false)) {
+            self.engine().share(key, keep, &produced.bytes);
+        }
         Ok(self.engine().take_in(slot, purpose, &produced))
     }
 
@@ -374,13 +390,17 @@ impl Task {
         pass.progress.advance();
     }
 
-    /// Reads a computed brick from the cache, or builds it if it went meanwhile.
+    /// Reads a computed brick from the cache or the shared one, or builds it if it is in neither.
     fn read_cached(mut self) {
         let Some((child, _)) = self.brick else { return };
-        let engine = self.pass.engine();
-        let found = engine.kept().get(self.pass.image.slot(child.brick));
+        let (engine, image) = (self.pass.engine(), &self.pass.image);
+        let slot = image.slot(child.brick);
         // Read here: if the cache fails, the brick can still be built.
-        let found = found.and_then(|found| found.whole(engine.resources()).ok());
+        let whole = |found: Brick| found.whole(engine.resources()).ok();
+        let found = engine.kept().get(slot).and_then(whole).or_else(|| {
+            let key = image.shared_key(slot.key, false)?;
+            engine.get_shared(key, slot).and_then(whole)
+        });
         let (found, _reserved) =
             found.map_or((None, None), |(whole, reserved)| (Some(Brick::Memory(whole)), reserved));
         let Some((child, parent)) = self.brick.take() else { return };

@@ -7,9 +7,10 @@ use crate::cache::Role;
 use crate::engine::brick::{Brick, BrickDone, BrickTicket};
 use crate::engine::turns::{Headway, Lane, Waiting};
 use crate::image::progress::PassKind;
-use crate::image::voxels::frame::{BrickFrame, BrickId};
+use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 
+use super::cost::{bricks_under, open_bytes};
 use super::pass::{Pass, Visitor};
 use super::walk::{PassDone, Root, Walk};
 
@@ -27,18 +28,30 @@ pub(crate) fn request(requested: &Arc<Image>, brick: BrickId, done: BrickDone) {
             done(Ok(found));
             return;
         }
-        let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
-        let lane = if is_large { Lane::Large } else { Lane::Small };
-        let bytes = open_bytes(&image, brick.level);
-        let start = Box::new(move |ticket, turn| start(image, brick, ticket, turn));
-        engine.turns().enter(|| match engine.join(slot.key, done) {
-            Role::Leader(ticket) => Some(Waiting { key: slot.key, ticket, lane, bytes, start }),
-            Role::Follower => None,
+        let Some(shared) = image.shared_key(slot.key, false) else {
+            return enter(image, brick, done);
+        };
+        engine.find_shared(shared, slot, move |found| match found {
+            Some(found) => done(Ok(found)),
+            None => enter(image, brick, done),
         });
-        engine.turns().advance(None);
     };
     // Away from the caller: a checksum may have to be compared.
     requested.engine().resources().workers.spawn(task);
+}
+
+/// Has a brick made, by a pass that waits for its turn.
+fn enter(image: Arc<Image>, brick: BrickId, done: BrickDone) {
+    let (engine, key) = (image.engine().clone(), image.slot(brick).key);
+    let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
+    let lane = if is_large { Lane::Large } else { Lane::Small };
+    let bytes = open_bytes(&image, brick.level);
+    let start = Box::new(move |ticket, turn| start(image, brick, ticket, turn));
+    engine.turns().enter(|| match engine.join(key, done) {
+        Role::Leader(ticket) => Some(Waiting { key, ticket, lane, bytes, start }),
+        Role::Follower => None,
+    });
+    engine.turns().advance(None);
 }
 
 /// Starts a pass that makes a brick.
@@ -58,35 +71,6 @@ fn start(image: Arc<Image>, brick: BrickId, ticket: BrickTicket, headway: Arc<He
     let progress = image.begin_pass(PassKind::ComputeLevels, levels, total);
     let walk = Walk::new(Box::new(std::iter::once(Root { brick, ticket: Some(ticket) })), None);
     Pass::new(image, None, walk, progress, Some(headway)).pump();
-}
-
-/// Most memory that the bricks take which a pass up to a level has open: two of each level below it, as
-/// the last children of one are still under way when the next one is begun.
-fn open_bytes(image: &Image, level: usize) -> u64 {
-    let levels = image.plan.layout.levels();
-    let bytes = |level: usize| levels[level].bricks.full_brick_bytes();
-    let below = (image.plan.base(level) + 1..level).map(|level| bytes(level).saturating_mul(2));
-    below.fold(bytes(level), u64::saturating_add)
-}
-
-/// The same for a pass that shows everything.
-pub(crate) fn most_open_bytes(image: &Image) -> u64 {
-    let computed = (0..image.plan.levels.len()).filter(|&level| image.stored(level).is_none());
-    computed.map(|level| open_bytes(image, level)).max().unwrap_or(0)
-}
-
-/// Number of bricks of the store that a brick of a computed level is made from.
-fn bricks_under(image: &Image, brick: BrickId) -> u64 {
-    let plan = &image.plan;
-    let base = plan.base(brick.level);
-    let frame = BrickFrame::new(plan, brick);
-    let bricks = (0..3).map(|axis| {
-        // Sizes are halved or kept, so the ratio is right but for what is dropped.
-        let factor = plan.levels[base].size[axis] / plan.levels[brick.level].size[axis];
-        let voxels = frame.voxels[axis].end - frame.voxels[axis].start;
-        voxels.saturating_mul(factor).div_ceil(plan.levels[base].brick[axis])
-    });
-    bricks.fold(1, u64::saturating_mul)
 }
 
 /// Shows every brick of some datasets to a visitor, and calls `done` at the end. The visitor also learns of

@@ -5,7 +5,7 @@
 
 use crate::ims::ImsSection;
 use crate::source::facts::{Fact, Microscope, Subject, TEXT_LIMIT_BYTES, TOTAL_LIMIT_BYTES};
-use crate::source::image::{ChannelSource, ImageSource};
+use crate::source::image::{ChannelSource, ImageSource, Title};
 
 /// Entries kept of one section, and sections kept of one image.
 const ENTRY_LIMIT: usize = 500;
@@ -78,9 +78,9 @@ pub(super) fn sections(image: &ImageSource) -> Vec<ImsSection> {
 
 /// Where the image lies, and what its store is.
 fn provenance(image: &ImageSource) -> Vec<(String, String)> {
-    let first = &image.levels[0];
+    let first = image.levels[0].parts().first();
     let mut axes: Vec<(usize, &str)> = first
-        .axes
+        .map_or([None; 5], |part| part.axes)
         .into_iter()
         .zip(["t", "c", "z", "y", "x"])
         .filter_map(|(axis, name)| Some((axis?, name)))
@@ -90,14 +90,22 @@ fn provenance(image: &ImageSource) -> Vec<(String, String)> {
     present([
         ("Store", Some(image.store.display().to_string())),
         ("Image", Some(image.image.clone()).filter(|path| !path.is_empty())),
+        // `Name` is that of the well.
+        ("StatedName", stated_name(image)),
         ("NGFFVersion", stated.ngff_version.clone()),
-        ("ZarrFormat", Some(first.array.zarr_format().to_string())),
-        ("Axes", Some(axes.into_iter().map(|(_, name)| name).collect())),
+        ("ZarrFormat", first.map(|part| part.array.zarr_format().to_string())),
+        ("Axes", first.map(|_| axes.into_iter().map(|(_, name)| name).collect())),
         ("DataType", Some(image.source_type().name().to_owned())),
         ("Method", stated.method.clone()),
         ("Orientation", stated.orientation.clone()),
         ("Flipped", flipped(image.is_flipped)),
     ])
+}
+
+/// The name that an image of a plate has of its own.
+fn stated_name(image: &ImageSource) -> Option<String> {
+    let is_field = matches!(image.title, Some(Title::Field(_)));
+    image.name.clone().filter(|_| is_field)
 }
 
 /// The axes along which voxels are stored backwards: their scale is negative. Order (x, y, z).

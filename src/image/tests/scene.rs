@@ -47,7 +47,7 @@ impl Scene {
             let bytes: Vec<u8> = places(chunk).flat_map(|within| voxel(at(within))).collect();
             fs::write(store.join(format!("{z}.{y}.{x}")), bytes).expect("a file");
         }
-        let config = EngineConfig { cache: None, memory_bytes: 64 << 20, threads: 2 };
+        let config = EngineConfig { cache: None, shared: None, memory_bytes: 64 << 20, threads: 2 };
         let engine = Engine::start(&config).expect("an engine");
         let root = SourceRoot::open(top.path(), false).expect("a folder");
         Self { top, root, images: Images::new(engine, options) }

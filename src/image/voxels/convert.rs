@@ -72,7 +72,9 @@ pub(super) struct Pixels<'a> {
     pub(super) bytes: &'a [u8],
     /// Their type.
     pub(super) source_type: SourceType,
-    /// The type they are converted to: what [`Conversions::target`] gives.
+    /// The type of the level that they belong to: the same, or one that holds it without loss.
+    pub(super) level_type: SourceType,
+    /// The type they are converted to: what [`Conversions::target`] gives for the level.
     pub(super) target: VoxelType,
 }
 
@@ -80,14 +82,15 @@ impl Pixels<'_> {
     /// Whether voxels have the same bytes in the Imaris file.
     pub(super) fn is_same(&self) -> bool {
         use {SourceType as From, VoxelType as To};
-        matches!(
-            (self.source_type, self.target),
-            (From::U8, To::U8)
-                | (From::U16, To::U16)
-                | (From::I16, To::I16)
-                | (From::U32, To::U32)
-                | (From::F32, To::F32)
-        )
+        self.source_type == self.level_type
+            && matches!(
+                (self.source_type, self.target),
+                (From::U8, To::U8)
+                    | (From::U16, To::U16)
+                    | (From::I16, To::I16)
+                    | (From::U32, To::U32)
+                    | (From::F32, To::F32)
+            )
     }
 }
 
@@ -171,6 +174,10 @@ fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
         out.copy_from_slice(&bytes[start..start + out.len()]);
         return;
     }
+    if from.source_type != from.level_type {
+        widen(from, start, stride, out);
+        return;
+    }
     match from.source_type {
         SourceType::Bool => map::<1, 1>(bytes, start, stride, out, |v| [u8::from(v[0] != 0)]),
         SourceType::U8 => map::<1, 1>(bytes, start, stride, out, |v| v),
@@ -191,6 +198,26 @@ fn copy_row(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
     }
 }
 
+/// Converts a row of voxels of a type that the type of their level holds without loss.
+fn widen(from: Pixels<'_>, start: usize, stride: usize, out: &mut [u8]) {
+    let bytes = from.bytes;
+    // 32768 more, as all voxels of the level.
+    let raised = if from.level_type == SourceType::I16 { 0x80 } else { 0 };
+    let is_bool = from.source_type == SourceType::Bool;
+    let byte = |v: u8| if is_bool { u8::from(v != 0) } else { v };
+    let sign = |v: u8| if from.source_type == SourceType::I8 && v > 0x7f { 0xff } else { 0 };
+    match (from.source_type.bytes(), from.target) {
+        (1, VoxelType::U8) => map::<1, 1>(bytes, start, stride, out, |[v]| [byte(v)]),
+        (1, VoxelType::U16) => {
+            map::<1, 2>(bytes, start, stride, out, |[v]| [byte(v), sign(v) ^ raised]);
+        }
+        (1, VoxelType::I16) => map::<1, 2>(bytes, start, stride, out, |[v]| [byte(v), sign(v)]),
+        (1, VoxelType::U32) => map::<1, 4>(bytes, start, stride, out, |[v]| [byte(v), 0, 0, 0]),
+        (2, VoxelType::U32) => map::<2, 4>(bytes, start, stride, out, |[a, b]| [a, b, 0, 0]),
+        _ => map_to_float(from.source_type, bytes, start, stride, out),
+    }
+}
+
 /// Converts a row of voxels of any type that float32 holds exactly, or rounded.
 #[expect(
     clippy::cast_precision_loss,
@@ -207,7 +234,8 @@ fn map_to_float(from: SourceType, bytes: &[u8], start: usize, stride: usize, out
         };
     }
     match from {
-        SourceType::Bool | SourceType::U8 => each!(u8, n => f32::from(n)),
+        SourceType::Bool => each!(u8, n => f32::from(u8::from(n != 0))),
+        SourceType::U8 => each!(u8, n => f32::from(n)),
         SourceType::I8 => each!(i8, n => f32::from(n)),
         SourceType::I16 => each!(i16, n => f32::from(n)),
         SourceType::U16 => each!(u16, n => f32::from(n)),
@@ -273,7 +301,7 @@ mod tests {
         let voxels = bytes.len() / source_type.bytes();
         let target = conversions.target(source_type);
         let mut out = vec![0; voxels * target.bytes()];
-        copy_row(Pixels { bytes, source_type, target }, 0, 1, &mut out);
+        copy_row(Pixels { bytes, source_type, level_type: source_type, target }, 0, 1, &mut out);
         out
     }
 
@@ -325,7 +353,7 @@ mod tests {
             let target = Conversions::default().target(source_type);
             let size = source_type.bytes();
             let bytes: Vec<u8> = (0..=250).cycle().step_by(31).take(5 * 7 * 70 * size).collect();
-            let pixels = Pixels { bytes: &bytes, source_type, target };
+            let pixels = Pixels { bytes: &bytes, source_type, level_type: source_type, target };
             for order in orders {
                 // The last axis of the order lies side by side.
                 let mut strides = [0; 3];
@@ -360,10 +388,44 @@ mod tests {
     fn strides_pick_voxels() {
         let mut out = [0; 6];
         let bytes: Vec<u8> = (0..20).collect();
-        let pixels = Pixels { bytes: &bytes, source_type: SourceType::U16, target: VoxelType::U16 };
+        let source_type = SourceType::U16;
+        let target = VoxelType::U16;
+        let pixels = Pixels { bytes: &bytes, source_type, level_type: source_type, target };
         copy_row(pixels, 1, 3, &mut out);
         assert_eq!(out, [2, 3, 8, 9, 14, 15]);
         copy_row(pixels, 2, 0, &mut out);
         assert_eq!(out, [4, 5, 4, 5, 4, 5]);
+    }
+
+    #[test]
+    fn a_narrower_type_has_its_values_in_the_type_of_its_level() {
+        use {SourceType as From, VoxelType as To};
+        let convert = |bytes: &[u8], source_type: From, level_type: From, target: To| {
+            assert!(level_type.holds(source_type));
+            let mut out = vec![0; bytes.len() / source_type.bytes() * target.bytes()];
+            copy_row(Pixels { bytes, source_type, level_type, target }, 0, 1, &mut out);
+            out
+        };
+        let float = |value: f32| value.to_le_bytes().to_vec();
+        assert_eq!(convert(&[0, 7], From::Bool, From::U8, To::U8), [0, 1]);
+        assert_eq!(convert(&[200, 3], From::U8, From::U16, To::U16), [200, 0, 3, 0]);
+        assert_eq!(convert(&[2], From::Bool, From::U16, To::U16), [1, 0]);
+        assert_eq!(convert(&[200], From::U8, From::I16, To::I16), 200_i16.to_le_bytes());
+        assert_eq!(convert(&[0xff], From::I8, From::I16, To::I16), (-1_i16).to_le_bytes());
+        // 32768 higher, as the int16 beside them.
+        assert_eq!(convert(&[200], From::U8, From::I16, To::U16), 32_968_u16.to_le_bytes());
+        assert_eq!(convert(&[0xff], From::I8, From::I16, To::U16), 32_767_u16.to_le_bytes());
+        assert_eq!(convert(&[9], From::U8, From::U32, To::U32), 9_u32.to_le_bytes());
+        assert_eq!(convert(&[1, 2], From::U16, From::U32, To::U32), 513_u32.to_le_bytes());
+        for level_type in [From::I16, From::I32, From::F32, From::F64, From::F16] {
+            assert_eq!(convert(&[0xff], From::I8, level_type, To::F32), float(-1.0));
+            assert_eq!(convert(&[0xff], From::U8, level_type, To::F32), float(255.0));
+            assert_eq!(convert(&[9], From::Bool, level_type, To::F32), float(1.0));
+        }
+        assert_eq!(convert(&[1, 2], From::U16, From::I32, To::F32), float(513.0));
+        for (wide, narrow) in [(From::U16, From::I8), (From::F32, From::U32), (From::U8, From::U16)]
+        {
+            assert!(!wide.holds(narrow), "{narrow:?} in {wide:?}");
+        }
     }
 }

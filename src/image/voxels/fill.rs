@@ -1,7 +1,7 @@
 //! Production of one brick of a stored level: which read units it needs, and how their voxels get into the
 //! order of HDF5 chunks.
 
-use std::ops::Range;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::brick::{Keep, Produced};
@@ -10,8 +10,10 @@ use crate::image::plan::ImagePlan;
 use crate::ims::VoxelType;
 use crate::resources::Resources;
 use crate::resources::buffer::Buffer;
-use crate::source::image::LevelSource;
-use crate::source::{SourceError, UnitBytes};
+use crate::source::boxes::{Box3, common};
+use crate::source::image::{LevelSource, Part};
+use crate::source::parts::{Visible, VisiblePart};
+use crate::source::{SourceError, SourceType, UnitBytes};
 
 use super::convert::{Pixels, Strided, copy_box};
 use super::frame::{BrickFrame, BrickId, Piece};
@@ -21,20 +23,27 @@ use super::units;
 #[derive(Debug)]
 pub(super) struct BrickJob<'a> {
     source: &'a LevelSource,
+    visible: Visible<'a>,
     target: VoxelType,
-    time: u64,
-    channel: u64,
     frame: BrickFrame,
 }
 
-/// What takes the place of a unit that cannot be decoded: the fill value, or an error.
-pub(super) type Instead<'a> = &'a dyn Fn(SourceError) -> Result<(), SourceError>;
+/// What takes the place of a unit of a part that cannot be decoded: the fill value, or an error.
+pub(super) type Instead<'a> = &'a dyn Fn(&Part, SourceError) -> Result<(), SourceError>;
+
+/// A read unit that a brick needs.
+struct Needed<'a, 'b> {
+    of: &'b VisiblePart<'a>,
+    /// Position in the array.
+    position: Vec<u64>,
+    /// First voxel in the array, order (z, y, x).
+    origin: [u64; 3],
+}
 
 /// A decoded read unit and where it lies.
-struct Unit {
+struct Unit<'a, 'b> {
     bytes: UnitBytes,
-    /// First voxel, order (z, y, x).
-    origin: [u64; 3],
+    needed: &'b Needed<'a, 'b>,
 }
 
 /// The units of a brick that have been put together so far.
@@ -51,16 +60,40 @@ struct Composed<'a, 'b> {
 }
 
 impl Composed<'_, '_> {
-    fn add(&mut self, unit: Unit) -> Result<(), ImageError> {
+    fn add(&mut self, unit: Unit<'_, '_>) -> Result<(), ImageError> {
         if self.job.is_same(&unit)
             && let UnitBytes::Stored { bytes, .. } = unit.bytes
         {
             (self.same, self.is_zero) = (Some(bytes), false);
             return Ok(());
         }
-        let is_zero_fill = self.job.is_zero_fill(&unit);
-        self.is_zero &= is_zero_fill;
-        if self.out.is_none() && is_zero_fill {
+        let array = &unit.needed.of.part.array;
+        let is_absent = matches!(unit.bytes, UnitBytes::Fill);
+        let is_zero = is_absent && self.job.is_zero(array.source_type(), array.fill_value());
+        self.write(is_zero, |job, out| job.scatter(&unit, out))
+    }
+
+    /// Adds the places where no part is.
+    fn add_gaps(&mut self) -> Result<(), ImageError> {
+        if self.job.visible.gaps.is_empty() {
+            return Ok(());
+        }
+        let (source_type, fill) = (self.job.source.source_type(), self.job.source.fill_value());
+        self.write(self.job.is_zero(source_type, fill), |job, out| {
+            for gap in &job.visible.gaps {
+                job.spread(job.pixels(source_type, fill), gap, out);
+            }
+        })
+    }
+
+    /// Writes voxels; `is_zero` if they are all zero.
+    fn write(
+        &mut self,
+        is_zero: bool,
+        write: impl FnOnce(&BrickJob<'_>, &mut [u8]),
+    ) -> Result<(), ImageError> {
+        self.is_zero &= is_zero;
+        if self.out.is_none() && is_zero {
             self.has_zeros = true;
             return Ok(());
         }
@@ -69,7 +102,7 @@ impl Composed<'_, '_> {
             None if self.has_zeros => self.job.frame.zeros()?,
             None => self.job.frame.blank()?,
         };
-        self.job.scatter(&unit, &mut buffer);
+        write(self.job, &mut buffer);
         self.out = Some(buffer);
         Ok(())
     }
@@ -86,19 +119,22 @@ impl Composed<'_, '_> {
 impl<'a> BrickJob<'a> {
     pub(super) fn new(plan: &ImagePlan, source: &'a LevelSource, brick: BrickId) -> Self {
         let (time, channel) = plan.time_and_channel(brick.dataset);
-        Self { source, target: plan.target, time, channel, frame: BrickFrame::new(plan, brick) }
+        let frame = BrickFrame::new(plan, brick);
+        let visible = source.visible([time, channel], &frame.voxels);
+        Self { source, visible, target: plan.target, frame }
     }
 
     /// Memory needed at the peak: the brick, one decoded unit, one encoded unit.
     pub(super) fn memory_bytes(&self) -> u64 {
-        self.source.array.unit_bytes().saturating_mul(2).saturating_add(self.frame.bytes())
+        let units = self.visible.parts.iter().map(|of| of.part.array.unit_bytes());
+        units.max().unwrap_or(0).saturating_mul(2).saturating_add(self.frame.bytes())
     }
 
     /// Waits until the files of all units answer. A file system that hangs must not do so while memory is
     /// reserved.
     pub(super) fn await_source(&self) {
-        for (position, _) in self.units() {
-            self.source.array.await_unit(&position);
+        for Needed { of, position, .. } in self.needed() {
+            of.part.array.await_unit(&position);
         }
     }
 
@@ -118,8 +154,12 @@ impl<'a> BrickJob<'a> {
         let mut whole =
             Composed { job: self, out: None, has_zeros: false, same: None, is_zero: true };
         let mut lasts = true;
-        let (positions, origins): (Vec<_>, Vec<_>) = self.units().unzip();
-        units::decode_each(resources, &self.source.array, positions, |number, decoded| {
+        whole.add_gaps()?;
+        let needed: Vec<_> = self.needed().collect();
+        let unit =
+            |needed: &Needed<'_, '_>| (needed.of.part.array.clone(), needed.position.clone());
+        units::decode_each(resources, needed.iter().map(unit).collect(), |number, decoded| {
+            let needed = &needed[number];
             let bytes = match decoded {
                 Ok(UnitBytes::Fill) => {
                     lasts &= follows_chunks;
@@ -130,13 +170,13 @@ impl<'a> BrickJob<'a> {
                     stored
                 }
                 Err(error) => {
-                    instead(error)?;
+                    instead(needed.of.part, error)?;
                     // It may be only for now.
                     lasts = false;
                     UnitBytes::Fill
                 }
             };
-            whole.add(Unit { bytes, origin: origins[number] })
+            whole.add(Unit { bytes, needed })
         })?;
         let keep = match lasts {
             true if whole.is_zero => Keep::Lightly,
@@ -147,79 +187,112 @@ impl<'a> BrickJob<'a> {
         Ok(Produced::new(whole.bytes()?, keep, is_zero))
     }
 
-    /// The position of each unit in its array, and its first voxel, order (z, y, x).
-    fn units(&self) -> impl Iterator<Item = (Vec<u64>, [u64; 3])> {
-        let [unit_t, unit_c, unit @ ..] = self.source.unit_shape();
-        let [zs, ys, xs]: [Range<u64>; 3] = std::array::from_fn(|axis| {
-            let voxels = &self.frame.voxels[axis];
-            voxels.start / unit[axis]..voxels.end.div_ceil(unit[axis])
-        });
-        let [t, c] = [self.time / unit_t, self.channel / unit_c];
-        let rows = zs.flat_map(move |z| ys.clone().map(move |y| (z, y)));
-        let all = rows.flat_map(move |(z, y)| xs.clone().map(move |x| [z, y, x]));
-        all.map(move |at| {
-            let [z, y, x] = at;
-            let origin = std::array::from_fn(|axis| at[axis] * unit[axis]);
-            (self.source.unit_position([t, c, z, y, x]), origin)
+    /// The units that the brick needs, each once.
+    fn needed(&self) -> impl Iterator<Item = Needed<'a, '_>> {
+        self.visible.parts.iter().flat_map(|of| {
+            let part = of.part;
+            let [unit_t, unit_c, unit @ ..] = part.unit_shape();
+            let [t, c] = [of.tc[0] / unit_t, of.tc[1] / unit_c];
+            units_of(of, unit).into_iter().map(move |at| {
+                let [z, y, x] = at;
+                let origin = std::array::from_fn(|axis| at[axis] * unit[axis]);
+                Needed { of, position: part.unit_position([t, c, z, y, x]), origin }
+            })
         })
     }
 
-    /// Copies the part of a unit that lies in the brick into the brick's chunks.
-    fn scatter(&self, unit: &Unit, out: &mut [u8]) {
-        let shape = self.source.unit_shape();
-        let [stride_t, stride_c, stride_z, stride_y, stride_x] = self.source.unit_strides();
-        let inside: [Range<u64>; 3] = std::array::from_fn(|axis| {
-            let voxels = &self.frame.voxels[axis];
-            let start = voxels.start.max(unit.origin[axis]);
-            start..voxels.end.min(unit.origin[axis] + shape[axis + 2])
-        });
-        let (bytes, is_fill): (&[u8], bool) = match &unit.bytes {
-            UnitBytes::Stored { bytes, .. } => (bytes, false),
-            UnitBytes::Fill => (self.source.array.fill_value(), true),
-        };
-        let pixels = self.pixels(bytes);
-        let to = Strided { start: 0, strides: self.frame.strides() };
-        let strides = if is_fill { [0; 3] } else { [stride_z, stride_y, stride_x].map(index) };
+    /// Copies the part of a unit that is seen into the brick's chunks.
+    fn scatter(&self, unit: &Unit<'_, '_>, out: &mut [u8]) {
+        let &Needed { of, origin, .. } = unit.needed;
+        let part = of.part;
+        let [unit_t, unit_c, shape @ ..] = part.unit_shape();
+        let [stride_t, stride_c, strides @ ..] = part.unit_strides();
+        let whole: Box3 = std::array::from_fn(|axis| origin[axis]..origin[axis] + shape[axis]);
         // The time point and channel within the unit.
-        let base = self.time % shape[0] * stride_t + self.channel % shape[1] * stride_c;
-        for Piece { voxels, offset } in self.frame.pieces(&inside) {
-            let [z, y, x]: [u64; 3] =
-                std::array::from_fn(|axis| voxels[axis].start - unit.origin[axis]);
-            let first = base + z * stride_z + y * stride_y + x * stride_x;
-            let start = if is_fill { 0 } else { index(first) };
+        let base = of.tc[0] % unit_t * stride_t + of.tc[1] % unit_c * stride_c;
+        let source_type = part.array.source_type();
+        for seen in &of.boxes {
+            let Some(inside) = common(&part.in_array(seen), &whole) else { continue };
+            let in_level = part.in_level(&inside);
+            let bytes: &[u8] = match &unit.bytes {
+                UnitBytes::Stored { bytes, .. } => bytes,
+                UnitBytes::Fill => {
+                    let fill = self.pixels(source_type, part.array.fill_value());
+                    self.spread(fill, &in_level, out);
+                    continue;
+                }
+            };
+            let to = Strided { start: 0, strides: self.frame.strides() };
+            for Piece { voxels, offset } in self.frame.pieces(&in_level) {
+                let within = |axis: usize| {
+                    let start = inside[axis].start - origin[axis];
+                    (voxels[axis].start - in_level[axis].start + start) * strides[axis]
+                };
+                let from = Strided {
+                    start: index(base + within(0) + within(1) + within(2)),
+                    strides: strides.map(index),
+                };
+                let lengths = voxels.map(|range| index(range.end - range.start));
+                copy_box(self.pixels(source_type, bytes), from, &mut out[offset..], to, lengths);
+            }
+        }
+    }
+
+    /// Writes one voxel to all places of a box.
+    fn spread(&self, voxel: Pixels<'_>, inside: &Box3, out: &mut [u8]) {
+        let to = Strided { start: 0, strides: self.frame.strides() };
+        for Piece { voxels, offset } in self.frame.pieces(inside) {
             let lengths = voxels.map(|range| index(range.end - range.start));
-            copy_box(pixels, Strided { start, strides }, &mut out[offset..], to, lengths);
+            copy_box(voxel, Strided { start: 0, strides: [0; 3] }, &mut out[offset..], to, lengths);
         }
     }
 
-    /// Whether a unit is absent and all its voxels are zero in the file.
-    fn is_zero_fill(&self, unit: &Unit) -> bool {
-        if !matches!(unit.bytes, UnitBytes::Fill) {
-            return false;
-        }
-        let mut voxel = [0; 4];
+    /// Whether a voxel is zero in the file.
+    fn is_zero(&self, source_type: SourceType, voxel: &[u8]) -> bool {
+        let mut converted = [0; 4];
         let one = Strided { start: 0, strides: [0; 3] };
-        copy_box(self.pixels(self.source.array.fill_value()), one, &mut voxel, one, [1; 3]);
-        voxel == [0; 4]
+        copy_box(self.pixels(source_type, voxel), one, &mut converted, one, [1; 3]);
+        converted == [0; 4]
     }
 
-    /// Voxels of the array, as they are to be converted.
-    fn pixels<'b>(&self, bytes: &'b [u8]) -> Pixels<'b> {
-        let source_type = self.source.array.source_type();
-        Pixels { bytes, source_type, target: self.target }
+    /// Voxels of the level or of one of its parts, as they are to be converted.
+    fn pixels<'b>(&self, source_type: SourceType, bytes: &'b [u8]) -> Pixels<'b> {
+        let level_type = self.source.source_type();
+        Pixels { bytes, source_type, level_type, target: self.target }
     }
 
     /// Whether the bytes of a unit are those of the brick.
-    fn is_same(&self, unit: &Unit) -> bool {
+    fn is_same(&self, unit: &Unit<'_, '_>) -> bool {
         let UnitBytes::Stored { bytes, .. } = &unit.bytes else { return false };
-        let [_, _, shape @ ..] = self.source.unit_shape();
-        let [_, _, strides @ ..] = self.source.unit_strides();
+        let Needed { of: VisiblePart { part, boxes, .. }, origin, .. } = unit.needed;
+        let [_, _, shape @ ..] = part.unit_shape();
+        let [_, _, strides @ ..] = part.unit_strides();
         let in_order = [shape[1] * shape[2], shape[2], 1];
         // All of the unit is in the brick, and all of the brick in the unit, in the same order.
-        self.pixels(bytes).is_same()
+        self.pixels(part.array.source_type(), bytes).is_same()
             && bytes.len() as u64 == self.frame.bytes()
             && (0..3).all(|axis| strides[axis] == in_order[axis] || shape[axis] == 1)
-            && self.frame.is_plain(unit.origin, shape)
+            && matches!(boxes.as_slice(), [only] if *only == self.frame.voxels)
+            && part.in_array(&boxes[0]).map(|range| range.start) == *origin
+            && self.frame.is_plain(boxes[0].clone().map(|range| range.start), shape)
+    }
+}
+
+/// Positions of the units that hold what is seen of a part, counted in units along (z, y, x), each once.
+fn units_of(of: &VisiblePart<'_>, unit: [u64; 3]) -> Vec<[u64; 3]> {
+    let in_box = |seen: &Box3| {
+        let [zs, ys, xs]: Box3 = {
+            let voxels = of.part.in_array(seen);
+            std::array::from_fn(|axis| {
+                voxels[axis].start / unit[axis]..voxels[axis].end.div_ceil(unit[axis])
+            })
+        };
+        let rows = zs.flat_map(move |z| ys.clone().map(move |y| (z, y)));
+        rows.flat_map(move |(z, y)| xs.clone().map(move |x| [z, y, x]))
+    };
+    match of.boxes.as_slice() {
+        [only] => in_box(only).collect(),
+        boxes => boxes.iter().flat_map(in_box).collect::<BTreeSet<_>>().into_iter().collect(),
     }
 }
 

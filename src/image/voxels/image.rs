@@ -12,7 +12,8 @@ use crate::image::options::OnError;
 use crate::image::plan::ImagePlan;
 use crate::image::plan::pyramid::LevelOrigin;
 use crate::image::progress::{PassKind, Progress};
-use crate::source::image::{ImageSource, LevelSource};
+use crate::shared_cache::Shared;
+use crate::source::image::{ImageSource, LevelSource, Part};
 use crate::source::{ChunkState, SourceError, SourceRoot};
 
 use super::fill::BrickJob;
@@ -33,6 +34,8 @@ pub(crate) struct Image {
     /// Identity of the bytes, under which they are cached. If the image follows its chunks, it depends
     /// on the state of every chunk file when the image was opened; else it is that of the plan.
     pub(crate) content: ImageId,
+    /// Identity of the bytes on every machine that sees the same files, for the shared cache.
+    shared: ImageId,
     /// The chunks are given as they were when the image was opened, or not at all. Then absent ones
     /// are absent for good.
     pub(crate) follows_chunks: bool,
@@ -48,12 +51,14 @@ impl Image {
         plan: ImagePlan,
         chunks: Option<&ChunkState>,
     ) -> Self {
-        let id = identity::of_plan(root, &source, &plan);
-        let content = chunks.map_or(id, |chunks| identity::of_chunks(id, chunks));
+        let files = identity::of_files(root, &source, &plan);
+        let id = identity::of_plan(root, files);
+        let of_bytes = |id| chunks.map_or(id, |chunks| identity::of_chunks(id, chunks));
+        let (content, shared) = (of_bytes(id), of_bytes(files));
         let cache_bytes = images.engine().cache().map_or(0, SteadyCache::cap_bytes);
         let proven_from = plan.finest_within(cache_bytes / PROVEN_SHARE);
         let follows_chunks = chunks.is_some();
-        Self { images, source, plan, id, content, follows_chunks, proven_from }
+        Self { images, source, plan, id, content, shared, follows_chunks, proven_from }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -93,6 +98,15 @@ impl Image {
         Slot { key, slot_bytes: bricks.full_brick_bytes(), is_proven }
     }
 
+    /// The name of a brick or a region in the shared cache, where that keeps bricks of this kind.
+    pub(crate) fn shared_key(&self, key: BrickKey, is_stored: bool) -> Option<BrickKey> {
+        let is_kept = match self.engine().shares()? {
+            Shared::Computed => !is_stored,
+            Shared::All => true,
+        };
+        is_kept.then_some(BrickKey { image: self.shared, ..key })
+    }
+
     /// Produces a brick of a stored level.
     ///
     /// # Errors
@@ -104,11 +118,11 @@ impl Image {
         let source = self.stored(brick.level).expect("computed levels are built by passes");
         let job = BrickJob::new(&self.plan, source, brick);
         let on_error = self.images.options().on_error;
-        let instead = |error: SourceError| {
+        let instead = |part: &Part, error: SourceError| {
             let is_fill =
                 on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
             let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
-            self.images.damage().report(&self.source.folder(), source, &error, gets);
+            self.images.damage().report(&self.source, part, &error, gets);
             if is_fill { Ok(()) } else { Err(error) }
         };
         guarded(|| {

@@ -22,11 +22,15 @@ const LEAST_BYTES: u64 = 32 << 10;
 
 type Decoded = Result<UnitBytes, SourceError>;
 
+/// A read unit: its array, and its position there.
+pub(super) type Unit = (Arc<ZarrArray>, Vec<u64>);
+
 /// What the threads share.
 struct Shared {
-    array: Arc<ZarrArray>,
-    positions: Vec<Vec<u64>>,
-    /// Numbers of units that are decoded by one thread.
+    units: Vec<Unit>,
+    /// Bytes of the largest one, decoded.
+    unit_bytes: u64,
+    /// Numbers of units that are decoded by one thread; they are of one array.
     batches: Vec<Vec<usize>>,
     /// Number of the next batch to decode.
     next: AtomicUsize,
@@ -44,27 +48,28 @@ struct Shared {
 /// The first error of `take`; no more units are begun then.
 pub(super) fn decode_each(
     resources: &Arc<Resources>,
-    array: &Arc<ZarrArray>,
-    positions: Vec<Vec<u64>>,
+    units: Vec<Unit>,
     mut take: impl FnMut(usize, Decoded) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
-    let batches = batches(array, &positions);
+    let batches = batches(&units);
     let count = batches.len();
+    let unit_bytes = units.iter().map(|(array, _)| array.unit_bytes()).max().unwrap_or(0);
+    let is_remote = units.iter().any(|(array, _)| array.is_remote());
     // A thread that fetches waits most of the time.
-    let (workers, threads) = if array.is_remote() {
+    let (workers, threads) = if is_remote {
         (&resources.fetchers, FETCH_THREADS)
     } else {
         (&resources.workers, resources.threads)
     };
-    let is_worth_it = array.is_remote() || array.unit_bytes() >= LEAST_BYTES;
+    let is_worth_it = is_remote || unit_bytes >= LEAST_BYTES;
     let helpers = if is_worth_it { threads.min(count).saturating_sub(1) } else { 0 };
     let shared = Arc::new(Shared {
-        array: array.clone(),
-        positions,
+        units,
+        unit_bytes,
         batches,
         next: AtomicUsize::new(0),
         decoded: Mutex::default(),
-        most_waiting: if array.is_remote() { MOST_WAITING * helpers.max(1) } else { MOST_WAITING },
+        most_waiting: if is_remote { MOST_WAITING * helpers.max(1) } else { MOST_WAITING },
         arrived: Condvar::new(),
     });
     for _ in 0..helpers {
@@ -78,13 +83,13 @@ pub(super) fn decode_each(
 }
 
 /// Which units one thread decodes: each its own, but for those that are fetched together.
-fn batches(array: &ZarrArray, positions: &[Vec<u64>]) -> Vec<Vec<usize>> {
+fn batches(units: &[Unit]) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
-    let most =
-        usize::try_from(BATCH_BYTES / array.unit_bytes().max(1)).unwrap_or(usize::MAX).max(1);
-    let mut open: HashMap<Vec<u64>, usize> = HashMap::new();
-    for (number, position) in positions.iter().enumerate() {
-        let shard = array.is_remote().then(|| array.shard_of(position)).flatten();
+    let mut open: HashMap<(*const ZarrArray, Vec<u64>), usize> = HashMap::new();
+    for (number, (array, position)) in units.iter().enumerate() {
+        let shard = if array.is_remote() { array.shard_of(position) } else { None };
+        let shard = shard.map(|shard| (Arc::as_ptr(array), shard));
+        let most = usize::try_from(BATCH_BYTES / array.unit_bytes().max(1)).unwrap_or(usize::MAX);
         let known = shard.as_ref().and_then(|shard| open.get(shard).copied());
         if let Some(batch) = known.filter(|&batch| batches[batch].len() < most) {
             batches[batch].push(number);
@@ -110,11 +115,12 @@ impl Shared {
         &self,
         take: &mut dyn FnMut(usize, Decoded) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
-        let mut left = self.positions.len();
+        let mut left = self.units.len();
         let mut take_all = |decoded: Vec<(usize, Option<Decoded>)>, left: &mut usize| {
             for (number, decoded) in decoded {
                 // If a helper panicked, decode again here so that the panic is reported.
-                let again = || self.array.read_unit(&self.positions[number]);
+                let (array, position) = &self.units[number];
+                let again = || array.read_unit(position);
                 take(number, decoded.unwrap_or_else(again))?;
                 *left -= 1;
             }
@@ -137,7 +143,7 @@ impl Shared {
     fn help(&self, resources: &Resources) {
         // An encoded and a decoded unit here, and those that wait.
         let units = self.batches.iter().map(Vec::len).max().unwrap_or(1) as u64;
-        let bytes = self.array.unit_bytes().saturating_mul(MOST_WAITING as u64 + 2 * units);
+        let bytes = self.unit_bytes.saturating_mul(MOST_WAITING as u64 + 2 * units);
         let Some(_reserved) = resources.memory.try_reserve(bytes) else { return };
         while lock(&self.decoded).len() < self.most_waiting {
             let Some(batch) = self.claim() else { return };
@@ -151,9 +157,11 @@ impl Shared {
     /// The units of a batch, each with its number.
     fn decode(&self, batch: usize) -> Vec<(usize, Option<Decoded>)> {
         let numbers = &self.batches[batch];
+        let units: Vec<&Unit> = numbers.iter().map(|&number| &self.units[number]).collect();
+        let Some((array, _)) = units.first() else { return Vec::new() };
         let positions: Vec<&[u64]> =
-            numbers.iter().map(|&number| self.positions[number].as_slice()).collect();
-        let decoded = self.array.read_units(&positions).into_iter().map(Some);
+            units.iter().map(|(_, position)| position.as_slice()).collect();
+        let decoded = array.read_units(&positions).into_iter().map(Some);
         numbers.iter().copied().zip(decoded).collect()
     }
 }

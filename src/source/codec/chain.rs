@@ -56,19 +56,34 @@ impl BoundedChain {
         if decoded_len > UNIT_LIMIT_BYTES {
             return Err(Unsupported::ChunkTooLarge { bytes: decoded_len, limit: UNIT_LIMIT_BYTES });
         }
-        let mut builder = Builder {
-            steps: Vec::new(),
-            size: Size::Exactly(decoded_len),
-            stage: Stage::Array(Numbers::new(shape.to_vec(), kind)),
-        };
+        let mut builder = Builder::new(shape, kind, decoded_len);
         for codec in codecs {
-            builder.add(codec, kind)?;
+            builder.add(codec)?;
         }
         if !matches!(builder.stage, Stage::Bytes) {
             return Err(Unsupported::Codec("none from array to bytes".to_owned()));
         }
         let (steps, encoded) = (builder.steps, builder.size);
         Ok(Self { steps, encoded, shape: shape.to_vec(), decoded_len })
+    }
+
+    /// Codecs that encode an array number by number, for a part of that array.
+    ///
+    /// # Errors
+    /// [`Unsupported`] for codecs that do not, and for parts over the limit.
+    pub(super) fn of_numbers(
+        codecs: &[NamedCodec],
+        shape: &[NonZeroU64],
+        kind: SourceType,
+    ) -> Result<Self, Unsupported> {
+        let bytes = NamedCodec::new("bytes", Value::Null);
+        Self::new(&[codecs, &[bytes]].concat(), shape, kind)
+    }
+
+    /// Decodes bytes that are there already.
+    pub(super) fn decode_bytes(&self, bytes: Vec<u8>) -> Result<Vec<u8>, DecodeError> {
+        let _claim = headroom::claim(self.peak_bytes(bytes.len() as u64))?;
+        self.decode(Cow::Owned(bytes))
     }
 
     /// Shape of the chunk.
@@ -145,6 +160,8 @@ struct Builder {
     steps: Vec<Step>,
     size: Size,
     stage: Stage,
+    /// Of the numbers that are, or became, bytes.
+    kind: SourceType,
 }
 
 /// What the next codec encodes.
@@ -168,8 +185,42 @@ impl Numbers {
     }
 }
 
+/// The type that codecs, all of which encode number by number, leave.
+///
+/// # Errors
+/// [`Unsupported`] where one does not.
+pub(super) fn encoded_kind(
+    codecs: &[NamedCodec],
+    kind: SourceType,
+) -> Result<SourceType, Unsupported> {
+    let mut builder = Builder::new(&[NonZeroU64::MIN], kind, kind.bytes() as u64);
+    for codec in codecs {
+        let is_by_number = match registry::reader(codec) {
+            Some(Reader::Recode(_) | Reader::Nothing) => true,
+            Some(Reader::Filter(read)) => {
+                read(codec, Some(NumpyType::native(builder.kind)))?.is_by_number()
+            }
+            _ => false,
+        };
+        if !is_by_number {
+            return Err(Unsupported::Codec(format!("{} before sharding_indexed", codec.name)));
+        }
+        builder.add(codec)?;
+    }
+    Ok(builder.kind)
+}
+
 impl Builder {
-    fn add(&mut self, codec: &NamedCodec, kind: SourceType) -> Result<(), Unsupported> {
+    fn new(shape: &[NonZeroU64], kind: SourceType, decoded_len: u64) -> Self {
+        Self {
+            steps: Vec::new(),
+            size: Size::Exactly(decoded_len),
+            stage: Stage::Array(Numbers::new(shape.to_vec(), kind)),
+            kind,
+        }
+    }
+
+    fn add(&mut self, codec: &NamedCodec) -> Result<(), Unsupported> {
         let reader = registry::reader(codec);
         if matches!(reader, Some(Reader::Nothing)) {
             return Ok(());
@@ -179,6 +230,14 @@ impl Builder {
                 let filter = read(codec, Some(NumpyType::native(numbers.kind)))?;
                 self.add_array_filter(codec, filter, numbers)
             }
+            (Stage::Array(numbers), Some(Reader::Recode(read))) => {
+                let recoded = read(codec, numbers.kind)?;
+                self.add_numbers(codec, recoded.decoder, recoded.encoded, numbers)
+            }
+            (Stage::Array(mut numbers), Some(Reader::Pack(read))) => {
+                self.finish_array(&mut numbers)?;
+                self.push(codec, read(codec, Some(numbers.kind))?)
+            }
             (Stage::Array(numbers), reader) => {
                 let read = if let Some(Reader::Array(read)) = reader { read } else { array::other };
                 let zarrs = read(codec, numbers.shape.len())?;
@@ -187,9 +246,12 @@ impl Builder {
             (Stage::Bytes, Some(Reader::Filter(read))) => {
                 self.push(codec, Box::new(read(codec, None)?))
             }
-            (Stage::Bytes, Some(Reader::Bytes(read))) => self.push(codec, read(codec, kind)?),
+            (Stage::Bytes, Some(Reader::Bytes(read))) => self.push(codec, read(codec, self.kind)?),
             (Stage::Bytes, Some(Reader::Plain(decoder))) => self.push(codec, decoder()),
-            (Stage::Bytes, Some(Reader::Array(_) | Reader::Nothing) | None) => Err(codec.refused()),
+            (Stage::Bytes, Some(Reader::Pack(read))) => self.push(codec, read(codec, None)?),
+            (Stage::Bytes, Some(Reader::Array(_) | Reader::Recode(_) | Reader::Nothing) | None) => {
+                Err(codec.refused())
+            }
         }
     }
 
@@ -208,29 +270,48 @@ impl Builder {
         self.push(&NamedCodec::new("chunk", Value::Null), Box::new(decoder))
     }
 
+    /// Lets `zarrs` apply the codecs so far, to numbers in the byte order of the machine.
+    fn finish_array(&mut self, numbers: &mut Numbers) -> Result<(), Unsupported> {
+        if numbers.codecs.is_empty() {
+            return Ok(());
+        }
+        numbers.codecs.push(array::little_endian()?.metadata);
+        self.push_array(numbers)
+    }
+
     /// A filter of numcodecs within Zarr v3, which encodes numbers to numbers.
     fn add_array_filter(
         &mut self,
         codec: &NamedCodec,
         filter: Filter,
-        mut numbers: Numbers,
+        numbers: Numbers,
     ) -> Result<(), Unsupported> {
         let filter = filter
             .on_native_numbers()
             .filter(|filter| filter.decoded_type().bytes() == numbers.kind.bytes())
             .ok_or_else(|| Unsupported::Codec(format!("{} of another data type", codec.name)))?;
+        self.add_numbers(codec, Box::new(filter), filter.encoded_type(), numbers)
+    }
+
+    /// A codec from numbers to numbers of the type `encoded`.
+    fn add_numbers(
+        &mut self,
+        codec: &NamedCodec,
+        decoder: Decoder,
+        encoded: SourceType,
+        mut numbers: Numbers,
+    ) -> Result<(), Unsupported> {
         let shape = numbers.encoded_shape.take().ok_or_else(|| codec.refused())?;
-        if !numbers.codecs.is_empty() {
-            numbers.codecs.push(array::little_endian()?.metadata);
-            self.push_array(&numbers)?;
-        }
+        self.finish_array(&mut numbers)?;
         let elements = self.size.limit() / numbers.kind.bytes() as u64;
-        self.push(codec, Box::new(filter))?;
-        let encoded = self.size.limit() / filter.encoded_type().bytes() as u64;
+        self.push(codec, decoder)?;
+        let encoded_elements = self.size.limit() / encoded.bytes() as u64;
         // Packed bits are a list.
-        let is_list = encoded != elements;
-        let shape = if is_list { NonZeroU64::new(encoded).into_iter().collect() } else { shape };
-        self.stage = Stage::Array(Numbers::new(shape, filter.encoded_type()));
+        let is_list = encoded_elements != elements;
+        let list = || NonZeroU64::new(encoded_elements).into_iter().collect();
+        let shape = if is_list { list() } else { shape };
+        self.kind = encoded;
+        self.stage = Stage::Array(Numbers::new(shape, encoded));
         Ok(())
     }
 

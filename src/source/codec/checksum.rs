@@ -1,6 +1,6 @@
 //! Checksums that numcodecs puts before or behind the bytes.
 //!
-//! Source: `checksum32.py` and `fletcher32.pyx` of numcodecs 0.16. All are 32 bits, little-endian.
+//! Source: `checksum32.py`, `fletcher32.pyx` and `jenkins.pyx` of numcodecs 0.17. All are 32 bits, little-endian.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,18 @@ use serde_json::Value;
 use super::decode::{Decode, Decoder, Size};
 use super::named::NamedCodec;
 use crate::source::error::Unsupported;
+use crate::source::json::whole;
 use crate::source::source_type::SourceType;
 
 const CHECKSUM_BYTES: usize = 4;
 
-/// A checksum of the bytes it is given.
-type Compute = fn(&[u8]) -> u32;
+/// How the checksum of bytes is computed.
+#[derive(Debug, Clone, Copy)]
+enum Compute {
+    Of(fn(&[u8]) -> u32),
+    /// From this start value.
+    Lookup3(u32),
+}
 
 /// Verifies a checksum and takes it away.
 #[derive(Debug)]
@@ -25,20 +31,45 @@ struct Checksum {
 }
 
 pub(super) fn adler32(codec: &NamedCodec, _kind: SourceType) -> Result<Decoder, Unsupported> {
-    Checksum::read(codec, adler32_of, true)
+    Checksum::read(codec, Compute::Of(adler32_of), true)
 }
 
 pub(super) fn crc32(codec: &NamedCodec, _kind: SourceType) -> Result<Decoder, Unsupported> {
-    Checksum::read(codec, crc32_of, true)
+    Checksum::read(codec, Compute::Of(crc32_of), true)
 }
 
 pub(super) fn crc32c(codec: &NamedCodec, _kind: SourceType) -> Result<Decoder, Unsupported> {
-    Checksum::read(codec, ::crc32c::crc32c, false)
+    Checksum::read(codec, Compute::Of(::crc32c::crc32c), false)
 }
 
 /// Always behind the bytes: its configuration says nothing.
 pub(super) fn fletcher32() -> Decoder {
-    Box::new(Checksum { compute: fletcher32_of, is_in_front: false })
+    Box::new(Checksum { compute: Compute::Of(fletcher32_of), is_in_front: false })
+}
+
+/// numcodecs puts it behind the bytes, whatever `location` says. A `prefix` cannot be written as JSON.
+pub(super) fn jenkins_lookup3(
+    codec: &NamedCodec,
+    _kind: SourceType,
+) -> Result<Decoder, Unsupported> {
+    if !matches!(codec.members.get("prefix"), None | Some(Value::Null)) {
+        return Err(Unsupported::Member("prefix"));
+    }
+    let start = match codec.members.get("initval") {
+        None | Some(Value::Null) => Some(0),
+        Some(stated) => whole(stated).and_then(|start| u32::try_from(start).ok()),
+    };
+    let compute = Compute::Lookup3(start.ok_or(Unsupported::Member("initval"))?);
+    Ok(Box::new(Checksum { compute, is_in_front: false }))
+}
+
+impl Compute {
+    fn of(self, bytes: &[u8]) -> u32 {
+        match self {
+            Self::Of(compute) => compute(bytes),
+            Self::Lookup3(start) => lookup3_of(bytes, start),
+        }
+    }
 }
 
 impl Checksum {
@@ -67,7 +98,7 @@ impl Checksum {
             parts.map(|(content, checksum)| (checksum, content))
         };
         let (stored, content) = parts.ok_or("no checksum")?;
-        if u32::from_le_bytes(*stored) == (self.compute)(content) {
+        if u32::from_le_bytes(*stored) == self.compute.of(content) {
             Ok(content)
         } else {
             Err("the checksum is not that of the bytes")
@@ -127,4 +158,39 @@ fn fletcher32_of(bytes: &[u8]) -> u32 {
         b = fold(b);
     }
     fold(b) << 16 | fold(a)
+}
+
+/// Bob Jenkins, `lookup3.c`, 2006, `hashlittle`: blocks of three words, the last one mixed in another way.
+#[expect(clippy::cast_possible_truncation, reason = "the length is taken modulo 2^32")]
+fn lookup3_of(bytes: &[u8], start: u32) -> u32 {
+    const BLOCK_BYTES: usize = 12;
+    /// Distances that the words are rotated by.
+    const MIX: [u32; 6] = [4, 6, 8, 16, 19, 4];
+    const LAST: [u32; 7] = [14, 11, 25, 16, 4, 14, 24];
+    let mut words = [0xdead_beef_u32.wrapping_add(bytes.len() as u32).wrapping_add(start); 3];
+    let add = |words: &mut [u32; 3], block: &[u8]| {
+        for (word, bytes) in words.iter_mut().zip(block.chunks(4)) {
+            let mut full = [0; 4];
+            full[..bytes.len()].copy_from_slice(bytes);
+            *word = word.wrapping_add(u32::from_le_bytes(full));
+        }
+    };
+    let last = bytes.len().saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
+    for block in bytes[..last].chunks_exact(BLOCK_BYTES) {
+        add(&mut words, block);
+        for (round, distance) in MIX.into_iter().enumerate() {
+            let [a, b, c] = [round, round + 1, round + 2].map(|at| at % 3);
+            words[a] = words[a].wrapping_sub(words[c]) ^ words[c].rotate_left(distance);
+            words[c] = words[c].wrapping_add(words[b]);
+        }
+    }
+    if !bytes.is_empty() {
+        add(&mut words, &bytes[last..]);
+        for (round, distance) in LAST.into_iter().enumerate() {
+            let (target, from) = ((round + 2) % 3, (round + 1) % 3);
+            let mixed = words[target] ^ words[from];
+            words[target] = mixed.wrapping_sub(words[from].rotate_left(distance));
+        }
+    }
+    words[2]
 }

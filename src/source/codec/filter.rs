@@ -112,6 +112,11 @@ impl Filter {
         (!self.decoded.is_big_endian()).then_some(self)
     }
 
+    /// Whether each number is encoded by itself.
+    pub(super) fn is_by_number(&self) -> bool {
+        !matches!(self.operation, Operation::Sum | Operation::Unpack)
+    }
+
     pub(super) fn encoded_type(&self) -> SourceType {
         self.encoded.kind()
     }

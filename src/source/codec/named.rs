@@ -8,11 +8,14 @@ use crate::source::error::Unsupported;
 /// Most codecs in one list; writers use up to four.
 const MOST_CODECS: usize = 32;
 
-/// Prefixes under which codecs have been written that are known without them: zarr-python names
-/// those of numcodecs so, and `zarrs` once named its own so.
-const PREFIXES: [&str; 3] = [
-    "numcodecs.",
+/// Prefixes of codecs of numcodecs in Zarr v3: that of zarr-python, and that of numcodecs 0.13.
+const NUMCODECS_PREFIXES: [&str; 2] = ["numcodecs.", "https://zarr.dev/numcodecs/"];
+
+/// Prefixes under which `zarrs` has written codecs that are known without them.
+const ZARRS_PREFIXES: [&str; 4] = [
+    "zarrs.",
     "https://codec.zarrs.dev/array_to_array/",
+    "https://codec.zarrs.dev/array_to_bytes/",
     "https://codec.zarrs.dev/bytes_to_bytes/",
 ];
 
@@ -32,31 +35,35 @@ impl NamedCodec {
             Value::Object(members) => members,
             _ => Map::new(),
         };
-        Self { name: name.to_owned(), members }
+        // All known names are of small letters.
+        Self { name: name.to_ascii_lowercase(), members }
     }
 
     /// The name without a prefix.
     pub(super) fn plain_name(&self) -> &str {
-        let plain = PREFIXES.iter().find_map(|prefix| self.name.strip_prefix(prefix));
-        plain.unwrap_or(&self.name)
+        let without = |prefixes: &[&str]| without_prefix(&self.name, prefixes);
+        without(&NUMCODECS_PREFIXES).or_else(|| without(&ZARRS_PREFIXES)).unwrap_or(&self.name)
     }
 
     /// Whether the name says that it is the codec of numcodecs, not another one of the same name.
     pub(super) fn is_of_numcodecs(&self) -> bool {
-        self.name.starts_with(PREFIXES[0])
+        without_prefix(&self.name, &NUMCODECS_PREFIXES).is_some()
     }
 
-    /// A list of codecs as Zarr v3 has it; a codec may be spelt by its name only.
+    /// A list of codecs as Zarr v3 has it; a codec may be spelt by its name only, or as in Zarr v2.
     ///
     /// # Errors
     /// [`Unsupported`] when it is not one.
     pub(crate) fn list_v3(codecs: &Value) -> Result<Vec<Self>, Unsupported> {
         let one = |codec: &Value| match codec {
             Value::String(name) => Some(Self::new(name, Value::Null)),
-            Value::Object(members) => {
-                let configuration = members.get("configuration").cloned().unwrap_or_default();
-                Some(Self::new(members.get("name")?.as_str()?, configuration))
-            }
+            Value::Object(members) => match members.get("name") {
+                Some(name) => {
+                    let configuration = members.get("configuration").cloned().unwrap_or_default();
+                    Some(Self::new(name.as_str()?, configuration))
+                }
+                None => Self::from_v2(codec),
+            },
             _ => None,
         };
         Self::list(codecs, "codecs", one)
@@ -90,7 +97,8 @@ impl NamedCodec {
         match codec {
             Value::String(id) => Some(Self::new(id, Value::Null)),
             Value::Object(members) => {
-                Some(Self::new(members.get("id")?.as_str()?, Value::Object(members.clone())))
+                let id = members.get("id").or_else(|| members.get("name"))?;
+                Some(Self::new(id.as_str()?, Value::Object(members.clone())))
             }
             _ => None,
         }
@@ -105,7 +113,30 @@ impl NamedCodec {
         if codecs.len() > MOST_CODECS {
             return Err(Unsupported::Member(member));
         }
-        codecs.iter().map(|codec| one(codec).ok_or(Unsupported::Member(member))).collect()
+        let there = codecs.iter().filter(|codec| !codec.is_null());
+        there.map(|codec| one(codec).ok_or(Unsupported::Member(member))).collect()
+    }
+
+    /// # Errors
+    /// [`Unsupported`] when the configuration has other members: what they mean is not known.
+    pub(super) fn has_only(&self, known: &[&str]) -> Result<(), Unsupported> {
+        // zarr-python may repeat the name.
+        let is_known = |name: &str| name == "id" || known.contains(&name);
+        match self.members.keys().find(|name| !is_known(name)) {
+            None => Ok(()),
+            Some(other) => Err(Unsupported::Codec(format!("{} with {other:?}", self.name))),
+        }
+    }
+
+    /// A member that is text, or not there.
+    ///
+    /// # Errors
+    /// [`Unsupported`] when it is anything else.
+    pub(super) fn words(&self, member: &'static str) -> Result<Option<&str>, Unsupported> {
+        match self.members.get(member) {
+            None | Some(Value::Null) => Ok(None),
+            Some(stated) => stated.as_str().map(Some).ok_or(Unsupported::Member(member)),
+        }
     }
 
     /// What `zarrs` reads.
@@ -117,6 +148,14 @@ impl NamedCodec {
     pub(super) fn refused(&self) -> Unsupported {
         Unsupported::Codec(self.name.clone())
     }
+}
+
+/// The name behind the first of the prefixes that it has, in whatever case.
+fn without_prefix<'a>(name: &'a str, prefixes: &[&str]) -> Option<&'a str> {
+    prefixes.iter().find_map(|prefix| {
+        let (start, plain) = name.split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(plain)
+    })
 }
 
 fn is_nothing(value: &Value) -> bool {

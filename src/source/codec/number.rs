@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 
 use half::f16;
+use serde_json::Value as Json;
 
 use crate::source::source_type::SourceType;
 
@@ -28,26 +29,29 @@ impl NumpyType {
         Self { kind, is_big_endian: false }
     }
 
-    /// Reads `<u2`, `=i4`, `|u1`, `u2`, and names such as `uint16`.
+    /// Reads `<u2`, `=i4`, `|u1`, `u2`, `H`, and names such as `uint16` and `np.uint16`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         use SourceType::{Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        let text = text.trim();
         let plain = text.trim_start_matches(['<', '>', '=', '|']);
         if text.len() > plain.len() + 1 {
             return None;
         }
-        let kind = match plain {
+        let is_of_numpy = |prefix: &&str| plain.starts_with(*prefix);
+        let prefix = ["numpy.", "np."].into_iter().find(is_of_numpy).unwrap_or_default();
+        let kind = match &plain[prefix.len()..] {
             "b1" | "?" => Bool,
-            "i1" => I8,
-            "i2" => I16,
-            "i4" => I32,
-            "i8" => I64,
-            "u1" => U8,
-            "u2" => U16,
-            "u4" => U32,
-            "u8" => U64,
-            "f2" => F16,
-            "f4" => F32,
-            "f8" => F64,
+            "i1" | "b" => I8,
+            "i2" | "h" => I16,
+            "i4" | "i" => I32,
+            "i8" | "q" => I64,
+            "u1" | "B" => U8,
+            "u2" | "H" => U16,
+            "u4" | "I" => U32,
+            "u8" | "Q" => U64,
+            "f2" | "e" => F16,
+            "f4" | "f" => F32,
+            "f8" | "d" => F64,
             name => SourceType::from_zarr_v3(&name.to_ascii_lowercase())?,
         };
         Some(Self { kind, is_big_endian: text.starts_with('>') && kind.bytes() > 1 })
@@ -134,6 +138,52 @@ impl NumpyType {
         }
     }
 
+    /// A number as Zarr v3 spells fill values of this type; `None` where it is none of the type. Whole
+    /// numbers may also be spelt `4.0`, and all of them as text.
+    ///
+    /// Source: Zarr v3 core specification, "Fill value list".
+    pub(super) fn scalar(self, stated: &Json) -> Option<Value> {
+        let text = stated.as_str().map(str::trim);
+        let Some((least, most)) = self.limits() else {
+            let bits = text.and_then(|text| text.strip_prefix("0x"));
+            return match bits {
+                Some(digits) if digits.len() == 2 * self.bytes() => {
+                    let bits = u64::from_str_radix(digits, 16).ok()?;
+                    Some(Self::native(self.kind).load(&bits.to_le_bytes()[..self.bytes()]))
+                }
+                Some(_) => None,
+                None => {
+                    let number = stated.as_f64().or_else(|| text?.parse().ok());
+                    number.map(|n| self.rounded(n))
+                }
+            };
+        };
+        let whole = |n: f64| (n.fract() == 0.0 && n.abs() < f64::powi(2.0, 53)).then_some(n);
+        #[expect(clippy::cast_possible_truncation, reason = "below 2^53")]
+        let number = stated
+            .as_u64()
+            .map(i128::from)
+            .or_else(|| stated.as_i64().map(i128::from))
+            .or_else(|| stated.as_f64().and_then(whole).map(|n| n as i128))
+            .or_else(|| text?.parse().ok());
+        number.filter(|n| (least..=most).contains(n)).map(Value::Int)
+    }
+
+    /// The smallest and the largest number of an integer type.
+    pub(super) fn limits(self) -> Option<(i128, i128)> {
+        let bits = u32::try_from(self.bytes() * 8).unwrap_or(0);
+        match self.kind {
+            SourceType::F16 | SourceType::F32 | SourceType::F64 => None,
+            SourceType::Bool => Some((0, 1)),
+            SourceType::U8 | SourceType::U16 | SourceType::U32 | SourceType::U64 => {
+                Some((0, (1 << bits) - 1))
+            }
+            SourceType::I8 | SourceType::I16 | SourceType::I32 | SourceType::I64 => {
+                Some((-(1 << (bits - 1)), (1 << (bits - 1)) - 1))
+            }
+        }
+    }
+
     /// The sum as this type holds it.
     pub(super) fn add(self, a: Value, b: Value) -> Value {
         match (a, b) {
@@ -192,6 +242,8 @@ fn rounded_to_odd(n: f64, nearest: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn cast(from: &str, to: &str, bytes: &[u8]) -> Vec<u8> {
@@ -223,6 +275,35 @@ mod tests {
         }
         for given in ["", "<", "<<u2", "<U2", "<c8", "O", "u3", "<M8[ns]", "datetime64"] {
             assert_eq!(NumpyType::parse(given), None, "{given}");
+        }
+    }
+
+    #[test]
+    fn scalars_are_spelt_as_fill_values() {
+        let of = |kind: &str, stated: serde_json::Value| {
+            NumpyType::parse(kind).expect("a type").scalar(&stated)
+        };
+        assert_eq!(of("u8", json!(u64::MAX)), Some(Value::Int(u64::MAX.into())));
+        assert_eq!(of("i1", json!(-128)), Some(Value::Int(-128)));
+        assert_eq!(of("u2", json!(4.0)), Some(Value::Int(4)));
+        assert_eq!(of("u2", json!("4")), Some(Value::Int(4)));
+        assert_eq!(of("f4", json!(0.1)), Some(Value::Float(f64::from(0.1_f32))));
+        assert_eq!(of("f2", json!("0x7c00")), Some(Value::Float(f64::INFINITY)));
+        assert_eq!(of("f8", json!("-Infinity")), Some(Value::Float(f64::NEG_INFINITY)));
+        assert_eq!(of("f4", json!("+Infinity")), Some(Value::Float(f64::INFINITY)));
+        assert!(matches!(of("f4", json!("NaN")), Some(Value::Float(n)) if n.is_nan()));
+        for (kind, wrong) in [
+            ("u1", json!(256)),
+            ("u1", json!(-1)),
+            ("u1", json!(0.5)),
+            ("i1", json!(128)),
+            ("i2", json!(true)),
+            ("i2", json!("NaN")),
+            ("f4", json!("0x7c00")),
+            ("f4", json!("ten")),
+            ("f8", json!(null)),
+        ] {
+            assert_eq!(of(kind, wrong.clone()), None, "{kind} {wrong}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Read units: whole chunks, and chunks inside shards, which an index finds.
 //!
-//! Source: Zarr v3, codec `sharding_indexed`, version 1.0.
+//! Source: Zarr v3, codec `sharding_indexed`, version 1.0. Codecs in front of a shard are undone for each unit by
+//! itself, so they must transpose, or encode number by number.
 
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::array::transpose_order;
 use super::blob::{Blob, IndexCache, SubBlob};
-use super::chain::BoundedChain;
+use super::chain::{BoundedChain, encoded_kind};
 use super::error::DecodeError;
 use super::named::NamedCodec;
 use crate::resources::headroom;
@@ -53,7 +54,8 @@ impl UnitCodec {
         kind: SourceType,
         depth: usize,
     ) -> Result<Self, Unsupported> {
-        let Some(at) = codecs.iter().position(|codec| codec.name == "sharding_indexed") else {
+        let is_sharding = |codec: &NamedCodec| codec.name.eq_ignore_ascii_case("sharding_indexed");
+        let Some(at) = codecs.iter().position(is_sharding) else {
             return BoundedChain::new(codecs, shape, kind).map(Self::Whole);
         };
         if depth >= SHARD_DEPTH_LIMIT {
@@ -63,16 +65,24 @@ impl UnitCodec {
             return Err(Unsupported::Codec(format!("{} after sharding_indexed", after.name)));
         }
         let mut axes: Vec<usize> = (0..shape.len()).collect();
+        let mut of_numbers = Vec::new();
         for codec in &codecs[..at] {
-            if codec.name != "transpose" {
-                return Err(Unsupported::Codec(format!("{} before sharding_indexed", codec.name)));
+            if codec.name.eq_ignore_ascii_case("transpose") {
+                let order = transpose_order(codec, shape.len())?;
+                axes = order.iter().map(|&axis| axes[axis]).collect();
+            } else {
+                of_numbers.push(codec.clone());
             }
-            let order = transpose_order(codec, shape.len())?;
-            axes = order.iter().map(|&axis| axes[axis]).collect();
         }
         let shard_shape: Vec<NonZeroU64> = axes.iter().map(|&axis| shape[axis]).collect();
-        Sharding::new(&codecs[at], axes, &shard_shape, kind, depth)
-            .map(|sharding| Self::Sharded(Box::new(sharding)))
+        let encoded = encoded_kind(&of_numbers, kind)?;
+        let mut sharding = Sharding::new(&codecs[at], axes, &shard_shape, encoded, depth)?;
+        if !of_numbers.is_empty() {
+            let unit: Vec<_> = sharding.inner.unit_shape();
+            let unit: Vec<_> = unit.into_iter().filter_map(NonZeroU64::new).collect();
+            sharding.numbers = Some(BoundedChain::of_numbers(&of_numbers, &unit, kind)?);
+        }
+        Ok(Self::Sharded(Box::new(sharding)))
     }
 
     /// Shape of the read unit, in the axis order of the chunk given to [`UnitCodec::new`].
@@ -145,6 +155,8 @@ pub(crate) struct Sharding {
     index_len: u64,
     index_at_start: bool,
     inner: UnitCodec,
+    /// Codecs in front of the shard, which encode number by number.
+    numbers: Option<BoundedChain>,
     /// Units of `inner` per inner chunk, encoded axis order; all 1 unless shards are nested.
     units_per_chunk: Vec<u64>,
     voxel_bytes: usize,
@@ -195,6 +207,7 @@ impl Sharding {
             index_len,
             index_at_start,
             inner,
+            numbers: None,
             units_per_chunk,
             voxel_bytes,
         })
@@ -210,8 +223,13 @@ impl Sharding {
         let found = self.find(shard, shard_offset, position, indices)?;
         let Some((offset, len, within)) = found else { return Ok(None) };
         let chunk = SubBlob { outer: shard, offset, len };
-        let bytes = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
-        bytes.map(|bytes| self.to_chunk_axes(bytes)).transpose()
+        let unit = self.inner.read_unit(&chunk, shard_offset + offset, &within, indices)?;
+        let Some(unit) = unit else { return Ok(None) };
+        let unit = self.to_chunk_axes(unit)?;
+        match &self.numbers {
+            None => Ok(Some(unit)),
+            Some(numbers) => numbers.decode_bytes(unit).map(Some),
+        }
     }
 
     /// Offset and length of the inner chunk that holds a unit, and the position of the unit in it.

@@ -11,7 +11,8 @@ use super::super::metadata::ArrayNode;
 const MATRIX_LIMIT: u64 = 6;
 
 /// Members of `ome` that say what the walk does (OME-NGFF 0.5).
-const UNDERSTOOD: [&str; 8] = [
+const UNDERSTOOD: [&str; 9] = [
+    "scene",
     "multiscales",
     "plate",
     "well",
@@ -25,8 +26,11 @@ const UNDERSTOOD: [&str; 8] = [
 /// Members of `ome` that do not describe the nodes below.
 const NEUTRAL: [&str; 4] = ["version", "name", "description", "_creator"];
 
-/// Members of `ome` that place or select the nodes below: collections (RFC-8) and scenes (0.6).
-const PLACING: [&str; 4] = ["nodes", "collection", "collections", "scene"];
+/// Members of `ome` that may place or select the nodes below, and are not known.
+const PLACING: [&str; 2] = ["collection", "collections"];
+
+/// Members of a collection (RFC-8).
+const OF_COLLECTIONS: [&str; 4] = ["type", "id", "nodes", "attributes"];
 
 /// Members that are named in one line, and the bytes of each.
 const MEMBERS_TOLD: usize = 8;
@@ -65,8 +69,16 @@ pub(super) fn not_understood(attributes: &Map<String, Value>) -> Option<Unsuppor
     if attributes.contains_key("multiscales") || has("multiscales") {
         return Some(Unsupported::Member("multiscales"));
     }
-    let is_unknown =
-        |name: &&String| !UNDERSTOOD.contains(&name.as_str()) && !NEUTRAL.contains(&name.as_str());
+    let is_node = ome.is_some_and(|ome| !ome.contains_key("multiscales") && is_image_node(ome));
+    if is_node {
+        return Some(Unsupported::Member("nodes"));
+    }
+    let is_collection = ome.is_some_and(|ome| ome.get("type").is_some_and(|it| it == "collection"));
+    let is_unknown = |name: &&String| {
+        let name = name.as_str();
+        let is_of_collection = is_collection && OF_COLLECTIONS.contains(&name);
+        !UNDERSTOOD.contains(&name) && !NEUTRAL.contains(&name) && !is_of_collection
+    };
     let mut unknown: Vec<&String> = ome?.keys().filter(is_unknown).collect();
     unknown.sort_unstable();
     let is_lost = !UNDERSTOOD.iter().any(|name| has(name)) || PLACING.iter().any(|name| has(name));
@@ -84,6 +96,11 @@ pub(super) fn not_understood(attributes: &Map<String, Value>) -> Option<Unsuppor
     Some(Unsupported::OmeMembers(told.join(", ")))
 }
 
+/// Whether an `ome` object is the node of an image.
+fn is_image_node(ome: &Map<String, Value>) -> bool {
+    ome.get("type").is_some_and(|kind| kind == "multiscale" || kind == "singlescale")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,15 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn collections_and_scenes_are_named() {
-        let collection = json!({"ome": {"version": "0.7", "type": "collection", "name": "x",
-            "nodes": [{"type": "multiscale", "path": {"type": "zarr", "path": "./a"}}]}});
-        let line = told(&collection).expect("told");
+    fn members_that_are_not_known_are_named() {
+        let future =
+            json!({"ome": {"version": "0.9", "type": "gallery", "name": "x", "nodes": []}});
+        let line = told(&future).expect("told");
         assert!(line.contains("\"nodes\", \"type\""), "{line}");
-        assert!(
-            told(&json!({"ome": {"version": "0.6", "scene": {}}})).expect("told").contains("scene")
-        );
-        assert!(told(&json!({"ome": {"plate": {}, "nodes": []}})).expect("told").contains("nodes"));
+        let line = told(&json!({"ome": {"type": "multiscale", "nodes": 3}})).expect("told");
+        assert!(line.contains("\"nodes\""), "{line}");
+        let collection = json!({"ome": {"type": "collection", "nodes": [], "wells": 3}});
+        assert!(told(&collection).expect("told").contains("wells"));
+        let line = told(&json!({"ome": {"plate": {}, "collections": []}})).expect("told");
+        assert!(line.contains("collections"), "{line}");
         let many: Map<String, Value> =
             (0..5000).map(|n| (n.to_string().repeat(200), json!(0))).collect();
         assert!(told(&json!({"ome": many})).expect("told").len() < 1000);
@@ -124,6 +143,8 @@ mod tests {
         for attributes in [
             json!({}),
             json!({"ome": {"version": "0.5"}}),
+            json!({"ome": {"version": "0.6", "scene": {}}}),
+            json!({"ome": {"type": "collection", "nodes": [], "name": "x", "id": "a"}}),
             json!({"ome": {"plate": {}, "version": "0.5", "vendor": 3}}),
             json!({"ome": {"series": ["0"], "_creator": {"name": "x"}}}),
             json!({"ome": "text", "nodes": []}),

@@ -8,17 +8,21 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::super::above::{Above, Said};
 use super::super::assemble::About;
 use super::super::error::{SourceError, Unsupported};
 use super::super::fingerprint::Fingerprint;
 use super::super::foreign;
 use super::super::image::ImageSource;
 use super::super::metadata::{ArrayNode, METADATA_FILES, ZarrNode, read_node};
+use super::super::nodes::Nodes;
 use super::super::ome::{self, Multiscale};
-use super::super::place::{Place, Role};
+use super::super::place::{Place, Role, SaysAxes};
+use super::super::plate::{Membership, Plates};
 use super::super::root::{DirEntry, EntryKind, SourceRoot, join};
 use super::super::series::SeriesXml;
-use super::found::{Store, role_of, skip};
+use super::super::storage::Seen;
+use super::found::{Store, role_of, shown, skip};
 use super::not_image::{not_an_image, not_understood};
 use super::stated;
 
@@ -28,16 +32,54 @@ const DEPTH_LIMIT: usize = 32;
 /// Nodes looked at within a store: the largest plates have some 10^4 fields.
 const NODE_LIMIT: usize = 200_000;
 
+/// Characters of a name that a reason quotes.
+const NAME_TOLD_CHARS: usize = 64;
+
 pub(super) struct Walk<'a> {
     pub(super) root: &'a Arc<SourceRoot>,
     pub(super) store: &'a Path,
     /// Whether label images are shown.
     pub(super) labels: bool,
+    /// What a person says of the dimensions of images.
+    pub(super) axes: SaysAxes<'a>,
     pub(super) xml: SeriesXml,
+    pub(super) above: Above,
+    pub(super) plates: Plates,
     pub(super) found: Store,
     pub(super) nodes: usize,
     /// Inside the group of an image that is shown: other nodes are reported, not shown.
     pub(super) is_inside_image: bool,
+}
+
+/// What is known of the images of a group before they are read.
+struct Known {
+    role: Role,
+    membership: Membership,
+    above: Said,
+    /// The files that `above` was read from.
+    signs: Fingerprint,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        root: &'a Arc<SourceRoot>,
+        store: &'a Path,
+        labels: bool,
+        axes: SaysAxes<'a>,
+    ) -> Self {
+        Self {
+            root,
+            store,
+            labels,
+            axes,
+            xml: SeriesXml::default(),
+            above: Above::default(),
+            plates: Plates::default(),
+            found: Store::default(),
+            nodes: 0,
+            is_inside_image: false,
+        }
+    }
 }
 
 impl Walk<'_> {
@@ -88,18 +130,27 @@ impl Walk<'_> {
     /// An array that is no level of a multiscales group.
     fn array(&mut self, inside: &Path, node: &ArrayNode) {
         let folder = join(self.store, inside);
-        let role = role_of(inside, &node.attributes);
+        let role = role_of(inside, &node.attributes, &Said::default());
         if let Some(reason) = not_an_image(inside, node) {
             self.skip(&folder, reason);
         } else if self.is_inside_image {
             self.skip(&folder, Unsupported::Unlisted);
         } else if role == Role::Label && !self.labels {
             self.skip(&folder, Unsupported::Label);
-        } else {
+        } else if let Some(membership) = self.membership(inside, role) {
             let fingerprint = self.own_fingerprint(&folder);
             let image = inside.to_string_lossy();
-            let image = ImageSource::from_array(self.root, self.store, &image, node, fingerprint);
-            self.image(&folder, image.map(|image| ImageSource { role, ..image }));
+            let axes = (self.axes)(&image, role);
+            let place = Place {
+                store: self.store,
+                image: &image,
+                multiscale: 0,
+                role,
+                axes: axes.as_ref(),
+            };
+            let image = ImageSource::from_array(self.root, &place, node, fingerprint);
+            let image = image.map(|image| shown(self.root, image, membership));
+            self.image(&folder, image);
         }
     }
 
@@ -110,24 +161,54 @@ impl Walk<'_> {
             return;
         }
         let multiscales = ome::multiscales(attributes);
+        let nodes = ome::nodes(attributes);
+        self.links(inside, &nodes);
         if multiscales.is_empty() {
             if let Some(reason) = not_understood(attributes) {
                 self.skip(&folder, reason);
             }
+            self.plates.learn(inside, attributes);
             self.group(inside, depth);
             return;
         }
-        let role = role_of(inside, attributes);
+        let mut signs = Fingerprint::default();
+        let above = self.above.of(self.root, self.store, &inside.to_string_lossy(), &mut signs);
+        self.found.fingerprint.absorb(&signs);
+        let role = role_of(inside, attributes, &above);
         if role == Role::Label && !self.labels {
             self.skip(&folder, Unsupported::Label);
         } else if self.is_inside_image {
             self.skip(&folder, Unsupported::InnerImage);
-        } else {
-            self.images(inside, attributes, &multiscales, role);
+        } else if let Some(membership) = self.membership(inside, role) {
+            let known = Known { role, membership, above, signs };
+            self.images(inside, attributes, &multiscales, &known);
             // A label image has none of its own; a link to an image here would have them for ever.
-            if role == Role::Image {
+            if nodes.is_collection {
+                let known = first_parts(&multiscales);
+                self.members(inside, depth, &|name| !known.contains(name));
+            } else if role == Role::Image {
                 self.beside_levels(inside, &multiscales, depth);
             }
+        }
+    }
+
+    /// Reports the nodes of a collection that are not found by walking: those that are not there, or lie
+    /// elsewhere, and those of unknown types.
+    fn links(&mut self, inside: &Path, nodes: &Nodes) {
+        let folder = join(self.store, inside);
+        for link in &nodes.links {
+            let name = || link.name.chars().take(NAME_TOLD_CHARS).collect();
+            let Some(path) = &link.path else {
+                self.skip(&folder, Unsupported::NodeElsewhere(name()));
+                continue;
+            };
+            let target = join(&folder, Path::new(path));
+            if self.found.fingerprint.record(self.root, &target) == Seen::Absent {
+                self.skip(&target, Unsupported::NodeMissing(name()));
+            }
+        }
+        if let Some(kind) = nodes.unknown.first() {
+            self.skip(&folder, Unsupported::OmeMembers(format!("nodes of type {kind:?}")));
         }
     }
 
@@ -137,15 +218,23 @@ impl Walk<'_> {
         inside: &Path,
         attributes: &Map<String, Value>,
         multiscales: &[Multiscale],
-        role: Role,
+        known: &Known,
     ) {
         let folder = join(self.store, inside);
         let image = inside.to_string_lossy();
         for (index, multiscale) in multiscales.iter().enumerate() {
             let mut fingerprint = self.own_fingerprint(&folder);
-            let place = Place { store: self.store, image: &image, multiscale: index, role };
+            fingerprint.absorb(&known.signs);
+            let role = if multiscale.is_label { Role::Label } else { known.role };
+            if role == Role::Label && !self.labels {
+                self.skip(&folder, Unsupported::Label);
+                continue;
+            }
+            let axes = (self.axes)(&image, role);
+            let axes = axes.as_ref();
+            let place = Place { store: self.store, image: &image, multiscale: index, role, axes };
             let xml = self.xml.of(self.root, self.store, &image, &mut fingerprint);
-            let about = About { attributes, xml };
+            let about = About { attributes, xml, above: known.above.clone(), beside: None };
             let found = ImageSource::from_multiscale(
                 self.root,
                 &place,
@@ -155,12 +244,28 @@ impl Walk<'_> {
             );
             // Also without an image: the arrays may be written later than the group.
             self.found.fingerprint.absorb(&fingerprint);
+            let found = found.map(|image| shown(self.root, image, known.membership.clone()));
             self.image(&folder, found);
         }
         let left_out = ome::multiscales_left_out(attributes);
         if left_out > 0 {
             self.skip(&folder, Unsupported::TooManyImages(left_out));
         }
+    }
+
+    /// What the plate above an image says of it; `None`, and a line, where it leaves the image out. Labels are
+    /// those of an image that is listed.
+    fn membership(&mut self, inside: &Path, role: Role) -> Option<Membership> {
+        if role == Role::Label {
+            return Some(Membership::NoPlate);
+        }
+        let image = inside.to_string_lossy();
+        let membership = self.plates.membership(self.root, self.store, &image);
+        if membership == Membership::NotListed {
+            self.skip(&join(self.store, inside), Unsupported::NotInPlate);
+            return None;
+        }
+        Some(membership)
     }
 
     /// The metadata files of one node, as they were when it was read.
@@ -174,24 +279,20 @@ impl Walk<'_> {
 
     fn image(&mut self, folder: &Path, image: Result<ImageSource, SourceError>) {
         match image {
-            Ok(image) => self.found.images.push(Arc::new(image)),
+            Ok(image) => {
+                // Arrays and files beside it may say something of it.
+                self.found.fingerprint.absorb(&image.fingerprint);
+                self.found.images.push(image);
+            }
             Err(error) => self.fail(folder.to_path_buf(), error),
         }
     }
 
     /// Finds the labels of an image, and reports other nodes in its group that are no levels of it.
     fn beside_levels(&mut self, inside: &Path, multiscales: &[Multiscale], depth: usize) {
-        let datasets = multiscales.iter().flat_map(|multiscale| &multiscale.datasets);
-        let parts = datasets.map(|dataset| Path::new(&dataset.path).components());
-        let first = parts.filter_map(|mut parts| {
-            parts.find_map(|part| match part {
-                Component::Normal(name) => Some(name),
-                _ => None,
-            })
-        });
-        let mut known: Vec<&OsStr> = first.chain(["labels", "OME"].map(OsStr::new)).collect();
-        known.sort_unstable();
-        let is_known = |name: &OsStr| known.binary_search(&name).is_ok();
+        let mut known = first_parts(multiscales);
+        known.extend(["labels", "OME"].map(OsStr::new));
+        let is_known = |name: &OsStr| known.contains(name);
         let folder = join(self.store, inside);
         let (mut has_labels, mut has_more) = (false, false);
         let mut see = |name: &OsStr| {
@@ -317,13 +418,26 @@ impl Walk<'_> {
             self.skip(&folder, Unsupported::PathEscapes(name.to_owned()));
         } else if !self.labels {
             self.skip(&path, Unsupported::Label);
-        } else if let Some(reason) = self.limit(depth) {
+        } else if let Some(reason) = self.limit(depth + below.components().count()) {
             self.skip(&path, reason);
         } else {
             let node = self.read_node(&path);
             self.node(&labels.join(below), node, depth + 1);
         }
     }
+}
+
+/// The members of a group that hold levels of its images.
+fn first_parts(multiscales: &[Multiscale]) -> BTreeSet<&OsStr> {
+    let datasets = multiscales.iter().flat_map(|multiscale| &multiscale.datasets);
+    let parts = datasets.map(|dataset| Path::new(&dataset.path).components());
+    let first = parts.filter_map(|mut parts| {
+        parts.find_map(|part| match part {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        })
+    });
+    first.collect()
 }
 
 /// Whether an error says that the source has no listing, as a web server.

@@ -43,10 +43,7 @@ fn described_v3(document: &Map<String, Value>) -> Result<ArrayDescription, Unsup
     let codecs = NamedCodec::list_v3(codecs)?;
     let data_type = data_type_v3(member("data_type"));
     let known = data_type.as_str().and_then(SourceType::from_zarr_v3);
-    let mut grid = member("chunk_grid");
-    if let Some(shape) = grid.pointer_mut("/configuration/chunk_shape") {
-        repair_numbers(shape);
-    }
+    let grid = chunk_grid(member("chunk_grid"));
     let mut shape = member("shape");
     repair_numbers(&mut shape);
     let repaired = json!({
@@ -129,6 +126,20 @@ fn repair_numbers(list: &mut Value) {
     }
 }
 
+/// A regular grid may be spelt with a capital, by its `type`, and without `configuration`.
+fn chunk_grid(stated: Value) -> Value {
+    let name = stated.get("name").or_else(|| stated.get("type")).and_then(Value::as_str);
+    let shape = stated.pointer("/configuration/chunk_shape").or_else(|| stated.get("chunk_shape"));
+    match (name, shape) {
+        (Some(name), Some(shape)) if name.eq_ignore_ascii_case("regular") => {
+            let mut shape = shape.clone();
+            repair_numbers(&mut shape);
+            json!({"name": "regular", "configuration": {"chunk_shape": shape}})
+        }
+        _ => stated,
+    }
+}
+
 /// The name of a number type, which may be spelt as `NumPy` does, in upper case, or as an object without
 /// configuration. Where it lies in memory is a matter of the codec `bytes`.
 fn data_type_v3(stated: Value) -> Value {
@@ -152,12 +163,14 @@ fn chunk_key_encoding(stated: &Value) -> Result<Value, Unsupported> {
         Value::String(name) => (name.as_str(), None),
         Value::Object(members) => {
             let name = members.get("name").and_then(Value::as_str);
-            let separator = stated.pointer("/configuration/separator");
+            let nested = stated.pointer("/configuration/separator");
+            let separator = nested.or_else(|| members.get("separator"));
             (name.ok_or(Unsupported::Member("chunk_key_encoding"))?, separator)
         }
         _ => return Err(Unsupported::Member("chunk_key_encoding")),
     };
-    let usual = match name {
+    let name = name.to_ascii_lowercase();
+    let usual = match name.as_str() {
         "default" => "/",
         "v2" => ".",
         // Left to `zarrs`, which may know it.
@@ -171,12 +184,18 @@ fn chunk_key_encoding(stated: &Value) -> Result<Value, Unsupported> {
     Ok(json!({"name": name, "configuration": {"separator": separator}}))
 }
 
-/// A fill value may be spelt `0.0` (z5), `"0"` (early bioformats2raw), `false`, `""`, `"nan"`, or be left
-/// out.
+/// A fill value may be spelt `0.0` (z5), `"0"` (early bioformats2raw), `[0]`, `false`, `""`, `"none"`,
+/// `"nan"`, or be left out. Integers have no NaN: there it states nothing.
 fn fill_value(stated: Value, kind: Option<SourceType>) -> Value {
     let Some(kind) = kind else { return stated };
+    if let Some([only]) = stated.as_array().map(Vec::as_slice) {
+        return fill_value(only.clone(), Some(kind));
+    }
     let text = stated.as_str().map(str::trim);
-    let is_missing = stated.is_null() || text.is_some_and(str::is_empty);
+    let is_word = |word: &str| text.is_some_and(|text| text.eq_ignore_ascii_case(word));
+    let is_missing = stated.is_null()
+        || ["", "null", "none"].into_iter().any(is_word)
+        || (kind.is_integer() && is_word("nan"));
     let repaired = match kind {
         SourceType::Bool if is_missing => Some(json!(false)),
         SourceType::Bool => match text {
@@ -194,7 +213,7 @@ fn fill_value(stated: Value, kind: Option<SourceType>) -> Value {
 fn integer_fill_value(stated: &Value) -> Option<Value> {
     let number = match stated {
         Value::Bool(flag) => return Some(json!(u8::from(*flag))),
-        Value::String(text) => match text.trim().parse::<i128>() {
+        Value::String(text) => match parse_integer(text.trim()) {
             Ok(number) => {
                 let unsigned = u64::try_from(number).map(Value::from);
                 return unsigned.or_else(|_| i64::try_from(number).map(Value::from)).ok();
@@ -207,6 +226,14 @@ fn integer_fill_value(stated: &Value) -> Option<Value> {
     let whole =
         (number.is_finite() && number.fract() == 0.0).then(|| format!("{:.0}", number + 0.0))?;
     serde_json::from_str(&whole).ok().filter(|value: &Value| value.is_u64() || value.is_i64())
+}
+
+/// Decimal, or hexadecimal behind `0x`.
+fn parse_integer(text: &str) -> Result<i128, std::num::ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(digits) => i128::from_str_radix(digits, 16),
+        None => text.parse(),
+    }
 }
 
 fn float_fill_value(stated: &Value) -> Option<Value> {
@@ -244,7 +271,11 @@ mod tests {
             (SourceType::U16, json!("7.0"), json!(7)),
             (SourceType::U64, json!("18446744073709551615"), json!(u64::MAX)),
             (SourceType::I16, json!("-0.0"), json!(0)),
-            (SourceType::U16, json!("NaN"), json!("NaN")),
+            (SourceType::U16, json!("NaN"), json!(0)),
+            (SourceType::U16, json!("None"), json!(0)),
+            (SourceType::U16, json!([3]), json!(3)),
+            (SourceType::U16, json!("0x1F"), json!(31)),
+            (SourceType::U16, json!([1, 2]), json!([1, 2])),
             (SourceType::F32, json!("0"), json!(0.0)),
             (SourceType::F32, json!(null), json!(0)),
             (SourceType::F32, json!("NaN"), json!("NaN")),
@@ -266,7 +297,22 @@ mod tests {
 
     #[test]
     fn types_and_encodings_are_spelt_in_many_ways() {
-        for given in [json!("<u2"), json!(">u2"), json!("UINT16"), json!({"name": "uint16"})] {
+        let regular = json!({"name": "regular", "configuration": {"chunk_shape": [2, 3]}});
+        for given in [
+            json!({"name": "Regular", "configuration": {"chunk_shape": [2.0, "3"]}}),
+            json!({"type": "regular", "configuration": {"chunk_shape": [2, 3]}}),
+            json!({"name": "regular", "chunk_shape": [2, 3]}),
+        ] {
+            assert_eq!(chunk_grid(given.clone()), regular, "{given}");
+        }
+        let other = json!({"name": "rectangular", "configuration": {"chunk_shape": [2]}});
+        assert_eq!(chunk_grid(other.clone()), other);
+        for given in
+            ["<u2", ">u2", "=u2", " u2", "H", "UINT16", "np.uint16"].map(|name| json!(name)).iter()
+        {
+            assert_eq!(data_type_v3(given.clone()), "uint16", "{given}");
+        }
+        for given in [json!({"name": "uint16"}), json!({"name": "uint16", "configuration": {}})] {
             assert_eq!(data_type_v3(given.clone()), "uint16", "{given}");
         }
         let other = json!({"name": "numpy.datetime64", "configuration": {"unit": "s"}});
@@ -276,7 +322,8 @@ mod tests {
         for (given, expected) in [
             (json!(null), encoding("default", "/")),
             (json!("default"), encoding("default", "/")),
-            (json!("v2"), encoding("v2", ".")),
+            (json!("V2"), encoding("v2", ".")),
+            (json!({"name": "default", "separator": "."}), encoding("default", ".")),
             (json!({"name": "v2"}), encoding("v2", ".")),
             (json!({"name": "v2", "configuration": {}}), encoding("v2", ".")),
             (json!({"name": "v2", "configuration": {"separator": "/"}}), encoding("v2", "/")),

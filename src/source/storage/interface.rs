@@ -94,6 +94,19 @@ pub trait Storage: fmt::Debug + Send + Sync {
         self.open(path).and_then(|(file, _)| file.read_exact_at(&mut [0], 0)).is_ok()
     }
 
+    /// Whether a regular file is an archive of Zarr metadata. If so, its path is also the path of a folder.
+    ///
+    /// # Errors
+    /// `InvalidData` for an archive that is damaged, else the reason of the storage.
+    fn holds_zarr(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// What an archive holds and no path leads to, in words; `None` if that is nothing.
+    fn left_out(&self, _path: &Path) -> Option<String> {
+        None
+    }
+
     /// As [`Storage::stat`], following links, with an access control list counted in its narrowest reading.
     ///
     /// # Errors

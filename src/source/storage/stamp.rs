@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use xxhash_rust::xxh3::xxh3_128;
+
 /// What identifies the state of one file: enough to notice a rewrite, a replacement, a growth. Two stamps
 /// of one path are equal if nothing has changed between them, provided that the first had
 /// [settled](Stamp::is_settled).
@@ -44,6 +46,12 @@ impl Stamp {
         let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         let modified = (seconds, since.subsec_nanos());
         Self { identity: version, size, modified, changed_ns: i64::MIN, settles_ms: 0 }
+    }
+
+    /// The state of a part of this file, which changes whenever the file does. `part` tells parts apart.
+    pub(super) fn within(&self, part: u128, size: u64) -> Self {
+        let all = [self.identity, self.size.into(), part].map(u128::to_le_bytes).concat();
+        Self { identity: xxh3_128(&all), size, ..*self }
     }
 
     /// Size in bytes.

@@ -5,19 +5,26 @@ mod remote;
 #[path = "../../../tests/it/common/server.rs"]
 mod server;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::interface::{Budget, FileKind, FolderName, Links, Meta, Storage, Unfollowed};
+use super::archive::Archives;
+use super::archive::zip::zip;
+use super::interface::{
+    Budget, FileKind, FolderName, Links, Meta, OpenFile, OpenFolder, Storage, Unfollowed,
+};
 use super::memory::Memory;
 use super::posix::Posix;
 use super::stamp::Stamp;
 use super::survey::{Surveyor, UpTo, survey};
+use crate::source::place::join;
 
 /// A storage to test, and the way to change what it holds.
 trait Fixture {
@@ -77,11 +84,104 @@ impl Fixture for OnDisk {
     }
 }
 
+/// A folder in a zip file, which lies in memory, or on the disk.
+struct Zipped<const DEFLATED: bool, const ON_DISK: bool> {
+    in_memory: Arc<Memory>,
+    on_disk: OnDisk,
+    members: RefCell<BTreeMap<String, Vec<u8>>>,
+    storage: Below,
+}
+
+impl<const DEFLATED: bool, const ON_DISK: bool> Zipped<DEFLATED, ON_DISK> {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) {
+        change(&mut self.members.borrow_mut());
+        let bytes = zip(&*self.members.borrow(), DEFLATED);
+        if ON_DISK {
+            self.on_disk.put("x.zip", &bytes);
+        } else {
+            self.in_memory.put("x.zip", &bytes);
+        }
+    }
+}
+
+impl<const DEFLATED: bool, const ON_DISK: bool> Fixture for Zipped<DEFLATED, ON_DISK> {
+    fn new() -> Self {
+        let (in_memory, on_disk) = (Arc::new(Memory::default()), OnDisk::new());
+        let behind: Arc<dyn Storage> = if ON_DISK {
+            Arc::new(Posix::open(on_disk.top.path(), false).expect("a folder"))
+        } else {
+            in_memory.clone()
+        };
+        let storage = Below(Archives::over(behind), "x.zip/top");
+        Self { in_memory, on_disk, members: RefCell::default(), storage }
+    }
+
+    fn storage(&self) -> &dyn Storage {
+        &self.storage
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) {
+        self.change(|members| {
+            members.insert(format!("top/{path}"), bytes.to_vec());
+        });
+    }
+
+    fn remove(&self, path: &str) {
+        self.change(|members| {
+            members.remove(&format!("top/{path}"));
+        });
+    }
+}
+
+/// A folder of a storage as one of its own.
+#[derive(Debug)]
+struct Below(Archives, &'static str);
+
+impl Below {
+    fn path(&self, path: &Path) -> PathBuf {
+        join(Path::new(self.1), path)
+    }
+}
+
+impl Storage for Below {
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
+        self.0.open(&self.path(path))
+    }
+
+    fn stat(&self, path: &Path, links: Links) -> io::Result<Meta> {
+        self.0.stat(&self.path(path), links)
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
+        self.0.open_folder(&self.path(path))
+    }
+
+    fn survey(
+        &self,
+        folder: &Path,
+        budget: &mut Budget,
+        visit: &mut dyn FnMut(&Path, &Meta),
+    ) -> Option<Result<(), Unfollowed>> {
+        self.0.survey(&self.path(folder), budget, visit)
+    }
+
+    fn answers(&self, path: &Path) -> bool {
+        self.0.answers(&self.path(path))
+    }
+
+    fn access(&self, path: &Path) -> io::Result<Meta> {
+        self.0.access(&self.path(path))
+    }
+}
+
 /// Runs every test below with each storage.
 macro_rules! storages {
     ($($name:ident),* $(,)?) => {
         mod memory { $( #[test] fn $name() { super::$name::<super::Memory>(); } )* }
         mod posix { $( #[test] fn $name() { super::$name::<super::OnDisk>(); } )* }
+        mod stored { $( #[test] fn $name() { super::$name::<super::Zipped<false, false>>(); } )* }
+        mod deflated { $( #[test] fn $name() { super::$name::<super::Zipped<true, false>>(); } )* }
+        mod zip_on_disk { $( #[test] fn $name() { super::$name::<super::Zipped<true, true>>(); } )* }
         mod s3 { $( #[test] fn $name() { super::$name::<super::remote::S3>(); } )* }
         mod s3s_fs { $( #[test] fn $name() { super::$name::<super::remote::S3sFs>(); } )* }
     };

@@ -30,6 +30,17 @@ const MISTAKES: &[(&str, &str)] = &[
         "[cache]\nthreads = 3\n",
         "@f.toml:2: threads: no such key in [cache]; it is threads in [resources]",
     ),
+    // What is said of stores by hand; all mistakes: `src/by_hand/tests.rs`.
+    ("[[stroe]]\n", "@f.toml:1: [stroe]: no such table; similar: [[store]]"),
+    ("[store]\npath = \"*\"\n", "@f.toml:1: store: write [[store]], with two brackets"),
+    (
+        "[[mount]]\nsource = \"/a\"\nmountpoint = \"/b\"\n[[mount.store]]\npath = \"*\"\nunit = \"s\"\n",
+        "@f.toml:6: unit = \"s\": is not a unit such as um, mm or nanometer",
+    ),
+    (
+        "[[view]]\nname = \"v\"\nof = \"../a\"\n",
+        "@f.toml:3: of = \"../a\": leads out of the folder with \"..\"",
+    ),
     // Values: the words are those of the flags.
     ("[cache]\nsize = true\n", "@f.toml:2: size = true: is not a size such as 200GiB"),
     ("[cache]\nsize = \"lots\"\n", "@f.toml:2: size = lots: is not a size such as 200GiB"),
@@ -38,7 +49,11 @@ const MISTAKES: &[(&str, &str)] = &[
         "@f.toml:4: threads = 4.5: is not a number from 1 to 1024",
     ),
     ("[resources]\nmemory = \"1KiB\"\n", "@f.toml:2: memory = 1KiB: at least 16.0 MiB is needed"),
-    ("[defaults]\nlabels = \"please\"\n", "@f.toml:2: labels = please: is neither true nor false"),
+    (
+        "[defaults]\nfollow-links = \"please\"\n",
+        "@f.toml:2: follow-links = please: is neither true nor false",
+    ),
+    ("[defaults]\nlabels = true\n", "@f.toml:2: labels = true: is none of hide, files"),
     (
         "[defaults]\npyramid = \"sorce\"\n",
         "@f.toml:2: pyramid = sorce: is none of auto, source, imaris; similar: source",
@@ -143,7 +158,7 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
     }
 }
 
-const TWO: &str = "[cache]\nsize = \"1GiB\"\n[defaults]\nlabels = true\n\
+const TWO: &str = "[cache]\nsize = \"1GiB\"\n[defaults]\nlabels = \"files\"\n\
     [[mount]]\nsource = \"@source\"\nmountpoint = \"@mount\"\nstatistics = \"exact\"\n\
     [[mount]]\nsource = \"@other\"\nmountpoint = \"@empty\"\n";
 
@@ -166,7 +181,7 @@ fn the_printed_configuration_can_be_used_and_prints_the_same() {
         "memory = \"64MiB\" # --memory",
         "size = \"1GiB\" # @f.toml:2",
         "min-free = \"5%\" # default",
-        "labels = true # @f.toml:4",
+        "labels = \"files\" # @f.toml:4",
         "source = \"@other\" # @f.toml:10",
     ] {
         let line = folders.expand(line);

@@ -27,7 +27,7 @@ fn commands(target: &str) -> Option<Vec<String>> {
 #[test]
 fn all_targets_share_one_release_build() {
     let mut builds = BTreeSet::new();
-    for target in ["build", "demo", "conformance", "neighbours", "test"] {
+    for target in ["build", "demo", "conformance", "writers", "neighbours", "test"] {
         let Some(commands) = commands(target) else { return };
         let own: Vec<String> =
             commands.into_iter().filter(|line| line.starts_with("cargo build")).collect();

@@ -135,7 +135,16 @@ const SHOWN: &[(&str, &str)] = &[
         "ZARRIMS_PYRAMID=sorce @source @mount",
         "ZARRIMS_PYRAMID=sorce: is none of auto, source, imaris; similar: source",
     ),
-    ("ZARRIMS_LABELS=please @source @mount", "ZARRIMS_LABELS=please: is neither true nor false"),
+    (
+        "ZARRIMS_FOLLOW_LINKS=please @source @mount",
+        "ZARRIMS_FOLLOW_LINKS=please: is neither true nor false",
+    ),
+    ("ZARRIMS_LABELS=true @source @mount", "ZARRIMS_LABELS=true: is none of hide, files, channels"),
+    ("--labels @source @mount", "--labels @source: is none of hide, files"),
+    (
+        "--image-names path @source @mount",
+        "--image-names path: is none of metadata, paths; similar: paths",
+    ),
     ("ZARRIMS_CACHE_DIR= @source @mount", "ZARRIMS_CACHE_DIR: is set, but empty; see --help"),
     (
         "ZARRIMS_CACHE_DIR=~/c @source @mount",
@@ -157,12 +166,9 @@ const SHOWN: &[(&str, &str)] = &[
 const SEEN: &[(&str, &str)] = &[
     ("@none @mount", "SOURCE @none: no such file or directory"),
     ("--list @none", "SOURCE @none: no such file or directory"),
-    ("@file @mount", "SOURCE @file: is not a folder"),
-    ("--list @file", "SOURCE @file: is not a folder"),
-    (
-        "@source/a.ome.zarr @mount",
-        "SOURCE @source/a.ome.zarr: is a Zarr store itself; give the folder that holds it",
-    ),
+    ("@file @mount", "SOURCE @file: is neither a folder nor a zip file with Zarr metadata"),
+    ("--list @file", "SOURCE @file: is neither a folder nor a zip file with Zarr metadata"),
+    ("/dev/null @mount", "SOURCE /dev/null: is neither a folder nor a zip file with Zarr metadata"),
     ("@source @none", "MOUNTPOINT @none: no such file or directory"),
     ("@source @file", "MOUNTPOINT @file: is not a folder"),
     ("@source @full", "MOUNTPOINT @full: is not empty"),

@@ -21,7 +21,8 @@ pub struct BrickBytes {
 
 impl Library {
     pub fn of(source: &Path, options: ImageOptions) -> Self {
-        let config = EngineConfig { cache: None, memory_bytes: 128 << 20, threads: 2 };
+        let config =
+            EngineConfig { cache: None, shared: None, memory_bytes: 128 << 20, threads: 2 };
         let root = Arc::new(SourceRoot::open(source, false).expect("a folder"));
         let engine = Engine::start(&config).expect("an engine");
         Self { root, images: Images::new(engine, options) }

@@ -95,6 +95,8 @@ pub(crate) struct StoreBuilder {
     pub(crate) omero: Vec<(String, String)>,
     /// Where computed levels of the virtual file end.
     pub(crate) coarsest_bytes: u64,
+    /// Makes the voxels of one store differ from those of another.
+    pub(crate) salt: u64,
 }
 
 impl StoreBuilder {
@@ -119,6 +121,7 @@ impl StoreBuilder {
             translation: None,
             omero: Vec::new(),
             coarsest_bytes: 1 << 20,
+            salt: 0,
         }
     }
 
@@ -166,7 +169,7 @@ impl StoreBuilder {
             return self.dtype.fill(self.fill);
         }
         // A running number that is never the same twice in the store.
-        let mut number = level as u64;
+        let mut number = level as u64 + self.salt;
         for (axis, &at) in at.iter().enumerate() {
             number = number * shape[axis].max(self.shape[axis]) + at;
         }

@@ -74,7 +74,7 @@ fn calls(layout: fn(&Path, usize), arrays: usize) -> [u64; 2] {
     let root = SourceRoot::open(top.path(), false).expect("just made");
     let root =
         root.with_storage(|inner| Arc::new(Failing { inner, calls: calls.clone() }) as Arc<_>);
-    let config = EngineConfig { cache: None, memory_bytes: 64 << 20, threads: 2 };
+    let config = EngineConfig { cache: None, shared: None, memory_bytes: 64 << 20, threads: 2 };
     let engine = Engine::start(&config).expect("an engine");
     let images = Images::new(engine.clone(), ImageOptions::default());
     let tree = Tree::new(Arc::new(root), images, TreeConfig::default()).expect("threads");

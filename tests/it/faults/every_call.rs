@@ -160,7 +160,7 @@ impl Scene {
         let root =
             root.with_storage(|inner| Arc::new(Failing { inner, calls: calls.clone() }) as Arc<_>);
         let coarsest_bytes = self.on_disk.store.coarsest_bytes;
-        let config = EngineConfig { cache: None, memory_bytes: 64 << 20, threads: 2 };
+        let config = EngineConfig { cache: None, shared: None, memory_bytes: 64 << 20, threads: 2 };
         let engine = Engine::start(&config).expect("an engine");
         let shared = TreeConfig { is_shared: true, ..TreeConfig::default() };
         let options = ImageOptions { coarsest_bytes, ..ImageOptions::default() };

@@ -66,6 +66,7 @@ impl Rig {
     pub(crate) fn open(&self) -> Opened {
         let config = EngineConfig {
             cache: Some(CacheConfig { dir: MemDisk::cache(), limits: self.limits }),
+            shared: None,
             memory_bytes: self.memory_bytes,
             threads: self.threads,
         };

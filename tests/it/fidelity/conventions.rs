@@ -53,12 +53,12 @@ fn sizes_and_times_of_the_ome_xml() {
     write_series(&store.join("field/x"), &json!([{"type": "scale", "scale": [1, 1, 1, 1]}]));
     write_series(&store.join("0"), &json!([{"type": "scale", "scale": [1, 4, 2, 1]}]));
     let mount = Mount::of(source.path()).start();
-    let shown = Shown::open(&mount, "a/field/x.ims");
+    let shown = Shown::open(&mount, "a/field/first.ims");
     assert_eq!(shown.ims.text("DataSetInfo/Image", "Name").expect("a name"), "first");
     assert_close(&shown.voxel_um(), &[0.2, 0.2, 1.5], "sizes");
     let seconds = ["10:00:00", "10:00:10", "10:00:35", "10:01:30.500"];
     assert_eq!(times(&shown), seconds.map(|time| format!("2021-03-01 {time}")));
-    let shown = Shown::open(&mount, "a/0.ims");
+    let shown = Shown::open(&mount, "a/second.ims");
     assert_eq!(shown.ims.text("DataSetInfo/Image", "Name").expect("a name"), "second");
     assert_close(&shown.voxel_um(), &[0.3, 2.0, 4.0], "OME-NGFF comes first");
     assert_eq!(times(&shown)[3], "2000-01-01 00:00:01.500");

@@ -54,21 +54,19 @@ fn labels_are_shown_on_request_and_keep_their_numbers() {
     let reason = skipped.and_then(|row| row["reason"].as_str());
     assert!(reason.is_some_and(|reason| reason.contains("label")), "{rows:#?}");
 
-    let mount = Mount::of(source.path()).args(["--labels"]).start();
+    let mount = Mount::of(source.path()).args(["--labels", "files"]).start();
     let names = |folder: &str| -> BTreeSet<String> {
         let entries = fs::read_dir(mount.path().join(folder)).expect("a folder");
         let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("a name").file_name();
         entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect()
     };
-    assert_eq!(names(""), BTreeSet::from(["cells".to_owned()]));
-    let inside = names("cells");
-    assert!(inside.len() == 2 && inside.contains("labels"), "{inside:?}");
-    assert_eq!(names("cells/labels"), BTreeSet::from(["nuclei.ims".to_owned()]));
-    let image = inside.iter().find(|name| *name != "labels").expect("one of two");
-    let image = Shown::open(&mount, &format!("cells/{image}"));
+    // The image has the path that it has without its labels.
+    assert_eq!(names(""), BTreeSet::from(["cells.ims".to_owned(), "cells_labels".to_owned()]));
+    assert_eq!(names("cells_labels"), BTreeSet::from(["nuclei.ims".to_owned()]));
+    let image = Shown::open(&mount, "cells.ims");
     assert_chain(&image, 1, Join::Whole);
 
-    let shown = Shown::open(&mount, "cells/labels/nuclei.ims");
+    let shown = Shown::open(&mount, "cells_labels/nuclei.ims");
     assert_eq!(shown.sizes(), [[20, 200, 200], [20, 100, 100]]);
     let mut expected = Vec::new();
     super::each_position(&LABELS, &mut |at| expected.push(f64::from(label(at))));
@@ -80,6 +78,53 @@ fn labels_are_shown_on_request_and_keep_their_numbers() {
     let coarse = numbers(&shown.values(1, 0, 0));
     assert!(coarse.len() > 1000, "few objects are left: {}", coarse.len());
     assert!(coarse.is_subset(&numbers(&finest)), "objects that do not exist");
+}
+
+#[test]
+fn labels_as_channels_keep_their_numbers_and_others_are_named() {
+    if !can_mount() {
+        return;
+    }
+    let source = source();
+    let store = source.path().join("cells.zarr");
+    write_labelled(&store);
+    // A type that the image's does not hold.
+    let wide = store.join("labels/wide");
+    write_array(&wide.join("0"), "int32", &LABELS, &[20, 200, 200], |_| 70_000_i32.to_le_bytes());
+    let mut labels = ome("zyx", &[1.0; 3]);
+    labels["image-label"] = json!({});
+    write_group(&wide, &labels);
+    rest(source.path());
+    let rows = list_json(source.path(), &["--labels", "channels"]);
+    assert_eq!(files(&rows), ["cells.ims"]);
+    let skipped = rows.iter().find(|row| row["skipped"] == "cells.zarr/labels/wide");
+    let reason = "not shown as a channel: labels cells.zarr/labels/wide are int32, which does not \
+                  fit the image's uint16 without loss; --labels files shows it";
+    assert_eq!(skipped.and_then(|row| row["reason"].as_str()), Some(reason), "{rows:#?}");
+
+    let cache = tempfile::tempdir().expect("a cache folder");
+    // By its metadata, then by what the first run has left.
+    for _ in 0..2 {
+        let mount = Mount::of(source.path()).args(["--labels", "channels"]);
+        let mount = mount.cache(cache.path()).start();
+        let shown = Shown::open(&mount, "cells.ims");
+        assert_eq!(shown.ims.channels(0).expect("channels"), 2);
+        assert_eq!(shown.ims.text("DataSetInfo/Channel 1", "Name").expect("a name"), "nuclei");
+        let mut expected = [Vec::new(), Vec::new()];
+        super::each_position(&LABELS, &mut |at| {
+            #[expect(clippy::cast_precision_loss, reason = "below 2^16")]
+            expected[0].push((at[1] * 256 + at[2]) as f64);
+            expected[1].push(f64::from(label(at)));
+        });
+        for (c, join) in [(0, Join::Whole), (1, Join::MostFrequent)] {
+            assert_voxels(&shown.values(0, 0, c), &expected[c], "level 0");
+            let sizes = shown.sizes();
+            let joined = join_level(&expected[c], sizes[0], sizes[1], join);
+            assert_voxels(&shown.values(1, 0, c), &joined, "level 1");
+        }
+        drop(shown);
+        mount.stop();
+    }
 }
 
 #[test]

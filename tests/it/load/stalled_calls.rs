@@ -150,7 +150,7 @@ impl Mounted {
         let gate = Arc::new(Gate::default());
         let root = SourceRoot::open(source, false).expect("a folder");
         let root = root.with_storage(|inner| Arc::new(Gated { inner, gate: gate.clone() }));
-        let config = EngineConfig { cache: None, memory_bytes: 64 << 20, threads: 4 };
+        let config = EngineConfig { cache: None, shared: None, memory_bytes: 64 << 20, threads: 4 };
         let engine = Engine::start(&config).expect("an engine");
         let images = Images::new(engine.clone(), ImageOptions::default());
         let tree = Tree::new(Arc::new(root), images, TreeConfig::default());

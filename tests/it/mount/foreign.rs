@@ -86,7 +86,11 @@ fn an_image_inside_an_image_is_told_in_the_log_once() {
     let mount = Mount::of(source.path()).start();
     let lines = || {
         let lines = mount.stderr();
-        lines.iter().filter(|line| line.contains("path=two.zarr/deconvolved")).count()
+        let is_told = |line: &&String| {
+            line.contains(" path=two.zarr ")
+                && line.contains("deconvolved: an image inside an image")
+        };
+        lines.iter().filter(is_told).count()
     };
     eventually("the log tells of it", SOON, || {
         assert!(mount.path().join("two.ims").is_file());

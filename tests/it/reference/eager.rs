@@ -13,7 +13,7 @@ pub(crate) struct Published {
 }
 
 /// How often a step halves an axis of a length.
-fn halvings(step: Step, length: u64) -> u32 {
+pub(crate) fn halvings(step: Step, length: u64) -> u32 {
     match step {
         Step::Keep => 0,
         Step::FloorHalf | Step::CeilHalf => u32::from(length > 1),

@@ -95,6 +95,7 @@ impl OnDisk {
                 dir: self.elsewhere("cache"),
                 limits: CacheLimits { cap_bytes, min_free: MinFree::Bytes(0) },
             }),
+            shared: None,
             memory_bytes: 256 << 20,
             threads: 2,
         };

@@ -51,8 +51,12 @@ impl Scene {
         fs::write(source.path().join("bad.zarr/zarr.json"), "{").expect("a file");
         fs::create_dir_all(source.path().join("plain")).expect("a folder");
         let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
-        let engine =
-            Engine::start(&EngineConfig { cache: None, memory_bytes: 1 << 24, threads: 1 });
+        let engine = Engine::start(&EngineConfig {
+            cache: None,
+            shared: None,
+            memory_bytes: 1 << 24,
+            threads: 1,
+        });
         let images = Images::new(engine.expect("an engine"), ImageOptions::default());
         let tree = Tree::new(root, images, TreeConfig::default());
         let tree = tree.expect("threads");

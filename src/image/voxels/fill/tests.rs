@@ -17,7 +17,7 @@ fn produce(image: &Image, follows_chunks: bool) -> Produced {
     let source = image.stored(0).expect("level 0 is stored");
     let job = BrickJob::new(&image.plan, source, BrickId { level: 0, dataset: 0, brick: 0 });
     let resources = image.images.engine().resources();
-    job.produce(resources, follows_chunks, &Err).expect("readable")
+    job.produce(resources, follows_chunks, &|_, error| Err(error)).expect("readable")
 }
 
 /// The voxel at a place of the first brick.
@@ -35,7 +35,7 @@ fn voxels_of_all_units_come_to_their_places() {
     for brick in 0..image.plan.layout.levels()[0].bricks.bricks().iter().product() {
         let id = BrickId { level: 0, dataset: 0, brick };
         let job = BrickJob::new(&image.plan, source, id);
-        let produced = job.produce(image.images.engine().resources(), true, &Err);
+        let produced = job.produce(image.images.engine().resources(), true, &|_, error| Err(error));
         let produced = produced.expect("readable");
         assert_eq!((produced.keep, produced.is_zero), (Keep::OnDisk, false));
         let frame = BrickFrame::new(&image.plan, id);
@@ -84,9 +84,9 @@ fn a_damaged_unit_is_an_error_or_what_takes_its_place() {
     let source = image.stored(0).expect("level 0 is stored");
     let job = BrickJob::new(&image.plan, source, BrickId { level: 0, dataset: 0, brick: 0 });
     let resources = image.images.engine().resources();
-    let refused = job.produce(resources, true, &Err);
+    let refused = job.produce(resources, true, &|_, error| Err(error));
     assert!(matches!(refused, Err(ImageError::Source(_))), "{refused:?}");
-    let produced = job.produce(resources, true, &|_| Ok(())).expect("filled");
+    let produced = job.produce(resources, true, &|_, _| Ok(())).expect("filled");
     assert_eq!(produced.keep, Keep::FLEETING, "it may be mended");
     assert_eq!(voxel(&image, &produced.bytes, [0, 16, 24]), 0);
 }

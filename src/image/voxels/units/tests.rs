@@ -16,10 +16,10 @@ fn decode(
     take: impl FnMut(usize, Decoded) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
     let source = scene.source();
-    let array = &source.levels[0].array;
+    let array = &source.levels[0].parts()[0].array;
     assert!(array.unit_bytes() >= LEAST_BYTES);
-    let positions = places(UNITS).map(Vec::from).collect();
-    decode_each(scene.images.engine().resources(), array, positions, take)
+    let units = places(UNITS).map(|place| (array.clone(), place.into())).collect();
+    decode_each(scene.images.engine().resources(), units, take)
 }
 
 #[test]
