@@ -37,6 +37,18 @@ static LINES: LazyLock<(Arc<Lines>, bool)> = LazyLock::new(|| {
     (lines, started.is_ok())
 });
 
+/// What moves bytes of other machines says nothing, whatever the filter: its lines hold addresses and headers,
+/// and so credentials.
+const SILENT: [&str; 7] = [
+    "object_store=off",
+    "reqwest=off",
+    "hyper=off",
+    "hyper_util=off",
+    "h2=off",
+    "rustls=off",
+    "tower=off",
+];
+
 /// Starts logging. `verbose` counts `-v`; `ZARRIMS_LOG` (a filter such as `zarrims::source=trace`)
 /// wins over it.
 pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
@@ -57,6 +69,9 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
             Err(error) => (default(), Some((given, error))),
         },
     };
+    // Each is a valid directive.
+    let silent = SILENT.into_iter().filter_map(|directive| directive.parse().ok());
+    let filter = silent.fold(filter, EnvFilter::add_directive);
     // Its own word on a failure would go to standard error, and bring a thread down that cannot write.
     let lines = tracing_subscriber::fmt()
         .log_internal_errors(false)

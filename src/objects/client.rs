@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use futures::stream::{self, TryStreamExt};
@@ -37,6 +38,8 @@ pub struct Objects {
     pages: Option<Arc<dyn PaginatedListStore>>,
     options: Options,
     network: &'static Network,
+    /// The last call could not reach the service in all its time, and none has since.
+    is_out: AtomicBool,
 }
 
 /// Bytes of an object.
@@ -84,6 +87,7 @@ impl Objects {
             pages,
             options: options.clone(),
             network,
+            is_out: AtomicBool::new(false),
         })
     }
 
@@ -285,14 +289,24 @@ impl Objects {
     ) -> Result<T, ObjectError> {
         // The semaphore is never closed.
         let mut permit = self.network.permits.acquire().await.ok();
+        let was_out = self.is_out.load(Ordering::Relaxed);
         let mut patience = Patience::new(self.options.timeout);
         loop {
             let done = once(&Watch::default(), &mut patience).await;
             drop(permit.take());
-            match done {
-                Ok(done) => return Ok(done),
-                Err(error) => patience.next_try(error).await?,
-            }
+            let error = match done {
+                Ok(done) => {
+                    self.is_out.store(false, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            let is_down = error.fault == Fault::Unreachable;
+            // Readers need not wait for what failed for the whole time just now.
+            let next = if is_down && was_out { Err(error) } else { patience.next_try(error).await };
+            // Whatever else a service answers, it is there.
+            self.is_out.store(is_down && next.is_err(), Ordering::Relaxed);
+            next?;
             permit = self.network.permits.acquire().await.ok();
         }
     }

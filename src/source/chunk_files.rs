@@ -326,7 +326,7 @@ impl ChunkFiles {
 
 /// Whether an error says that a folder of a remote source is not listed for this user.
 fn is_unlisted(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
+    error.kind() == io::ErrorKind::Unsupported
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ def moto(work):
 
 
 def put(url, data=b""):
-    request = urllib.request.Request(url, data=data, method="PUT", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"})
+    request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Type": "application/octet-stream", "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"})
     urllib.request.urlopen(request, timeout=30).close()
 
 

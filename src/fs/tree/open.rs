@@ -146,6 +146,10 @@ impl Opening<'_> {
         let began = Instant::now();
         let image = self.opener.inspector.open_image(self.spec);
         let Shown { source: image, options } = image.map_err(|error| {
+            // The store may be as it was.
+            if error.is_outage() && self.root().storage().is_remote() {
+                return error.into();
+            }
             tracing::warn!(store = %self.spec.store.display(), %error, "cannot open image");
             self.stale(Verdict::Changed)
         })?;

@@ -22,6 +22,9 @@ use super::looks::{Findings, Looks, Wait};
 use super::names::Namer;
 use super::node::{Listing, Node};
 
+/// What a look costs at most that met an outage.
+const OUTAGE_COST: Duration = Duration::from_secs(1);
+
 /// Files of a folder that are looked into although their names promise nothing.
 const MOST_UNNAMED: usize = 1000;
 
@@ -242,7 +245,8 @@ fn keep(
     let mut listing = lock(listing);
     let known = listing.as_mut().filter(|known| known.checked.is_some());
     let known = known.ok_or(FsError::Source(error))?;
-    known.checked = Some(Checked::since(started));
+    // The next look need not wait for ten times what this one took.
+    known.checked = Some(Checked::costing(started.elapsed().min(OUTAGE_COST)));
     Ok(())
 }
 

@@ -91,12 +91,11 @@ fn batches(units: &[Unit]) -> Vec<Vec<usize>> {
         let shard = shard.map(|shard| (Arc::as_ptr(array), shard));
         let most = usize::try_from(BATCH_BYTES / array.unit_bytes().max(1)).unwrap_or(usize::MAX);
         let known = shard.as_ref().and_then(|shard| open.get(shard).copied());
-        match known.filter(|&batch| batches[batch].len() < most) {
-            Some(batch) => batches[batch].push(number),
-            None => {
-                open.extend(shard.map(|shard| (shard, batches.len())));
-                batches.push(vec![number]);
-            }
+        if let Some(batch) = known.filter(|&batch| batches[batch].len() < most) {
+            batches[batch].push(number);
+        } else {
+            open.extend(shard.map(|shard| (shard, batches.len())));
+            batches.push(vec![number]);
         }
     }
     batches

@@ -303,9 +303,9 @@ impl Walk<'_> {
             Err(error) if lists_nothing(&error) => {
                 // What no metadata states may still be labels, which have a name of their own.
                 see(OsStr::new("labels"));
-                stated::members(self.root, self.store, inside)
-                    .iter()
-                    .for_each(|it| see(it.as_ref()));
+                for name in stated::members(self.root, self.store, inside) {
+                    see(name.as_ref());
+                }
                 Ok(())
             }
             looked => looked,

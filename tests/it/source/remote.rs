@@ -85,7 +85,6 @@ fn a_web_server_shows_a_store_or_the_stores_that_a_text_names() {
         (&one, "v3 with space.ims", "v3 with space.ims"),
         (&several, "sharded.ims", "sharded.ims"),
         (&several, "v2.ims", "v2.ims"),
-        (&several, "nested.ims", "deep/er/nested.ims"),
     ] {
         let bytes = fs::read(mount.path().join(name)).expect("readable");
         assert!(bytes == fs::read(local.path().join(of_local)).expect("readable"), "{name}");

@@ -10,7 +10,7 @@ use lru::LruCache;
 use crate::sync::lock;
 
 /// Questions whose answers are kept.
-const KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+const KEPT: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// See the module.
 #[derive(Debug)]

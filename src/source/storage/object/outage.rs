@@ -9,6 +9,8 @@ use crate::objects::{Address, ObjectError};
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     is_out: AtomicBool,
+    /// A service that never answered is a reason not to start, and named there.
+    has_answered: AtomicBool,
     told: LogLimit,
 }
 
@@ -19,12 +21,14 @@ impl Outage {
         match failed {
             Some(error) if error.fault.is_outage() => {
                 let was_out = self.is_out.swap(true, Ordering::Relaxed);
-                if !was_out && self.told.is_due(error.fault.to_string().as_str()).is_some() {
+                let is_news = !was_out && self.has_answered.load(Ordering::Relaxed);
+                if is_news && self.told.is_due(error.fault.to_string().as_str()).is_some() {
                     tracing::warn!(%source, reason = %error, "SOURCE does not answer; until it does, reads fail");
                 }
             }
             // It answers, whatever the answer is.
             _ => {
+                self.has_answered.store(true, Ordering::Relaxed);
                 let was_out = self.is_out.load(Ordering::Relaxed)
                     && self.is_out.swap(false, Ordering::Relaxed);
                 if was_out && self.told.is_due("back").is_some() {

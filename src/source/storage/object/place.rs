@@ -160,7 +160,11 @@ impl Place {
         }
         let (folder, name) = key.rsplit_once('/').unwrap_or(("", key));
         if key.is_empty() {
-            return Ok(self.first_page("", since)?.meta());
+            return match self.first_page("", since) {
+                Ok(page) => Ok(page.meta()),
+                Err(error) if error.fault == Fault::Forbidden => Ok(folder_meta(0)),
+                Err(error) => Err(error.into()),
+            };
         }
         match self.first_page(folder, since) {
             Ok(page) => match page.entry(name) {
@@ -200,7 +204,11 @@ impl Place {
 
     pub(super) fn open_folder(self: &Arc<Self>, key: &str) -> io::Result<Box<dyn OpenFolder>> {
         let since = lately();
-        let page = self.first_page(key, since)?;
+        let page = self.first_page(key, since).map_err(|error| match error.fault {
+            // To whom nothing is listed, metadata still says what there is.
+            Fault::Forbidden => io::Error::new(io::ErrorKind::Unsupported, error),
+            _ => error.into(),
+        })?;
         if page.is_nothing() && !key.is_empty() {
             let kind = match self.file_lately(key, since) {
                 Ok(_) => io::ErrorKind::NotADirectory,
@@ -294,7 +302,8 @@ impl Place {
                 }
             }
             Fault::Forbidden if self.refuses_to_list() && self.can_still_read() => {
-                if !self.has_told_of_refusals.swap(true, Ordering::Relaxed) {
+                let has_read = lock(&self.witness).is_some();
+                if has_read && !self.has_told_of_refusals.swap(true, Ordering::Relaxed) {
                     let source = self.objects.address();
                     tracing::info!(%source, "the service refuses to list; objects that it denies count as absent");
                 }

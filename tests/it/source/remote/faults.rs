@@ -1,10 +1,10 @@
 //! Faults while a mount is in use: the bytes concerned fail or come late, no others are wrong, and all is well
 //! again without a new mount.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::common::ims::Ims;
@@ -77,6 +77,10 @@ impl World {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn is_chunk(asked: &Asked) -> bool {
     asked.key.contains("/c/") || asked.key.starts_with("0/c/")
 }
@@ -110,11 +114,10 @@ fn answers_that_fail_now_and_then_are_tried_again() {
         Fault::Stall(100),
     ] {
         let world = World::new(Kind::S3, &["--request-timeout", "6s"]);
-        let asked = Arc::new(AtomicUsize::new(0));
-        let of_fault = fault.clone();
+        // The first request for each chunk.
+        let (seen, of_fault) = (Mutex::new(BTreeSet::new()), fault.clone());
         world.remote.server.judge(move |request| {
-            let is_hit =
-                is_chunk(request) && asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
+            let is_hit = is_chunk(request) && lock(&seen).insert(request.key.clone());
             is_hit.then(|| of_fault.clone())
         });
         assert_eq!(world.read(), Ok(()), "{fault:?}");
