@@ -20,7 +20,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "[[mount]]\nsource = \"/a\"\nmountpoint = \"/b\"\npyramide = \"auto\"\n",
         "@f.toml:4: pyramide: no such key in [[mount]]; similar: pyramid",
     ),
-    ("[defaults]\nmounpoint = \"/a\"\n", "@f.toml:2: mounpoint: no such key in [defaults]"),
+    (
+        "[defaults]\nmounpoint = \"/a\"\n",
+        "@f.toml:2: mounpoint: no such key in [defaults]; similar: endpoint",
+    ),
     // One cache for all mounts.
     (
         "[[mount]]\nsource = \"/a\"\nmountpoint = \"/b\"\ncache-dir = \"/c\"\n",
