@@ -34,6 +34,8 @@ pub(super) struct Inspected {
     /// What the inspection left out or assumed of images that are shown, one line for each.
     pub(super) notes: Vec<(PathBuf, String)>,
     pub(super) fingerprint: Arc<Fingerprint>,
+    /// More of an image may be shown at the next look, without a change of its metadata.
+    pub(super) is_unfinished: bool,
     /// The fingerprint shows at any later time whether all this still holds.
     pub(super) is_lasting: bool,
     pub(super) checked: Mutex<Checked>,
@@ -71,6 +73,7 @@ impl Inspected {
             skipped: Vec::new(),
             notes: Vec::new(),
             fingerprint: Arc::new(fingerprint),
+            is_unfinished: false,
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         }

@@ -127,6 +127,7 @@ impl Row {
                 .collect(),
             notes,
             fingerprint,
+            is_unfinished: false,
             is_lasting: true,
             checked: Mutex::new(Checked::since(Instant::now())),
         })
@@ -181,6 +182,7 @@ impl File {
         let file = ListedFile::new(FileSpec {
             store,
             view,
+            complete: None,
             image: self.image,
             multiscale: self.multiscale,
             role: if self.is_label { Role::Label } else { Role::Image },
