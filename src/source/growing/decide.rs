@@ -7,11 +7,14 @@ const SETTLES: Duration = Duration::from_secs(1);
 
 /// A time point that lacks chunks counts after this time, if a later one was begun: the writer leaves out chunks
 /// that hold the fill value only.
-const LEFT_BEHIND: Duration = Duration::from_secs(3);
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
 /// What may still be going on, is over after this time: the last time point where it lacks chunks, or shares its
 /// chunks with later ones; and chunks that cannot be decoded, where a later time point was begun.
 const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Chunks of the last time point that cannot be decoded are damaged, not half-written, after this time.
+const FORSAKEN: Duration = Duration::from_secs(3600);
 
 /// A coarser level may lag behind the finest by this time.
 const LAG: Duration = Duration::from_millis(2500);
@@ -124,7 +127,7 @@ fn is_complete(step: &Step, later: &[Step], has_left_out: bool) -> bool {
     let is_full = step.present >= step.expected;
     let is_last = later.is_empty();
     let patience = match (is_full, is_last) {
-        _ if !step.is_sound && is_last => return false,
+        _ if !step.is_sound && is_last => FORSAKEN,
         _ if !step.is_sound => ABANDONED,
         (true, true) if step.is_shared() => ABANDONED,
         (true, _) => SETTLES,
@@ -193,16 +196,17 @@ mod tests {
             ("two are written", &[step(4, 30), step(4, 10), none], 0, 2),
             ("the last pauses for long", &[step(4, 600), step(3, 500), none], 0, 1),
             ("the last was abandoned", &[step(4, 900), step(3, 600), none], 0, 2),
-            ("chunks are left out, the next was begun", &[step(3, 29), step(1, 0)], 0, 0),
-            ("chunks are left out for good", &[step(3, 30), step(1, 0)], 0, 1),
-            ("the writer leaves out chunks", &[step(3, 50), step(4, 40), step(2, 30)], 0, 3),
-            ("the same, a moment before", &[step(3, 50), step(4, 40), step(2, 29)], 0, 2),
-            ("one has no chunk at all", &[step(4, 50), none, step(4, 30)], 0, 3),
-            ("the same, a moment before", &[step(4, 50), none, step(4, 29)], 0, 1),
+            ("chunks are left out, the next was begun", &[step(3, 19), step(1, 0)], 0, 0),
+            ("chunks are left out for good", &[step(3, 20), step(1, 0)], 0, 1),
+            ("the writer leaves out chunks", &[step(3, 50), step(4, 40), step(2, 20)], 0, 3),
+            ("the same, a moment before", &[step(3, 50), step(4, 40), step(2, 19)], 0, 2),
+            ("one has no chunk at all", &[step(4, 50), none, step(4, 20)], 0, 3),
+            ("the same, a moment before", &[step(4, 50), none, step(4, 19)], 0, 1),
             ("none is known to be empty at the end", &[step(4, 9000), none, none], 0, 1),
             ("written from the end", &[none, none, step(4, 10)], 0, 0),
             ("half-written", &[step(4, 50), broken(step(4, 500)), none], 0, 1),
-            ("half-written for ever", &[step(4, 50), broken(step(4, 90_000)), none], 0, 1),
+            ("half-written for long", &[step(4, 50), broken(step(4, 35_999)), none], 0, 1),
+            ("damaged", &[step(4, 50), broken(step(4, 36_000)), none], 0, 2),
             ("half-written, the next is there", &[broken(step(4, 599)), step(4, 50)], 0, 0),
             ("damaged, and left behind", &[broken(step(4, 600)), step(4, 50)], 0, 2),
             ("chunks of several time points", &[shared(step(4, 599)), none], 0, 0),
