@@ -117,7 +117,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 30] = [
+pub static OPTIONS: [Opt; 31] = [
     row(
         CACHE,
         "cache-dir",
@@ -267,6 +267,14 @@ pub static OPTIONS: [Opt; 30] = [
         Some("2s"),
         "When chunk files that were rewritten, added or deleted are noticed: when the file is opened two \
          seconds or more after the last look, at each opening, or never; changed metadata always is",
+    ),
+    row(
+        SOURCE,
+        "live",
+        SWITCH,
+        None,
+        "Of images that are still being written, show the time points that are complete; the next listing or \
+         opening shows those that came since",
     ),
     row(
         SOURCE,

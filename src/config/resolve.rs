@@ -104,6 +104,7 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
             labels: labels.unwrap_or_default(),
             image_names: image_names.unwrap_or_default(),
             revalidate: revalidate.unwrap_or_default(),
+            live: switch("live")?,
         },
         images: images_of(settings)?,
         by_hand: Arc::new(by_hand.clone()),

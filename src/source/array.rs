@@ -275,6 +275,18 @@ impl ZarrArray {
         positions.iter().map(read).collect()
     }
 
+    /// Whether a read unit is stored, without decoding it.
+    ///
+    /// # Errors
+    /// As for [`ZarrArray::read_unit`], as far as that takes no unit.
+    pub(super) fn has_unit(&self, position: &[u64]) -> Result<bool, SourceError> {
+        let (at, within) = self.place(position);
+        let Some(chunk) = self.files.open(&at)? else { return Ok(false) };
+        let indices = ArrayIndices { array: self, file: &chunk.key, stamp: chunk.stamp };
+        let has = self.codec.has_unit(&*chunk, &within, &indices);
+        has.map_err(|reason| SourceError::Chunk { path: self.folder().join(&chunk.key), reason })
+    }
+
     /// The shard that holds a unit; `None` where chunks are no shards.
     #[must_use]
     pub fn shard_of(&self, position: &[u64]) -> Option<Vec<u64>> {

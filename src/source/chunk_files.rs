@@ -12,9 +12,10 @@ use zarrs::array::Array;
 use super::chunk_keys::{ChunkNames, Found, Scheme};
 use super::codec::Blob;
 use super::error::SourceError;
-use super::root::{Absence, SourceRoot};
+use super::resized::Growth;
+use super::root::{Absence, EntryKind, SourceRoot};
 use super::snapshot::{Since, Snapshot};
-use super::storage::{Budget, Index, OpenFile, Stamp, Unfollowed, is_not_found};
+use super::storage::{Budget, Index, OpenFile, Stamp, Storage, Unfollowed, is_not_found};
 use crate::sync::lock;
 
 /// How often, and after which time, a folder that was changed just now is looked at again.
@@ -40,6 +41,8 @@ pub(super) struct ChunkFiles {
     index: Option<Index>,
     snapshot: OnceLock<Snapshot>,
     snapshot_at: OnceLock<Instant>,
+    /// The part that is shown of an array that is still being written.
+    growth: OnceLock<Growth>,
     /// Chunk files of a remote source that were opened lately, and are not read whole.
     opened: Mutex<LruCache<String, (Instant, Arc<FoundChunk>)>>,
 }
@@ -85,6 +88,7 @@ impl ChunkFiles {
             index,
             snapshot: OnceLock::new(),
             snapshot_at: OnceLock::new(),
+            growth: OnceLock::new(),
             opened: Mutex::new(LruCache::new(MOST_OPENED)),
         }
     }
@@ -105,7 +109,61 @@ impl ChunkFiles {
 
     /// Looks at all files of the array as they are now.
     pub(super) fn look(&self, budget: &mut Budget) -> Result<Snapshot, Unfollowed> {
-        Snapshot::take(&self.root, &self.folder, budget)
+        let Some(growth) = self.growth.get() else {
+            return Snapshot::take(&self.root, &self.folder, budget, None);
+        };
+        // A chunk that is none of those shown may come at any time.
+        let is_shown = |inside: &Path| {
+            inside.to_str().and_then(|path| self.names.position(&self.array, path)).is_some_and(
+                |position| {
+                    growth.axis.is_none_or(|axis| position[axis] < growth.chunks(&self.array))
+                },
+            )
+        };
+        Snapshot::take(&self.root, &self.folder, budget, Some(&is_shown))
+    }
+
+    /// Notes that the array is still being written: its first `times` time points along dimension `axis` are
+    /// shown, and it may become longer. The first note counts.
+    pub(super) fn may_grow(&self, axis: Option<usize>, times: u64) {
+        self.growth.get_or_init(|| Growth::new(axis, times));
+    }
+
+    /// The calls on the source.
+    pub(super) fn storage(&self) -> &dyn Storage {
+        self.root.storage()
+    }
+
+    /// The chunk that a file is, by its path relative to the array.
+    pub(super) fn position_of(&self, inside: &Path) -> Option<Vec<u64>> {
+        self.names.position(&self.array, inside.to_str()?)
+    }
+
+    /// The folder, relative to the array, in which each number along the first dimension is a folder of its own,
+    /// where the names of the chunks make it so.
+    pub(super) fn folder_of_blocks(&self) -> Option<PathBuf> {
+        let mut second = vec![0; self.array.dimensionality()];
+        second[0] = 1;
+        let second = self.chunk_path(&second);
+        let first = self.first_chunk();
+        let same = first.components().zip(second.components()).take_while(|(a, b)| a == b).count();
+        let rest = second.components().skip(same).collect::<PathBuf>();
+        let is_folder = rest.starts_with("1") && rest.components().count() > 1;
+        is_folder.then(|| second.components().take(same).collect())
+    }
+
+    /// The numbers that are names of folders in a folder of the array; none where there is no such folder.
+    pub(super) fn numbers_in(&self, folder: &Path) -> Result<Vec<u64>, Unfollowed> {
+        let number = |name: &std::ffi::OsStr| name.to_str()?.parse::<u64>().ok();
+        let path = super::root::join(&self.folder, folder);
+        let is_wanted = |entry: &super::root::DirEntry| {
+            entry.kind != EntryKind::File && number(&entry.name).is_some()
+        };
+        match self.root.list(&path, is_wanted) {
+            Ok(entries) => Ok(entries.iter().filter_map(|entry| number(&entry.name)).collect()),
+            Err(SourceError::Io { source, .. }) if is_not_found(&source) => Ok(Vec::new()),
+            Err(_) => Err(Unfollowed::Unreadable),
+        }
     }
 
     /// From now on, reads return chunks in the state of the snapshot, or fail. The first snapshot counts.
@@ -316,7 +374,10 @@ impl ChunkFiles {
             Err(error) if is_not_found(&error) => None,
             Err(error) => return Err(SourceError::io(file, error)),
         };
-        if now == self.metadata_stamp {
+        let has_grown = |growth: &Growth| {
+            now.is_some_and(|now| growth.is_same_longer(&self.root, &self.folder, &self.array, now))
+        };
+        if now == self.metadata_stamp || self.growth.get().is_some_and(has_grown) {
             Ok(())
         } else {
             Err(SourceError::Changed { path: file.clone() })

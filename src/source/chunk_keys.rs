@@ -52,11 +52,16 @@ impl Scheme {
 
     /// Whether a path is that of a chunk.
     fn fits(&self, array: &Array<()>, path: &str) -> bool {
+        self.position(array, path).is_some()
+    }
+
+    /// The chunk whose path this is.
+    fn position(&self, array: &Array<()>, path: &str) -> Option<Vec<u64>> {
         let numbers = path.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
         let numbers: Option<Vec<u64>> = numbers.map(|run| run.parse().ok()).collect();
-        let Some(numbers) = numbers else { return false };
-        let first = numbers.len().checked_sub(array.dimensionality());
-        first.is_some_and(|first| self.key(array, &numbers[first..]) == path)
+        let mut numbers = numbers?;
+        let numbers = numbers.split_off(numbers.len().checked_sub(array.dimensionality())?);
+        (self.key(array, &numbers) == path).then_some(numbers)
     }
 }
 
@@ -91,6 +96,11 @@ impl ChunkNames {
             Scheme::Subfolders(sizes.clone(), if is_nested { "/" } else { "." })
         });
         Self { primary, found: OnceLock::new(), subfolders, is_stated }
+    }
+
+    /// The chunk that a file is, by its path below the array, under any name that chunks may have.
+    pub(super) fn position(&self, array: &Array<()>, path: &str) -> Option<Vec<u64>> {
+        std::iter::once(&self.primary).chain(&PLAIN).find_map(|scheme| scheme.position(array, path))
     }
 
     /// The names that the metadata states, where the folder cannot be looked through.

@@ -12,6 +12,7 @@
 
 mod crop;
 mod error;
+mod first;
 mod join;
 mod labels;
 mod tiles;
@@ -19,6 +20,7 @@ mod time;
 
 pub use crop::{Crop, crop};
 pub use error::ComposeError;
+pub use first::first_times;
 pub use join::{channels, series};
 pub use labels::labels_as_channels;
 pub use tiles::mosaic;

@@ -166,6 +166,11 @@ impl Part {
         position
     }
 
+    /// The time point of the array that a time point of the level is.
+    pub(crate) fn time(&self, t: u64) -> Option<u64> {
+        self.tc[0].get(t)
+    }
+
     /// A box of the level that lies in this part, as a box of the array.
     pub(crate) fn in_array(&self, inside: &Box3) -> Box3 {
         std::array::from_fn(|axis| {

@@ -148,7 +148,8 @@ impl Snapshot {
         bytes as u64
     }
 
-    /// Surveys the folder of an array.
+    /// Surveys the folder of an array. Where not all files are wanted, the others are left out, and folders need not
+    /// be at rest.
     ///
     /// # Errors
     /// [`Unfollowed`] where that is impossible, or takes too long.
@@ -156,8 +157,9 @@ impl Snapshot {
         root: &SourceRoot,
         array: &Path,
         budget: &mut Budget,
+        is_wanted: Option<&dyn Fn(&Path) -> bool>,
     ) -> Result<Self, Unfollowed> {
-        let mut look = Look { snapshot: Self::default(), begun_ns: now_ns() };
+        let mut look = Look { snapshot: Self::default(), begun_ns: now_ns(), is_wanted };
         // Metadata files do not count here: a change of one makes another image.
         survey(root.storage(), array, &METADATA_FILES, budget, &mut look)?;
         let mut snapshot = look.snapshot;
@@ -212,12 +214,13 @@ impl Snapshot {
 }
 
 /// A snapshot in the making, and when its look was begun, in nanoseconds since the epoch.
-struct Look {
+struct Look<'a> {
     snapshot: Snapshot,
     begun_ns: i64,
+    is_wanted: Option<&'a dyn Fn(&Path) -> bool>,
 }
 
-impl Look {
+impl Look<'_> {
     /// Notes what files and folders have in common. A folder is no part of the hash: its changes show in its
     /// files. But its stamp must settle, as it may be on its way to another place.
     fn note(&mut self, need: Need, meta: &Meta) {
@@ -229,12 +232,15 @@ impl Look {
     }
 }
 
-impl Surveyor for Look {
+impl Surveyor for Look<'_> {
     fn begin(&mut self) {
-        *self = Self { snapshot: Snapshot::default(), begun_ns: now_ns() };
+        (self.snapshot, self.begun_ns) = (Snapshot::default(), now_ns());
     }
 
     fn file(&mut self, inside: &Path, meta: &Meta) {
+        if self.is_wanted.is_some_and(|is_wanted| !is_wanted(inside)) {
+            return;
+        }
         self.note(Need::Read, meta);
         let described = describe(inside, &meta.stamp);
         // A sum, because folders are read in no particular order.
@@ -244,7 +250,12 @@ impl Surveyor for Look {
     }
 
     fn folder(&mut self, inside: &Path, meta: &Meta, may_lack: Option<UpTo>) {
-        self.note(Need::Enter, meta);
+        if self.is_wanted.is_none() {
+            self.note(Need::Enter, meta);
+        } else {
+            // Files that are not wanted come all the time, and change it.
+            self.snapshot.access.add(Need::Enter, meta.access);
+        }
         if self.snapshot.folders.len() < MOST_FOLDERS {
             self.snapshot.folders.push((inside.into(), meta.stamp));
         }

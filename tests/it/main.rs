@@ -12,6 +12,7 @@ mod damage;
 mod disks;
 mod faults;
 mod fidelity;
+mod growing;
 mod hostile;
 mod kill;
 mod load;

@@ -9,7 +9,8 @@ use crate::by_hand::ImagePath;
 use crate::cache::ImageId;
 use crate::image::plan::PlannedLevel;
 use crate::image::{LevelOrigin, VirtualFile};
-use crate::source::image::{Role, Title};
+use crate::source::growing::Complete;
+use crate::source::image::{ImageSource, Role, Title};
 use crate::source::root::join;
 use crate::source::{AccessKinds, ChunkState, Fingerprint, Permissions, metadata_of};
 use crate::sync::lock;
@@ -34,6 +35,8 @@ pub struct FileSpec {
     pub title: Option<Title>,
     /// The view that it is, if a person asks for it.
     pub view: Option<Arc<ViewSpec>>,
+    /// What of it is complete, where it is still being written.
+    pub(super) complete: Option<Complete>,
     /// Label images that are channels of it.
     pub(super) labels: Arc<[LabelAt]>,
     /// Size of the virtual file in bytes.
@@ -73,6 +76,14 @@ pub struct LevelSpec {
     pub size: [u64; 3],
     /// Its voxels are computed from the level above, not read from the store.
     pub is_computed: bool,
+}
+
+/// What two inspections of a store call the same image: its path, the entry of `multiscales`, the name of the view.
+pub(super) type ImagePlace = (String, usize, Option<String>);
+
+/// The place of an image that has no file yet.
+pub(super) fn place(image: &ImageSource, view: Option<&ViewSpec>) -> ImagePlace {
+    (image.image.clone(), image.multiscale, view.map(|view| view.name.clone()))
 }
 
 impl LevelSpec {
@@ -115,8 +126,9 @@ impl FileSpec {
     }
 
     /// What two inspections of a store call the same image, in whatever state.
-    pub(super) fn place(&self) -> (String, usize, Option<String>) {
-        (self.image.clone(), self.multiscale, self.view.as_ref().map(|view| view.name.clone()))
+    pub(super) fn place(&self) -> ImagePlace {
+        let view = self.view.as_ref().map(|view| view.name.clone());
+        (self.image.clone(), self.multiscale, view)
     }
 
     /// The key that two inspections of a store share if they found the same image.

@@ -12,12 +12,14 @@ use crate::by_hand::{self, Entry, Shown, StoreTable, Tables, View};
 use crate::image::{Images, VirtualFile};
 use crate::resources::memory::MemoryBudget;
 use crate::source::discover;
+use crate::source::growing::{self, Complete};
+use crate::source::image::ImageSource;
 use crate::source::root::{DirEntry, EntryKind};
 use crate::source::{Fingerprint, SourceError, SourceRoot};
 use crate::sync::lock;
 
 use super::access;
-use super::file::{FileSpec, LevelSpec, ListedFile, Verdict, ViewSpec};
+use super::file::{FileSpec, LevelSpec, ListedFile, Verdict, ViewSpec, place};
 use super::inspected::{Inspected, Skipped};
 use super::labels::{self, LabelAt, WithLabels};
 use super::memo::{Memo, Origin, Save};
@@ -171,7 +173,7 @@ impl Inspector {
         path: &Path,
         known: Option<&Arc<Inspected>>,
     ) -> Inspected {
-        let mut found = self.inspect_guarded(root, path);
+        let mut found = self.inspect_guarded(root, path, known);
         for pause in INCOMPLETE_PAUSES {
             if root.has_refused()
                 || found.is_outage
@@ -180,14 +182,19 @@ impl Inspector {
                 break;
             }
             thread::sleep(pause);
-            found = self.inspect_guarded(root, path);
+            found = self.inspect_guarded(root, path, known);
         }
         found
     }
 
     /// A fault of this program in one store must not hide the stores beside it.
-    fn inspect_guarded(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
-        catch_unwind(AssertUnwindSafe(|| self.inspect(root, path))).unwrap_or_else(|_| {
+    fn inspect_guarded(
+        &self,
+        root: &Arc<SourceRoot>,
+        path: &Path,
+        known: Option<&Arc<Inspected>>,
+    ) -> Inspected {
+        catch_unwind(AssertUnwindSafe(|| self.inspect(root, path, known))).unwrap_or_else(|_| {
             let reason = "internal fault while reading its metadata".to_owned();
             tracing::error!(path = %path.display(), reason, "fault");
             let mut fingerprint = Fingerprint::default();
@@ -198,11 +205,16 @@ impl Inspector {
     }
 
     /// Inspects a folder of the source and plans its images.
-    fn inspect(&self, root: &Arc<SourceRoot>, path: &Path) -> Inspected {
+    fn inspect(
+        &self,
+        root: &Arc<SourceRoot>,
+        path: &Path,
+        known: Option<&Arc<Inspected>>,
+    ) -> Inspected {
         tracing::debug!(path = %path.display(), "inspecting");
         let began = SystemTime::now();
         if let Some(entry) = Entry::at(path) {
-            return self.inspect_entry(root, &entry, began);
+            return self.inspect_entry(root, &entry, began, known);
         }
         let (labels, options) = (self.config.labels != Labels::Hide, self.images.options());
         let mut found = match by_hand::inspect(root, path, labels, &self.by_hand, options) {
@@ -219,7 +231,7 @@ impl Inspector {
                 }
                 for image in images.into_iter().flatten() {
                     let path = image.shown.source.folder();
-                    self.plan(&path, image, None, &mut found);
+                    self.plan(&path, image, None, known, &mut found);
                 }
                 found
             }
@@ -232,12 +244,18 @@ impl Inspector {
                 return Inspected { skipped, is_outage, ..Inspected::nothing(fingerprint) };
             }
         };
-        found.is_lasting = found.fingerprint.is_lasting(began);
+        found.is_lasting = found.fingerprint.is_lasting(began) && !found.is_unfinished;
         found
     }
 
     /// Makes and plans the files that a person asks for.
-    fn inspect_entry(&self, root: &Arc<SourceRoot>, entry: &Entry, began: SystemTime) -> Inspected {
+    fn inspect_entry(
+        &self,
+        root: &Arc<SourceRoot>,
+        entry: &Entry,
+        began: SystemTime,
+        known: Option<&Arc<Inspected>>,
+    ) -> Inspected {
         let asked = by_hand::views(root, entry, &self.by_hand, self.images.options());
         let by_hand::Views { views, skipped, fingerprint } = asked;
         let skipped = Skipped::all(&skipped);
@@ -246,9 +264,9 @@ impl Inspector {
             let entry = entry.path().to_path_buf();
             let path = entry.with_file_name(format!("{name}.ims"));
             let view = ViewSpec { entry, number, name, images };
-            self.plan(&path, WithLabels::without(shown), Some(Arc::new(view)), &mut found);
+            self.plan(&path, WithLabels::without(shown), Some(Arc::new(view)), known, &mut found);
         }
-        found.is_lasting = found.fingerprint.is_lasting(began);
+        found.is_lasting = found.fingerprint.is_lasting(began) && !found.is_unfinished;
         found
     }
 
@@ -270,20 +288,27 @@ impl Inspector {
     /// [`SourceError`] when it cannot be read any more, or is gone.
     pub(super) fn open_image(&self, spec: &FileSpec) -> Result<Shown, SourceError> {
         let (root, tables, options) = (&self.root, &self.by_hand, self.images.options());
+        let as_listed = |shown: Shown| match &spec.complete {
+            _ if !self.config.live => shown,
+            Some(complete) => {
+                Shown { source: growing::only_complete(&shown.source, complete), ..shown }
+            }
+            None => Shown { source: growing::all_of(&shown.source), ..shown },
+        };
         if let Some(view) = &spec.view {
             let entry = Entry::at(&view.entry).expect("a view is listed by its entry");
-            return by_hand::open_view(root, &entry, view.number, tables, options);
+            return by_hand::open_view(root, &entry, view.number, tables, options).map(as_listed);
         }
         let open = |path: &str, number| {
             by_hand::open(root, (spec.store.as_path(), path, number), tables, options)
         };
         let shown = open(&spec.image, spec.multiscale)?;
         if spec.labels.is_empty() {
-            return Ok(shown);
+            return Ok(as_listed(shown));
         }
         let label = |(path, number): &LabelAt| open(path, *number);
         let labels: Vec<Shown> = spec.labels.iter().map(label).collect::<Result<_, _>>()?;
-        labels::with_channels(shown, &labels)
+        labels::with_channels(shown, &labels).map(as_listed)
     }
 
     /// Which images of a store have files, with the labels that are channels of them.
@@ -306,9 +331,21 @@ impl Inspector {
         path: &Path,
         image: WithLabels,
         view: Option<Arc<ViewSpec>>,
+        known: Option<&Arc<Inspected>>,
         found: &mut Inspected,
     ) {
         let WithLabels { shown: Shown { source, options }, labels } = image;
+        let (source, complete) =
+            match self.config.live.then(|| complete_part(&source, view.as_deref(), known)) {
+                None => (source, None),
+                Some(Ok((part, complete))) => (part, Some(complete)),
+                Some(Err(reason)) => {
+                    found.skipped.push(Skipped::because(path, &reason));
+                    found.is_unfinished = true;
+                    return;
+                }
+            };
+        found.is_unfinished |= complete.as_ref().is_some_and(|complete| !complete.is_all);
         let image = Arc::new(source);
         if !image.notes.is_empty() {
             found.notes.push((path.to_path_buf(), one_line(&image.notes)));
@@ -322,6 +359,7 @@ impl Inspector {
                 name: image.name.clone(),
                 title: image.title.clone(),
                 view,
+                complete,
                 labels: labels.into(),
                 size: file.size(),
                 shape: image.levels[0].shape(),
@@ -342,6 +380,28 @@ impl Inspector {
 /// does. The storage has logged that.
 fn cut_off(found: &Inspected, known: Option<&Arc<Inspected>>) -> Option<Arc<Inspected>> {
     known.filter(|known| found.is_cut_off(known)).cloned()
+}
+
+/// What of an image is complete, of which `known` was shown before.
+///
+/// # Errors
+/// In words, why nothing of it is shown.
+fn complete_part(
+    image: &ImageSource,
+    view: Option<&ViewSpec>,
+    known: Option<&Arc<Inspected>>,
+) -> Result<(ImageSource, Complete), String> {
+    let place = place(image, view);
+    let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
+    let before = before.map(|file| &file.spec).find(|spec| spec.place() == place);
+    let shown = before.map_or(0, |spec| spec.shape[0]);
+    let complete = growing::complete(image, shown).map_err(|reason| {
+        format!("what of it is complete cannot be found out: {reason}; mounts without --live show it as it is")
+    })?;
+    if complete.times == 0 {
+        return Err("none of its time points is complete so far".to_owned());
+    }
+    Ok((growing::only_complete(image, &complete), complete))
 }
 
 /// Whether an entry of a folder is shown, or is worth a line why not.

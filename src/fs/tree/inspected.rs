@@ -36,6 +36,8 @@ pub(super) struct Inspected {
     pub(super) fingerprint: Arc<Fingerprint>,
     /// The source did not answer.
     pub(super) is_outage: bool,
+    /// More of an image may be shown at the next look, without a change of its metadata.
+    pub(super) is_unfinished: bool,
     /// The fingerprint shows at any later time whether all this still holds.
     pub(super) is_lasting: bool,
     pub(super) checked: Mutex<Checked>,
@@ -74,6 +76,7 @@ impl Inspected {
             notes: Vec::new(),
             fingerprint: Arc::new(fingerprint),
             is_outage: false,
+            is_unfinished: false,
             is_lasting: false,
             checked: Mutex::new(Checked::since(Instant::now())),
         }

@@ -106,8 +106,8 @@ impl Scope {
     ) -> Self {
         // Names, sizes and states do not depend on rights, nor on when chunks are looked at.
         let TreeConfig { labels, image_names: _, uid: _, gid: _, .. } = config;
-        let TreeConfig { umask: _, is_shared: _, revalidate: _, .. } = config;
-        Self::hash(&(root.location(), root.follows_links(), labels, options, by_hand))
+        let TreeConfig { umask: _, is_shared: _, revalidate: _, live, .. } = config;
+        Self::hash(&(root.location(), root.follows_links(), labels, live, options, by_hand))
     }
 
     fn hash(all: &dyn std::fmt::Debug) -> Self {

@@ -19,6 +19,8 @@ pub struct TreeConfig {
     pub image_names: ImageNames,
     /// When chunk files are looked at.
     pub revalidate: Revalidate,
+    /// Of images that are still being written, only what is complete is shown.
+    pub live: bool,
 }
 
 /// Where label images are shown.

@@ -125,6 +125,25 @@ impl UnitCodec {
         Ok(found.map(|(offset, length, _)| offset..offset + length))
     }
 
+    /// Whether the index of a chunk file lists the unit at `position`. What an index does not tell, as within
+    /// nested shards, counts as listed.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the index is not what the metadata says.
+    pub(crate) fn has_unit(
+        &self,
+        blob: &dyn Blob,
+        position: &[u64],
+        indices: &dyn IndexCache,
+    ) -> Result<bool, DecodeError> {
+        match self {
+            Self::Sharded(sharding) if !matches!(sharding.inner, Self::Sharded(_)) => {
+                Ok(sharding.find(blob, 0, position, indices)?.is_some())
+            }
+            Self::Sharded(_) | Self::Whole(_) => Ok(true),
+        }
+    }
+
     /// Decodes the unit at `position` (in units, within the chunk, chunk axis order) to C-order
     /// bytes in native byte order; `None` where the shard has no such chunk.
     ///

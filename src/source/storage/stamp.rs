@@ -70,6 +70,13 @@ impl Stamp {
         base.unwrap_or(epoch) + Duration::from_nanos(u64::from(nanoseconds))
     }
 
+    /// Time since the last change, by the clock of this machine; none if that lies ahead.
+    pub(in crate::source) fn age(&self, now: SystemTime) -> Duration {
+        let changed_ns = u64::try_from(self.changed_ns).unwrap_or_default();
+        let changed = SystemTime::UNIX_EPOCH + Duration::from_nanos(changed_ns);
+        now.duration_since(changed.max(self.modified())).unwrap_or_default()
+    }
+
     /// Whether the last change came after that of another file of the same storage.
     pub(in crate::source) fn is_newer_than(&self, other: &Self) -> bool {
         self.changed_ns > other.changed_ns

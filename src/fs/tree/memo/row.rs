@@ -128,6 +128,7 @@ impl Row {
             notes,
             fingerprint,
             is_outage: false,
+            is_unfinished: false,
             is_lasting: true,
             checked: Mutex::new(Checked::since(Instant::now())),
         })
@@ -182,6 +183,7 @@ impl File {
         let file = ListedFile::new(FileSpec {
             store,
             view,
+            complete: None,
             image: self.image,
             multiscale: self.multiscale,
             role: if self.is_label { Role::Label } else { Role::Image },
