@@ -58,6 +58,30 @@ impl Default for Options {
     }
 }
 
+/// Variables that hold the address of the service, the first of them wins.
+const S3_ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+const AZURE_ENDPOINTS: [&str; 2] = ["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"];
+const AZURE_ACCOUNTS: [&str; 1] = ["AZURE_STORAGE_ACCOUNT_NAME"];
+
+fn of_environment(names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+impl Options {
+    /// Which service an address means here, empty for the usual one: another one has other objects at the same
+    /// address. It holds no credentials.
+    #[must_use]
+    pub fn service_at(&self, service: Service) -> String {
+        let (endpoint, account) = match service {
+            Service::S3 => (of_environment(&S3_ENDPOINTS), None),
+            Service::Azure => (of_environment(&AZURE_ENDPOINTS), of_environment(&AZURE_ACCOUNTS)),
+            Service::Gcs | Service::Web | Service::Folder => (None, None),
+        };
+        let parts = [self.endpoint.clone().or(endpoint), account];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// A client, and its listing in pages where it has one.
 pub(super) struct Connected {
     pub(super) store: Arc<dyn ObjectStore>,
@@ -97,10 +121,7 @@ fn s3(address: &Address, options: &Options) -> object_store::Result<Connected> {
     if let Some(region) = &options.region {
         builder = builder.with_region(region);
     }
-    let of_environment = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    let endpoint = options.endpoint.clone().or(of_environment);
+    let endpoint = options.endpoint.clone().or_else(|| of_environment(&S3_ENDPOINTS));
     if let Some(endpoint) = &endpoint {
         // The client expects the bucket in the endpoint then.
         let endpoint = match (options.addressing, endpoint.split_once("://")) {

@@ -80,9 +80,9 @@ impl Location {
     /// Objects below an address.
     #[must_use]
     pub fn objects(address: Address, options: Options) -> Self {
-        let identity = match &options.endpoint {
-            Some(endpoint) => format!("{endpoint} {address}"),
-            None => address.to_string(),
+        let identity = match &*options.service_at(address.service()) {
+            "" => address.to_string(),
+            service => format!("{service} {address}"),
         };
         Self::Objects(Arc::new(Remote { address, options, stores: None, identity }))
     }

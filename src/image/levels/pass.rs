@@ -14,7 +14,9 @@ use crate::image::damage::is_damage;
 use crate::image::progress::Progress;
 use crate::image::voxels::frame::{BrickFrame, BrickId};
 use crate::image::voxels::image::Image;
+use crate::resources::Resources;
 use crate::resources::memory::Reserved;
+use crate::resources::shares::FETCH_THREADS;
 use crate::resources::workers::Workers;
 use crate::sync::lock;
 
@@ -69,12 +71,18 @@ impl Pass {
         progress: Arc<Progress>,
         headway: Option<Arc<Headway>>,
     ) -> Arc<Self> {
+        // Threads that wait for another machine need no processor.
+        let limit = if image.is_remote() {
+            FETCH_THREADS
+        } else {
+            thread::available_parallelism().map_or(2, |cores| cores.get() + 2)
+        };
         Arc::new(Self {
             finest_kept: image.plan.finest_within(image.cache_bytes() / KEPT_SHARE),
             image,
             visitor,
             walk: Mutex::new(walk),
-            limit: thread::available_parallelism().map_or(2, |cores| cores.get() + 2),
+            limit,
             progress,
             headway,
         })
@@ -85,7 +93,8 @@ impl Pass {
     }
 
     fn workers(&self) -> &Workers {
-        &self.engine().resources().workers
+        let Resources { workers, fetchers, .. } = &**self.engine().resources();
+        if self.image.is_remote() { fetchers } else { workers }
     }
 
     /// Begins children until enough are under way.

@@ -80,6 +80,11 @@ impl Image {
         self.images.pass_registry().begin(kind, self.source.folder(), levels, bricks)
     }
 
+    /// Whether its voxels lie on other machines.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.source.levels.iter().any(LevelSource::is_remote)
+    }
+
     /// The stored level behind a level, `None` where it is computed.
     pub(crate) fn stored(&self, level: usize) -> Option<&LevelSource> {
         match self.plan.levels[level].origin {
