@@ -20,11 +20,14 @@ const LIMIT_BYTES: u64 = 64 << 10;
 /// Most tables of each kind.
 const TABLES_LIMIT: usize = 100;
 
-/// Where the file of a store is. A store that is the whole source has none.
+/// Longest name that a file can have.
+const NAME_LIMIT_BYTES: usize = 255;
+
+/// Where the file of a store is. A store that is the whole source has none, nor one with too long a name.
 pub(super) fn file_of(store: &Path) -> Option<PathBuf> {
     let mut name = store.file_name()?.to_owned();
     name.push(BESIDE);
-    Some(store.with_file_name(name))
+    (name.len() <= NAME_LIMIT_BYTES).then(|| store.with_file_name(name))
 }
 
 /// The name of the store that a file is about, if it is such a file.

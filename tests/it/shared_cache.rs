@@ -71,7 +71,7 @@ fn bytes(mount: &Mount) -> Vec<u8> {
 fn read_coarse(mount: &Mount) {
     let ims = Ims::open(&mount.path().join("x.ims")).expect("it opens");
     let levels = ims.levels().expect("levels");
-    assert!(levels >= 3, "{levels} levels");
+    assert!(levels >= 2, "{levels} levels");
     for level in 1..levels {
         ims.pixels(level, 0, 0).expect("readable");
     }
@@ -250,16 +250,16 @@ fn a_bucket_may_fail_and_come_back() {
 #[test]
 fn mistakes_in_its_place_end_the_start() {
     let scene = Scene::new();
-    for (place, word) in [
-        ("/no/such/folder", "no such file"),
-        ("https://host/x", "web server"),
-        ("s3://key:geheim@bucket", "environment"),
-        ("s3://", "bucket"),
+    for (place, status, word) in [
+        ("/no/such/folder", 1, "no such file"),
+        ("https://host/x", 2, "web server"),
+        ("s3://key:geheim@bucket", 2, "environment"),
+        ("s3://", 2, "bucket"),
     ] {
         let refused = Mount::of(scene.source.path()).args(["--shared-cache", place]).try_start();
         let refused = refused.expect_err("a mistake");
         let lines = refused.stderr.join("\n");
-        assert_eq!(refused.status.code(), Some(2), "{lines}");
+        assert_eq!(refused.status.code(), Some(status), "{lines}");
         assert!(lines.to_lowercase().contains(word), "{place}: {lines}");
         assert!(lines.contains("shared-cache") && !lines.contains("geheim"), "{lines}");
     }

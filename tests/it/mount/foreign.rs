@@ -41,9 +41,9 @@ fn foreign_formats_are_told_and_leave_no_empty_folders() {
     write_json(&at("one.zarr.json"), &json!({"version": 1, "refs": {}}));
     write_json(&at("settings.json"), &json!({"refs": {}}));
     Tiny::default().write(&at("sub/a.zarr"));
-    let collection = json!({"version": "0.7", "type": "collection", "name": "c", "nodes": []});
+    let hologram = json!({"version": "0.9", "hologram": {"waves": []}});
     Tiny::default().write_array(&at("c.zarr/a"));
-    write_json(&at("c.zarr/zarr.json"), &group_json(&json!({"ome": collection})));
+    write_json(&at("c.zarr/zarr.json"), &group_json(&json!({"ome": hologram})));
 
     let rows = list_json(source.path(), &[]);
     let reason = |path: &str| -> String {
@@ -57,7 +57,7 @@ fn foreign_formats_are_told_and_leave_no_empty_folders() {
         ("volume", "precomputed"),
         ("parquet", "kerchunk"),
         ("one.zarr.json", "kerchunk"),
-        ("c.zarr", "\"nodes\""),
+        ("c.zarr", "\"hologram\""),
     ] {
         assert!(reason(path).contains(word), "{path}: {}", reason(path));
     }
