@@ -94,7 +94,7 @@ fn ten_thousand_objects_are_listed_without_a_request_each() {
     let remote = Remote::new(Kind::S3, |folder| store.write(&folder.join("many.zarr")));
     let mount = remote.mount("s3://bucket", &[]);
     remote.server.take_asked();
-    let file = fs::File::open(mount.path().join("many.ims")).expect("opens");
+    let _file = fs::File::open(mount.path().join("many.ims")).expect("opens");
     let asked = remote.server.take_asked();
     let lists = asked.iter().filter(|asked| asked.method == "LIST").count();
     eprintln!("10 000 objects: {} requests, {lists} of them listings", asked.len());
