@@ -160,8 +160,12 @@ sed '$d' "$work/results"
 
 # Each case writes stores, mounts them and compares; it ends with "N passed, N failed".
 if [ -e "$field/check.py" ]; then
-    timeout --kill-after=10 "$limit" "$venv/bin/python" "$field/check.py" --bin "$bin" \
-        "$field"/cases/*.py >"$work/field" &
+    # The cases call images of plates and series by their paths. Case 12 is of a time when lz4 and lzma were not
+    # read: here it compares their voxels.
+    cp -r "$field/cases" "$work/cases"
+    sed -i 's/if n in ("lz4", "lzma"):/if n in ():/' "$work/cases"/12_*.py
+    ZARRIMS_IMAGE_NAMES=paths timeout --kill-after=10 "$limit" \
+        "$venv/bin/python" "$field/check.py" --bin "$bin" "$work"/cases/*.py >"$work/field" &
     checks=$!
     wait "$checks" || status=1
     checks=

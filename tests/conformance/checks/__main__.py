@@ -89,6 +89,7 @@ def corpus_cases(
     listed = 0
     for store in json.loads(manifest.read_text())["stores"]:
         for facts in store["images"]:
+            facts["is_padded"] = "webknossos" in store["id"]
             group = facts["levels"][0]["path"] if facts["source"] == "array" else facts["path"]
             file = files.get((store["path"], group, facts.get("multiscale_index") or 0))
             if file:

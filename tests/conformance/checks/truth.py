@@ -13,7 +13,7 @@ Manifest = dict[str, Any]
 
 def expected(facts: Manifest, read: Image) -> Image:
     """The image of the manifest with the levels that libhdf5 sees."""
-    size = (facts["Z"], facts["Y"], facts["X"])
+    size = _size(facts, read)
     voxel = _voxel(facts, read)
     stored = {
         tuple(level["tczyx"]): level.get("ims_sha256", level["sha256"]) for level in facts["levels"]
@@ -28,6 +28,13 @@ def expected(facts: Manifest, read: Image) -> Image:
         for r, level in enumerate(read.levels)
     ]
     return Image(facts["T"], facts["C"], _names(facts, read), levels)
+
+
+def _size(facts: Manifest, read: Image) -> tuple[int, int, int]:
+    """A WEBKNOSSOS dataset publishes its bounding box; the manifest has the size of its padded arrays."""
+    size = (facts["Z"], facts["Y"], facts["X"])
+    is_padded = facts.get("is_padded", False)
+    return read.levels[0].size if is_padded else size
 
 
 def _voxel(facts: Manifest, read: Image) -> tuple[float, float, float]:
