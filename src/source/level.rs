@@ -1,5 +1,6 @@
 //! The levels of an image: opened, put in order, and left out where they do not belong to it.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,6 +65,9 @@ impl Levels {
             && opened.first().map(Opened::voxels) < opened.last().map(Opened::voxels);
         // Stable: levels of one size keep their order.
         opened.sort_by_key(|level| std::cmp::Reverse(level.voxels()));
+        if let Some(magnifications) = magnifications(&opened, multiscale) {
+            opened.sort_by_key(|level| magnifications[&level.listed]);
+        }
         if !opened.is_sorted_by_key(|level| level.listed) {
             notes.push("levels are listed in another order than by size".to_owned());
         }
@@ -101,6 +105,34 @@ impl Levels {
         let Opened { axes, transform, attributes, .. } = finest;
         Ok(Self { sources: levels, axes, transform, attributes })
     }
+}
+
+/// The factors in the name of a magnification of WEBKNOSSOS, order (x, y, z): `2` or `2-2-1`.
+pub(super) fn magnification(name: &str) -> Option<[u64; 3]> {
+    let factors: Vec<u64> = name.split('-').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let factors = match factors[..] {
+        [all] => [all; 3],
+        [x, y, z] => [x, y, z],
+        _ => return None,
+    };
+    factors.iter().all(|factor| factor.is_power_of_two()).then_some(factors)
+}
+
+/// The product of the magnification that each level is called by, by its place in the list, where the stated
+/// voxel sizes grow with them. WEBKNOSSOS pads arrays, so that a coarser one may be the larger one.
+fn magnifications(opened: &[Opened], multiscale: &Multiscale) -> Option<BTreeMap<usize, u64>> {
+    let product = |level: &Opened| {
+        let name = Path::new(&multiscale.datasets[level.listed].path).file_name()?.to_str()?;
+        magnification(name)?.iter().try_fold(1_u64, |product, n| product.checked_mul(*n))
+    };
+    let stated = |level: &Opened| level.transform.scale.iter().flatten().product::<f64>();
+    let mut levels: Vec<(u64, f64, usize)> = opened
+        .iter()
+        .map(|level| Some((product(level)?, stated(level), level.listed)))
+        .collect::<Option<_>>()?;
+    levels.sort_by_key(|(product, ..)| *product);
+    let grows = levels.is_sorted_by(|(a, fine, _), (b, coarse, _)| a < b && fine < coarse);
+    grows.then(|| levels.into_iter().map(|(product, _, listed)| (listed, product)).collect())
 }
 
 /// Opens the readable levels, in the order of the list.

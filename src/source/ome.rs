@@ -64,7 +64,12 @@ impl Multiscale {
     pub(crate) fn stored_axes(&self, dataset: &Dataset) -> Option<Vec<Axis>> {
         let axes = self.axes_behind()?;
         let nameless = Axes::nameless(axes.len());
-        let order = Transform::of(self.steps(dataset), &nameless).order;
+        let found = Transform::of(self.steps(dataset), &nameless);
+        // What is not along the axes is not applied, and then neither is their order.
+        if found.left_out.is_some() {
+            return self.axes.clone();
+        }
+        let order = found.order;
         let mut stored = axes.clone();
         for (axis, at) in axes.iter().zip(order) {
             stored[at].clone_from(axis);
@@ -75,7 +80,10 @@ impl Multiscale {
     /// From array index to axis units, for a level with these axes; identity where nothing usable is
     /// stated.
     pub(crate) fn transform(&self, dataset: &Dataset, axes: &Axes) -> Transform {
-        let found = Transform::of(self.steps(dataset).chain(&self.place), axes);
+        let mut found = Transform::of(self.steps(dataset).chain(&self.place), axes);
+        if found.left_out.is_some() {
+            found.order.clear();
+        }
         let cosem = || conventions::cosem(dataset.cosem.as_ref()?, axes);
         if found.is_scaled() {
             return found;

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::compose::{Crop, crop};
 use super::image::ImageSource;
 use super::json::{number, parse_lenient, text, whole_numbers};
+use super::level::magnification;
 use super::root::{SourceRoot, join};
 use super::units::micrometres;
 
@@ -53,17 +54,6 @@ pub(super) fn published(root: &SourceRoot, mut image: ImageSource) -> ImageSourc
         Some(bounds) => within(image, bounds, layer.magnification),
         None => image,
     }
-}
-
-/// The factors in the name of a magnification: `2` or `2-2-1`.
-fn magnification(name: &str) -> Option<[u64; 3]> {
-    let factors: Vec<u64> = name.split('-').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-    let factors = match factors[..] {
-        [all] => [all; 3],
-        [x, y, z] => [x, y, z],
-        _ => return None,
-    };
-    factors.iter().all(|factor| factor.is_power_of_two()).then_some(factors)
 }
 
 /// What the nearest file above an array says of it. The files looked at are recorded in the fingerprint of the
