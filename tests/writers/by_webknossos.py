@@ -4,6 +4,7 @@
 # ///
 """webknossos: layers of datasets, whose bounding box is smaller than the arrays."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def _(path: Path) -> list[Image]:
         layer.add_mag(mag, chunk_shape=32, shard_shape=256).write(
             coarse, absolute_offset=(0, 0, 0), allow_unaligned=True
         )
-    return [read(path, "color")]
+    # Such arrays are left out, with a line.
+    image = read(path, "color")
+    return [replace(image, levels=image.levels[:1])]
 
 
 @writer.store("red green blue")
