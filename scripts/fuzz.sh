@@ -13,7 +13,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ "${#targets[@]}" -eq 0 ]; then
-    targets=(ome zarr zip journal extents by_hand)
+    targets=(ome zarr zip journal extents by_hand shared_object)
 fi
 
 say() { echo "fuzz: $*" >&2; }
