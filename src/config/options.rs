@@ -8,7 +8,6 @@ use std::path::Path;
 
 use super::path;
 pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as source_mistake};
-use super::shared_cache;
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
     ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED,
@@ -144,7 +143,7 @@ pub static OPTIONS: [Opt; 31] = [
     row(
         CACHE,
         "shared-cache",
-        (Form::Place(shared_cache::parse_place), "PLACE"),
+        (Form::Place(path::check_shared_cache), "PLACE"),
         None,
         "A cache that several daemons share, such as s3://bucket/prefix, or a folder: bricks that are \
          expensive to make are looked up there first, and put there",

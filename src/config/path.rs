@@ -2,13 +2,26 @@
 
 use std::path::Path;
 
-use crate::objects::Address;
+use crate::objects::{Address, Service};
 
 /// Why a text can be neither an address that is read, nor a path of this machine.
 pub(crate) fn mistake_of_source(path: &Path) -> Option<String> {
     match path.to_str().and_then(Address::parse) {
         Some(address) => address.err(),
         None => mistake(path),
+    }
+}
+
+/// Looks whether a text can be the place of a shared cache.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_shared_cache(text: &str) -> Result<(), String> {
+    match Address::parse(text) {
+        Some(Ok(address)) if address.service() == Service::Web => {
+            Err("is the address of a web server, where nothing can be written".to_owned())
+        }
+        _ => mistake_of_source(Path::new(text)).map_or(Ok(()), Err),
     }
 }
 
@@ -74,6 +87,23 @@ mod tests {
         }
         for bad in ["s3://", "ftp://host/x", "nas:/export/zarr", "~/x"] {
             assert!(mistake_of_source(Path::new(bad)).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_shared_cache_is_in_a_folder_or_in_an_object_store() {
+        for text in ["s3://bucket/prefix", "gs://bucket", "az://container/x", "/srv/shared", "x"] {
+            assert_eq!(check_shared_cache(text), Ok(()), "{text}");
+        }
+        for (text, word) in [
+            ("https://host/x", "web server"),
+            ("s3://", "bucket"),
+            ("ftp://host/x", "understood"),
+            ("s3://key:geheim@bucket", "environment"),
+            ("~/shared", "expand"),
+        ] {
+            let mistake = check_shared_cache(text).expect_err(text);
+            assert!(mistake.contains(word) && !mistake.contains("geheim"), "{mistake}");
         }
     }
 }

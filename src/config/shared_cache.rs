@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::objects::{Address, Options, Service};
+use crate::objects::{Address, Options};
 use crate::shared_cache::SharedCacheConfig;
 
 use super::setting::{Mistake, Settings, plain};
@@ -30,40 +30,4 @@ pub(super) fn check(settings: &Settings) -> Result<Option<SharedCacheConfig>, Mi
     let options = Options { endpoint, region, ..Options::default() };
     let keeps = keeps.unwrap_or(crate::shared_cache::Shared::Computed);
     Ok(Some(SharedCacheConfig { address, options, keeps }))
-}
-
-/// Looks whether a text can be the place of a shared cache.
-///
-/// # Errors
-/// What is wrong with it.
-pub(super) fn parse_place(text: &str) -> Result<(), String> {
-    match Address::parse(text) {
-        Some(Ok(address)) if address.service() == Service::Web => {
-            Err("is the address of a web server, where nothing can be written".to_owned())
-        }
-        Some(address) => address.map(drop),
-        None => super::path::mistake(Path::new(text)).map_or(Ok(()), Err),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_and_addresses_of_object_stores() {
-        for text in ["s3://bucket/prefix", "gs://bucket", "az://container/x", "/srv/shared", "x"] {
-            assert_eq!(parse_place(text), Ok(()), "{text}");
-        }
-        for (text, word) in [
-            ("https://host/x", "web server"),
-            ("s3://", "bucket"),
-            ("ftp://host/x", "understood"),
-            ("s3://key:geheim@bucket", "environment"),
-            ("~/shared", "expand"),
-        ] {
-            let mistake = parse_place(text).expect_err(text);
-            assert!(mistake.contains(word) && !mistake.contains("geheim"), "{mistake}");
-        }
-    }
 }
