@@ -12,8 +12,8 @@
 //! pass or the reader that produces it. A pass that waits for its turn gives up its root to one that needs it.
 //! Since a brick waits for finer ones only, no two passes wait for each other.
 //!
-//! With a `Visitor` a pass shows it every brick of every level exactly once. It then walks
-//! everything, cached or not.
+//! With a `Visitor` a pass shows it bricks, each exactly once: every one of every level, cached or not, or some of
+//! a stored level.
 
 mod children;
 mod cost;
@@ -25,7 +25,7 @@ mod walk;
 
 pub(super) use cost::most_open_bytes;
 pub(super) use pass::Visitor;
-pub(super) use request::{request, visit_all};
+pub(super) use request::{request, visit_all, visit_some};
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,8 @@ pub enum PassKind {
     ComputeLevels,
     /// It reads all voxels, for exact statistics.
     ReadAll,
+    /// It reads some of the voxels, for fast statistics.
+    ReadSample,
 }
 
 impl PassKind {
@@ -27,6 +29,7 @@ impl PassKind {
         match self {
             Self::ComputeLevels => "computing levels",
             Self::ReadAll => "reading all voxels",
+            Self::ReadSample => "reading some of the voxels",
         }
     }
 }

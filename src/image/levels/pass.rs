@@ -56,7 +56,8 @@ pub(super) struct Pass {
     walk: Mutex<Walk>,
     /// Tasks under way at a time.
     limit: usize,
-    /// The finest level whose bricks are kept although no reader asked for them.
+    /// The finest level whose bricks are kept although no reader asked for them: of computed levels, and of
+    /// stored ones that had to be fetched.
     finest_kept: usize,
     progress: Arc<Progress>,
     /// Its turn; none for passes that show everything.
@@ -384,17 +385,24 @@ impl Task {
         let pass = self.pass.clone();
         let Some((child, parent)) = self.brick.take() else { return };
         let slot = pass.image.slot(child.brick);
+        let is_kept = pass.image.is_remote() && child.brick.level >= pass.finest_kept;
+        if let Some(found) = is_kept.then(|| pass.engine().kept().get(slot)).flatten() {
+            pass.deliver(child, parent.as_ref(), Ok(found));
+            pass.progress.advance();
+            return;
+        }
         let deliverer = pass.clone();
         let done: BrickDone =
             Box::new(move |result| deliverer.deliver(child, parent.as_ref(), result));
         let produce = || pass.image.produce(child.brick);
-        let mode = Mode { purpose: Purpose::Passing, ..Mode::default() };
+        let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
+        let mode = Mode { purpose, ..Mode::default() };
         match pass.engine().lead(slot.key, done) {
             Ok(ticket) => pass.engine().fill(slot, mode, produce, ticket),
             // A reader's request produces it, perhaps since before.
-            Err(done) => done(
-                produce().map(|produced| pass.engine().take_in(slot, Purpose::Passing, &produced)),
-            ),
+            Err(done) => {
+                done(produce().map(|produced| pass.engine().take_in(slot, purpose, &produced)))
+            }
         }
         pass.progress.advance();
     }

@@ -1,12 +1,11 @@
 //! Requests for bricks of computed levels, and passes over all of an image.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cache::Role;
 use crate::engine::brick::{Brick, BrickDone, BrickTicket};
 use crate::engine::turns::{Headway, Lane, Waiting};
-use crate::image::progress::PassKind;
+use crate::image::progress::{PassKind, Progress};
 use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 
@@ -77,7 +76,7 @@ fn start(image: Arc<Image>, brick: BrickId, ticket: BrickTicket, headway: Arc<He
 /// damaged bricks, which do not stop the pass.
 pub(crate) fn visit_all(
     image: &Arc<Image>,
-    datasets: Range<u64>,
+    datasets: &[u64],
     visitor: Arc<dyn Visitor>,
     done: PassDone,
 ) {
@@ -86,20 +85,47 @@ pub(crate) fn visit_all(
         |level: &usize| image.plan.coarsest() == *level || image.stored(level + 1).is_some();
     // Each chain of levels ends in one that no other is computed from.
     let last: Vec<usize> = (0..levels.len()).filter(is_last).collect();
-    let bricks = |level: usize| image.plan.layout.levels()[level].bricks.bricks();
-    let counts: Vec<(usize, u64)> =
-        last.into_iter().map(|level| (level, bricks(level).iter().product())).collect();
+    let bricks =
+        |level: usize| image.plan.layout.levels()[level].bricks.bricks().iter().product::<u64>();
+    let counts: Vec<(usize, u64)> = last.into_iter().map(|level| (level, bricks(level))).collect();
     let stored = (0..levels.len()).filter(|&level| image.stored(level).is_some());
-    let total = stored.map(|level| bricks(level).iter().product::<u64>()).sum::<u64>()
-        * (datasets.end - datasets.start);
-    let roots = datasets.flat_map(move |dataset| {
+    let total = stored.map(bricks).sum::<u64>() * datasets.len() as u64;
+    let roots = datasets.to_vec().into_iter().flat_map(move |dataset| {
         counts.clone().into_iter().flat_map(move |(level, count)| {
-            (0..count)
-                .map(move |brick| Root { brick: BrickId { level, dataset, brick }, ticket: None })
+            (0..count).map(move |brick| BrickId { level, dataset, brick })
         })
     });
+    let progress = image.begin_pass(PassKind::ReadAll, [0, image.plan.coarsest()], total);
+    visit(image, roots, visitor, progress, done);
+}
+
+/// The same for some bricks of one stored level, by their linear numbers.
+pub(crate) fn visit_some(
+    image: &Arc<Image>,
+    datasets: &[u64],
+    level: usize,
+    bricks: &Arc<[u64]>,
+    visitor: Arc<dyn Visitor>,
+    done: PassDone,
+) {
+    let total = (datasets.len() * bricks.len()) as u64;
+    let bricks = bricks.clone();
+    let roots = datasets.to_vec().into_iter().flat_map(move |dataset| {
+        let bricks = bricks.clone();
+        (0..bricks.len()).map(move |at| BrickId { level, dataset, brick: bricks[at] })
+    });
+    let progress = image.begin_pass(PassKind::ReadSample, [level, level], total);
+    visit(image, roots, visitor, progress, done);
+}
+
+fn visit(
+    image: &Arc<Image>,
+    bricks: impl Iterator<Item = BrickId> + Send + 'static,
+    visitor: Arc<dyn Visitor>,
+    progress: Arc<Progress>,
+    done: PassDone,
+) {
+    let roots = bricks.map(|brick| Root { brick, ticket: None });
     let walk = Walk::new(Box::new(roots), Some(done));
-    let all = [0, image.plan.coarsest()];
-    let progress = image.begin_pass(PassKind::ReadAll, all, total);
     Pass::new(image.clone(), Some(visitor), walk, progress, None).pump();
 }

@@ -104,7 +104,8 @@ fn a_visitor_sees_every_voxel_of_every_level_once() {
     get(&image, BrickId { level: 1, dataset: 0, brick: 0 }).expect("readable");
     let (sender, ended) = mpsc::channel();
     let done = move |result| sender.send(result).expect("the test waits");
-    visit_all(&image, 0..image.plan.datasets(), all.clone(), Box::new(done));
+    let datasets: Vec<u64> = (0..image.plan.datasets()).collect();
+    visit_all(&image, &datasets, all.clone(), Box::new(done));
     ended.recv().expect("an answer").expect("readable");
     let seen: Vec<u64> = all.voxels.iter().map(|voxels| *lock(voxels)).collect();
     assert_eq!(seen, levels.iter().map(PlannedLevel::voxels).collect::<Vec<_>>());

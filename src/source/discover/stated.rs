@@ -48,13 +48,11 @@ fn consolidated(root: &SourceRoot, group: &Path) -> Vec<String> {
         let members = found.and_then(Value::as_object);
         members.map(|members| members.keys().cloned().collect()).unwrap_or_default()
     };
-    let of_v2 = read(".zmetadata");
-    let mut paths = keys(of_v2.as_ref().and_then(|document| document.get("metadata")));
-    let of_v3 = read("zarr.json");
-    paths.extend(keys(
-        of_v3.as_ref().and_then(|it| it.get("consolidated_metadata")?.get("metadata")),
-    ));
-    paths
+    if let Some(of_v3) = read("zarr.json") {
+        let consolidated = of_v3.get("consolidated_metadata");
+        return keys(consolidated.and_then(|consolidated| consolidated.get("metadata")));
+    }
+    keys(read(".zmetadata").as_ref().and_then(|document| document.get("metadata")))
 }
 
 /// The paths that the attributes of a group list: wells, fields, series.

@@ -102,6 +102,8 @@ impl Server {
                     return;
                 }
                 let (Ok(connection), served) = (connection, served.clone()) else { continue };
+                // Else the second part of an answer waits for a late acknowledgement of the first.
+                connection.set_nodelay(true).expect("a connection");
                 thread::spawn(move || served.serve(&connection));
             }
         });
@@ -201,7 +203,9 @@ impl Shared {
             let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
             self.most_in_flight.fetch_max(now, Ordering::Relaxed);
             lock(&self.asked).push(request.asked.clone());
-            thread::sleep(*lock(&self.latency));
+            // The lock is given back before the wait: others wait at the same time.
+            let latency = *lock(&self.latency);
+            thread::sleep(latency);
             let fault = lock(&self.judge)(&request.asked);
             let answered = self.answer(&request, fault, connection);
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
