@@ -1,7 +1,10 @@
 //! The command line: arguments and help texts, made from the table of options.
+//!
+//! Without a verb, the program mounts. [`verbs`] has the others, a file each.
 
 mod log_filter;
 mod mistake;
+pub mod verbs;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -15,6 +18,7 @@ use crate::config::setting::{Origin, Setting, Settings};
 use crate::config::{DEFAULT_FILE, Given};
 
 pub use mistake::Refused;
+pub use verbs::Verb;
 
 const ABOUT: &str = "Show Zarr stores as Imaris files, without converting anything";
 
@@ -28,21 +32,34 @@ the foreground until it is interrupted or the mount is removed with \"fusermount
 const USAGE: &str = "\
 zarrims-mount [OPTIONS] SOURCE MOUNTPOINT
        zarrims-mount [OPTIONS] --config FILE
-       zarrims-mount --list [OPTIONS] [SOURCE]";
+       zarrims-mount --list [OPTIONS] [SOURCE]
+       zarrims-mount VERB ...";
 
 /// What a command line asks for.
 #[derive(Debug, Clone)]
 pub struct Cli {
     /// Settings of the command line and the environment.
     pub given: Given,
-    /// Print what would be shown and what is skipped and why.
-    pub list: bool,
-    /// As JSON.
-    pub json: bool,
-    /// Print the merged configuration.
-    pub print_config: bool,
+    /// What is to be done.
+    pub task: Task,
     /// How often `-v` was given.
     pub verbose: u8,
+}
+
+/// What the program is to do.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Mount, and serve until the mounts have gone.
+    Mount,
+    /// Print what would be shown and what is skipped and why.
+    List {
+        /// One JSON object a line.
+        as_json: bool,
+    },
+    /// Print the merged configuration.
+    PrintConfig,
+    /// Another thing than to mount, by its name.
+    Verb(Verb),
 }
 
 /// The arguments that are no options of the table, but `-v`.
@@ -92,13 +109,20 @@ fn argument(option: &'static Opt) -> Arg {
     arg.value_name(option.value).value_parser(parser).allow_negative_numbers(true)
 }
 
-fn command() -> Command {
-    let verbose = Arg::new("verbose")
+fn verbose(help: &'static str) -> Arg {
+    Arg::new("verbose")
         .short('v')
         .long("verbose")
         .action(ArgAction::Count)
-        .help("Say more: -v for debug, -vv for trace; with --list, -v names every skipped path")
-        .help_heading("Log");
+        .help(help)
+        .help_heading("Log")
+}
+
+/// The whole definition, of which help texts, pages of the manual and completions are made.
+#[must_use]
+pub fn command() -> Command {
+    let verbose =
+        verbose("Say more: -v for debug, -vv for trace; with --list, -v names every skipped path");
     let (log, others) = OPTIONS.iter().partition::<Vec<_>, _>(|option| option.heading == "Log");
     Command::new("zarrims-mount")
         .version(env!("CARGO_PKG_VERSION"))
@@ -111,6 +135,11 @@ fn command() -> Command {
         .args(others.into_iter().map(argument))
         .arg(verbose)
         .args(log.into_iter().map(argument))
+        .subcommands(verbs::commands())
+        .subcommand_value_name("VERB")
+        .subcommand_help_heading("Verbs")
+        .disable_help_subcommand(true)
+        .args_conflicts_with_subcommands(true)
 }
 
 impl Cli {
@@ -121,43 +150,38 @@ impl Cli {
     pub fn read(words: &[OsString]) -> Result<Self, Refused> {
         let matches = command().try_get_matches_from(words);
         let matches = matches.map_err(|error| Refused::because(error, words, &command()))?;
-        let cli = Self::of(&matches);
+        let cli = Self::of(&matches).map_err(Refused::Mistake)?;
         match cli.mistake() {
             Some(line) => Err(Refused::Mistake(line)),
             None => Ok(cli),
         }
     }
 
-    fn of(matches: &ArgMatches) -> Self {
-        let path = |name| {
-            let (text, origin) = given(matches, name)?;
-            let is_argument = origin == Origin::Flag && name != "config";
-            let origin = if is_argument { Origin::Argument } else { origin };
-            Some(Setting::path(name, text, origin))
-        };
-        let list = matches.get_flag("list");
-        Self {
-            given: Given {
-                source: path("source"),
-                mountpoint: path("mountpoint"),
-                settings: Settings::new(|option| given(matches, option.name)),
-                file: path("config"),
-                lists: list,
-            },
-            list,
-            json: matches.get_flag("json"),
-            print_config: matches.get_flag("print-config"),
-            verbose: matches.get_count("verbose"),
+    /// # Errors
+    /// Arguments that do not go together, in one line.
+    fn of(matches: &ArgMatches) -> Result<Self, String> {
+        if let Some((name, matches)) = matches.subcommand() {
+            let verb = verbs::read(name, matches)?;
+            let (given, verbose) = (given_by(matches, true), matches.get_count("verbose"));
+            return Ok(Self { given, task: Task::Verb(verb), verbose });
         }
+        let (lists, as_json) = (matches.get_flag("list"), matches.get_flag("json"));
+        let task = match (lists, matches.get_flag("print-config")) {
+            (_, true) => Task::PrintConfig,
+            (true, _) => Task::List { as_json },
+            (false, false) => Task::Mount,
+        };
+        if as_json && !lists {
+            return Err(mistake::JSON_ALONE.to_owned());
+        }
+        let (given, verbose) = (given_by(matches, lists), matches.get_count("verbose"));
+        Ok(Self { given, task, verbose })
     }
 
     /// What is wrong beyond single values.
     fn mistake(&self) -> Option<String> {
-        if self.json && !self.list {
-            return Some(mistake::JSON_ALONE.to_owned());
-        }
         let Given { source, mountpoint, settings, file, .. } = &self.given;
-        if let (true, Some(mountpoint)) = (self.list, mountpoint) {
+        if let (Task::List { .. }, Some(mountpoint)) = (&self.task, mountpoint) {
             let named = mountpoint.named();
             return Some(format!("{named}: --list takes SOURCE only; see --help"));
         }
@@ -178,8 +202,26 @@ impl Cli {
     }
 }
 
-/// The value of an argument, unless it is the default.
+/// Settings of the command line and the environment. `lists`: no mount point is wanted.
+fn given_by(matches: &ArgMatches, lists: bool) -> Given {
+    let path = |name| {
+        let (text, origin) = given(matches, name)?;
+        let is_argument = origin == Origin::Flag && name != "config";
+        let origin = if is_argument { Origin::Argument } else { origin };
+        Some(Setting::path(name, text, origin))
+    };
+    Given {
+        source: path("source"),
+        mountpoint: path("mountpoint"),
+        settings: Settings::new(|option| given(matches, option.name)),
+        file: path("config"),
+        lists,
+    }
+}
+
+/// The value of an argument, unless it is the default. Verbs do not have all arguments.
 fn given(matches: &ArgMatches, name: &str) -> Option<(OsString, Origin)> {
+    matches.try_contains_id(name).ok()?;
     let origin = match matches.value_source(name)? {
         ValueSource::CommandLine => Origin::Flag,
         ValueSource::EnvVariable => Origin::Variable,

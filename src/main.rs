@@ -2,7 +2,8 @@
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
 //! [`housekeeper`] saves what a later start can use, [`mount`] mounts, unmounts and widens the kernel's
-//! window, [`process`] asks the kernel about this process, [`list`] is the dry run, [`logging`] writes lines.
+//! window, [`process`] asks the kernel about this process, [`list`] is the dry run, [`verbs`] does what else the
+//! program can, [`logging`] writes lines.
 
 mod allocator;
 mod daemon;
@@ -11,12 +12,15 @@ mod list;
 mod logging;
 mod mount;
 mod process;
+mod verbs;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use zarrims::cli::{Cli, Refused};
+use zarrims::cli::{Cli, Refused, Task};
 use zarrims::config::{Merged, Mistake};
+
+use verbs::Failure;
 
 /// Exit status for what the command line, the environment or the configuration file shows to be wrong by
 /// itself, as other programs have it.
@@ -40,32 +44,44 @@ fn run() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let merged = match cli.given.clone().merge() {
-        Ok(merged) => merged,
-        Err(Mistake(line)) => {
+    match carry_out(&cli) {
+        Ok(status) => status,
+        Err(Failure::Mistake(Mistake(line))) => {
             logging::say(&line);
-            return ExitCode::from(USAGE);
+            ExitCode::from(USAGE)
         }
-    };
-    match carry_out(&cli, &merged) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(Failure::Other(error)) => {
             logging::say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Does what the command line asks for.
-fn carry_out(cli: &Cli, merged: &Merged) -> anyhow::Result<()> {
-    if cli.print_config {
-        return match io::stdout().write_all(merged.to_toml().as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        };
+/// Does what the command line asks for; the result is the status of the program.
+fn carry_out(cli: &Cli) -> Result<ExitCode, Failure> {
+    if let Task::Verb(verb) = &cli.task {
+        return verbs::run(verb, cli);
+    }
+    let merged = cli.given.clone().merge()?;
+    if let Task::PrintConfig = &cli.task {
+        print_config(&merged)?;
+        return Ok(ExitCode::SUCCESS);
     }
     // The first -v of a list asks for more of the list.
-    let verbose = if cli.list { cli.verbose.saturating_sub(1) } else { cli.verbose };
-    logging::start(merged.log_format(), verbose, cli.list);
-    if cli.list { list::run(merged, cli.json, cli.verbose > 0) } else { daemon::run(merged) }
+    let is_list = matches!(cli.task, Task::List { .. });
+    let verbose = if is_list { cli.verbose.saturating_sub(1) } else { cli.verbose };
+    logging::start(merged.log_format(), verbose, is_list);
+    match &cli.task {
+        Task::List { as_json } => list::run(&merged, *as_json, cli.verbose > 0)?,
+        _ => daemon::run(&merged)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_config(merged: &Merged) -> anyhow::Result<()> {
+    match io::stdout().write_all(merged.to_toml().as_bytes()) {
+        // Nobody reads on.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }

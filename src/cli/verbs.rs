@@ -1,0 +1,63 @@
+//! What the program does beside mounting, a file each.
+//!
+//! To add a verb: describe its arguments in a file here, name it in [`Verb`], [`commands`] and [`read`], and do its
+//! work in a file of the same name below `src/verbs`.
+
+mod inspect;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::config::options::OPTIONS;
+
+pub use inspect::Inspect;
+
+/// What is to be done, with its arguments. SOURCE and the options of the table are in
+/// [`Given`](crate::config::Given).
+#[derive(Debug, Clone)]
+pub enum Verb {
+    /// Tell what a store becomes.
+    Inspect(Inspect),
+}
+
+/// Their definitions, in the order of the help.
+pub(super) fn commands() -> Vec<Command> {
+    vec![inspect::command()]
+}
+
+/// Reads the arguments of a verb by its name, which is one of [`commands`].
+///
+/// # Errors
+/// Arguments that do not go together, in one line.
+pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
+    match name {
+        inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
+        _ => Err(format!("{name}: no such verb; see --help")),
+    }
+}
+
+/// A definition with what all verbs have: `--json` and `-v`.
+fn verb(name: &'static str, about: &'static str) -> Command {
+    Command::new(name)
+        .about(about)
+        .max_term_width(100)
+        .args_override_self(true)
+        .arg(switch("json").help("Print for programs: one JSON object a line"))
+        .arg(super::verbose("Say more: -v for debug, -vv for trace"))
+}
+
+/// The argument SOURCE, and the options that say what becomes of a source and how it is read.
+fn with_source(command: Command, help: &'static str) -> Command {
+    let source = Arg::new("source")
+        .value_name("STORE")
+        .required(true)
+        .help(help)
+        .value_parser(clap::value_parser!(std::path::PathBuf));
+    let config = super::arguments().into_iter().filter(|arg| arg.get_id() == "config");
+    let is_about_reading = |heading: &str| !matches!(heading, "Cache" | "Mount");
+    let options = OPTIONS.iter().filter(|option| is_about_reading(option.heading));
+    command.arg(source).args(config).args(options.map(super::argument))
+}
+
+fn switch(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue)
+}
