@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn nothing_is_asked_for_some_time_after_a_failure() {
         let error = ObjectError { fault: Fault::Busy, detail: String::new() };
-        let health = Health::new("s3://b".to_owned(), Duration::from_secs(3600));
+        let health = Health::new("s3://b".to_owned(), Duration::from_hours(1));
         assert!(health.may_ask());
         health.failed(&error);
         assert!(!health.may_ask());

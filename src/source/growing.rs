@@ -66,15 +66,15 @@ fn state_of(
 ) -> Result<LevelState, Unfollowed> {
     let mut times = Vec::with_capacity(level.parts().len());
     for part in level.parts() {
-        let seen = match known.get(&Arc::as_ptr(&part.array)) {
-            Some(seen) => seen.clone(),
-            None => {
-                let shown = times_of(level, &part.array, shown);
-                let steps = look::look(&part.array, part.axes[0], shown)?;
-                Arc::new(Times::of(&steps, shown))
-            }
+        let seen = if let Some(seen) = known.get(&Arc::as_ptr(&part.array)) {
+            seen.clone()
+        } else {
+            let shown = times_of(level, &part.array, shown);
+            let steps = look::look(&part.array, part.axes[0], shown)?;
+            let seen = Arc::new(Times::of(&steps, shown));
+            known.insert(Arc::as_ptr(&part.array), seen.clone());
+            seen
         };
-        known.insert(Arc::as_ptr(&part.array), seen.clone());
         times.push((part, seen));
     }
     let [count, ..] = level.shape();

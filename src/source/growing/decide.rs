@@ -11,10 +11,10 @@ const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
 /// What may still be going on, is over after this time: the last time point where it lacks chunks, or shares its
 /// chunks with later ones; and chunks that cannot be decoded, where a later time point was begun.
-const ABANDONED: Duration = Duration::from_secs(60);
+const ABANDONED: Duration = Duration::from_mins(1);
 
 /// Chunks of the last time point that cannot be decoded are damaged, not half-written, after this time.
-const FORSAKEN: Duration = Duration::from_secs(3600);
+const FORSAKEN: Duration = Duration::from_hours(1);
 
 /// A coarser level may lag behind the finest by this time.
 const LAG: Duration = Duration::from_millis(2500);
@@ -228,39 +228,20 @@ mod tests {
 
     #[test]
     fn levels_are_shown_where_they_have_all_time_points() {
-        let cases: &[(&str, &[LevelState], u64, u64, &[bool])] = &[
-            ("one level", &[level(3, true, 10)], 0, 3, &[true]),
-            ("both have all", &[level(3, true, 10), level(3, true, 10)], 0, 3, &[true, true]),
-            (
-                "the coarser one is further",
-                &[level(3, true, 10), level(4, true, 0)],
-                0,
-                3,
-                &[true, true],
-            ),
-            (
-                "it comes a moment later",
-                &[level(3, true, 10), level(2, true, 10)],
-                0,
-                2,
-                &[true, true],
-            ),
-            ("it lags", &[level(3, true, 25), level(2, true, 10)], 0, 3, &[true, false]),
-            ("it is not begun", &[level(3, true, 10), level(0, false, 0)], 0, 3, &[true, false]),
-            (
-                "what is shown stays",
-                &[level(3, true, 10), level(2, true, 10)],
-                3,
-                3,
-                &[true, false],
-            ),
-            ("no level", &[], 0, 0, &[]),
-        ];
-        for (case, levels, shown, times, kept) in cases {
-            let found = complete(levels, *shown);
-            assert_eq!((found.times, &*found.levels), (*times, *kept), "{case}");
+        let check = |case: &str, levels: &[LevelState], shown: u64, times: u64, kept: &[bool]| {
+            let found = complete(levels, shown);
+            assert_eq!((found.times, &*found.levels), (times, kept), "{case}");
             assert!(!found.is_all, "{case}");
-        }
+        };
+        let finest = || level(3, true, 10);
+        check("one level", &[finest()], 0, 3, &[true]);
+        check("both have all", &[finest(), level(3, true, 10)], 0, 3, &[true, true]);
+        check("the coarser one is further", &[finest(), level(4, true, 0)], 0, 3, &[true, true]);
+        check("it comes a moment later", &[finest(), level(2, true, 10)], 0, 2, &[true, true]);
+        check("it lags", &[level(3, true, 25), level(2, true, 10)], 0, 3, &[true, false]);
+        check("it is not begun", &[finest(), level(0, false, 0)], 0, 3, &[true, false]);
+        check("what is shown stays", &[finest(), level(2, true, 10)], 3, 3, &[true, false]);
+        check("no level", &[], 0, 0, &[]);
         let all = complete(&[level(9, true, 10), level(9, true, 10)], 0);
         assert_eq!(all, Complete { times: 9, levels: vec![true; 2], is_all: true });
     }

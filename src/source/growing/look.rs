@@ -18,7 +18,7 @@ use crate::sync::lock;
 use super::decide::Step;
 
 /// Older files are not half-written, unless they are the last.
-const NEW: Duration = Duration::from_secs(60);
+const NEW: Duration = Duration::from_mins(1);
 
 /// Time for decoding in one look. Each unit is decoded once; the next look goes on with others.
 const DECODING_TIME: Duration = Duration::from_millis(300);

@@ -169,7 +169,10 @@ fn coordinates_colours_and_boxes() {
     array["dimension_names"] = json!(["z", "y", "x"]);
     write_json(&store.join("raw/zarr.json"), &array);
     for (name, length, step) in [("z", 4, 2.0), ("y", 6, 0.5), ("x", 10, 0.25)] {
-        let values = move |at: &[u64]| (7.0 + at[0] as f64 * step).to_le_bytes();
+        let values = move |at: &[u64]| {
+            let index = u32::try_from(at[0]).expect("a short array");
+            (7.0 + f64::from(index) * step).to_le_bytes()
+        };
         write_array(&store.join(name), "float64", &[length], &[length], values);
         let mut array = array_json("float64", &[length], &[length]);
         array["dimension_names"] = json!([name]);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::common::ims::Ims;
 use crate::common::mount::{Mount, can_mount};
 use crate::common::server::{Asked, Fault, Kind};
+use crate::common::store::{Codec, DTYPES, Format, StoreBuilder};
 use crate::common::tiny::Tiny;
 
 use super::rig::{Remote, file_names};
@@ -153,7 +154,6 @@ fn a_server_that_sends_other_parts_gives_errors() {
     if !can_mount() {
         return;
     }
-    use crate::common::store::{Codec, DTYPES, Format, StoreBuilder};
     let store = StoreBuilder {
         unit: vec![2, 8, 8],
         shard: Some(vec![2, 2, 2]),
