@@ -17,7 +17,8 @@ use crate::resources::shares::{DEFAULT_BUDGET_BYTES, REMEMBERED_UNIT_BYTES, Shar
 
 use super::chunk_files::{ChunkFiles, FoundChunk};
 use super::chunk_keys::ChunkNames;
-use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
+use super::codec::{Blob, IndexCache, UnitCodec};
+use super::decode_error::DecodeError;
 use super::error::{SourceError, Unsupported};
 use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;

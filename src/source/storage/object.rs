@@ -12,11 +12,11 @@ mod folder;
 mod newest;
 mod outage;
 mod place;
+mod service;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::objects::{Address, ObjectError, Objects, Options};
@@ -38,9 +38,9 @@ pub(super) struct ObjectStorage {
 #[derive(Debug)]
 enum Top {
     /// The folder at an address.
-    Folder(Arc<Place>),
+    Folder(Place),
     /// Folders of any addresses, each by its name.
-    Stores(BTreeMap<String, Arc<Place>>),
+    Stores(BTreeMap<String, Place>),
 }
 
 impl ObjectStorage {
@@ -71,7 +71,7 @@ impl ObjectStorage {
     pub(super) fn forget(&self) {
         match &self.top {
             Top::Folder(place) => place.forget(),
-            Top::Stores(stores) => stores.values().for_each(|place| place.forget()),
+            Top::Stores(stores) => stores.values().for_each(Place::forget),
         }
     }
 
@@ -79,7 +79,7 @@ impl ObjectStorage {
     ///
     /// # Errors
     /// `NotFound` for paths that no object can have.
-    fn find(&self, path: &Path) -> io::Result<Option<(&Arc<Place>, String)>> {
+    fn find(&self, path: &Path) -> io::Result<Option<(&Place, String)>> {
         let mut parts = Vec::new();
         for part in path.components() {
             match part {
@@ -120,10 +120,10 @@ impl Storage for ObjectStorage {
     }
 
     fn open_soon(&self, paths: &[PathBuf]) {
-        let mut of_places: Vec<(&Arc<Place>, Vec<String>)> = Vec::new();
+        let mut of_places: Vec<(&Place, Vec<String>)> = Vec::new();
         for path in paths {
             let Ok(Some((place, key))) = self.find(path) else { continue };
-            match of_places.iter_mut().find(|(known, _)| Arc::ptr_eq(known, place)) {
+            match of_places.iter_mut().find(|(known, _)| std::ptr::eq(*known, place)) {
                 Some((_, keys)) => keys.push(key),
                 None => of_places.push((place, vec![key])),
             }

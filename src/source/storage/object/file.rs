@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::interface::OpenFile;
 use super::super::stamp::Stamp;
-use super::place::Place;
+use super::service::Service;
 use crate::objects::{Fault, ObjectError, ObjectState};
 use crate::sync::lock;
 
@@ -32,7 +32,7 @@ impl OpenFile for Whole {
 /// An object whose parts are fetched when they are read.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) place: Arc<Place>,
+    pub(super) service: Arc<Service>,
     pub(super) key: String,
     pub(super) state: ObjectState,
     pub(super) stamp: Stamp,
@@ -81,7 +81,7 @@ impl OpenFile for Parts {
         if out.is_empty() || self.take_known(out, &range) {
             return Ok(());
         }
-        let object = self.place.noted(self.place.objects.get_range(&self.key, range))?;
+        let object = self.service.noted(self.service.objects.get_range(&self.key, range))?;
         self.check(&object.state)?;
         out.copy_from_slice(&object.bytes);
         Ok(())
@@ -89,7 +89,8 @@ impl OpenFile for Parts {
 
     fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Vec<u8>>> {
         ranges.iter().try_for_each(|range| self.end(range))?;
-        let (parts, state) = self.place.noted(self.place.objects.get_ranges(&self.key, ranges))?;
+        let (parts, state) =
+            self.service.noted(self.service.objects.get_ranges(&self.key, ranges))?;
         state.map_or(Ok(()), |state| self.check(&state))?;
         Ok(parts)
     }
