@@ -133,10 +133,9 @@ impl ImageSource {
             time_points,
         };
         let geometry = Geometry::new(&stated, &mut notes);
-        let omero = if multiscale.omero == Omero::default() {
-            Omero::find([&attributes])
-        } else {
-            multiscale.omero.clone()
+        let omero = match &multiscale.omero {
+            none if *none == Omero::default() => Omero::find([&attributes]),
+            stated => stated.clone(),
         };
         let channels = channels(&omero, &mut notes);
         let name = about.above.name.as_ref().or(multiscale.name.as_ref());

@@ -11,6 +11,7 @@
 mod directory;
 mod inflate;
 mod member;
+mod state;
 #[cfg(test)]
 pub(super) mod zip;
 
@@ -26,11 +27,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use lru::LruCache;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::interface::{
-    Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage,
-    Unfollowed, is_not_found,
+    Budget, FileKind, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage, Unfollowed,
+    is_not_found,
 };
 use super::stamp::{Stamp, now_ns};
 use crate::resources::shares::{DEFAULT_BUDGET_BYTES, Shares};
@@ -38,6 +38,7 @@ use crate::source::remembered::Remembered;
 use crate::sync::lock;
 use directory::{Directory, Found};
 use member::{OpenMember, stamp_of};
+use state::{Archive, ArchiveFolder, meta_in, not_there};
 
 /// Names that promise a zip file with a store (RFC-9 of OME-NGFF for `.ozx`), in any case.
 const EXTENSIONS: [&str; 2] = ["ozx", "zip"];
@@ -48,9 +49,6 @@ const MOST_KNOWN: usize = 16 << 10;
 
 /// Attempts at a file that changes while its directory is read.
 const ATTEMPTS: usize = 4;
-
-/// Names that a listing gives at a time.
-const NAMES: usize = 1024;
 
 /// The directories that were read lately, by the number of the storage and the path of the archive.
 static DIRECTORIES: Remembered<(u64, PathBuf), (Stamp, Arc<Directory>)> =
@@ -95,16 +93,6 @@ enum Content {
     Other,
     /// A zip file that cannot be read, for this reason.
     Damaged(String),
-}
-
-/// An archive that was opened or looked at, in one state.
-struct Archive<T> {
-    /// The open file, or what a look at it has shown.
-    file: T,
-    stamp: Stamp,
-    directory: Arc<Directory>,
-    /// A later change will have another stamp.
-    is_settled: bool,
 }
 
 /// A path that leads into a regular file.
@@ -305,9 +293,7 @@ impl Archives {
     fn open_folder_within(&self, inside: &Inside) -> io::Result<Box<dyn OpenFolder>> {
         let archive = self.looked_at(inside)?;
         match archive.directory.find(&inside.path) {
-            Some(Found::Folder) => {
-                Ok(Box::new(ArchiveFolder { archive, path: inside.path.clone(), next: None }))
-            }
+            Some(Found::Folder) => Ok(Box::new(ArchiveFolder::new(archive, inside.path.clone()))),
             Some(Found::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
             None => Err(not_there(&archive.directory, &inside.path)),
         }
@@ -341,27 +327,6 @@ impl Archives {
         }
         Ok(content)
     }
-}
-
-/// The error of a path that is not in an archive: like that of a path below a file, where it is one.
-fn not_there(directory: &Directory, path: &[u8]) -> io::Error {
-    let is_below_file = Path::new(OsStr::from_bytes(path))
-        .ancestors()
-        .skip(1)
-        .any(|above| matches!(directory.find(above.as_os_str().as_bytes()), Some(Found::File(_))));
-    let kind = if is_below_file { io::ErrorKind::NotADirectory } else { io::ErrorKind::NotFound };
-    kind.into()
-}
-
-/// What stands at a path in an archive.
-fn meta_in(archive: &Archive<Meta>, path: &[u8]) -> Option<Meta> {
-    if path.is_empty() {
-        return Some(archive.file);
-    }
-    Some(match archive.directory.find(path)? {
-        Found::File(member) => Meta::plain(FileKind::File, stamp_of(&archive.stamp, &member)),
-        Found::Folder => Meta::plain(FileKind::Folder, archive.stamp.within(xxh3_128(path), 0)),
-    })
 }
 
 impl Storage for Archives {
@@ -466,41 +431,6 @@ impl Storage for Archives {
 
     fn space(&self) -> io::Result<Space> {
         self.inner.space()
-    }
-}
-
-/// A folder in an archive, in the state it was opened in.
-struct ArchiveFolder {
-    archive: Archive<Meta>,
-    path: Vec<u8>,
-    /// The member at which the next names begin.
-    next: Option<usize>,
-}
-
-impl fmt::Debug for ArchiveFolder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArchiveFolder").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl OpenFolder for ArchiveFolder {
-    fn meta(&self) -> io::Result<Meta> {
-        meta_in(&self.archive, &self.path).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn next_names(&mut self) -> io::Result<Vec<FolderName>> {
-        let (names, next) = self.archive.directory.names(&self.path, self.next, NAMES);
-        self.next = Some(next);
-        Ok(names)
-    }
-
-    fn stat(&self, name: &OsStr) -> io::Result<Meta> {
-        let mut path = self.path.clone();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name.as_bytes());
-        meta_in(&self.archive, &path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
