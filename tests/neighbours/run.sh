@@ -17,25 +17,23 @@ checks=("$@")
 [ "${#checks[@]}" -gt 0 ] || checks=(unit opens samba ganesha remote)
 limit=600 # seconds for all programs in Python together
 
+subject=neighbours
+# shellcheck source=tests/functions.sh
+. "$root/tests/functions.sh"
+
 skip_all() {
     echo "SKIPPED neighbours: $1"
     echo "0 passed, 0 failed, 1 skipped"
     exit
 }
-if [ ! -x "$bin" ]; then
-    echo "neighbours: no program $bin" >&2
-    exit 2
-fi
+need_program
 [ "$(id -u)" -eq 0 ] || skip_all "they need root: sudo make neighbours"
 [ -e /dev/fuse ] || skip_all "there is no /dev/fuse"
 "$root/scripts/setup-neighbours.sh" >&2
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-neighbours.XXXXXX")
 finish() {
-    awk -v below="$work/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
-        while read -r left; do
-            umount -l "$left" || true
-        done
+    unmount_below "$work"
     rm -rf --one-file-system "$work"
 }
 trap finish EXIT

@@ -22,7 +22,7 @@ rm -rf "$root/var/cache/zarrims" "$root/etc/zarrims" "$root"/etc/systemd/system/
 install -D "$bin" "$root/usr/local/bin/zarrims-mount"
 install -D -m 644 "$unit" "$root/etc/systemd/system/zarrims-mount@.service"
 install "$here/unit_inside.sh" "$root/usr/local/bin/unit-inside"
-install -D -m 644 "$here/../within.sh" "$root/usr/local/lib/within.sh"
+install -D -m 644 "$here/../functions.sh" "$root/usr/local/lib/functions.sh"
 mkdir -p "$root/etc/zarrims" "$root/srv/zarr" "$root/srv/ims/stores"
 cp -r "$2/stores/." "$root/srv/zarr/"
 cp -r "$2/later" "$root/srv/later"
