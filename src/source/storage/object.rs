@@ -1,8 +1,8 @@
 //! Objects of other machines as a source: an object store, or a web server.
 //!
 //! A slash in the name of an object makes folders, as users expect. Stamps are entity tags, or times where a
-//! service has none. A file that is read whole takes one request, parts of one take one each; a listing of a
-//! folder answers for all that is in it for a moment. What a read gives is of one state of the object, or the
+//! service has none. A file that is read whole takes one request, parts of a file take one each. For a moment, the
+//! listing of a folder answers for all that is in it. All bytes of a read are of one state of the object, or the
 //! read fails.
 //!
 //! Not known here: addresses and retries (`objects`), and what the files mean.
@@ -38,7 +38,7 @@ pub(super) struct ObjectStorage {
 #[derive(Debug)]
 enum Top {
     /// The folder at an address.
-    Folder(Place),
+    Folder(Box<Place>),
     /// Folders of any addresses, each by its name.
     Stores(BTreeMap<String, Place>),
 }
@@ -49,7 +49,7 @@ impl ObjectStorage {
     /// # Errors
     /// What is wrong with the options or the environment.
     pub(super) fn of_folder(address: &Address, options: &Options) -> io::Result<Self> {
-        Ok(Self { top: Top::Folder(Place::new(Objects::connect(address, options)?)) })
+        Ok(Self { top: Top::Folder(Box::new(Place::new(Objects::connect(address, options)?))) })
     }
 
     /// Folders by their names. No request is sent.
@@ -66,7 +66,7 @@ impl ObjectStorage {
         Ok(Self { top: Top::Stores(stores.map(place).collect::<Result<_, ObjectError>>()?) })
     }
 
-    /// Forgets what was found out so far, as time does.
+    /// Forgets all answers, as if they were too old.
     #[cfg(test)]
     pub(super) fn forget(&self) {
         match &self.top {
