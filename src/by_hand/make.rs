@@ -20,10 +20,11 @@ use super::view::{ChannelName, Join, Made, Part, Pick, Times, ViewTable};
 /// Most images that one view is made of.
 const IMAGES_LIMIT: usize = 10_000;
 
-/// Images opened and names compared with patterns for the views of one file; those behind are left out.
+/// Most images that are opened, and most names that are compared with patterns, for the views of one file. Later
+/// views are left out.
 const LOOKS_LIMIT: usize = 50_000;
 
-/// Channels that a message names.
+/// Most channels that a message names.
 const NAMED: usize = 8;
 
 /// What an entry asks for.
@@ -295,7 +296,7 @@ impl Pick {
         };
         let any = self.space.iter().flatten().map(|said| &said.origin).next().or_else(times);
         let any = any.or_else(|| self.channels.as_ref().map(|said| &said.origin));
-        // Something is chosen, or nothing could be wrong.
+        // Only a part that is asked for can be wrong.
         let origin = origin.or(any).expect("a part is asked for");
         Mistake::at(origin, error.to_string())
     }

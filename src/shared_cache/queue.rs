@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::resources::memory::{Held, MemoryBudget};
 use crate::resources::workers::Workers;
 
-/// Bricks that are put at a time: readers need the line.
+/// Bricks that are put at a time: readers need the connection more.
 const THREADS: usize = 2;
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Queue {
         Self { memory, limit, waiting_bytes: Arc::default(), workers }
     }
 
-    /// Has a brick of `bytes` put; false where too much waits. One brick always may, however large.
+    /// Queues a brick of `bytes`; false where too much waits. A brick of any size may wait alone.
     pub(super) fn push(&self, bytes: u64, put: impl FnOnce() + Send + 'static) -> bool {
         let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > self.limit {
@@ -54,7 +54,7 @@ impl Queue {
         true
     }
 
-    /// Puts what waits, unless that takes long, and ends.
+    /// Puts the bricks that wait, unless that takes long, and stops.
     pub(super) fn finish(&self) {
         self.workers.finish();
     }

@@ -22,10 +22,10 @@ use crate::sync::lock;
 const REST_LOOKS: usize = 4;
 const REST_TIME: Duration = Duration::from_millis(20);
 
-/// Open shards of a remote array: a view of a volume crosses some.
+/// Most open shards of a remote array: a slice of a volume crosses several.
 const MOST_OPENED: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// How long one of them is read on where nothing says that it is in the state of the opening.
+/// How long an open shard is used where nothing says that it is in the state of the opening.
 const OPENED_TIME: Duration = Duration::from_secs(2);
 
 /// The chunk files of an array.
@@ -362,7 +362,7 @@ impl ChunkFiles {
         (self.snapshot.get().is_some() || at.elapsed() < OPENED_TIME).then_some(found)
     }
 
-    /// Another state of a chunk file was met: it is opened again the next time.
+    /// Forgets an open chunk file that has another state now: the next read opens it again.
     pub(super) fn forget_opened(&self, key: &str) {
         lock(&self.opened).pop(key);
     }

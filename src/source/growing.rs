@@ -19,8 +19,8 @@ use decide::{LevelState, Times};
 
 pub use decide::Complete;
 
-/// What of an image is complete now. `shown`: time points that are shown already, and stay so while their chunks
-/// are there.
+/// Which part of an image is complete now. `shown`: time points that are shown already; they stay shown while their
+/// chunks are there.
 ///
 /// # Errors
 /// [`Unfollowed`] where the chunk files cannot be looked at.

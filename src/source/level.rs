@@ -167,7 +167,7 @@ fn open_all(
         let level = node.and_then(|(path, node)| {
             let array = ZarrArray::open(root, &join(place.store, &path), &node)?;
             let own = || dataset.axis_names().or_else(|| axis_names(&node)).or(names.clone());
-            // The node of a level may say itself what that of the image leaves out (RFC-8).
+            // The node of a level may state what the node of the image leaves out (RFC-8).
             let alone = dataset.is_bare().then(|| ome::own_multiscale(&node.attributes)).flatten();
             let (multiscale, dataset) = match &alone {
                 Some((alone, at)) => (alone, &alone.datasets[*at]),

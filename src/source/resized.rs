@@ -20,7 +20,7 @@ pub(super) struct Growth {
     pub(super) axis: Option<usize>,
     /// Time points that are shown.
     times: u64,
-    /// The newest state of the metadata that says the same, but for the length.
+    /// The newest state of the metadata that differs in the length only.
     same: Mutex<Option<Stamp>>,
 }
 

@@ -118,7 +118,7 @@ impl Transform {
         found
     }
 
-    /// A transform of which nothing is used.
+    /// A transform that is not used at all.
     fn unused(kind: &str) -> Self {
         let kind: String = kind.chars().take(QUOTED_CHARS).collect();
         let left_out = Some(format!("a transform of type {kind} is not applied"));
@@ -201,7 +201,7 @@ impl Transform {
         found
     }
 
-    /// The way back.
+    /// The inverse transform.
     fn inverse(&self, dimensions: usize) -> Self {
         if self.left_out.is_some() {
             return Self { left_out: self.left_out.clone(), ..Self::default() };
@@ -224,7 +224,7 @@ impl Transform {
         }
     }
 
-    /// The same, of the dimensions that its axes had before an earlier step put them into this order.
+    /// The same transform, by the dimensions that its axes had before an earlier step put them into this order.
     fn relabelled(self, order: &[usize]) -> Self {
         if order.is_empty() {
             return self;

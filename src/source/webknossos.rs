@@ -161,7 +161,7 @@ fn within(
     let [x, y, z] = ranges.map(Some);
     match crop(&image, &Crop { x, y, z, ..Crop::default() }) {
         Ok(mut cropped) => {
-            // The box is the image: it was not cut out of a larger one.
+            // The box is the whole image, and no part of a larger one.
             cropped.facts.retain(|fact| fact.key != "Crop");
             cropped.notes.push(format!("the box in {FILE:?} is shown: {}", told.join(", ")));
             cropped

@@ -160,7 +160,7 @@ struct Builder {
     steps: Vec<Step>,
     size: Size,
     stage: Stage,
-    /// Of the numbers that are, or became, bytes.
+    /// Type of the numbers that are, or became, bytes.
     kind: SourceType,
 }
 

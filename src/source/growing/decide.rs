@@ -9,8 +9,8 @@ const SETTLES: Duration = Duration::from_secs(1);
 /// that hold the fill value only.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
-/// What may still be going on, is over after this time: the last time point where it lacks chunks, or shares its
-/// chunks with later ones; and chunks that cannot be decoded, where a later time point was begun.
+/// After this time, the writer has given up: on the last time point, where it lacks chunks or shares its chunks with
+/// later ones; and on chunks that cannot be decoded, where a later time point was begun.
 const ABANDONED: Duration = Duration::from_mins(1);
 
 /// Chunks of the last time point that cannot be decoded are damaged, not half-written, after this time.
@@ -57,14 +57,14 @@ pub(super) struct LevelState {
     pub(super) is_begun: bool,
 }
 
-/// What of an image is complete.
+/// Which part of an image is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complete {
     /// The time points from the first on.
     pub times: u64,
     /// Which levels have all of these.
     pub levels: Vec<bool>,
-    /// Nothing is missing of what the metadata states.
+    /// All that the metadata states is there.
     pub is_all: bool,
 }
 
@@ -137,12 +137,13 @@ fn is_complete(step: &Step, later: &[Step], has_left_out: bool) -> bool {
     };
     match step.age {
         Some(age) => age >= patience,
-        // Nothing of it was ever written: a later one tells since when that is so.
+        // No chunk of it was ever written: the age of a later one counts.
         None => later.iter().any(|later| later.is_older_than(patience)),
     }
 }
 
-/// What of an image is complete, by its levels, the finest first. The first `shown` time points are shown already.
+/// Which part of an image is complete, by its levels, the finest first. The first `shown` time points are shown
+/// already.
 pub(super) fn complete(levels: &[LevelState], shown: u64) -> Complete {
     let Some(finest) = levels.first() else {
         return Complete { times: 0, levels: Vec::new(), is_all: false };

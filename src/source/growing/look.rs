@@ -1,4 +1,4 @@
-//! What is there of an array, time point by time point.
+//! Which chunks of an array are there, time point by time point.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -23,7 +23,7 @@ const NEW: Duration = Duration::from_mins(1);
 /// Time for decoding in one look. Each unit is decoded once; the next look goes on with others.
 const DECODING_TIME: Duration = Duration::from_millis(300);
 
-/// Where a look had no time to decode all, what has not changed for this long counts undecoded.
+/// Where a look had no time to decode all units, one that has not changed for this long counts without.
 const UNDECODED: Duration = Duration::from_secs(3);
 
 /// Units whose soundness is remembered.
@@ -222,7 +222,7 @@ struct Decoding<'a> {
 }
 
 impl Decoding<'_> {
-    /// Those units that their shards have.
+    /// Those of the units that their shards have.
     fn present(&self, units: Vec<(Vec<u64>, Stamp)>) -> Vec<(Vec<u64>, Stamp)> {
         let has = |(position, _): &(Vec<u64>, Stamp)| self.array.has_unit(position);
         // An index that cannot be read is found when the unit is decoded.

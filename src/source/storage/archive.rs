@@ -43,8 +43,8 @@ use state::{Archive, ArchiveFolder, meta_in, not_there};
 /// Names that promise a zip file with a store (RFC-9 of OME-NGFF for `.ozx`), in any case.
 const EXTENSIONS: [&str; 2] = ["ozx", "zip"];
 
-/// Archives that are found at once by their paths, and files of which is remembered what they are. The
-/// others are looked for again.
+/// Most archives that are found by their paths at once, and most files whose content is remembered. Others are
+/// looked at again.
 const MOST_KNOWN: usize = 16 << 10;
 
 /// Attempts at a file that changes while its directory is read.
@@ -108,7 +108,7 @@ impl Inside {
     }
 }
 
-/// Where an archive was, a folder stands.
+/// A folder stands at the path of an archive.
 #[derive(Debug)]
 struct IsFolder;
 
@@ -136,7 +136,7 @@ impl Archives {
         Self { number, known: Mutex::default(), found: Mutex::new(LruCache::unbounded()), inner }
     }
 
-    /// Answers by the archive that a path leads into, or by the storage behind. `is_itself`: the path of an
+    /// Lets the archive that a path leads into answer, or the storage behind. `is_itself`: the path of an
     /// archive counts as a path into it.
     fn answer<T>(
         &self,
@@ -180,8 +180,8 @@ impl Archives {
         known.insert(archive.to_path_buf());
     }
 
-    /// The archive that a path leads into which the storage behind does not find. A storage that says only that
-    /// it is not there is asked for files that are called like archives.
+    /// The archive that a path leads into, where the storage behind does not find the path. If that storage says only
+    /// that the path is not there, it is asked for files that are called like archives.
     fn file_above(
         &self,
         path: &Path,

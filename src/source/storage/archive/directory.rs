@@ -16,12 +16,12 @@ use crate::source::place::METADATA_FILES;
 const MOST_MEMBERS: usize = 1 << 20;
 const MOST_BYTES: usize = 64 << 20;
 
-/// The end of the central directory begins within so many bytes from the end of the file: a comment has at
-/// most 65 535, and some programs fill up the last block.
+/// The end of the central directory begins within this distance of the end of the file, in bytes: a comment has
+/// at most 65 535, and some programs fill up the last block.
 const SEARCHED_BYTES: u64 = 128 << 10;
 
-/// Names of members that are refused, of which one is told.
-const TOLD_CHARS: usize = 64;
+/// Characters of the name of a refused member that a message quotes.
+const QUOTED_CHARS: usize = 64;
 
 /// First bytes of a zip file: of a member, of the end of an empty one, of one in several parts.
 const SIGNATURES: [&[u8; 4]; 3] = [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"];
@@ -126,7 +126,7 @@ fn explained(error: rawzip::Error) -> io::Error {
         Kind::Eof | Kind::InvalidEndOfCentralDirectory => {
             damaged("its central directory does not lie within it")
         }
-        _ => damaged("its central directory has an entry that is none"),
+        _ => damaged("its central directory has a malformed entry"),
     }
 }
 
@@ -194,7 +194,7 @@ impl Directory {
         let Some(name) = usable(raw) else {
             if self.refused == 0 {
                 let told = String::from_utf8_lossy(raw);
-                self.first_refused = told.chars().take(TOLD_CHARS).collect();
+                self.first_refused = told.chars().take(QUOTED_CHARS).collect();
             }
             self.refused += 1;
             return Ok(());

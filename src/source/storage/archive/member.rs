@@ -31,7 +31,7 @@ pub(super) fn remember_at_most(shares: Shares) {
     POINTS.set_limit(shares.inflated_members());
 }
 
-/// Forgets it.
+/// Forgets what is remembered of members.
 pub(super) fn forget_remembered() {
     POINTS.clear();
 }

@@ -36,9 +36,9 @@ pub(super) struct Parts {
     pub(super) key: String,
     pub(super) state: ObjectState,
     pub(super) stamp: Stamp,
-    /// A part that came with the opening, and where it begins; until it was read.
+    /// The offset and the bytes of a part that came with the opening; empty once it was read.
     pub(super) known: Mutex<(u64, Vec<u8>)>,
-    /// The object was another one in an answer since.
+    /// A later answer was of another state of the object.
     pub(super) has_changed: AtomicBool,
 }
 
@@ -51,7 +51,7 @@ impl Parts {
         Err(ObjectError { fault: Fault::Changed, detail: String::new() }.into())
     }
 
-    /// Reads from the part that came with the opening. It is read once: whoever needs it again keeps it.
+    /// Reads from the part that came with the opening. It is read once: a caller that needs it again keeps it.
     fn take_known(&self, out: &mut [u8], range: &Range<u64>) -> bool {
         let mut known = lock(&self.known);
         let found = copy(&known.1, known.0, out, range.clone()).is_some();

@@ -13,7 +13,7 @@ use super::super::stamp::Stamp;
 use super::service::Service;
 use crate::objects::{ObjectState, Page, PageOf};
 
-/// A folder whose state has a number. All folders are new again when the program is.
+/// A folder in the state with this number.
 pub(super) fn folder_meta(state: u128) -> Meta {
     Meta::plain(FileKind::Folder, Stamp::of_version(state, 0, SystemTime::UNIX_EPOCH))
 }
@@ -71,7 +71,7 @@ impl FirstPage {
         }
     }
 
-    /// Nothing is in the folder, and nothing marks it: there is none.
+    /// Whether there is no such folder: nothing is in it, and no object marks it.
     pub(super) fn is_nothing(&self) -> bool {
         self.folders.is_empty() && self.files.is_empty() && !self.is_marked
     }
@@ -95,7 +95,7 @@ pub(super) struct Listing {
     service: Arc<Service>,
     folder: String,
     meta: Meta,
-    /// A page that was not given out yet.
+    /// The names of a page that were not given out yet.
     ready: VecDeque<(OsString, Meta)>,
     next: Option<String>,
     /// The names of the pages so far.

@@ -18,7 +18,7 @@ use crate::sync::lock;
 /// How long a listing of a folder answers for what is in it.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// How long it counts that a service refuses to list.
+/// How long a refusal to list counts.
 const REFUSAL_TIME: Duration = Duration::from_mins(1);
 
 /// Largest object that is read whole when it is opened.
@@ -73,7 +73,7 @@ impl Place {
             match self.service.noted(got) {
                 Ok(Got::Whole(object)) => self.small.put(key, asked_at, Some(Arc::new(object))),
                 Err(error) if error.fault == Fault::Absent => self.small.put(key, asked_at, None),
-                // Whoever opens it gets the reason, or all of it.
+                // The call that opens it gets the reason, or all of it.
                 Ok(Got::Larger(_)) | Err(_) => {}
             }
         }
@@ -113,7 +113,7 @@ impl Place {
                 };
                 Ok(self.parts(key, state, (start, bytes)))
             }
-            // It is too short to be a shard; who reads it says so.
+            // It is too short to be a shard: the reader says so.
             Err(error) if error.fault == Fault::Short => self.open(key),
             Err(error) => Err(self.missing(key, error)),
         }
@@ -188,7 +188,7 @@ impl Place {
     pub(super) fn open_folder(&self, key: &str) -> io::Result<Box<dyn OpenFolder>> {
         let since = lately();
         let page = self.first_page(key, since).map_err(|error| match error.fault {
-            // To whom nothing is listed, metadata still says what there is.
+            // Where nothing is listed, metadata still says what there is.
             Fault::Forbidden => io::Error::new(io::ErrorKind::Unsupported, error),
             _ => error.into(),
         })?;
@@ -240,13 +240,13 @@ impl Place {
         *lock(&self.witness) = Some(key.to_owned());
     }
 
-    /// The error of a read. Services say "forbidden" of objects that are not there to users that may not
-    /// list. That counts as absent while another object can be read with the same credentials, and the
-    /// service refuses to list.
+    /// The error of a read. To users that may not list, services say "forbidden" of objects that are not there. Such an
+    /// object counts as absent while another one can be read with the same credentials, and the service refuses to
+    /// list.
     fn missing(&self, key: &str, error: ObjectError) -> io::Error {
         match error.fault {
             Fault::Absent => {
-                // Known only if somebody has listed the folder above just now.
+                // Known only if the folder above was listed just now.
                 let since = lately();
                 let (folder, name) = key.rsplit_once('/').unwrap_or(("", key));
                 let above = self.pages.known(folder, since).and_then(Result::ok);
@@ -276,15 +276,15 @@ impl Place {
         })
     }
 
-    /// Whether what could be read before still can. If nothing could, there is nothing to be mistaken about:
-    /// no image is open.
+    /// Whether an object that could be read before still can. If none could, no image is open, and no chunk can be
+    /// mistaken for an absent one.
     fn can_still_read(&self) -> bool {
         let Some(witness) = lock(&self.witness).clone() else { return true };
         self.heads.get(&witness, Instant::now(), || self.service.objects.head(&witness)).is_ok()
     }
 }
 
-/// The time from which on answers count.
+/// The time since which an answer counts.
 fn lately() -> Instant {
     Instant::now().checked_sub(LATELY).unwrap_or_else(Instant::now)
 }
