@@ -26,7 +26,7 @@ use super::watch::Watch;
 /// these bytes at 10 MB/s.
 const COALESCED_GAP: u64 = 128 << 10;
 
-/// Most bytes that are read besides those asked for: this part of the latter.
+/// One byte in addition may be read for each this many that are asked for.
 const WASTED_SHARE: u64 = 25;
 
 /// Objects below an address.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha, nginx, an S3 server
+# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha, nginx, an S3
+#                               server
 #
-# Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations of its
-# own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha, remote; default all. `speed` measures
-# throughput through smbd, and is not one of them.
+# Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations
+# of its own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha,
+# remote; default all. `speed` measures throughput through smbd, and is not one of them.
 # The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
 set -euo pipefail
 export LC_ALL=C.UTF-8

@@ -2,7 +2,8 @@
 # unit.sh BINARY WORK    the systemd unit, verbatim, under a systemd that is PID 1
 #
 # Boots an overlay of this machine's own root in a container, with the store of WORK/stores below /srv/zarr and that
-# of WORK/later for a disk that comes later; unit_inside.sh does the rest there. Prints "ok NAME" or "FAILED NAME: WHY" a line, or "SKIPPED NAME: WHY".
+# of WORK/later for a disk that comes later; unit_inside.sh does the rest there. Each line that it prints is "ok NAME",
+# "FAILED NAME: WHY" or "SKIPPED NAME: WHY".
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
