@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha, nginx, an S3
-#                               server
+# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha, nginx, servers
+#                               of objects
 #
 # Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations
 # of its own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha,
@@ -43,6 +43,7 @@ trap 'exit 130' INT TERM
 chmod 755 "$work"
 
 export PYTHONPATH=$root/tests PYTHONDONTWRITEBYTECODE=1
+export PATH=$PATH:$target/neighbours/azurite/node_modules/.bin
 python=$target/neighbours/venv/bin/python
 others=()
 for check in "${checks[@]}"; do
