@@ -21,8 +21,8 @@ use look::Axes;
 
 pub use decide::Complete;
 
-/// What of an image is complete now. `shown`: time points that are shown already, and stay so while their chunks
-/// are there. `pause`: the longest one of its writer that is known.
+/// Which part of an image is complete now. `shown`: time points that are shown already; they stay shown while their
+/// chunks are there. `pause`: the longest one of its writer that is known.
 ///
 /// # Errors
 /// [`Unfollowed`] where the chunk files cannot be looked at.
@@ -69,14 +69,15 @@ fn state_of(
 ) -> Result<LevelState, Unfollowed> {
     let mut times = Vec::with_capacity(level.parts().len());
     for part in level.parts() {
-        let seen = match known.get(&Arc::as_ptr(&part.array)) {
-            Some(seen) => seen.clone(),
-            None => {
-                let shown = times_of(level, &part.array, shown);
-                let [time, channel, ..] = part.axes;
-                let steps = look::look(&part.array, Axes { time, channel }, shown)?;
-                Arc::new(Times::of(&steps, shown, pause))
-            }
+        let seen = if let Some(seen) = known.get(&Arc::as_ptr(&part.array)) {
+            seen.clone()
+        } else {
+            let shown = times_of(level, &part.array, shown);
+            let [time, channel, ..] = part.axes;
+            let steps = look::look(&part.array, Axes { time, channel }, shown)?;
+            let seen = Arc::new(Times::of(&steps, shown, pause));
+            known.insert(Arc::as_ptr(&part.array), seen.clone());
+            seen
         };
         times.push((part, seen));
     }
