@@ -88,32 +88,32 @@ fi
 # Run --------------------------------------------------------------------------------------------------
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-conformance.XXXXXX")
-daemon=
+daemons=()
+server=
 checks=
 
 # Not by looking at the folder: where the program is dead, that is an error.
-mounted() { grep -qF " $work/mount " /proc/self/mountinfo; }
+mounted() { grep -qF " $1 " /proc/self/mountinfo; }
 
 ended() { ! kill -0 "$1" 2>/dev/null; }
 
 finish() {
     local status=$?
     trap '' INT TERM
-    if [ -n "$checks" ]; then
-        kill -TERM "$checks" 2>/dev/null || true
-        within 10 ended "$checks" || kill -KILL "$checks" 2>/dev/null || true
-    fi
-    if [ -n "$daemon" ] && ! ended "$daemon"; then
-        kill -TERM "$daemon" || true
-        within 15 ended "$daemon" || kill -KILL "$daemon" || true
-    fi
+    # The server after the daemon that reads from it.
+    for program in $checks "${daemons[@]}" $server; do
+        kill -TERM "$program" 2>/dev/null || true
+        within 15 ended "$program" || kill -KILL "$program" 2>/dev/null || true
+    done
     awk -v below="$work/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo |
         while read -r left; do
             fusermount3 -u -z "$left" || umount -l "$left" || true
         done
-    if [ "$status" -ne 0 ] && [ -s "$work/log" ]; then
-        say "the daemon said:"
-        tail -n 40 "$work/log" >&2
+    if [ "$status" -ne 0 ]; then
+        for log in "$work"/*.log; do
+            say "the end of $(basename "$log"):"
+            tail -n 40 "$log" >&2
+        done
     fi
     rm -rf --one-file-system "$work" || say "left behind: $work"
     if [ -n "${summary:-}" ]; then
@@ -124,26 +124,50 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-mkdir "$work/source" "$work/source/reference" "$work/mount" "$work/classes"
+# Shows a source below a folder of that name: show NAME SOURCE [OPTION...]
+show() {
+    local name=$1
+    mkdir "$work/$name"
+    "$bin" "${@:2}" "$work/$name" --cache-dir "$work/$name.cache" --cache-size 1GiB 2>"$work/$name.log" &
+    local daemon=$!
+    daemons+=("$daemon")
+    mounted_or_ended() { mounted "$work/$name" || ended "$daemon"; }
+    if ! within 30 mounted_or_ended || ! mounted "$work/$name"; then
+        say "no mount of $2"
+        exit 1
+    fi
+}
+
+mkdir "$work/source" "$work/source/reference" "$work/classes"
 javac -cp "$jar" -d "$work/classes" "$here/BioFormats.java"
 if [ -e "$corpus/stores.tar.zst" ]; then
     tar --zstd -xf "$corpus/stores.tar.zst" -C "$work/source" --no-same-owner good
 fi
 export PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1 TMPDIR=$work
 "$venv/bin/python" -m checks.stores "$work/source/reference"
+"$venv/bin/python" -m checks.views "$work/source" >"$work/config.toml"
 
-"$bin" --list --json "$work/source" >"$work/list.json"
-"$bin" "$work/source" "$work/mount" --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
-daemon=$!
-mounted_or_ended() { mounted || ended "$daemon"; }
-if ! within 30 mounted_or_ended || ! mounted; then
-    say "no mount"
+"$bin" --config "$work/config.toml" --list --json "$work/source" >"$work/list.json"
+show mount "$work/source" --config "$work/config.toml"
+
+# A server that speaks S3, with the reference stores.
+export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
+port=$("$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+"$venv/bin/python" -m moto.server -H 127.0.0.1 -p "$port" >"$work/moto.log" 2>&1 &
+server=$!
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
+answers_or_ended() { answers || ended "$server"; }
+if ! within 60 answers_or_ended || ! answers; then
+    say "no server that speaks S3"
     exit 1
 fi
+"$venv/bin/python" -m checks.bucket "http://127.0.0.1:$port" "$work/source/reference" references
+show remote s3://references --endpoint "http://127.0.0.1:$port"
 
 status=0
 timeout --kill-after=10 "$limit" "$venv/bin/python" -m checks \
     --mount "$work/mount" \
+    --remote "$work/remote" \
     --list "$work/list.json" \
     --manifest "$corpus/manifest.json" \
     --class-path "$jar:$work/classes" >"$work/results" &
