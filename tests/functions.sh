@@ -3,7 +3,7 @@
 # that it tests.
 #
 # Scripts that test one mount call `begin`, `serve` and `in_background`; these use the folder $work, in which everything
-# of a run lies. What a run has started is stopped at its end.
+# of a run lies. What a run has started is stopped at its end: $servers are processes that the daemons read from.
 
 say() { echo "$subject: $*" >&2; }
 
@@ -57,10 +57,10 @@ install_packages() { # PACKAGE...
 # Begins a run: makes $work. At its end, $summary is the last line that is printed.
 begin() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-$subject.XXXXXX")
-    daemon=
+    servers=()
+    daemons=()
     part=
     summary=
-    mkdir "$work/mount"
     trap finish EXIT
     trap 'exit 130' INT TERM
 }
@@ -68,12 +68,18 @@ begin() {
 finish() {
     local status=$?
     trap '' INT TERM
-    [ -z "$part" ] || stop 15 "$part"
-    [ -z "$daemon" ] || stop 15 "$daemon"
+    local program log
+    # Servers after the daemons that read from them.
+    for program in $part "${daemons[@]}" "${servers[@]}"; do
+        stop 15 "$program"
+    done
     unmount_below "$work"
-    if [ "$status" -ne 0 ] && [ -s "$work/log" ]; then
-        say "the daemon said:"
-        tail -n 40 "$work/log" >&2
+    if [ "$status" -ne 0 ]; then
+        for log in "$work"/*.log; do
+            [ -s "$log" ] || continue
+            say "the end of $(basename "$log"):"
+            tail -n 40 "$log" >&2
+        done
     fi
     rm -rf --one-file-system "$work" || say "left behind: $work"
     if [ -n "$summary" ]; then
@@ -94,13 +100,15 @@ in_background() { # COMMAND...
 
 is_timeout() { [ "$1" -eq 124 ] || [ "$1" -eq 137 ]; } # STATUS of timeout(1)
 
-# Shows a folder at $work/mount, and waits for it.
-serve() { # SOURCE OPTION...
-    "$bin" "$1" "$work/mount" "${@:2}" --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
-    daemon=$!
-    is_served() { is_mounted "$work/mount" || ended "$daemon"; }
-    if ! within 30 is_served || ! is_mounted "$work/mount"; then
-        say "no mount"
+# Shows a source at $work/NAME, and waits for it.
+serve() { # NAME SOURCE OPTION...
+    local mount=$work/$1
+    mkdir "$mount"
+    "$bin" "$2" "$mount" "${@:3}" --cache-dir "$mount.cache" --cache-size 1GiB 2>"$mount.log" &
+    daemons+=("$!")
+    is_served() { is_mounted "$mount" || ended "${daemons[-1]}"; }
+    if ! within 30 is_served || ! is_mounted "$mount"; then
+        say "no mount of $2"
         exit 1
     fi
 }

@@ -253,6 +253,11 @@ impl LevelSource {
         &self.parts
     }
 
+    /// Whether it has more voxels than another one along an axis of space.
+    pub(super) fn is_larger_than(&self, other: &Self) -> bool {
+        self.shape[2..].iter().zip(&other.shape[2..]).any(|(own, other)| own > other)
+    }
+
     /// Whether its arrays lie on other machines.
     pub(crate) fn is_remote(&self) -> bool {
         self.parts.iter().any(|part| part.array.is_remote())

@@ -84,13 +84,29 @@ if [ -e "$corpus/stores.tar.zst" ]; then
 fi
 export PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1 TMPDIR=$work
 "$venv/bin/python" -m checks.stores "$work/source/reference"
+"$venv/bin/python" -m checks.views "$work/source" >"$work/config.toml"
 
-"$bin" --list --json "$work/source" >"$work/list.json"
-serve "$work/source"
+"$bin" --config "$work/config.toml" --list --json "$work/source" >"$work/list.json"
+serve mount "$work/source" --config "$work/config.toml"
+
+# A server that speaks S3, with the reference stores.
+export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
+port=$("$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+"$venv/bin/python" -m moto.server -H 127.0.0.1 -p "$port" >"$work/moto.log" 2>&1 &
+servers+=("$!")
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
+answers_or_ended() { answers || ended "${servers[-1]}"; }
+if ! within 60 answers_or_ended || ! answers; then
+    say "no server that speaks S3"
+    exit 1
+fi
+"$venv/bin/python" -m checks.bucket "http://127.0.0.1:$port" "$work/source/reference" references
+serve remote s3://references --endpoint "http://127.0.0.1:$port"
 
 status=0
 in_background timeout --kill-after=10 "$limit" "$venv/bin/python" -m checks \
     --mount "$work/mount" \
+    --remote "$work/remote" \
     --list "$work/list.json" \
     --manifest "$corpus/manifest.json" \
     --class-path "$jar:$work/classes" >"$work/results" || status=$?

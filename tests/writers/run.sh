@@ -97,7 +97,7 @@ for file in "$here"/by_*.py; do
 done
 
 "$bin" --list --json --labels files "$out/stores" >"$work/list.json"
-serve "$out/stores" --labels files
+serve mount "$out/stores" --labels files
 
 status=0
 in_background script "$here/check.py" --truth "$out/truth" --mount "$work/mount" --list "$work/list.json" \
