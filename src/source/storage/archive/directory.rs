@@ -18,7 +18,7 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// The end of the central directory begins within so many bytes from the end of the file: a comment has at
 /// most 65 535, and some programs fill up the last block.
-const SEARCHED_BYTES: u64 = 128 << 10;
+pub(super) const SEARCHED_BYTES: u64 = 128 << 10;
 
 /// Names of members that are refused, of which one is told.
 const TOLD_CHARS: usize = 64;
