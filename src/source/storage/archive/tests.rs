@@ -297,3 +297,5 @@ fn a_part_of_a_deflated_member_is_read_without_decoding_all_of_it_again() {
         assert!(read < member.packed / 8, "{read} of {} bytes for one part", member.packed);
     }
 }
+
+mod zip64;
