@@ -5,12 +5,13 @@
 //! mode; its members have none of their own, and a new state whenever the file has one. Listings of the
 //! storage behind are passed on as they are: a caller asks with [`Storage::holds_zarr`] which files to enter.
 //!
-//! Nothing is kept open. Each call opens or looks at the file, and the directory that was read of that very
-//! state of it counts. Directories are remembered within a share of memory, and read again when forgotten.
+//! No file of this machine is kept open. Each call opens or looks at the file, and the directory that was read of
+//! that very state of it counts. Directories are remembered within a share of memory, and read again when forgotten.
 
 mod directory;
 mod inflate;
 mod member;
+mod opened;
 mod state;
 #[cfg(test)]
 pub(super) mod zip;
@@ -36,8 +37,9 @@ use super::stamp::{Stamp, now_ns};
 use crate::resources::shares::{DEFAULT_BUDGET_BYTES, Shares};
 use crate::source::remembered::Remembered;
 use crate::sync::lock;
-use directory::{Directory, Found};
+use directory::{Directory, Found, SEARCHED_BYTES};
 use member::{OpenMember, stamp_of};
+use opened::{Fetched, Opened};
 use state::{Archive, ArchiveFolder, meta_in, not_there};
 
 /// Names that promise a zip file with a store (RFC-9 of OME-NGFF for `.ozx`), in any case.
@@ -83,6 +85,8 @@ pub(super) struct Archives {
     known: Mutex<HashSet<PathBuf>>,
     /// What was found in regular files, in which state.
     found: Mutex<LruCache<PathBuf, (Stamp, Content)>>,
+    /// Those of another machine.
+    opened: Opened,
     inner: Arc<dyn Storage>,
 }
 
@@ -133,7 +137,8 @@ impl Error for IsFolder {}
 impl Archives {
     pub(super) fn over(inner: Arc<dyn Storage>) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { number, known: Mutex::default(), found: Mutex::new(LruCache::unbounded()), inner }
+        let found = Mutex::new(LruCache::unbounded());
+        Self { number, known: Mutex::default(), found, opened: Opened::new(), inner }
     }
 
     /// Lets the archive that a path leads into answer, or the storage behind. `is_itself`: the path of an
@@ -233,31 +238,71 @@ impl Archives {
     }
 
     /// Opens an archive; `None` if the file is no zip file.
-    fn open_archive(&self, path: &Path) -> io::Result<Option<Archive<Box<dyn OpenFile>>>> {
+    fn open_archive(&self, path: &Path) -> io::Result<Option<Archive<Arc<dyn OpenFile>>>> {
+        if let Some(archive) = self.still_open(path) {
+            return Ok(Some(archive));
+        }
         for _ in 0..ATTEMPTS {
             let begun_ns = now_ns();
-            let (file, stamp) = self.inner.open(path).map_err(|error| match error.kind() {
-                io::ErrorKind::IsADirectory => IsFolder::error(),
-                _ => error,
-            })?;
+            let end = Index::AtEnd(SEARCHED_BYTES);
+            let (file, stamp) =
+                self.inner.open_parts(path, end).map_err(|error| match error.kind() {
+                    io::ErrorKind::IsADirectory => IsFolder::error(),
+                    _ => error,
+                })?;
+            let file: Arc<dyn OpenFile> = file.into();
             let is_settled = stamp.settles_after_ns(begun_ns) <= 0;
-            if let Some(directory) = self.remembered(path, &stamp) {
-                return Ok(Some(Archive { file, stamp, directory, is_settled }));
-            }
-            let read = Directory::read(&*file, stamp.size(), is_archive_name(path));
-            if file.stamp()? != stamp {
-                continue;
-            }
-            let Some(directory) = read? else { return Ok(None) };
-            let directory = Arc::new(directory);
-            if is_settled {
-                let bytes = directory.memory_bytes() + path.as_os_str().len() as u64;
-                let key = (self.number, path.to_path_buf());
-                DIRECTORIES.put(key, (stamp, directory.clone()), bytes);
+            let directory = match self.remembered(path, &stamp) {
+                Some(directory) => directory,
+                None => {
+                    let read = self.read_directory(path, &file, stamp.size());
+                    if file.stamp()? != stamp {
+                        continue;
+                    }
+                    let Some(directory) = read? else { return Ok(None) };
+                    if is_settled {
+                        let bytes = directory.memory_bytes() + path.as_os_str().len() as u64;
+                        let key = (self.number, path.to_path_buf());
+                        DIRECTORIES.put(key, (stamp, directory.clone()), bytes);
+                    }
+                    directory
+                }
+            };
+            if is_settled && self.inner.is_remote() {
+                self.opened.put(path, stamp, file.clone());
             }
             return Ok(Some(Archive { file, stamp, directory, is_settled }));
         }
         Err(io::Error::other("the zip file changes all the time"))
+    }
+
+    /// An archive of another machine that is open, and was in this state a moment ago. Reads of it fail if it has
+    /// changed since.
+    fn still_open(&self, path: &Path) -> Option<Archive<Arc<dyn OpenFile>>> {
+        if !self.inner.is_remote() {
+            return None;
+        }
+        let stamp = self.inner.stat(path, Links::Follow).ok()?.stamp;
+        let directory = self.remembered(path, &stamp)?;
+        let file = self.opened.get(path, &stamp)?.file.clone();
+        Some(Archive { file, stamp, directory, is_settled: true })
+    }
+
+    fn read_directory(
+        &self,
+        path: &Path,
+        file: &Arc<dyn OpenFile>,
+        size: u64,
+    ) -> io::Result<Option<Arc<Directory>>> {
+        let is_promised = is_archive_name(path);
+        let directory = if self.inner.is_remote() {
+            // They came with the opening.
+            let end = Fetched::new(file.clone(), size.saturating_sub(SEARCHED_BYTES)..size)?;
+            Directory::read(&end, size, is_promised)?
+        } else {
+            Directory::read(&**file, size, is_promised)?
+        };
+        Ok(directory.map(Arc::new))
     }
 
     fn remembered(&self, path: &Path, stamp: &Stamp) -> Option<Arc<Directory>> {
@@ -270,7 +315,12 @@ impl Archives {
         self.look(&inside.archive)?.ok_or_else(|| io::ErrorKind::NotADirectory.into())
     }
 
-    fn open_member(&self, inside: &Inside) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
+    /// Opens a member; `is_whole`: all of it will be read.
+    fn open_member(
+        &self,
+        inside: &Inside,
+        is_whole: bool,
+    ) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         let Inside { archive: path, path: name } = inside;
         let archive = self.open_archive(path)?.ok_or(io::ErrorKind::NotADirectory)?;
         let Archive { file, stamp, directory, is_settled } = archive;
@@ -278,6 +328,10 @@ impl Archives {
             Some(Found::File(member)) => {
                 let own = stamp_of(&stamp, &member);
                 let key = (self.number, path.clone(), stamp);
+                let file: Arc<dyn OpenFile> = match self.opened.get(path, &stamp) {
+                    Some(remote) => Arc::new(remote.for_member(&member, is_whole)?),
+                    None => file,
+                };
                 Ok((Box::new(OpenMember::open(file, member, key, is_settled)?), own))
             }
             Some(Found::Folder) => Err(io::ErrorKind::IsADirectory.into()),
@@ -331,7 +385,7 @@ impl Archives {
 
 impl Storage for Archives {
     fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
-        self.answer(path, false, || self.inner.open(path), |inside| self.open_member(inside))
+        self.answer(path, false, || self.inner.open(path), |inside| self.open_member(inside, true))
     }
 
     fn is_remote(&self) -> bool {
@@ -340,7 +394,7 @@ impl Storage for Archives {
 
     fn open_parts(&self, path: &Path, index: Index) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         let outside = || self.inner.open_parts(path, index);
-        self.answer(path, false, outside, |inside| self.open_member(inside))
+        self.answer(path, false, outside, |inside| self.open_member(inside, false))
     }
 
     fn open_soon(&self, paths: &[PathBuf]) {
@@ -402,10 +456,10 @@ impl Storage for Archives {
         Some(Ok(()))
     }
 
-    /// Opening a member reads its header; no byte of it is decoded for this.
+    /// Opening a member reads its header; no byte of it is decoded for this. Calls on another machine end in time.
     fn answers(&self, path: &Path) -> bool {
         match self.known_above(path, false) {
-            Some(inside) => self.open_member(&inside).is_ok(),
+            Some(inside) => self.inner.is_remote() || self.open_member(&inside, false).is_ok(),
             None => self.inner.answers(path) || self.open(path).is_ok(),
         }
     }

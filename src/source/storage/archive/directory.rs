@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
+use rawzip::extra_fields::ExtraFieldId;
 use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipFileHeaderRecord, ZipLocator};
 
 use super::super::interface::{FileKind, FolderName, OpenFile};
@@ -16,9 +17,9 @@ use crate::source::place::METADATA_FILES;
 const MOST_MEMBERS: usize = 1 << 20;
 const MOST_BYTES: usize = 64 << 20;
 
-/// The end of the central directory begins within this distance of the end of the file, in bytes: a comment has
-/// at most 65 535, and some programs fill up the last block.
-const SEARCHED_BYTES: u64 = 128 << 10;
+/// The end of the central directory begins within this distance of the end of the file, in bytes: a comment has at
+/// most 65 535, and some programs fill up the last block.
+pub(super) const SEARCHED_BYTES: u64 = 128 << 10;
 
 /// Characters of the name of a refused member that a message quotes.
 const QUOTED_CHARS: usize = 64;
@@ -206,6 +207,9 @@ impl Directory {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
+        if lacks_zip64(entry) {
+            return Err(damaged("it has an entry without the 64-bit numbers that it announces"));
+        }
         let start = u32::try_from(self.records.len()).map_err(io::Error::other)?;
         let method = entry.compression_method().as_u16();
         let method = if entry.flags().is_encrypted() {
@@ -356,6 +360,20 @@ fn usable(raw: &[u8]) -> Option<String> {
     }
     let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+/// Whether a number of an entry is announced to stand in a ZIP64 field (APPNOTE.TXT, 4.5.3) that has it not.
+fn lacks_zip64(entry: &ZipFileHeaderRecord<'_>) -> bool {
+    let announced = u64::from(u32::MAX);
+    let numbers =
+        [entry.uncompressed_size_hint(), entry.compressed_size_hint(), entry.local_header_offset()];
+    // The true number may be the one that announces another.
+    let is_there = || {
+        let mut fields = entry.extra_fields();
+        let field = fields.find(|(id, _)| *id == ExtraFieldId::ZIP64);
+        field.is_some_and(|(_, bytes)| bytes.chunks(8).any(|word| word == announced.to_le_bytes()))
+    };
+    numbers.contains(&announced) && !is_there()
 }
 
 /// Refuses an archive in several files.

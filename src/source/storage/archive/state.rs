@@ -1,4 +1,4 @@
-//! One state of an archive, and the folders in it.
+//! An archive in one state, and the folders in it.
 
 use std::ffi::OsStr;
 use std::fmt;
