@@ -76,7 +76,7 @@ pub(super) fn published(root: &SourceRoot, image: ImageSource) -> ImageSource {
 
 fn left_out(level: &LevelSource, reason: &str) -> String {
     let array = level.parts().first().map(|part| part.array.folder());
-    let name = array.and_then(Path::file_name).unwrap_or_default();
+    let name = array.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     format!("level {name:?} left out: {reason}")
 }
 

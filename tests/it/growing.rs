@@ -296,7 +296,9 @@ fn a_view_of_stores_that_grow_one_after_the_other_stays() {
     let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
     let both =
         ["a.zarr", "b.zarr"].map(|name| Series::new(&source.path().join(name), How::Resized));
-    both.iter().for_each(|series| series.write_time(0));
+    for series in &both {
+        series.write_time(0);
+    }
     let table = "[[view]]\nname = \"both\"\nof = [\"a.zarr\", \"b.zarr\"]\nas = \"channels\"\n";
     fs::write(source.path().join("a.zarr.zarrims.toml"), table).expect("a table");
     let mount = Mount::of(source.path()).args(["--live"]).start();

@@ -274,7 +274,11 @@ mod tests {
             channels: of.iter().map(channel).collect(),
             age: ages.iter().min().copied(),
             oldest: ages.iter().max().copied(),
-            pause: ages.windows(2).map(|pair| pair[0] - pair[1]).max().unwrap_or_default(),
+            pause: ages
+                .windows(2)
+                .map(|pair| pair[0].saturating_sub(pair[1]))
+                .max()
+                .unwrap_or_default(),
             is_sound: true,
         }
     }

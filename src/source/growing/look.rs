@@ -163,10 +163,8 @@ impl<'a> Looked<'a> {
             let is_sound = decoding.are_sound(&units, age);
             // A unit of a shard that is rewritten for its neighbours is not written again itself.
             let is_full = step.channels.iter().all(Channel::is_full);
-            let age = step.age.map(|age| match is_sharded && is_full && is_sound {
-                true => age.max(NEW),
-                false => age,
-            });
+            let is_whole = is_sharded && is_full && is_sound;
+            let age = step.age.map(|age| if is_whole { age.max(NEW) } else { age });
             Step { age, is_sound, ..step }
         };
         Ok((0..steps).map(step).collect())

@@ -252,21 +252,20 @@ impl Archives {
                 })?;
             let file: Arc<dyn OpenFile> = file.into();
             let is_settled = stamp.settles_after_ns(begun_ns) <= 0;
-            let directory = match self.remembered(path, &stamp) {
-                Some(directory) => directory,
-                None => {
-                    let read = self.read_directory(path, &file, stamp.size());
-                    if file.stamp()? != stamp {
-                        continue;
-                    }
-                    let Some(directory) = read? else { return Ok(None) };
-                    if is_settled {
-                        let bytes = directory.memory_bytes() + path.as_os_str().len() as u64;
-                        let key = (self.number, path.to_path_buf());
-                        DIRECTORIES.put(key, (stamp, directory.clone()), bytes);
-                    }
-                    directory
+            let directory = if let Some(directory) = self.remembered(path, &stamp) {
+                directory
+            } else {
+                let read = self.read_directory(path, &file, stamp.size());
+                if file.stamp()? != stamp {
+                    continue;
                 }
+                let Some(directory) = read? else { return Ok(None) };
+                if is_settled {
+                    let bytes = directory.memory_bytes() + path.as_os_str().len() as u64;
+                    let key = (self.number, path.to_path_buf());
+                    DIRECTORIES.put(key, (stamp, directory.clone()), bytes);
+                }
+                directory
             };
             if is_settled && self.inner.is_remote() {
                 self.opened.put(path, stamp, file.clone());

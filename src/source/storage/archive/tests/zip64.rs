@@ -41,7 +41,9 @@ impl Record<'_> {
         if !numbers.is_empty() {
             put(&mut extra, 1, 2);
             put(&mut extra, 8 * numbers.len() as u64, 2);
-            numbers.iter().for_each(|number| put(&mut extra, *number, 8));
+            for number in numbers {
+                put(&mut extra, *number, 8);
+            }
         }
         extra
     }
