@@ -97,6 +97,11 @@ impl ChunkFiles {
         &self.array
     }
 
+    /// The source, as bytes that name it.
+    pub(super) fn location(&self) -> Vec<u8> {
+        self.root.location().as_bytes().into_owned()
+    }
+
     /// Path of the array below the source folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder

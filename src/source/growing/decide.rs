@@ -93,7 +93,7 @@ impl Step {
         self.times > 1
     }
 
-    fn is_begun(&self) -> bool {
+    pub(super) fn is_begun(&self) -> bool {
         self.channels.iter().any(|channel| channel.present > 0)
     }
 

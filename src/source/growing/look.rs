@@ -38,6 +38,10 @@ const MOST_CHANNELS: u64 = 64;
 /// Units whose soundness is remembered.
 const MOST_REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
 
+/// When a step of a shard that has later ones was first seen with as many units, by a hash of its place and of these.
+static SINCE: LazyLock<Mutex<LruCache<u128, Instant>>> =
+    LazyLock::new(|| Mutex::new(LruCache::new(MOST_REMEMBERED)));
+
 /// Units that were decoded, by a hash of their places and states.
 static SOUND: LazyLock<Mutex<LruCache<u128, ()>>> =
     LazyLock::new(|| Mutex::new(LruCache::new(MOST_REMEMBERED)));
@@ -167,7 +171,26 @@ impl<'a> Looked<'a> {
             let age = step.age.map(|age| if is_whole { age.max(NEW) } else { age });
             Step { age, is_sound, ..step }
         };
-        Ok((0..steps).map(step).collect())
+        let mut steps: Vec<Step> = (0..steps).map(step).collect();
+        if unit != chunk {
+            self.note_since_when(&mut steps);
+        }
+        Ok(steps)
+    }
+
+    /// A shard is as old as its newest unit. A step that has later ones in its shard, and is as it was at an earlier
+    /// look, is older.
+    fn note_since_when(&self, steps: &mut [Step]) {
+        let later = steps.iter().rposition(Step::is_begun).unwrap_or(0);
+        let root = self.array.files().location();
+        for (at, step) in steps[..later].iter_mut().enumerate().filter(|(_, step)| step.is_begun())
+        {
+            let present: Vec<u64> = step.channels.iter().map(|own| own.present).collect();
+            let folder = self.array.folder().display();
+            let key = xxh3_128(format!("{root:?} {folder} {at} {present:?}").as_bytes());
+            let since = *lock(&SINCE).get_or_insert(key, Instant::now);
+            step.age = step.age.map(|age| age.max(since.elapsed().min(NEW)));
+        }
     }
 
     /// A step that is older than those that were looked at.
