@@ -104,6 +104,17 @@ for noise in "not mounted" "read-ahead window" "Read-only file system" "Failed t
         not said "$noise"
 done
 
+# A source on another machine: here, a web server of this one.
+python3 -u -m http.server --bind 127.0.0.1 --directory /srv/zarr 0 >/tmp/web 2>/tmp/web.log &
+web=$!
+within 20 grep -q port /tmp/web
+url=http://127.0.0.1:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' /tmp/web)/plain.zarr
+printf 'SOURCE=%s\nMOUNTPOINT=%s\n' "$url" "$mountpoint" >/etc/zarrims/lab.env
+check "it serves a web server's store" "$(journal | tail -n 3)" systemctl start "$unit"
+check "and all of its bytes" "$(journal | tail -n 3)" reads_the_same
+systemctl stop "$unit"
+kill "$web"
+
 # A source that is mounted when it is asked for, and unmounted when it is not for two seconds.
 automount() {
     mkdir -p /srv/auto /srv/ims/auto
