@@ -20,7 +20,7 @@ help:
 	@echo "make test                        run all tests (35 minutes; first prints what it installs where)"
 	@echo "make conformance                 read virtual files with third-party readers"
 	@echo "make writers                     compare stores by the newest writers with what these read (WRITERS=zarr: one)"
-	@echo "make neighbours                  put the mount beside systemd, Samba and NFS-Ganesha (as root)"
+	@echo "make neighbours                  put the mount beside systemd, Samba, NFS-Ganesha and more (as root)"
 	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to all parsers of files"
 	@echo "make check                       format and lints"
 	@echo "make bench                       measure, and write the tables of doc/PERFORMANCE.md (BENCH=--quick: only print)"
@@ -56,7 +56,7 @@ conformance: build
 writers: build
 	@tests/writers/run.sh target/release/zarrims-mount
 
-# Sets up Samba, NFS-Ganesha and systemd-nspawn where they are missing, and starts none of their services.
+# Sets up Samba, NFS-Ganesha, systemd-nspawn and servers of objects where they are missing, and starts none of their services.
 neighbours: build
 	@tests/neighbours/run.sh target/release/zarrims-mount
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the servers and clients of `make neighbours`, if they are missing. Runs as root. Debian packages are
-# installed without starting or enabling their services; Python packages go to target/neighbours/venv.
+# installed without starting or enabling their services; Python packages go to target/neighbours/venv, those of Node.js,
+# where there is npm, to target/neighbours/azurite.
 set -euo pipefail
 
 root=$(realpath "$(dirname "$0")/..")
@@ -52,4 +53,16 @@ if ! cmp -s "$requirements" "$venv/requirements.txt"; then
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
     cp "$requirements" "$venv/requirements.txt"
+fi
+
+# The emulator of Azure's makers. Nothing else needs Node.js, so it is not installed for this alone.
+azurite=$target/neighbours/azurite
+version=3.35.0
+if command -v npm >/dev/null && [ "$(cat "$azurite/version" 2>/dev/null)" != "$version" ]; then
+    echo "setup-neighbours: installing Azurite"
+    mkdir -p "$azurite"
+    if npm install --silent --no-fund --no-audit --cache "$azurite/cache" --prefix "$azurite" "azurite@$version" >&2; then
+        echo "$version" >"$azurite/version"
+    fi
+    rm -rf "$azurite/cache"
 fi

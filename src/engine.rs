@@ -205,14 +205,14 @@ impl Engine {
 
     /// The same for one caller. Waits, but not for long.
     pub(crate) fn get_shared(&self, key: BrickKey, slot: Slot) -> Option<Brick> {
-        let produced = self.from_shared(key, slot)?;
+        let produced = self.look_up_shared(key, slot)?;
         if let Some(unwritten) = self.kept.hold(slot, Purpose::Reader, &produced) {
             self.kept.write_soon(unwritten);
         }
         Some(Brick::Memory(produced.whole()))
     }
 
-    fn from_shared(&self, key: BrickKey, slot: Slot) -> Option<Produced> {
+    fn look_up_shared(&self, key: BrickKey, slot: Slot) -> Option<Produced> {
         let reserved = self.resources.reserve(slot.slot_bytes)?;
         let bytes = self.shared.as_ref()?.get(key, slot.slot_bytes)?;
         Some(Produced::new(Arc::new(bytes), Keep::OnDisk, false).holding(reserved))
@@ -276,7 +276,7 @@ impl Engine {
             ticket.complete(Ok(brick));
             return;
         }
-        let shared = mode.shared.and_then(|key| self.from_shared(key, slot));
+        let shared = mode.shared.and_then(|key| self.look_up_shared(key, slot));
         let is_made = shared.is_none();
         match shared.map_or_else(produce, Ok) {
             Ok(produced) => {

@@ -8,6 +8,7 @@
 //!
 //! [`Images`] is what the images of one mount share.
 
+mod conversions;
 mod damage;
 mod file;
 mod identity;
@@ -24,10 +25,10 @@ mod voxels;
 
 pub use crate::engine::error::ImageError;
 pub use crate::engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
+pub use conversions::{Conversions, Int16, Uint32};
 pub use file::virtual_file::VirtualFile;
 pub use images::Images;
 pub use options::{ImageOptions, OnError, Pyramid, Statistics};
 pub use plan::layout;
 pub use plan::pyramid::LevelOrigin;
 pub use progress::{PassKind, PassProgress};
-pub use voxels::convert::{Conversions, Int16, Uint32};

@@ -35,6 +35,7 @@ pub mod compose;
 mod conventions;
 mod coordinates;
 mod date_time;
+mod decode_error;
 pub mod discover;
 mod display;
 pub(crate) mod error;

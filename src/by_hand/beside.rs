@@ -1,6 +1,6 @@
 //! The file `NAME.zarrims.toml` beside a store NAME.
 //!
-//! Anybody who may write into a folder of stores may write such a file: its size and the number of its tables
+//! Every user who may write into a folder of stores may write such a file: its size and the number of its tables
 //! are bounded, and its paths stay below its folder.
 
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use super::document::{Document, Mistake, Origin};
 use super::store::Place;
 use super::tables::Tables;
 
-/// Largest file.
+/// Largest file that is read, in bytes.
 const LIMIT_BYTES: u64 = 64 << 10;
 
 /// Most tables of each kind.
@@ -63,7 +63,7 @@ fn wrong(file: &Path, words: &str) -> SourceError {
     SourceError::unsupported(file, Unsupported::ByHand(words))
 }
 
-/// The error of an image or a store for which something that a person says is wrong.
+/// The error of an image or a store whose table has a mistake.
 pub(super) fn refused(path: &Path, mistake: &Mistake) -> SourceError {
     SourceError::unsupported(path, Unsupported::ByHand(mistake.to_string()))
 }

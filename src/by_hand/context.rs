@@ -27,6 +27,8 @@ pub(super) struct Context<'a> {
     pub(super) beside: Option<PathBuf>,
     pub(super) configured: &'a Tables,
     pub(super) options: &'a ImageOptions,
+    /// Images may become longer, see [`crate::source::growing`].
+    pub(super) is_live: bool,
     /// All that was looked at.
     pub(super) fingerprint: Fingerprint,
     /// The images that were opened.

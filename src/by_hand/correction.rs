@@ -91,7 +91,7 @@ impl Correction {
             fields.get("unit", |value| unit(value, micrometres, "um, mm or nanometer"))?;
         let time_unit = fields.get("time_unit", |value| unit(value, seconds, "s, ms or min"))?;
         if time_unit.is_some() && !fields.has("time_step") {
-            return Err(fields.mistake("time_unit", "says nothing without time_step"));
+            return Err(fields.mistake("time_unit", "has no effect without time_step"));
         }
         let (unit, time_unit) = (unit_um.unwrap_or(1.0), time_unit.unwrap_or(1.0));
         let lengths = |key, read| {
@@ -119,7 +119,7 @@ impl Correction {
         })
     }
 
-    /// Lays another one over this one, key by key.
+    /// Takes over each key that another one has.
     pub(super) fn overlay(&mut self, over: &Self) {
         fn take<T: Clone>(own: &mut Option<T>, over: Option<&T>) {
             if let Some(over) = over {
@@ -154,7 +154,7 @@ impl Correction {
         take(uint32, over.uint32.as_ref());
     }
 
-    /// Without what is said of channels, levels and dimensions: those of a label image are others.
+    /// Without axes, name, levels and channels: a label image has its own.
     pub(super) fn of_labels(self) -> Self {
         Self { axes: None, name: None, levels: None, channels: None, ..self }
     }

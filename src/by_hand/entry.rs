@@ -26,7 +26,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Asks {
-    /// A file, whose name names this store.
+    /// The file beside a store of this name.
     Beside(PathBuf),
     /// The view of this number of the configuration.
     Configured(usize),
@@ -62,7 +62,7 @@ impl Entry {
         own.map(name).collect()
     }
 
-    /// Looks whether the file of a view can lie where it shall.
+    /// Checks that the file of a view can lie in its folder.
     ///
     /// # Errors
     /// Where it cannot.

@@ -74,7 +74,7 @@ impl OfStore {
         Some(AxesByHand { letters: axes.value, origin: axes.origin.to_string() })
     }
 
-    /// An image with all that is said of it. It is as new as what is said.
+    /// An image with all that is said of it. Its fingerprint has the files that say so.
     fn correct(&self, mut source: ImageSource, options: ImageOptions) -> Result<Shown, Mistake> {
         source.fingerprint.absorb(&self.fingerprint);
         let OfImage { correction, origins, .. } = self.image(&source.image, source.role);

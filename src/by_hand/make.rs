@@ -20,10 +20,11 @@ use super::view::{ChannelName, Join, Made, Part, Pick, Times, ViewTable};
 /// Most images that one view is made of.
 const IMAGES_LIMIT: usize = 10_000;
 
-/// Images opened and names compared with patterns for the views of one file; those behind are left out.
+/// Most images that are opened, and most names that are compared with patterns, for the views of one file. Later
+/// views are left out.
 const LOOKS_LIMIT: usize = 50_000;
 
-/// Channels that a message names.
+/// Most channels that a message names.
 const NAMED: usize = 8;
 
 /// What an entry asks for.
@@ -50,13 +51,14 @@ pub struct View {
     pub images: Vec<ImagePath>,
 }
 
-/// Makes the files that an entry asks for.
+/// Makes the files that an entry asks for. `is_live`: the images that they are made of may become longer.
 #[must_use]
 pub fn views(
     root: &Arc<SourceRoot>,
     entry: &Entry,
     configured: &Tables,
     options: &ImageOptions,
+    is_live: bool,
 ) -> Views {
     let mut found = Views::default();
     let tables = match entry.tables(root, configured, &mut found.fingerprint) {
@@ -76,7 +78,8 @@ pub fn views(
             found.skipped.push((path, error));
             continue;
         }
-        let (made, seen) = make(root, entry, &table, configured, options, &found.fingerprint);
+        let asked = (&found.fingerprint, is_live);
+        let (made, seen) = make(root, entry, &table, configured, options, asked);
         found.fingerprint.absorb(&seen.fingerprint);
         let Seen { images, entries, .. } = seen;
         let used = images.len() + entries;
@@ -107,6 +110,7 @@ pub fn open_view(
     number: usize,
     configured: &Tables,
     options: &ImageOptions,
+    is_live: bool,
 ) -> Result<Shown, SourceError> {
     let mut fingerprint = Fingerprint::default();
     let tables = entry.tables(root, configured, &mut fingerprint)?;
@@ -116,7 +120,7 @@ pub fn open_view(
     };
     let table = tables.into_iter().find(|(known, _)| *known == number);
     let (_, table) = table.ok_or_else(gone)?;
-    let (made, _) = make(root, entry, &table, configured, options, &fingerprint);
+    let (made, _) = make(root, entry, &table, configured, options, (&fingerprint, is_live));
     made.map_err(|mistake| beside::refused(&path_of(entry, &table), &mistake))
 }
 
@@ -142,7 +146,7 @@ fn make(
     table: &ViewTable,
     configured: &Tables,
     options: &ImageOptions,
-    asked: &Fingerprint,
+    (asked, is_live): (&Fingerprint, bool),
 ) -> (Result<Shown, Mistake>, Seen) {
     let mut asked_by = Fingerprint::default();
     asked_by.copy_from(asked, entry.path());
@@ -152,6 +156,7 @@ fn make(
         beside: entry.store(),
         configured,
         options,
+        is_live,
         fingerprint: Fingerprint::default(),
         images: Vec::new(),
         entries: 0,
@@ -201,9 +206,25 @@ impl Made {
                 })?,
             );
         }
+        if context.is_live {
+            self.cut(&mut images);
+        }
         let mut whole = self.join(images)?;
         self.pick.take(&mut whole.source)?;
         Ok(whole)
+    }
+
+    /// Of images that grow one after the other, leaves the time points that all have, where they must agree in these.
+    fn cut(&self, images: &mut [Shown]) {
+        let join = self.join.as_ref().map(|said| &said.value);
+        let times = |image: &Shown| image.source.levels[0].shape()[0];
+        let shortest = images.iter().map(times).min();
+        let (Some(Join::Channels | Join::Mosaic), Some(shortest)) = (join, shortest) else {
+            return;
+        };
+        for image in images.iter_mut().filter(|image| times(image) > shortest) {
+            image.source = compose::first_times(&image.source, shortest, &[]);
+        }
     }
 
     fn join(&self, mut images: Vec<Shown>) -> Result<Shown, Mistake> {
@@ -295,7 +316,7 @@ impl Pick {
         };
         let any = self.space.iter().flatten().map(|said| &said.origin).next().or_else(times);
         let any = any.or_else(|| self.channels.as_ref().map(|said| &said.origin));
-        // Something is chosen, or nothing could be wrong.
+        // Only a part that is asked for can be wrong.
         let origin = origin.or(any).expect("a part is asked for");
         Mistake::at(origin, error.to_string())
     }

@@ -9,8 +9,7 @@ use globset::{GlobBuilder, GlobMatcher};
 const LIMIT_BYTES: usize = 512;
 
 /// A path, or a pattern for paths: `*` and `?` stand for letters of one name, `**` for folders, `[ab]` for
-/// one of these letters, `{a,b}` for one of these words; a backslash takes the meaning from the letter
-/// behind it.
+/// one of these letters, `{a,b}` for one of these words; a letter behind a backslash stands for itself.
 #[derive(Clone)]
 pub struct Pattern {
     text: String,
@@ -42,7 +41,7 @@ impl Pattern {
         self.text.contains(['*', '?', '[', '{', '\\'])
     }
 
-    /// The folders that all paths have in front that it stands for.
+    /// The leading folders that all paths which it stands for have in common.
     pub(super) fn fixed_folder(&self) -> PathBuf {
         let is_fixed = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
         let parts: Vec<&str> = self.text.split('/').collect();
@@ -76,7 +75,7 @@ impl PartialEq for Pattern {
     }
 }
 
-/// A path without slashes at its ends and `./` in front.
+/// A path without slashes at its ends, and without a leading `./`.
 ///
 /// # Errors
 /// Where it leaves the folder that it begins in.

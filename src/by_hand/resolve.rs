@@ -16,7 +16,7 @@ use super::pattern::Pattern;
 /// Most entries of folders that are compared with the patterns of one view.
 const ENTRIES_LIMIT: usize = 20_000;
 
-/// Images of a store that a message names.
+/// Most images of a store that a message names.
 const NAMED: usize = 4;
 
 /// The paths that a pattern stands for, in the order of their names, numbers by their value.

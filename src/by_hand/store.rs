@@ -26,7 +26,7 @@ pub struct StoreTable {
     pub path: Option<Pattern>,
     /// The images, by their paths within the store; `None`: all.
     pub image: Option<Pattern>,
-    /// They are not shown, or shown after all.
+    /// Whether they are hidden; `false` shows what an earlier table hides.
     pub hidden: Option<Said<bool>>,
     /// What is said of them.
     pub correction: Correction,

@@ -80,7 +80,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "/f:4: voxel_size: is no size between a picometre and a kilometre; is the unit right?",
     ),
     (STORE, "unit = \"s\"\n", "/f:3: unit = \"s\": is not a unit such as um, mm or nanometer"),
-    (STORE, "time_unit = \"s\"\n", "/f:3: time_unit: says nothing without time_step"),
+    (STORE, "time_unit = \"s\"\n", "/f:3: time_unit: has no effect without time_step"),
     (STORE, "time_step = -1\n", "/f:3: time_step = -1: is not a number above 0"),
     (STORE, "axes = \"tczyy\"\n", "/f:3: axes = \"tczyy\": has a letter twice"),
     (STORE, "axes = \"tcz\"\n", "/f:3: axes = \"tcz\": has no y or no x"),

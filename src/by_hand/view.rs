@@ -16,7 +16,7 @@ const PARTS_LIMIT: usize = 1000;
 /// Most time points that a list names: a file has no more.
 const TIMES_LIMIT: usize = 50_000;
 
-/// How deep views may lie within views.
+/// How deep views may be nested.
 const DEPTH_LIMIT: usize = 4;
 
 /// Longest name of a view, so that a number and an ending fit behind it.

@@ -1,6 +1,6 @@
 //! How images become files: what the user chooses.
 
-use super::voxels::convert::Conversions;
+use super::conversions::Conversions;
 
 /// How the images of a mount become files.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -21,7 +21,7 @@ const SCHEMES: [(&str, Service); 8] = [
 /// What stands in the text of an address for a secret.
 const HIDDEN: &str = "***";
 
-/// Who serves the objects.
+/// The kind of service that has the objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Amazon S3, and all that speak as it does.
@@ -49,7 +49,7 @@ pub struct Address {
     text: String,
 }
 
-/// What of an address is never shown.
+/// The secret parts of an address, which are never shown.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Secret {
     /// `user:password`, percent-encoded.
@@ -59,7 +59,7 @@ pub(super) struct Secret {
 }
 
 impl Address {
-    /// Reads an address; `None` where the text is none, but a path of this machine.
+    /// Reads an address; `None` for a path of this machine.
     ///
     /// # Errors
     /// What is wrong with it. The text of the error holds no secret.
@@ -141,7 +141,7 @@ impl Address {
         Ok(Self { service, host, prefix, secret: Secret { user, query }, text })
     }
 
-    /// Who serves it.
+    /// The kind of service.
     #[must_use]
     pub fn service(&self) -> Service {
         self.service
@@ -211,7 +211,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// RFC 3986, section 2.1. What is no encoding stays as it is.
+/// Decodes percent-encoding (RFC 3986, section 2.1). A malformed one stays as it is.
 pub(super) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -231,7 +231,7 @@ pub fn redacted(text: &str) -> String {
     match Address::parse(text) {
         None => text.to_owned(),
         Some(Ok(address)) => address.text,
-        // Nobody knows what part of it is secret.
+        // Any part of it may be secret.
         Some(Err(_)) => {
             let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
             let end = rest.find(['?', '#']).unwrap_or(rest.len());

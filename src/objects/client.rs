@@ -26,7 +26,7 @@ use super::watch::Watch;
 /// these bytes at 10 MB/s.
 const COALESCED_GAP: u64 = 128 << 10;
 
-/// Most bytes that are read besides those asked for, as a part of these.
+/// One byte in addition may be read for each this many that are asked for.
 const WASTED_SHARE: u64 = 25;
 
 /// Objects below an address.
@@ -38,7 +38,7 @@ pub struct Objects {
     pages: Option<Arc<dyn PaginatedListStore>>,
     options: Options,
     network: &'static Network,
-    /// The last call could not reach the service in all its time, and none has since.
+    /// The last call reached no service until its time was over, and no later call did.
     is_out: AtomicBool,
 }
 
@@ -103,7 +103,7 @@ impl Objects {
         self.pages.is_some() || self.address.service() == Service::Folder
     }
 
-    /// An object, unless it has more than `most` bytes: with one request.
+    /// Reads an object with one request, unless it has more than `most` bytes.
     ///
     /// # Errors
     /// [`Fault::Absent`] where there is none of the name; any other fault.
@@ -265,7 +265,7 @@ impl Objects {
         let path = self.path(key)?;
         let payload = object_store::PutPayload::from(bytes);
         self.call(async |watch: &Watch, patience: &mut Patience| {
-            // As much time as for reading as many.
+            // The same time as for reading an object of this size.
             patience.extend(payload.content_length());
             let options = PutOptions { extensions: watch.extensions(), ..Default::default() };
             let put = self.store.put_opts(&path, payload.clone(), options);
@@ -302,7 +302,7 @@ impl Objects {
                 Err(error) => error,
             };
             let is_down = error.fault == Fault::Unreachable;
-            // Readers need not wait for what failed for the whole time just now.
+            // The last call failed after all its time: readers do not wait for that again.
             let next = if is_down && was_out { Err(error) } else { patience.next_try(error).await };
             // Whatever else a service answers, it is there.
             self.is_out.store(is_down && next.is_err(), Ordering::Relaxed);
@@ -379,7 +379,7 @@ impl Objects {
         }
     }
 
-    /// A name that no object can have stands for none.
+    /// The path of a key. A key that no object can have is absent.
     fn path(&self, key: &str) -> Result<Path, ObjectError> {
         let absent = |_| ObjectError::new(Fault::Absent, "");
         Path::parse(self.joined(key)).map_err(absent)
@@ -401,8 +401,8 @@ fn length(range: &Range<u64>) -> usize {
     usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX)
 }
 
-/// What to read for these ranges: in order, without overlaps, near ones at once, as long as little is read
-/// that nobody asked for.
+/// What to read for these ranges: in order, without overlaps. Near ones are joined as long as few bytes are read
+/// besides those asked for.
 fn coalesced(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut sorted: Vec<&Range<u64>> = ranges.iter().filter(|range| !range.is_empty()).collect();
     sorted.sort_by_key(|range| (range.start, range.end));

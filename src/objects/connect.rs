@@ -18,10 +18,10 @@ use super::fault::{Fault, ObjectError};
 use super::network::connections;
 use super::watch::Watched;
 
-/// Time for a connection to come about.
+/// Time to connect.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How the name of a bucket gets into a request to S3.
+/// Where a request to S3 has the name of the bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Addressing {
     /// `https://endpoint/bucket/key`.
@@ -38,7 +38,7 @@ pub struct Options {
     pub endpoint: Option<String>,
     /// Region of the bucket.
     pub region: Option<String>,
-    /// How the name of a bucket gets into a request.
+    /// Where a request has the name of the bucket.
     pub addressing: Addressing,
     /// Requests are not signed.
     pub anonymous: bool,
@@ -189,7 +189,7 @@ fn web(address: &Address) -> Result<Connected, ObjectError> {
     Ok(Connected { store: Arc::new(store), pages: None })
 }
 
-/// Whether an endpoint is to be spoken to without encryption.
+/// Whether requests to an endpoint are not encrypted.
 fn is_plain(endpoint: Option<&str>) -> bool {
     endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
 }
@@ -204,7 +204,7 @@ fn client(allow_http: bool) -> ClientOptions {
         .with_pool_max_idle_per_host(connections())
 }
 
-/// A call tries again by itself, with the whole of what it does.
+/// The client does not try again: a call repeats all it does (`patience`).
 fn no_retries() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: 0, retry_timeout: Duration::ZERO }
 }

@@ -45,7 +45,7 @@ pub enum Fault {
     Other,
 }
 
-/// Why a call has failed.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", self.text())]
 pub struct ObjectError {

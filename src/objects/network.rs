@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::sync::lock;
 
-/// Requests under way at a time, where nobody says otherwise.
+/// Requests under way at a time, by default.
 pub const DEFAULT_CONNECTIONS: usize = 32;
 
 /// They encrypt and copy; waiting takes none.

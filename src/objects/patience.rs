@@ -1,8 +1,8 @@
 //! How long a call may take, and when it is tried again.
 //!
 //! A client of Samba gives up after 30 to 60 seconds (`doc/DESIGN.md`, *Remote sources*), so a call that gets
-//! nothing ends well before that. A call that gets bytes has as much more time as these take at the
-//! [least rate](LEAST_RATE): a slow line is no fault.
+//! nothing ends well before that. Each byte that comes extends the time of the call, by as much as it takes at the
+//! [least rate](LEAST_RATE): a slow connection is no fault.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Patience {
         self.deadline += Duration::from_micros(micros);
     }
 
-    /// Waits for something of a try: not longer than a part of the whole time, and not beyond its end.
+    /// Waits for one step of a try: at most a part of the whole time, and not beyond its end.
     pub(super) async fn wait<T>(&self, what: impl Future<Output = T>) -> Result<T, ObjectError> {
         let until = self.deadline.min(Instant::now() + self.limit / STALL_SHARE);
         let waited = tokio::time::timeout_at(until, what).await;

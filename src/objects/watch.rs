@@ -1,7 +1,7 @@
 //! A watch over the requests of the client: what the service answered, in the few facts that faults are
 //! sorted by. The errors of the client hold texts only.
 //!
-//! Each call puts a [`Watch`] into its requests, and finds there what became of the last one. Requests for
+//! Each call puts a [`Watch`] into its requests, and finds the outcome of the last one there. Requests for
 //! credentials have none.
 
 use std::future::Future;
@@ -16,13 +16,13 @@ use object_store::{ClientOptions, Extensions, HeaderMap, HeaderValue};
 
 use crate::sync::lock;
 
-/// Largest answer without a length that is taken in as a whole.
+/// Largest answer without a length that is read, in bytes.
 const MOST_UNMEASURED: usize = 64 << 20;
 
 /// Most bytes of the body of an error that are searched for a code.
 const ERROR_BYTES: usize = 64 << 10;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub(super) status: Option<u16>,
@@ -36,7 +36,7 @@ pub(super) struct Seen {
     pub(super) disguise: Option<&'static str>,
 }
 
-/// Takes down what becomes of the requests of one call.
+/// Records the outcome of the requests of one call.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<Mutex<Seen>>);
 

@@ -25,7 +25,7 @@ impl Health {
         Self { name, pause, state: Mutex::default() }
     }
 
-    /// Whether calls make sense now.
+    /// Whether the cache may be asked now.
     pub(super) fn may_ask(&self) -> bool {
         lock(&self.state).again.is_none_or(|again| Instant::now() >= again)
     }
@@ -37,7 +37,7 @@ impl Health {
         }
     }
 
-    /// A call failed. The log tells of the first one.
+    /// A call failed. The log names the first failure.
     pub(super) fn failed(&self, error: &ObjectError) {
         let again = Some(Instant::now() + self.pause);
         if std::mem::replace(&mut lock(&self.state).again, again).is_none() {
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn nothing_is_asked_for_some_time_after_a_failure() {
         let error = ObjectError { fault: Fault::Busy, detail: String::new() };
-        let health = Health::new("s3://b".to_owned(), Duration::from_secs(3600));
+        let health = Health::new("s3://b".to_owned(), Duration::from_hours(1));
         assert!(health.may_ask());
         health.failed(&error);
         assert!(!health.may_ask());

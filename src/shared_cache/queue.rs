@@ -6,27 +6,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::resources::memory::{Held, MemoryBudget};
 use crate::resources::workers::Workers;
 
-/// Bricks that are put at a time: readers need the line.
+/// Bricks that are put at a time: readers need the connection more.
 const THREADS: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     memory: Arc<MemoryBudget>,
     limit: u64,
-    waiting: Arc<AtomicU64>,
+    waiting_bytes: Arc<AtomicU64>,
     workers: Workers,
 }
 
 /// The bytes of a brick that waits.
 struct Waiting {
     bytes: u64,
-    waiting: Arc<AtomicU64>,
+    /// Bytes of all bricks that wait.
+    all: Arc<AtomicU64>,
     _held: Held,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -34,18 +35,18 @@ impl Queue {
     /// `limit`: most bytes that wait, which are taken from `memory`.
     pub(super) fn new(memory: Arc<MemoryBudget>, limit: u64) -> Self {
         let workers = Workers::within("shared-put", THREADS, THREADS);
-        Self { memory, limit, waiting: Arc::default(), workers }
+        Self { memory, limit, waiting_bytes: Arc::default(), workers }
     }
 
-    /// Has a brick of `bytes` put; false where too much waits. One brick always may, however large.
+    /// Queues a brick of `bytes`; false where too much waits. A brick of any size may wait alone.
     pub(super) fn push(&self, bytes: u64, put: impl FnOnce() + Send + 'static) -> bool {
-        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > self.limit {
-            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
-        let waiting = self.waiting.clone();
-        let waiting = Waiting { bytes, waiting, _held: self.memory.hold(bytes) };
+        let all = self.waiting_bytes.clone();
+        let waiting = Waiting { bytes, all, _held: self.memory.hold(bytes) };
         self.workers.spawn(move || {
             put();
             drop(waiting);
@@ -53,7 +54,7 @@ impl Queue {
         true
     }
 
-    /// Puts what waits, unless that takes long, and ends.
+    /// Puts the bricks that wait, unless that takes long, and stops.
     pub(super) fn finish(&self) {
         self.workers.finish();
     }

@@ -32,7 +32,7 @@ pub(crate) struct Above {
     last: Vec<Arc<Group>>,
 }
 
-/// A group, as far as it speaks of others.
+/// What a group says of others.
 #[derive(Debug)]
 struct Group {
     folder: PathBuf,
@@ -43,7 +43,7 @@ struct Group {
 }
 
 impl Above {
-    /// What the groups above say of the image at a path within a store. The nearest that says something
+    /// What the groups above say of the image at a path within a store. The nearest one that says anything
     /// counts.
     pub(crate) fn of(
         &mut self,

@@ -17,7 +17,8 @@ use crate::resources::shares::{DEFAULT_BUDGET_BYTES, REMEMBERED_UNIT_BYTES, Shar
 
 use super::chunk_files::{ChunkFiles, FoundChunk};
 use super::chunk_keys::ChunkNames;
-use super::codec::{Blob, DecodeError, IndexCache, UnitCodec};
+use super::codec::{Blob, IndexCache, UnitCodec};
+use super::decode_error::DecodeError;
 use super::error::{SourceError, Unsupported};
 use super::metadata::{ArrayDescription, ArrayNode};
 use super::remembered::Remembered;
@@ -260,7 +261,7 @@ impl ZarrArray {
         let one_by_one = || positions.iter().map(|position| self.read_unit(position)).collect();
         let [first, _, ..] = positions else { return one_by_one() };
         let (chunk, _) = self.place(first);
-        // A fault is each unit's own, and so is what it says.
+        // Each unit fails by itself, with its own error.
         let Ok(Some(chunk)) = self.files.open(&chunk) else { return one_by_one() };
         let indices = ArrayIndices { array: self, file: &chunk.key, stamp: chunk.stamp };
         let range = |position: &&[u64]| {
@@ -278,7 +279,7 @@ impl ZarrArray {
     /// Whether a read unit is stored, without decoding it.
     ///
     /// # Errors
-    /// As for [`ZarrArray::read_unit`], as far as that takes no unit.
+    /// As for [`ZarrArray::read_unit`]; of a chunk, only its index is decoded.
     pub(super) fn has_unit(&self, position: &[u64]) -> Result<bool, SourceError> {
         let (at, within) = self.place(position);
         let Some(chunk) = self.files.open(&at)? else { return Ok(false) };
@@ -325,7 +326,7 @@ impl ZarrArray {
             Err(DecodeError::NoMemory(error)) => {
                 Err(SourceError::io(path, io::Error::new(io::ErrorKind::OutOfMemory, error)))
             }
-            // The source could not be asked, which says nothing of the chunk.
+            // The source did not answer: that says nothing of the chunk.
             Err(DecodeError::Io(error)) if self.is_remote() => Err(SourceError::io(path, error)),
             Err(reason) => Err(SourceError::Chunk { path, reason }),
         }
@@ -407,7 +408,7 @@ fn one_line(error: &impl std::fmt::Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A chunk of which some parts are here already.
+/// A chunk of which some parts were fetched already.
 struct Fetched<'a> {
     outer: &'a dyn Blob,
     parts: Vec<(Range<u64>, Vec<u8>)>,

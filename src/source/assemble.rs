@@ -67,7 +67,7 @@ impl ImageSource {
             let axes = Axes::stated(&stored, array.shape());
             axes.map_err(|reason| notes.push(format!("axes are not used: {reason}"))).ok()
         });
-        // A length for each dimension says that all are dimensions of space.
+        // Where each dimension has a length, all are dimensions of space.
         let is_color =
             node.is_color() && !conventions::has_lengths(&node.attributes, array.shape().len());
         let axes = match (by_hand, stated) {
@@ -133,11 +133,7 @@ impl ImageSource {
             time_points,
         };
         let geometry = Geometry::new(&stated, &mut notes);
-        let omero = if multiscale.omero == Omero::default() {
-            Omero::find([&attributes])
-        } else {
-            multiscale.omero.clone()
-        };
+        let omero = omero(multiscale, &attributes);
         let channels = channels(&omero, &mut notes);
         let name = about.above.name.as_ref().or(multiscale.name.as_ref());
         if name.is_some_and(|name| name.len() > NAME_LIMIT_BYTES) {
@@ -171,6 +167,14 @@ impl ImageSource {
         describe(&mut source, about.attributes, xml);
         display::decide(&mut source, &axes, omero.is_greyscale, samples);
         source
+    }
+}
+
+/// The member `omero` of the image, else that of its finest level.
+fn omero(multiscale: &Multiscale, attributes: &Map<String, Value>) -> Omero {
+    match &multiscale.omero {
+        none if *none == Omero::default() => Omero::find([attributes]),
+        stated => stated.clone(),
     }
 }
 

@@ -22,10 +22,10 @@ use crate::sync::lock;
 const REST_LOOKS: usize = 4;
 const REST_TIME: Duration = Duration::from_millis(20);
 
-/// Open shards of a remote array: a view of a volume crosses some.
+/// Most open shards of a remote array: a slice of a volume crosses several.
 const MOST_OPENED: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// How long one of them is read on where nothing says that it is in the state of the opening.
+/// How long an open shard is used where nothing says that it is in the state of the opening.
 const OPENED_TIME: Duration = Duration::from_secs(2);
 
 /// The chunk files of an array.
@@ -95,6 +95,11 @@ impl ChunkFiles {
 
     pub(super) fn array(&self) -> &Array<()> {
         &self.array
+    }
+
+    /// The source, as bytes that name it.
+    pub(super) fn location(&self) -> Vec<u8> {
+        self.root.location().as_bytes().into_owned()
     }
 
     /// Path of the array below the source folder.
@@ -362,7 +367,7 @@ impl ChunkFiles {
         (self.snapshot.get().is_some() || at.elapsed() < OPENED_TIME).then_some(found)
     }
 
-    /// Another state of a chunk file was met: it is opened again the next time.
+    /// Forgets an open chunk file that has another state now: the next read opens it again.
     pub(super) fn forget_opened(&self, key: &str) {
         lock(&self.opened).pop(key);
     }
@@ -394,6 +399,8 @@ fn is_unlisted(error: &io::Error) -> bool {
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
 
     use serde_json::json;
 
@@ -404,12 +411,16 @@ mod tests {
     use crate::source::root::SourceRoot;
     use crate::source::storage::Memory;
 
+    fn array(height: u64, width: u64) -> String {
+        json!({"zarr_format": 2, "shape": [height, width], "chunks": [2, 2], "dtype": "|u1",
+            "compressor": null, "fill_value": 7, "order": "C", "filters": null})
+        .to_string()
+    }
+
     /// A row of three chunks, of which the last one is absent, in a storage without folders.
     fn image() -> (Arc<Memory>, ImageSource) {
-        let array = json!({"zarr_format": 2, "shape": [2, 6], "chunks": [2, 2], "dtype": "|u1",
-            "compressor": null, "fill_value": 7, "order": "C", "filters": null});
         let files = Memory::default();
-        files.put("a.zarr/.zarray", array.to_string().as_bytes());
+        files.put("a.zarr/.zarray", array(2, 6).as_bytes());
         files.put("a.zarr/0.0", &[0, 1, 2, 3]);
         files.put("a.zarr/0.1", &[4, 5, 6, 7]);
         let files = Arc::new(files);
@@ -452,6 +463,26 @@ mod tests {
         for stored_or_absent in [0, 2] {
             let read = voxels(&image, stored_or_absent);
             assert!(matches!(read, Err(SourceError::Changed { .. })), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn an_array_that_grows_is_read_while_its_length_is_stated() {
+        let (files, image) = image();
+        image.levels[0].parts()[0].array.files().may_grow(Some(0), 2);
+        let longer = array(4, 6);
+        files.put("a.zarr/.zarray", &longer.as_bytes()[..longer.len() / 2]);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::park_timeout(Duration::from_millis(30));
+                files.put("a.zarr/.zarray", longer.as_bytes());
+            });
+            assert_eq!(voxels(&image, 0).expect("readable"), Some(vec![0, 1, 2, 3]));
+        });
+        for another in [array(4, 8), array(1, 6), "{".to_owned()] {
+            files.put("a.zarr/.zarray", another.as_bytes());
+            let read = voxels(&image, 0);
+            assert!(matches!(read, Err(SourceError::Changed { .. })), "{another}: {read:?}");
         }
     }
 }

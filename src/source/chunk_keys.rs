@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use zarrs::array::Array;
 
-use super::codec::DecodeError;
+use super::decode_error::DecodeError;
 use super::error::SourceError;
 use super::metadata::METADATA_FILES;
 use super::root::SourceRoot;

@@ -23,7 +23,6 @@ mod chain;
 mod checksum;
 mod compressor;
 mod decode;
-pub(super) mod error;
 mod filter;
 mod lzma;
 mod named;
@@ -38,7 +37,6 @@ mod unit;
 mod zfpy;
 
 pub(crate) use blob::{Blob, IndexCache};
-pub(crate) use error::DecodeError;
 pub(crate) use named::NamedCodec;
 pub(crate) use number::NumpyType;
 pub(crate) use unit::UnitCodec;

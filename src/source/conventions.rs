@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::axes::Axes;
 use super::json::{number, text};
-use super::transform::{Transform, units};
+use super::transform::{Transform, numbers, units};
 use super::units::micrometres;
 
 /// Bytes of a name of an attribute that is looked at.
@@ -173,11 +173,11 @@ fn by_order(
         }
         Some(ordered)
     };
-    let mut numbers = |value: Option<&Value>| match value.and_then(ordered) {
+    let mut by_axis = |value: Option<&Value>| match value.and_then(ordered) {
         Some(ordered) => ordered.iter().map(|value| number(value.as_ref()?)).collect(),
-        None => found.numbers(value.filter(|value| is_short(value)), axes),
+        None => numbers(value.filter(|value| is_short(value)), axes, &mut found.assumed),
     };
-    let (scale, translation) = (numbers(Some(scale)), numbers(translation));
+    let (scale, translation) = (by_axis(Some(scale)), by_axis(translation));
     found.units = match unit.and_then(ordered) {
         Some(ordered) => ordered.iter().map(|unit| text(unit.as_ref()?)).collect(),
         None => units(unit, axes),
@@ -272,7 +272,7 @@ fn named_units(attributes: &Attributes<'_>, axes: &Axes) -> Option<Convention> {
                 by_order(value, None, None, Some(&names), axes).scale
             }
             (Value::Array(_) | Value::Object(_), _) if is_short(value) => {
-                own.numbers(Some(value), axes)
+                numbers(Some(value), axes, &mut own.assumed)
             }
             (single, order) => {
                 let Some(size) = number(single) else { continue };

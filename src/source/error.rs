@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::codec::error::DecodeError;
+use super::decode_error::DecodeError;
 use super::storage::SourceGone;
 
 /// What can go wrong between a store on disk and its decoded voxels.

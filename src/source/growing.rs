@@ -8,6 +8,7 @@ mod look;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::array::ZarrArray;
 use super::compose;
@@ -16,19 +17,20 @@ use super::parts::LevelSource;
 use super::storage::Unfollowed;
 
 use decide::{LevelState, Times};
+use look::Axes;
 
 pub use decide::Complete;
 
-/// What of an image is complete now. `shown`: time points that are shown already, and stay so while their chunks
-/// are there.
+/// Which part of an image is complete now. `shown`: time points that are shown already; they stay shown while their
+/// chunks are there. `pause`: the longest one of its writer that is known.
 ///
 /// # Errors
 /// [`Unfollowed`] where the chunk files cannot be looked at.
-pub fn complete(image: &ImageSource, shown: u64) -> Result<Complete, Unfollowed> {
+pub fn complete(image: &ImageSource, shown: u64, pause: Duration) -> Result<Complete, Unfollowed> {
     let mut known = HashMap::new();
     let mut levels = Vec::with_capacity(image.levels.len());
     for level in &image.levels {
-        levels.push(state_of(level, shown, &mut known)?);
+        levels.push(state_of(level, (shown, pause), &mut known)?);
     }
     Ok(decide::complete(&levels, shown))
 }
@@ -49,7 +51,8 @@ pub fn only_complete(image: &ImageSource, complete: &Complete) -> ImageSource {
 #[must_use]
 pub fn all_of(image: &ImageSource) -> ImageSource {
     let (times, levels) = (image.levels[0].shape()[0], vec![true; image.levels.len()]);
-    only_complete(image, &Complete { times, levels, is_all: true })
+    let pause = Duration::ZERO;
+    only_complete(image, &Complete { times, levels, is_all: true, pause })
 }
 
 /// Time points of an array that the first `times` of a level need.
@@ -61,20 +64,21 @@ fn times_of(level: &LevelSource, array: &Arc<ZarrArray>, times: u64) -> u64 {
 
 fn state_of(
     level: &LevelSource,
-    shown: u64,
+    (shown, pause): (u64, Duration),
     known: &mut HashMap<*const ZarrArray, Arc<Times>>,
 ) -> Result<LevelState, Unfollowed> {
     let mut times = Vec::with_capacity(level.parts().len());
     for part in level.parts() {
-        let seen = match known.get(&Arc::as_ptr(&part.array)) {
-            Some(seen) => seen.clone(),
-            None => {
-                let shown = times_of(level, &part.array, shown);
-                let steps = look::look(&part.array, part.axes[0], shown)?;
-                Arc::new(Times::of(&steps, shown))
-            }
+        let seen = if let Some(seen) = known.get(&Arc::as_ptr(&part.array)) {
+            seen.clone()
+        } else {
+            let shown = times_of(level, &part.array, shown);
+            let [time, channel, ..] = part.axes;
+            let steps = look::look(&part.array, Axes { time, channel }, shown)?;
+            let seen = Arc::new(Times::of(&steps, shown, pause));
+            known.insert(Arc::as_ptr(&part.array), seen.clone());
+            seen
         };
-        known.insert(Arc::as_ptr(&part.array), seen.clone());
         times.push((part, seen));
     }
     let [count, ..] = level.shape();
@@ -92,5 +96,6 @@ fn state_of(
         complete,
         ages: (0..complete).map(age).collect(),
         is_begun: times.iter().any(|(_, seen)| seen.is_begun),
+        pause: times.iter().map(|(_, seen)| seen.pause).max().unwrap_or_default(),
     })
 }

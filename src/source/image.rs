@@ -88,7 +88,7 @@ pub struct ChannelSource {
     pub pinhole_um: Option<f64>,
     /// Kind of microscopy, such as `LaserScanningConfocalMicroscopy`.
     pub acquisition_mode: Option<String>,
-    /// It holds object numbers, whatever the image is for.
+    /// Its voxels are object numbers, whatever its role.
     pub is_label: bool,
 }
 
@@ -178,7 +178,7 @@ impl ImageSource {
             let mut budget = Budget::of_image(false);
             return self.arrays().map(|array| array.files().look(&mut budget)).collect();
         }
-        // Each array takes a few requests; all at once they take the time of the longest.
+        // Each array takes a few requests; all arrays are asked at the same time.
         std::thread::scope(|scope| {
             let look = |array: &ZarrArray| array.files().look(&mut Budget::of_image(true));
             let looks: Vec<_> =

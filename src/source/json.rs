@@ -175,7 +175,7 @@ pub(crate) fn finite(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| number.is_finite())
 }
 
-/// A whole number, also where a writer spelt it `4.0`, `"4"` or `"4.0"`.
+/// A whole number, also where a writer wrote it as `4.0`, `"4"` or `"4.0"`.
 pub(crate) fn whole(value: &Value) -> Option<u64> {
     /// From here on, floats skip numbers.
     const LIMIT: f64 = 9_007_199_254_740_992.0;

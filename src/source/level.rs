@@ -18,6 +18,9 @@ use super::place::Place;
 use super::root::{SourceRoot, join};
 use super::transform::Transform;
 
+/// Why a level is left out that is larger along an axis than the next finer one.
+pub(super) const LARGER: &str = "larger than the level above";
+
 /// The levels of an image, and the statements of the metadata about the finest.
 #[derive(Debug)]
 pub(super) struct Levels {
@@ -65,7 +68,8 @@ impl Levels {
             && opened.first().map(Opened::voxels) < opened.last().map(Opened::voxels);
         // Stable: levels of one size keep their order.
         opened.sort_by_key(|level| std::cmp::Reverse(level.voxels()));
-        if let Some(magnifications) = magnifications(&opened, multiscale) {
+        let magnifications = magnifications(&opened, multiscale);
+        if let Some(magnifications) = &magnifications {
             opened.sort_by_key(|level| magnifications[&level.listed]);
         }
         if !opened.is_sorted_by_key(|level| level.listed) {
@@ -89,7 +93,11 @@ impl Levels {
         }
         let mut levels = vec![finest.level];
         for mut own in opened {
-            if let Err(reason) = fits(&levels[0], &levels[levels.len() - 1], &own.level) {
+            let above = &levels[levels.len() - 1];
+            // The box of a layer is not known here: `webknossos` leaves out what is larger without padding, too.
+            let is_larger = magnifications.is_none() && own.level.is_larger_than(above);
+            let reason = is_larger.then(|| LARGER.to_owned());
+            if let Some(reason) = differs(&levels[0], &own.level).or(reason) {
                 let path = &multiscale.datasets[own.listed].path;
                 notes.push(format!("level {path:?} left out: {reason}"));
                 continue;
@@ -167,7 +175,7 @@ fn open_all(
         let level = node.and_then(|(path, node)| {
             let array = ZarrArray::open(root, &join(place.store, &path), &node)?;
             let own = || dataset.axis_names().or_else(|| axis_names(&node)).or(names.clone());
-            // The node of a level may say itself what that of the image leaves out (RFC-8).
+            // The node of a level may state what the node of the image leaves out (RFC-8).
             let alone = dataset.is_bare().then(|| ome::own_multiscale(&node.attributes)).flatten();
             let (multiscale, dataset) = match &alone {
                 Some((alone, at)) => (alone, &alone.datasets[*at]),
@@ -256,19 +264,14 @@ fn is_finer(multiscale: &Multiscale, listed: usize, finest: &Opened, is_upward: 
     }
 }
 
-/// Whether a coarser level belongs to the same image.
-fn fits(finest: &LevelSource, above: &LevelSource, level: &LevelSource) -> Result<(), String> {
+/// Why a coarser level is of another image, if it is.
+fn differs(finest: &LevelSource, level: &LevelSource) -> Option<String> {
     if level.source_type() != finest.source_type() {
-        return Err("another data type than the finest level".to_owned());
+        return Some("another data type than the finest level".to_owned());
     }
-    let (shape, before) = (level.shape(), above.shape());
-    if shape[..2] != before[..2] {
-        return Err(format!("{} time points and {} channels", shape[0], shape[1]));
-    }
-    if shape[2..].iter().zip(&before[2..]).any(|(own, above)| own > above) {
-        return Err("larger than the level above".to_owned());
-    }
-    Ok(())
+    let [times, channels, ..] = level.shape();
+    let is_other = [times, channels] != finest.shape()[..2];
+    is_other.then(|| format!("{times} time points and {channels} channels"))
 }
 
 /// Scale of a level by that of the finest, order (z, y, x); flips do not matter.

@@ -1,7 +1,7 @@
 //! Nodes of OME-NGFF RFC-8 ("Collections and Extensibility", version 1 of August 2026, and the drafts before
 //! it): images, their levels and collections of images, as they stand in the member `ome`.
 //!
-//! A node of type `multiscale` is rewritten as an entry of `multiscales`, so that all else is one code. A
+//! A node of type `multiscale` is rewritten as an entry of `multiscales`, so that one reader serves both. A
 //! node that has a `path` instead of `nodes` stands for the node in that group; what the collection says of
 //! it comes before what it says itself ("complements or overrides").
 

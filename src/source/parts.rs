@@ -100,8 +100,8 @@ impl Picks {
         }
     }
 
-    /// What is left of them when the level shows `chosen` of its indices: runs of neighbours in the new
-    /// level. `last` is what was made last: equal lists are kept once.
+    /// The part of them that is left when the level shows `chosen` of its indices: runs of neighbours in the new
+    /// level. `last` is the list that was made last: equal lists are kept once.
     fn choose(&self, chosen: &[u64], last: &mut Option<Arc<[u64]>>) -> Vec<Self> {
         let mut found: Vec<(u64, Vec<u64>)> = Vec::new();
         let mut is_open = false;
@@ -166,7 +166,7 @@ impl Part {
         position
     }
 
-    /// The time point of the array that a time point of the level is.
+    /// The time point of the array that a time point of the level shows.
     pub(crate) fn time(&self, t: u64) -> Option<u64> {
         self.tc[0].get(t)
     }
@@ -251,6 +251,11 @@ impl LevelSource {
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// Whether it has more voxels than another one along an axis of space.
+    pub(super) fn is_larger_than(&self, other: &Self) -> bool {
+        self.shape[2..].iter().zip(&other.shape[2..]).any(|(own, other)| own > other)
     }
 
     /// Whether its arrays lie on other machines.

@@ -20,7 +20,7 @@ pub struct AxesByHand {
     /// A letter out of t, c, z, y, x for each dimension, in stored order; `_` for one of length one that is
     /// not shown.
     pub letters: String,
-    /// Where it is said, for messages.
+    /// Which line says so, for messages.
     pub origin: String,
 }
 

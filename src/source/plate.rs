@@ -67,7 +67,7 @@ struct Indices {
 struct Well(HashMap<String, Option<u64>>);
 
 impl Plates {
-    /// Takes note of a group of the store that was read already.
+    /// Notes a group of the store that was read already.
     pub(crate) fn learn(&mut self, inside: &Path, attributes: &Map<String, Value>) {
         // A walk needs those above it only.
         self.known.retain(|known, _| inside.starts_with(known));
@@ -295,7 +295,7 @@ mod tests {
         let plate = plate(&["A", "B"], &["1", "2"], &wells);
         assert_eq!(name(&plate, "r0/c1/0"), "A02_0");
         assert_eq!(name(&plate, "r0/c2/0"), "r0-c2_0");
-        // Where the data is counts more than what is said of it.
+        // The path of the data counts more than what the plate states.
         assert_eq!(name(&plate, "A/2/0"), "A02_0");
     }
 
@@ -310,7 +310,7 @@ mod tests {
             [of("A/1/2"), of("A/2/0"), of("extra")].map(|it| it == Membership::NotListed),
             [true, true, false]
         );
-        // Without a usable list all that is there counts.
+        // Without a usable list, all wells and fields that are there count.
         let none = json!({"well": {"images": [3]}});
         assert!(matches!(field(&listed, &[("A/1", none)], "A/1/7"), Membership::Listed(_)));
         let empty = plate(&[], &[], &json!([]));

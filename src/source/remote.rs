@@ -1,4 +1,4 @@
-//! What the top of a remote source shows: a folder that is listed, one store, or the stores that a text names.
+//! What a remote source is: a folder that is listed, one store, or the stores that a text lists.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -85,7 +85,7 @@ fn text_at(folder: &Address, name: &str, options: &Options) -> io::Result<Option
     }
 }
 
-/// The stores that a text names, one a line. What follows a `#` at the begin of a line is a comment.
+/// The stores that a text names, one a line. What follows a `#` at the beginning of a line is a comment.
 fn stores_in(text: &str, folder: &Address) -> io::Result<Vec<(String, Address)>> {
     let (mut stores, mut names) = (Vec::new(), BTreeSet::new());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

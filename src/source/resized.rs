@@ -3,6 +3,8 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use zarrs::array::Array;
@@ -13,6 +15,15 @@ use super::root::SourceRoot;
 use super::storage::Stamp;
 use crate::sync::lock;
 
+/// Pauses before a document that is incomplete is read again: a program that overwrites it in place leaves it so for a
+/// moment.
+const INCOMPLETE_PAUSES: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(40),
+    Duration::from_millis(120),
+    Duration::from_millis(300),
+];
+
 /// What is shown of an array that may become longer.
 #[derive(Debug)]
 pub(super) struct Growth {
@@ -20,7 +31,7 @@ pub(super) struct Growth {
     pub(super) axis: Option<usize>,
     /// Time points that are shown.
     times: u64,
-    /// The newest state of the metadata that says the same, but for the length.
+    /// The newest state of the metadata that differs in the length only.
     same: Mutex<Option<Stamp>>,
 }
 
@@ -36,7 +47,7 @@ impl Growth {
         self.times.div_ceil(length.unwrap_or(1))
     }
 
-    /// Whether the metadata, which is in state `now`, says what it said when the array was opened, but for the
+    /// Whether the metadata, which was in state `now` a moment before, says what it said when the array was opened, but for the
     /// number of time points: at least those that are shown.
     pub(super) fn is_same_longer(
         &self,
@@ -48,9 +59,14 @@ impl Growth {
         if *lock(&self.same) == Some(now) {
             return true;
         }
-        let Some((found, stamp)) = described(root, folder) else { return false };
-        let is_same = stamp == now
-            && self.is_long_enough(&found)
+        let pauses = INCOMPLETE_PAUSES.iter().copied();
+        let mut looks = std::iter::once(Duration::ZERO).chain(pauses).map(|pause| {
+            thread::sleep(pause);
+            described(root, folder)
+        });
+        // It may be newer than `now`, as the next length may just have been stated.
+        let Some((found, stamp)) = looks.find_map(|found| found) else { return false };
+        let is_same = self.is_long_enough(&found)
             && self.without_length(&found) == self.without_length(array);
         if is_same && stamp.is_settled() {
             *lock(&self.same) = Some(stamp);

@@ -6,7 +6,7 @@
 //! and a name) or of the scene (a name).
 //!
 //! All images are placed in one system: the first that the scene lists (0.6, "Which coordinate system to
-//! display?"), else the one that the first transform leads to. An image that no transforms lead there from is
+//! display?"), else the one that the first transform leads to. An image from which no transforms lead there is
 //! where its own metadata puts it.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -47,7 +47,7 @@ struct Edge {
 /// How an image is placed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Placement {
-    /// The system of the image that the steps begin in; empty where that is not told.
+    /// The system of the image that the steps begin in; empty where the scene does not name it.
     pub(crate) system: String,
     pub(crate) steps: Vec<Step>,
     /// Axes of the system that the steps lead to, where the scene lists them.

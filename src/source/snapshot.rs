@@ -253,7 +253,7 @@ impl Surveyor for Look<'_> {
         if self.is_wanted.is_none() {
             self.note(Need::Enter, meta);
         } else {
-            // Files that are not wanted come all the time, and change it.
+            // The files that are left out come all the time, and change it.
             self.snapshot.access.add(Need::Enter, meta.access);
         }
         if self.snapshot.folders.len() < MOST_FOLDERS {

@@ -151,7 +151,7 @@ impl Location {
 }
 
 impl Location {
-    /// What says where the files lie on every machine alike, to be hashed: nothing for a folder, which each
+    /// The part of the location that is the same on every machine, to be hashed: nothing for a folder, which each
     /// machine may have at another path, and whose stamps no other file has.
     #[must_use]
     pub fn shared_bytes(&self) -> Cow<'_, [u8]> {

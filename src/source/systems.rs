@@ -39,7 +39,7 @@ pub(crate) struct System {
 #[derive(Debug, Clone)]
 pub(crate) struct Alternative {
     name: String,
-    /// As many as the intrinsic system has.
+    /// Axes: as many as the intrinsic system has.
     pub(crate) axes: Option<Vec<Axis>>,
     /// From the intrinsic system.
     pub(crate) step: Step,

@@ -21,14 +21,10 @@ kept=$(realpath -m "${CONFORMANCE_DIR:-$target/conformance}")
 limit=900 # seconds for all readers together
 cd "$root"
 
-# shellcheck source=tests/within.sh
-. "$root/tests/within.sh"
-say() { echo "conformance: $*" >&2; }
-
-if [ ! -x "$bin" ]; then
-    say "no program $bin"
-    exit 2
-fi
+subject=conformance
+# shellcheck source=tests/functions.sh
+. "$root/tests/functions.sh"
+need_program
 
 # Set-up -----------------------------------------------------------------------------------------------
 
@@ -49,14 +45,7 @@ done
 # Debian has the module venv without what it needs.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ "${#missing[@]}" -gt 0 ]; then
-    as_root=()
-    if [ "$(id -u)" -ne 0 ]; then
-        as_root=(sudo)
-    fi
-    say "installing ${missing[*]}"
-    "${as_root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends \
-        "${missing[@]}" >/dev/null
+    install_packages "${missing[@]}"
 fi
 
 if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
@@ -87,76 +76,44 @@ fi
 
 # Run --------------------------------------------------------------------------------------------------
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-conformance.XXXXXX")
-daemon=
-checks=
-
-# Not by looking at the folder: where the program is dead, that is an error.
-mounted() { grep -qF " $work/mount " /proc/self/mountinfo; }
-
-ended() { ! kill -0 "$1" 2>/dev/null; }
-
-finish() {
-    local status=$?
-    trap '' INT TERM
-    if [ -n "$checks" ]; then
-        kill -TERM "$checks" 2>/dev/null || true
-        within 10 ended "$checks" || kill -KILL "$checks" 2>/dev/null || true
-    fi
-    if [ -n "$daemon" ] && ! ended "$daemon"; then
-        kill -TERM "$daemon" || true
-        within 15 ended "$daemon" || kill -KILL "$daemon" || true
-    fi
-    awk -v below="$work/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo |
-        while read -r left; do
-            fusermount3 -u -z "$left" || umount -l "$left" || true
-        done
-    if [ "$status" -ne 0 ] && [ -s "$work/log" ]; then
-        say "the daemon said:"
-        tail -n 40 "$work/log" >&2
-    fi
-    rm -rf --one-file-system "$work" || say "left behind: $work"
-    if [ -n "${summary:-}" ]; then
-        echo "$summary"
-    fi
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-mkdir "$work/source" "$work/source/reference" "$work/mount" "$work/classes"
+begin
+mkdir "$work/source" "$work/source/reference" "$work/classes"
 javac -cp "$jar" -d "$work/classes" "$here/BioFormats.java"
 if [ -e "$corpus/stores.tar.zst" ]; then
     tar --zstd -xf "$corpus/stores.tar.zst" -C "$work/source" --no-same-owner good
 fi
 export PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1 TMPDIR=$work
 "$venv/bin/python" -m checks.stores "$work/source/reference"
+"$venv/bin/python" -m checks.views "$work/source" >"$work/config.toml"
 
-"$bin" --list --json "$work/source" >"$work/list.json"
-"$bin" "$work/source" "$work/mount" --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
-daemon=$!
-mounted_or_ended() { mounted || ended "$daemon"; }
-if ! within 30 mounted_or_ended || ! mounted; then
-    say "no mount"
+"$bin" --config "$work/config.toml" --list --json "$work/source" >"$work/list.json"
+serve mount "$work/source" --config "$work/config.toml"
+
+# A server that speaks S3, with the reference stores.
+export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
+port=$("$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+"$venv/bin/python" -m moto.server -H 127.0.0.1 -p "$port" >"$work/moto.log" 2>&1 &
+servers+=("$!")
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
+answers_or_ended() { answers || ended "${servers[-1]}"; }
+if ! within 60 answers_or_ended || ! answers; then
+    say "no server that speaks S3"
     exit 1
 fi
+"$venv/bin/python" -m checks.bucket "http://127.0.0.1:$port" "$work/source/reference" references
+serve remote s3://references --endpoint "http://127.0.0.1:$port"
 
 status=0
-timeout --kill-after=10 "$limit" "$venv/bin/python" -m checks \
+in_background timeout --kill-after=10 "$limit" "$venv/bin/python" -m checks \
     --mount "$work/mount" \
+    --remote "$work/remote" \
     --list "$work/list.json" \
     --manifest "$corpus/manifest.json" \
-    --class-path "$jar:$work/classes" >"$work/results" &
-checks=$!
-# A shell that waits in this way hears signals at once.
-wait "$checks" || status=$?
-checks=
-if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+    --class-path "$jar:$work/classes" >"$work/results" || status=$?
+if is_timeout "$status"; then
     say "not done within $limit seconds"
 fi
-# The counts come last, after all that stopping may say.
-summary=$(sed -n '$p' "$work/results")
-sed '$d' "$work/results"
+take_results
 
 # Each case writes stores, mounts them and compares; it ends with "N passed, N failed".
 if [ -e "$field/check.py" ]; then
@@ -164,11 +121,8 @@ if [ -e "$field/check.py" ]; then
     # read: here it compares their voxels.
     cp -r "$field/cases" "$work/cases"
     sed -i 's/if n in ("lz4", "lzma"):/if n in ():/' "$work/cases"/12_*.py
-    ZARRIMS_IMAGE_NAMES=paths timeout --kill-after=10 "$limit" \
-        "$venv/bin/python" "$field/check.py" --bin "$bin" "$work"/cases/*.py >"$work/field" &
-    checks=$!
-    wait "$checks" || status=1
-    checks=
+    in_background env ZARRIMS_IMAGE_NAMES=paths timeout --kill-after=10 "$limit" \
+        "$venv/bin/python" "$field/check.py" --bin "$bin" "$work"/cases/*.py >"$work/field" || status=1
     grep -v '^holds ' "$work/field" | sed '$d'
     read -r passed _ failed _ skipped _ <<<"$summary"
     read -r more_passed _ more_failed _ <<<"$(sed -n '$p' "$work/field")"

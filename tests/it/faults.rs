@@ -9,6 +9,7 @@ mod call_counts;
 mod disk_faults;
 mod every_call;
 mod faulty_chunks;
+mod folder;
 mod handle;
 mod mem_disk;
 mod names;

@@ -49,6 +49,8 @@ enum How {
     InPlace,
     /// A coarser level is written a moment later.
     Coarser,
+    /// All of the first channel is written before the second.
+    ByChannel,
 }
 
 fn pause(time: Duration) {
@@ -138,6 +140,25 @@ impl Series {
         }
     }
 
+    fn write_all(&self) {
+        if self.how != How::ByChannel {
+            for t in 0..TIMES {
+                self.write_time(t);
+                pause(EVERY);
+            }
+            return;
+        }
+        for c in 0..CHANNELS {
+            for t in 0..TIMES {
+                self.write_chunk(0, SIDE, t, c);
+                if c + 1 == CHANNELS {
+                    self.written.lock().expect("no panic").push(Instant::now());
+                }
+                pause(EVERY);
+            }
+        }
+    }
+
     fn write_time(&self, t: usize) {
         if self.how == How::Resized && t > 0 {
             let part = self.store.join("0/zarr.json.part");
@@ -208,12 +229,7 @@ fn grow(how: How) {
     let mut seen: Vec<Instant> = Vec::new();
     let mut has_restarted = how != How::Declared;
     thread::scope(|scope| {
-        scope.spawn(|| {
-            for t in 0..TIMES {
-                series.write_time(t);
-                pause(EVERY);
-            }
-        });
+        scope.spawn(|| series.write_all());
         eventually("all time points", Duration::from_secs(90), || {
             let Some(times) = series.check(&path(&mount)) else {
                 assert!(seen.is_empty() || how == How::Sharded, "the file is gone");
@@ -265,6 +281,48 @@ fn a_series_that_is_written_in_place_grows() {
 #[test]
 fn a_series_with_a_coarser_level_grows() {
     grow(How::Coarser);
+}
+
+#[test]
+fn a_series_that_is_written_channel_by_channel_grows() {
+    grow(How::ByChannel);
+}
+
+#[test]
+fn a_view_of_stores_that_grow_one_after_the_other_stays() {
+    if !can_mount() {
+        return;
+    }
+    let source = TempDir::with_prefix("zarrims-source-").expect("a temporary folder");
+    let both =
+        ["a.zarr", "b.zarr"].map(|name| Series::new(&source.path().join(name), How::Resized));
+    for series in &both {
+        series.write_time(0);
+    }
+    let table = "[[view]]\nname = \"both\"\nof = [\"a.zarr\", \"b.zarr\"]\nas = \"channels\"\n";
+    fs::write(source.path().join("a.zarr.zarrims.toml"), table).expect("a table");
+    let mount = Mount::of(source.path()).args(["--live"]).start();
+    let view = mount.path().join("both.ims");
+    let times = |path: &Path| Ims::open(path).ok()?.time_points(0).ok();
+    eventually("a time point", SEEN_WITHIN, || times(&view) == Some(1));
+    for t in 1..4 {
+        both[0].write_time(t);
+        eventually("longer than the other", SEEN_WITHIN, || {
+            assert!(view.exists(), "the other one is shorter");
+            times(&mount.path().join("a.ims")) == Some(t + 1)
+        });
+        assert_eq!(times(&view), Some(t));
+        both[1].write_time(t);
+        eventually("another time point", SEEN_WITHIN, || {
+            assert!(view.exists(), "both have another one");
+            times(&view) == Some(t + 1)
+        });
+        let ims = Ims::open(&view).expect("opens");
+        for c in 0..2 * CHANNELS {
+            let pixels = ims.pixels(0, t, c).expect("readable");
+            assert_eq!(pixels, plane(voxel(How::Resized, t, c % CHANNELS), SIDE), "{t}, {c}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,11 @@
-"""Real servers of files and objects as sources: nginx, for parts of files, and moto, which speaks S3."""
+"""Real servers of files and objects as sources: nginx, for parts of files, moto, which speaks S3 (and what Google
+Cloud Storage has of it), and Azurite, the emulator of Azure's makers."""
 
+import base64
 import contextlib
+import email.utils
+import hashlib
+import hmac
 import subprocess
 import sys
 import urllib.request
@@ -10,6 +15,10 @@ from .rig import Program, answers, free_port, wanted, within
 from .store import Seen, Store
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+# A public account: Azurite's documentation, "Default Storage Account".
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+AZURE_CREDENTIALS = {"AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY}
 
 
 @contextlib.contextmanager
@@ -59,8 +68,42 @@ def moto(work):
         server.stop()
 
 
+@contextlib.contextmanager
+def azurite(work):
+    program, port = wanted("azurite-blob"), free_port()
+    args = ["--blobPort", str(port), "--location", work / "azurite", "--skipApiVersionCheck", "--disableTelemetry"]
+    server = Program([program, *args], work / "azurite.log")
+    try:
+        within(60, "Azurite", lambda: answers(port) or not server.is_running())
+        assert server.is_running(), server.tail()
+        yield f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
+    finally:
+        server.stop()
+
+
+def put_azure(endpoint, path, data=b"", query="", **headers):
+    """Signs as Azure's documentation says ("Authorize with Shared Key"). `query`: one name and its value, or nothing."""
+    headers = {
+        "x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-08-06",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    named = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    kind = "application/octet-stream"
+    asked = "\n" + query.replace("=", ":") if query else ""
+    text = f"PUT\n\n\n{len(data) or ''}\n\n{kind}\n\n\n\n\n\n\n{named}/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{path}{asked}"
+    signature = hmac.new(base64.b64decode(AZURE_KEY), text.encode(), hashlib.sha256).digest()
+    headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{base64.b64encode(signature).decode()}"
+    url = f"{endpoint}/{path}" + (f"?{query}" if query else "")
+    request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Type": kind, **headers})
+    urllib.request.urlopen(request, timeout=30).close()
+
+
 def put(url, data=b""):
-    request = urllib.request.Request(url, data=data, method="PUT", headers={"Content-Type": "application/octet-stream", "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"})
+    headers = {
+        "Content-Type": "application/octet-stream", "x-amz-acl": "public-read",
+        "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request",
+    }
+    request = urllib.request.Request(url, data=data, method="PUT", headers=headers)
     urllib.request.urlopen(request, timeout=30).close()
 
 
@@ -129,6 +172,27 @@ def run(results, daemon):
                 put(f"{endpoint}/bucket/remote.zarr/0/0.0.0", (store.path / "0" / "0.0.0").read_bytes())
                 within(20, "a replaced object", lambda: _is(mount, 100))
         assert "no such bucket" in refused(daemon, "s3://absent", *options, **CREDENTIALS)
+        with results.check("the same bucket as one of Google Cloud Storage"):
+            with mounted(daemon, "gs://bucket", "--anonymous", *options) as mount:
+                assert same(mount), "other bytes"
+            assert "no such bucket" in refused(daemon, "gs://absent", "--anonymous", *options)
+    with results.check("Azurite serves a container"), azurite(daemon.work) as endpoint:
+        put_azure(endpoint, "box", query="restype=container")
+        blob = {"x_ms_blob_type": "BlockBlob"}
+        for path in sorted(store.path.rglob("*")):
+            if path.is_file():
+                put_azure(endpoint, f"box/below/{path.relative_to(daemon.source)}", path.read_bytes(), **blob)
+        options = ("--endpoint", endpoint)
+        with mounted(daemon, "az://box/below", *options, **AZURE_CREDENTIALS) as mount:
+            assert same(mount), "other bytes"
+            store.chunk(0, 333)
+            chunk = "remote.zarr/0/0.0.0"
+            put_azure(endpoint, f"box/below/{chunk}", (daemon.source / chunk).read_bytes(), **blob)
+            within(20, "a replaced object", lambda: _is(mount, 333))
+            store.chunk(0, 100)
+        assert "no such bucket" in refused(daemon, "az://absent", *options, **AZURE_CREDENTIALS)
+        wrong = {**AZURE_CREDENTIALS, "AZURE_STORAGE_ACCOUNT_KEY": "AAAA"}
+        assert "access denied" in refused(daemon, "az://box/below", *options, **wrong)
 
 
 def _is(mount, value):

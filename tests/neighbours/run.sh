@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha, nginx, an S3 server
+# run.sh [BINARY [CHECK...]]    puts BINARY beside what it meets on a server: systemd, smbd, NFS-Ganesha, nginx, servers
+#                               of objects
 #
-# Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations of its
-# own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha, remote; default all. `speed` measures
-# throughput through smbd, and is not one of them.
+# Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations
+# of its own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha,
+# remote; default all. `speed` measures throughput through smbd, and is not one of them.
 # The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -17,25 +18,23 @@ checks=("$@")
 [ "${#checks[@]}" -gt 0 ] || checks=(unit opens samba ganesha remote)
 limit=600 # seconds for all programs in Python together
 
+subject=neighbours
+# shellcheck source=tests/functions.sh
+. "$root/tests/functions.sh"
+
 skip_all() {
     echo "SKIPPED neighbours: $1"
     echo "0 passed, 0 failed, 1 skipped"
     exit
 }
-if [ ! -x "$bin" ]; then
-    echo "neighbours: no program $bin" >&2
-    exit 2
-fi
+need_program
 [ "$(id -u)" -eq 0 ] || skip_all "they need root: sudo make neighbours"
 [ -e /dev/fuse ] || skip_all "there is no /dev/fuse"
 "$root/scripts/setup-neighbours.sh" >&2
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-neighbours.XXXXXX")
 finish() {
-    awk -v below="$work/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
-        while read -r left; do
-            umount -l "$left" || true
-        done
+    unmount_below "$work"
     rm -rf --one-file-system "$work"
 }
 trap finish EXIT
@@ -44,6 +43,7 @@ trap 'exit 130' INT TERM
 chmod 755 "$work"
 
 export PYTHONPATH=$root/tests PYTHONDONTWRITEBYTECODE=1
+export PATH=$PATH:$target/neighbours/azurite/node_modules/.bin
 python=$target/neighbours/venv/bin/python
 others=()
 for check in "${checks[@]}"; do

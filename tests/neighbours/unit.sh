@@ -2,7 +2,8 @@
 # unit.sh BINARY WORK    the systemd unit, verbatim, under a systemd that is PID 1
 #
 # Boots an overlay of this machine's own root in a container, with the store of WORK/stores below /srv/zarr and that
-# of WORK/later for a disk that comes later; unit_inside.sh does the rest there. Prints "ok NAME" or "FAILED NAME: WHY" a line, or "SKIPPED NAME: WHY".
+# of WORK/later for a disk that comes later; unit_inside.sh does the rest there. Each line that it prints is "ok NAME",
+# "FAILED NAME: WHY" or "SKIPPED NAME: WHY".
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -22,7 +23,7 @@ rm -rf "$root/var/cache/zarrims" "$root/etc/zarrims" "$root"/etc/systemd/system/
 install -D "$bin" "$root/usr/local/bin/zarrims-mount"
 install -D -m 644 "$unit" "$root/etc/systemd/system/zarrims-mount@.service"
 install "$here/unit_inside.sh" "$root/usr/local/bin/unit-inside"
-install -D -m 644 "$here/../within.sh" "$root/usr/local/lib/within.sh"
+install -D -m 644 "$here/../functions.sh" "$root/usr/local/lib/functions.sh"
 mkdir -p "$root/etc/zarrims" "$root/srv/zarr" "$root/srv/ims/stores"
 cp -r "$2/stores/." "$root/srv/zarr/"
 cp -r "$2/later" "$root/srv/later"

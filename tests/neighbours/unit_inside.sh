@@ -4,8 +4,8 @@
 set -u
 exec >/result 2>/noise
 
-# shellcheck source=tests/within.sh
-. /usr/local/lib/within.sh
+# shellcheck source=tests/functions.sh
+. /usr/local/lib/functions.sh
 
 unit=zarrims-mount@lab
 mountpoint=/srv/ims/stores
@@ -21,7 +21,7 @@ as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 sum() { "$@" cat "$mountpoint/plain.ims" 2>/dev/null | sha256sum; }
 reads_the_same() { [ -s "$mountpoint/plain.ims" ] && [ "$(sum as_nobody)" = "$first" ]; }
 journal() { journalctl -u "$unit" --no-pager -o cat "$@"; }
-mounted() { grep -qF " $mountpoint " /proc/self/mountinfo; }
+mounted() { is_mounted "$mountpoint"; }
 not() { ! "$@"; }
 said() { journal --since "@$since" | grep -qF -- "$1"; }
 options() { printf 'SOURCE=/srv/zarr\nMOUNTPOINT=%s\nOPTIONS=%s\n' "$mountpoint" "$1" >/etc/zarrims/lab.env; }
@@ -44,7 +44,7 @@ systemctl start "$unit"
 check "starts and says that it is ready" "$(journal | tail -n 5)" is SubState running
 pid=$(property MainPID)
 if [ "$pid" = 0 ]; then
-    echo done
+    echo "done"
     exit
 fi
 first=$(sum)
@@ -104,6 +104,17 @@ for noise in "not mounted" "read-ahead window" "Read-only file system" "Failed t
         not said "$noise"
 done
 
+# A source on another machine: here, a web server of this one.
+python3 -u -m http.server --bind 127.0.0.1 --directory /srv/zarr 0 >/tmp/web 2>/tmp/web.log &
+web=$!
+within 20 grep -q port /tmp/web
+url=http://127.0.0.1:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' /tmp/web)/plain.zarr
+printf 'SOURCE=%s\nMOUNTPOINT=%s\n' "$url" "$mountpoint" >/etc/zarrims/lab.env
+check "it serves a web server's store" "$(journal | tail -n 3)" systemctl start "$unit"
+check "and all of its bytes" "$(journal | tail -n 3)" reads_the_same
+systemctl stop "$unit"
+kill "$web"
+
 # A source that is mounted when it is asked for, and unmounted when it is not for two seconds.
 automount() {
     mkdir -p /srv/auto /srv/ims/auto
@@ -144,4 +155,4 @@ for filter in RestrictSUIDSGID=yes $'SystemCallFilter=~openat2\nSystemCallErrorN
     check "and says why" "$(journal --since "@$since" | tail -n 3)" said "openat2 is refused"
     check "and nothing is mounted" "$(grep "$mountpoint" /proc/self/mountinfo)" not mounted
 done
-echo done
+echo "done"

@@ -40,23 +40,29 @@ for data_format in ("zarr", "zarr3"):
             return [read(path, "color")]
 
 
-@writer.store("mags")
-def _(path: Path) -> list[Image]:
-    dataset = Dataset(path, voxel_size=(11.0, 12.0, 25.0))
-    layer = dataset.add_layer(
-        "color", "color", dtype="uint8", data_format="zarr3", bounding_box=BoundingBox((0, 0, 0), (128, 96, 64))
-    )
-    data = pattern((1, 128, 96, 64), "uint8")
-    layer.add_mag("1", chunk_shape=32, shard_shape=64).write(data, absolute_offset=(0, 0, 0))
-    # Its own steps, in which x and y follow z. Arrays are padded to whole shards: the coarser one is the larger one.
-    for mag, step in (("2-2-1", (2, 2, 1)), ("4-4-2", (4, 4, 2))):
-        coarse = data[:, :: step[0], :: step[1], :: step[2]]
-        layer.add_mag(mag, chunk_shape=32, shard_shape=256).write(
-            coarse, absolute_offset=(0, 0, 0), allow_unaligned=True
+# Arrays are padded to whole shards: the coarser ones are the larger ones. Their steps are those of x and y, then
+# of all axes. The last level of the last box has no voxel that begins where the box does, and is left out.
+for corner, size, shown in (((0, 0, 0), (128, 96, 64), 3), ((64, 32, 8), (100, 70, 41), 3), ((66, 34, 8), (64, 64, 32), 2)):
+
+    @writer.store(f"mags from {corner[0]}")
+    def _(
+        path: Path,
+        corner: tuple[int, int, int] = corner,
+        size: tuple[int, int, int] = size,
+        shown: int = shown,
+    ) -> list[Image]:
+        dataset = Dataset(path, voxel_size=(11.0, 12.0, 25.0))
+        layer = dataset.add_layer(
+            "color", "color", dtype="uint8", data_format="zarr3", bounding_box=BoundingBox(corner, size)
         )
-    # Such arrays are left out, with a line.
-    image = read(path, "color")
-    return [replace(image, levels=image.levels[:1])]
+        for mag, shard in (("1", 64), ("2-2-1", 256), ("4-4-2", 256)):
+            view = layer.add_mag(mag, chunk_shape=32, shard_shape=shard)
+            box = view.bounding_box
+            steps = view.mag.to_vec3_int()
+            data = pattern((1, *(length // step for length, step in zip(box.size_xyz, steps))), "uint8")
+            view.write(data, absolute_bounding_box=box, allow_unaligned=True)
+        image = read(path, "color")
+        return [replace(image, levels=image.levels[:shown])]
 
 
 @writer.store("red green blue")

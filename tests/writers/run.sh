@@ -21,14 +21,10 @@ kept=$(realpath -m "${WRITERS_DIR:-$target/writers}")
 uv_version=0.13.9 # pinned: it is a tool, not what is tested
 limit=300         # seconds for one library, its installation included
 
-# shellcheck source=tests/within.sh
-. "$root/tests/within.sh"
-say() { echo "writers: $*" >&2; }
-
-if [ ! -x "$bin" ]; then
-    say "no program $bin"
-    exit 2
-fi
+subject=writers
+# shellcheck source=tests/functions.sh
+. "$root/tests/functions.sh"
+need_program
 
 # Set-up -----------------------------------------------------------------------------------------------
 
@@ -45,13 +41,7 @@ newest_python() {
     return 1
 }
 if ! python=$(newest_python) && command -v apt-get >/dev/null; then
-    as_root=()
-    if [ "$(id -u)" -ne 0 ]; then
-        as_root=(sudo)
-    fi
-    say "installing python3-venv"
-    "${as_root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    install_packages python3-venv
     python=$(newest_python) || true
 fi
 if [ -z "$python" ]; then
@@ -80,51 +70,10 @@ script() {
 
 # Run --------------------------------------------------------------------------------------------------
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/zarrims-writers.XXXXXX")
-daemon=
-part=
-mounted() { grep -qF " $work/mount " /proc/self/mountinfo; }
-ended() { ! kill -0 "$1" 2>/dev/null; }
-
-finish() {
-    local status=$?
-    trap '' INT TERM
-    local process
-    for process in $part $daemon; do
-        if ! ended "$process"; then
-            kill -TERM "$process" || true
-            within 15 ended "$process" || kill -KILL "$process" || true
-        fi
-    done
-    if mounted; then
-        fusermount3 -u -z "$work/mount" || umount -l "$work/mount" || true
-    fi
-    if [ "$status" -ne 0 ] && [ -s "$work/log" ]; then
-        say "the daemon said:"
-        tail -n 40 "$work/log" >&2
-    fi
-    rm -rf --one-file-system "$work" || say "left behind: $work"
-    if [ -n "${summary:-}" ]; then
-        echo "$summary"
-    fi
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-# A shell that waits in this way hears signals at once.
-in_background() {
-    "$@" &
-    part=$!
-    local status=0
-    wait "$part" || status=$?
-    part=
-    return "$status"
-}
-
+begin
 out=${WRITERS_KEEP:-$work/out}
 rm -rf "$out/stores" "$out/truth"
-mkdir -p "$out/stores" "$out/truth" "$work/mount"
+mkdir -p "$out/stores" "$out/truth"
 for file in "$here"/by_*.py; do
     name=$(basename "$file" .py)
     name=${name#by_}
@@ -138,7 +87,7 @@ for file in "$here"/by_*.py; do
         >"$out/truth/$name/output" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
         rm -f "$out/truth/$name/truth.json"
-        if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        if is_timeout "$status"; then
             echo "not done within $limit seconds" >"$out/truth/$name/reason"
         else
             # The last line of a traceback, or of what uv says.
@@ -148,21 +97,13 @@ for file in "$here"/by_*.py; do
 done
 
 "$bin" --list --json --labels files "$out/stores" >"$work/list.json"
-"$bin" "$out/stores" "$work/mount" --labels files --cache-dir "$work/cache" --cache-size 1GiB 2>"$work/log" &
-daemon=$!
-mounted_or_ended() { mounted || ended "$daemon"; }
-if ! within 30 mounted_or_ended || ! mounted; then
-    say "no mount"
-    exit 1
-fi
+serve mount "$out/stores" --labels files
 
 status=0
 in_background script "$here/check.py" --truth "$out/truth" --mount "$work/mount" --list "$work/list.json" \
     ${WRITERS:+--some} >"$work/results" || status=$?
-if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+if is_timeout "$status"; then
     say "not done within $limit seconds"
 fi
-# The counts come last, after all that stopping may say.
-summary=$(sed -n '$p' "$work/results")
-sed '$d' "$work/results"
+take_results
 exit "$status"

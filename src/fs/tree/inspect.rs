@@ -256,7 +256,8 @@ impl Inspector {
         began: SystemTime,
         known: Option<&Arc<Inspected>>,
     ) -> Inspected {
-        let asked = by_hand::views(root, entry, &self.by_hand, self.images.options());
+        let options = self.images.options();
+        let asked = by_hand::views(root, entry, &self.by_hand, options, self.config.live);
         let by_hand::Views { views, skipped, fingerprint } = asked;
         let skipped = Skipped::all(&skipped);
         let mut found = Inspected { skipped, ..Inspected::nothing(fingerprint) };
@@ -297,7 +298,9 @@ impl Inspector {
         };
         if let Some(view) = &spec.view {
             let entry = Entry::at(&view.entry).expect("a view is listed by its entry");
-            return by_hand::open_view(root, &entry, view.number, tables, options).map(as_listed);
+            let live = self.config.live;
+            let opened = by_hand::open_view(root, &entry, view.number, tables, options, live);
+            return opened.map(as_listed);
         }
         let open = |path: &str, number| {
             by_hand::open(root, (spec.store.as_path(), path, number), tables, options)
@@ -395,7 +398,8 @@ fn complete_part(
     let before = known.into_iter().flat_map(|known| known.files.iter().flatten());
     let before = before.map(|file| &file.spec).find(|spec| spec.place() == place);
     let shown = before.map_or(0, |spec| spec.shape[0]);
-    let complete = growing::complete(image, shown).map_err(|reason| {
+    let pause = before.and_then(|spec| Some(spec.complete.as_ref()?.pause)).unwrap_or_default();
+    let complete = growing::complete(image, shown, pause).map_err(|reason| {
         format!("what of it is complete cannot be found out: {reason}; mounts without --live show it as it is")
     })?;
     if complete.times == 0 {

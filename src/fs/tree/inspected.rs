@@ -47,23 +47,29 @@ pub(super) struct Inspected {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Checked {
     at: Instant,
-    cost: Duration,
+    /// Until the next check is due.
+    pause: Duration,
 }
 
 impl Checked {
     /// A check that began at `started` and ends now.
     pub(super) fn since(started: Instant) -> Self {
-        Self { at: Instant::now(), cost: started.elapsed() }
+        Self::costing(started.elapsed())
     }
 
     /// A check that ends now. `cost` leaves out what nobody waited for.
     pub(super) fn costing(cost: Duration) -> Self {
-        Self { at: Instant::now(), cost }
+        Self { at: Instant::now(), pause: CHECK_INTERVAL.max(cost * CHECK_DUTY) }
+    }
+
+    /// The same for images that are still being written: half of the time may go into checks.
+    pub(super) fn of_growing(cost: Duration) -> Self {
+        Self { at: Instant::now(), pause: CHECK_INTERVAL.max(cost) }
     }
 
     /// Whether the next check is not due yet.
     pub(super) fn is_recent(&self) -> bool {
-        self.at.elapsed() < CHECK_INTERVAL.max(self.cost * CHECK_DUTY)
+        self.at.elapsed() < self.pause
     }
 }
 

@@ -221,12 +221,15 @@ impl Refresh<'_> {
         let names = self.namer.name_children(node, source, &shown, &under_way);
         let kept: HashSet<_> = names.values().map(|child| child.ino).collect();
         self.namer.nodes.forget(old.names.into_values().filter(|child| !kept.contains(&child.ino)));
+        let cost = contents.cost + cost;
+        let grows = shown.iter().chain(&held_back).any(|(_, found)| found.is_unfinished);
+        let checked = if grows { Checked::of_growing(cost) } else { Checked::costing(cost) };
         *listing = Some(Listing {
             held_back: held_back.iter().map(|(name, _)| name.clone()).collect(),
             inspected: shown.into_iter().chain(held_back).collect(),
             names,
             skipped: contents.skipped,
-            checked: Some(Checked::costing(contents.cost + cost)),
+            checked: Some(checked),
             slow: if is_told { under_way } else { old.slow },
             looks: old.looks,
         });

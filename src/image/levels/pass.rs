@@ -401,7 +401,8 @@ impl Task {
             Ok(ticket) => pass.engine().fill(slot, mode, produce, ticket),
             // A reader's request produces it, perhaps since before.
             Err(done) => {
-                done(produce().map(|produced| pass.engine().take_in(slot, purpose, &produced)))
+                let taken = produce().map(|made| pass.engine().take_in(slot, purpose, &made));
+                done(taken);
             }
         }
         pass.progress.advance();

@@ -90,7 +90,8 @@ pub(crate) fn visit_all(
     let counts: Vec<(usize, u64)> = last.into_iter().map(|level| (level, bricks(level))).collect();
     let stored = (0..levels.len()).filter(|&level| image.stored(level).is_some());
     let total = stored.map(bricks).sum::<u64>() * datasets.len() as u64;
-    let roots = datasets.to_vec().into_iter().flat_map(move |dataset| {
+    let datasets = datasets.to_vec();
+    let roots = datasets.into_iter().flat_map(move |dataset| {
         counts.clone().into_iter().flat_map(move |(level, count)| {
             (0..count).map(move |brick| BrickId { level, dataset, brick })
         })
@@ -110,7 +111,8 @@ pub(crate) fn visit_some(
 ) {
     let total = (datasets.len() * bricks.len()) as u64;
     let bricks = bricks.clone();
-    let roots = datasets.to_vec().into_iter().flat_map(move |dataset| {
+    let datasets = datasets.to_vec();
+    let roots = datasets.into_iter().flat_map(move |dataset| {
         let bricks = bricks.clone();
         (0..bricks.len()).map(move |at| BrickId { level, dataset, brick: bricks[at] })
     });

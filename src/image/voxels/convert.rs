@@ -1,69 +1,12 @@
-//! Converts voxels from the types that Zarr stores to the types of an Imaris file.
+//! Converts voxels from the types that Zarr stores to the types of an Imaris file, which `conversions.rs` chooses.
 //!
-//! Imaris datasets are uint8, uint16 or float32. A type that fits exactly is kept; every other is
-//! converted to float32 without clipping or wrapping: int8, int16 and float16 exactly, 32-bit and 64-bit
-//! integers exactly up to 2^24 and rounded beyond, float64 by IEEE rounding. NaN stays NaN. On
-//! request ([`Conversions`]) int16 and uint32 are kept as they are, which some readers understand,
-//! or int16 is shifted to uint16.
+//! Nothing is clipped, and nothing wraps: int8, int16 and float16 become float32 exactly, 32-bit and 64-bit
+//! integers exactly up to 2^24 and rounded beyond, float64 by IEEE rounding. NaN stays NaN.
 
 use half::slice::HalfFloatSliceExt;
 
 use crate::ims::VoxelType;
 use crate::source::SourceType;
-
-/// What becomes of int16 voxels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Int16 {
-    /// float32, exactly.
-    #[default]
-    Float32,
-    /// int16: exact in half the space, but Imaris has no such type and most readers take it for
-    /// uint16.
-    Keep,
-    /// uint16, each value 32768 higher.
-    Offset,
-}
-
-/// What becomes of uint32 voxels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Uint32 {
-    /// float32, rounded beyond 2^24.
-    #[default]
-    Float32,
-    /// uint32: exact, and known to `ImarisWriter`, but not to all readers.
-    Keep,
-}
-
-/// What the user chose for types that Imaris does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[expect(missing_docs, reason = "the names are the types")]
-pub struct Conversions {
-    pub int16: Int16,
-    pub uint32: Uint32,
-}
-
-impl Conversions {
-    /// The type in the Imaris file of voxels that a store holds as `source`.
-    #[must_use]
-    pub fn target(self, source: SourceType) -> VoxelType {
-        match source {
-            SourceType::Bool | SourceType::U8 => VoxelType::U8,
-            SourceType::U16 => VoxelType::U16,
-            SourceType::I16 if self.int16 == Int16::Keep => VoxelType::I16,
-            SourceType::I16 if self.int16 == Int16::Offset => VoxelType::U16,
-            SourceType::U32 if self.uint32 == Uint32::Keep => VoxelType::U32,
-            SourceType::I8
-            | SourceType::I16
-            | SourceType::F16
-            | SourceType::I32
-            | SourceType::U32
-            | SourceType::F32
-            | SourceType::I64
-            | SourceType::U64
-            | SourceType::F64 => VoxelType::F32,
-        }
-    }
-}
 
 /// Voxels in source type and native byte order, addressed by element index.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +17,7 @@ pub(super) struct Pixels<'a> {
     pub(super) source_type: SourceType,
     /// The type of the level that they belong to: the same, or one that holds it without loss.
     pub(super) level_type: SourceType,
-    /// The type they are converted to: what [`Conversions::target`] gives for the level.
+    /// The type they are converted to: what [`Conversions::target`](crate::image::Conversions::target) gives for the level.
     pub(super) target: VoxelType,
 }
 
@@ -296,6 +239,7 @@ fn widen_halves(from: &[u8], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::{Conversions, Int16, Uint32};
 
     fn convert_as(source_type: SourceType, conversions: Conversions, bytes: &[u8]) -> Vec<u8> {
         let voxels = bytes.len() / source_type.bytes();

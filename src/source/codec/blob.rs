@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::error::DecodeError;
+use crate::source::decode_error::DecodeError;
 
 /// Bytes that can be read by position: a chunk file, or a range of it.
 pub(crate) trait Blob {

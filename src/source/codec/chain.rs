@@ -9,7 +9,6 @@ use zarrs::metadata::v3::MetadataV3;
 use super::array::{self, ArrayCodec, ArrayDecoder, Encodes};
 use super::blob::Blob;
 use super::decode::{Decoder, Size, UNIT_LIMIT_BYTES};
-use super::error::DecodeError;
 use super::filter::Filter;
 use super::named::NamedCodec;
 use super::number::NumpyType;
@@ -17,6 +16,7 @@ use super::registry::{self, Reader};
 use crate::resources::buffer::with_buffer;
 use crate::resources::headroom;
 use crate::resources::shares::KEPT_BUFFER_BYTES;
+use crate::source::decode_error::DecodeError;
 use crate::source::error::Unsupported;
 use crate::source::source_type::SourceType;
 
@@ -160,7 +160,7 @@ struct Builder {
     steps: Vec<Step>,
     size: Size,
     stage: Stage,
-    /// Of the numbers that are, or became, bytes.
+    /// Type of the numbers that are, or became, bytes.
     kind: SourceType,
 }
 

@@ -112,7 +112,7 @@ impl Filter {
         (!self.decoded.is_big_endian()).then_some(self)
     }
 
-    /// Whether each number is encoded by itself.
+    /// Whether each number is encoded independently of the others.
     pub(super) fn is_by_number(&self) -> bool {
         !matches!(self.operation, Operation::Sum | Operation::Unpack)
     }

@@ -50,7 +50,7 @@ impl NamedCodec {
         without_prefix(&self.name, &NUMCODECS_PREFIXES).is_some()
     }
 
-    /// A list of codecs as Zarr v3 has it; a codec may be spelt by its name only, or as in Zarr v2.
+    /// A list of codecs as Zarr v3 has it; a codec may be its name only, or as in Zarr v2.
     ///
     /// # Errors
     /// [`Unsupported`] when it is not one.

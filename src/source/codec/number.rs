@@ -138,8 +138,8 @@ impl NumpyType {
         }
     }
 
-    /// A number as Zarr v3 spells fill values of this type; `None` where it is none of the type. Whole
-    /// numbers may also be spelt `4.0`, and all of them as text.
+    /// A number as Zarr v3 writes fill values of this type; `None` where the type has no such number. Whole
+    /// numbers may also be written `4.0`, and all of them as text.
     ///
     /// Source: Zarr v3 core specification, "Fill value list".
     pub(super) fn scalar(self, stated: &Json) -> Option<Value> {

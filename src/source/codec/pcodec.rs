@@ -27,8 +27,8 @@ const LEAST_WINDOW_LOG: u32 = 15;
 #[derive(Debug)]
 struct Pcodec(Option<SourceType>);
 
-/// Decoding needs nothing of the configuration. In Zarr v2, nobody states of what type the filters before
-/// it have left the numbers.
+/// Decoding needs nothing of the configuration. In Zarr v2, the metadata does not state the type of the numbers
+/// behind the filters.
 pub(super) fn read(codec: &NamedCodec, array: Option<SourceType>) -> Result<Decoder, Unsupported> {
     match array {
         Some(SourceType::Bool) => {

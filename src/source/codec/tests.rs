@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::chain::BoundedChain;
 use super::*;
+use crate::source::decode_error::DecodeError;
 use crate::source::source_type::SourceType;
 
 struct File(Vec<u8>);

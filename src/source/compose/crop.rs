@@ -13,7 +13,7 @@ use super::error::ComposeError;
 use super::join::check_size;
 use super::time;
 
-/// What is kept of an image; `None`: all of an axis.
+/// The part of an image that is kept; `None`: all of an axis.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Crop {
     /// Voxels of level 0 along x, half-open.

@@ -105,7 +105,7 @@ pub(super) fn agreeing<'a, I: Borrow<ImageSource>>(
     Ok(images)
 }
 
-/// Fails if one of the images has voxels of another type than the first.
+/// Fails if an image has voxels of another type than the first.
 pub(super) fn check_types(images: &[&ImageSource]) -> Result<(), ComposeError> {
     let first = images[0].source_type().name();
     for (number, own) in (1..).zip(images) {

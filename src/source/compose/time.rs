@@ -1,4 +1,4 @@
-//! Time stamps of time points that are chosen, or put one behind the other.
+//! Time stamps of time points that are chosen, or joined to a series.
 
 use crate::source::image::ImageSource;
 

@@ -38,7 +38,7 @@ pub enum File {
 /// Looks at a regular file in a plain folder.
 #[must_use]
 pub fn look_at_file(root: &SourceRoot, path: &Path) -> File {
-    // Of a file that promises nothing, nothing is told.
+    // A file that promises nothing gets no line.
     let is_promised = is_archive_name(path) || is_store_name(path);
     match root.storage().holds_zarr(path) {
         Ok(true) => File::Store,

@@ -5,33 +5,46 @@ use std::time::Duration;
 /// A time point with all its chunks counts after this time: a writer may just put them in place.
 const SETTLES: Duration = Duration::from_secs(1);
 
-/// A time point that lacks chunks counts after this time, if a later one was begun: the writer leaves out chunks
-/// that hold the fill value only.
+/// A time point that lacks chunks counts after this time, or twice the longest pause of its writer, if the writer
+/// has moved on to a later one: it leaves out chunks that hold the fill value only.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
-/// What may still be going on, is over after this time: the last time point where it lacks chunks, or shares its
-/// chunks with later ones; and chunks that cannot be decoded, where a later time point was begun.
-const ABANDONED: Duration = Duration::from_secs(60);
+/// After this time, the writer has given up: on the last time point, where it lacks chunks or shares its chunks with
+/// later ones; and on chunks that cannot be decoded, where a later time point was begun.
+const ABANDONED: Duration = Duration::from_mins(1);
 
 /// Chunks of the last time point that cannot be decoded are damaged, not half-written, after this time.
-const FORSAKEN: Duration = Duration::from_secs(3600);
+const FORSAKEN: Duration = Duration::from_hours(1);
 
 /// A coarser level may lag behind the finest by this time.
 const LAG: Duration = Duration::from_millis(2500);
 
 /// The time points of an array that lie in the same read units: one, where units are one time point long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     /// Time points.
     pub(super) times: u64,
+    /// What is stored of each channel, or of those that lie in the same units.
+    pub(super) channels: Vec<Channel>,
+    /// Time since a file of it has last changed; `None` without one.
+    pub(super) age: Option<Duration>,
+    /// Time since the first change of a file of it that is known.
+    pub(super) oldest: Option<Duration>,
+    /// The longest time between changes of its files.
+    pub(super) pause: Duration,
+    /// Its newest units were decoded, or are too old to be half-written.
+    pub(super) is_sound: bool,
+}
+
+/// A channel of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Channel {
     /// Units that are stored.
     pub(super) present: u64,
     /// Units that there are.
     pub(super) expected: u64,
-    /// Time since a file of it has last changed; `None` without one.
+    /// Time since a file of it has last changed; `None` without one, or if it was not looked at.
     pub(super) age: Option<Duration>,
-    /// Its newest units were decoded, or are too old to be half-written.
-    pub(super) is_sound: bool,
 }
 
 /// What the steps of an array say.
@@ -41,7 +54,10 @@ pub(super) struct Times {
     pub(super) complete: u64,
     /// Any chunk is there.
     pub(super) is_begun: bool,
-    steps: Vec<Step>,
+    /// The longest time between changes of the files of a complete time point.
+    pub(super) pause: Duration,
+    /// How many time points end with each step, and its age.
+    ages: Vec<(u64, Option<Duration>)>,
 }
 
 /// What is known of a level.
@@ -55,17 +71,21 @@ pub(super) struct LevelState {
     pub(super) ages: Vec<Option<Duration>>,
     /// Any chunk is there.
     pub(super) is_begun: bool,
+    /// The longest time between changes of the files of a complete time point.
+    pub(super) pause: Duration,
 }
 
-/// What of an image is complete.
+/// Which part of an image is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complete {
     /// The time points from the first on.
     pub times: u64,
     /// Which levels have all of these.
     pub levels: Vec<bool>,
-    /// Nothing is missing of what the metadata states.
+    /// All that the metadata states is there.
     pub is_all: bool,
+    /// The longest time that its writer has taken between two chunks of a complete time point.
+    pub pause: Duration,
 }
 
 impl Step {
@@ -73,79 +93,146 @@ impl Step {
         self.times > 1
     }
 
+    pub(super) fn is_begun(&self) -> bool {
+        self.channels.iter().any(|channel| channel.present > 0)
+    }
+
     fn is_older_than(&self, time: Duration) -> bool {
         self.age.is_some_and(|age| age >= time)
     }
 }
 
+impl Channel {
+    pub(super) fn is_full(&self) -> bool {
+        self.present >= self.expected
+    }
+}
+
 impl Times {
-    /// By the rules. The first `shown` time points are shown already.
-    pub(super) fn of(steps: &[Step], shown: u64) -> Self {
-        let complete = complete_steps(steps, shown);
-        let complete = steps[..complete].iter().map(|step| step.times).sum();
-        let is_begun = steps.iter().any(|step| step.present > 0);
-        Self { complete, is_begun, steps: steps.to_vec() }
+    /// By the rules. The first `shown` time points are shown already; `pause` is the longest one known so far.
+    pub(super) fn of(steps: &[Step], shown: u64, pause: Duration) -> Self {
+        let mut series = Series::of(steps, pause);
+        let count = series.complete(shown);
+        let complete = steps[..count].iter().map(|step| step.times).sum();
+        let ages = steps.iter().scan(0, |end, step| {
+            *end += step.times;
+            Some((*end, step.age))
+        });
+        let is_begun = steps.iter().any(Step::is_begun);
+        Self { complete, is_begun, pause: series.pause, ages: ages.collect() }
     }
 
     /// Time since the chunks of a time point have changed, where it has any.
     pub(super) fn age(&self, time: u64) -> Option<Duration> {
-        let mut ends = self.steps.iter().scan(0, |end, step| {
-            *end += step.times;
-            Some((*end, step.age))
-        });
-        ends.find(|(end, _)| time < *end).and_then(|(_, age)| age)
+        self.ages.iter().find(|(end, _)| time < *end).and_then(|(_, age)| *age)
     }
 }
 
-/// How many steps from the first on are complete.
-fn complete_steps(steps: &[Step], shown: u64) -> usize {
-    let Some(last) = steps.iter().rposition(|step| step.present > 0) else { return 0 };
-    let leaves_out = |step: &Step| step.present < step.expected && step.is_sound;
-    // Where the last chunks that were shown are gone, the store is another one.
-    let written: u64 = steps[..=last].iter().map(|step| step.times).sum();
-    let shown = if written < shown { 0 } else { shown };
-    let mut complete = 0;
-    let mut times = 0;
-    let mut has_left_out = false;
-    for (at, step) in steps[..=last].iter().enumerate() {
-        times += step.times;
-        // What is shown is not taken back because a chunk is written again.
-        let was_shown = times <= shown;
-        let later = &steps[at + 1..=last];
-        if !was_shown && !is_complete(step, later, has_left_out) {
-            break;
+/// The steps of an array up to the last that is begun, and what they say of the order in which they are written.
+struct Series<'a> {
+    steps: &'a [Step],
+    channels: Vec<Progress>,
+    pause: Duration,
+    /// Steps that are complete lack chunks for good.
+    has_left_out: bool,
+}
+
+/// How far a channel is written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// The last step that has chunks of it.
+    last: Option<usize>,
+    /// These were written before any of a later step: the writer goes from time point to time point, not from channel
+    /// to channel.
+    keeps_up: bool,
+    /// Steps that are complete lack chunks of it for good.
+    has_left_out: bool,
+}
+
+impl<'a> Series<'a> {
+    fn of(steps: &'a [Step], pause: Duration) -> Self {
+        let end = steps.iter().rposition(Step::is_begun).map_or(0, |last| last + 1);
+        let steps = &steps[..end];
+        let count = steps.iter().map(|step| step.channels.len()).max().unwrap_or(0);
+        let progress = |c: usize| {
+            let channel = |step: &Step| step.channels.get(c).copied();
+            let is_begun = |step: &Step| channel(step).is_some_and(|own| own.present > 0);
+            let Some(last) = steps.iter().rposition(is_begun) else { return Progress::default() };
+            let age = channel(&steps[last]).and_then(|own| own.age);
+            let others = steps[last + 1..].iter().filter_map(|step| step.oldest).max();
+            let keeps_up = age.zip(others).is_none_or(|(age, others)| age >= others);
+            Progress { last: Some(last), keeps_up, has_left_out: false }
+        };
+        Self { steps, channels: (0..count).map(progress).collect(), pause, has_left_out: false }
+    }
+
+    /// How many steps from the first on are complete.
+    fn complete(&mut self, shown: u64) -> usize {
+        let steps = self.steps;
+        // Where the last chunks that were shown are gone, the store is another one.
+        let written: u64 = steps.iter().map(|step| step.times).sum();
+        let shown = if written < shown { 0 } else { shown };
+        let mut times = 0;
+        for (at, step) in steps.iter().enumerate() {
+            times += step.times;
+            // What is shown is not taken back because a chunk is written again.
+            if times > shown && !self.is_complete(at) {
+                return at;
+            }
+            self.pause = self.pause.max(step.pause);
+            if step.is_sound {
+                for (channel, progress) in step.channels.iter().zip(&mut self.channels) {
+                    progress.has_left_out |= !channel.is_full();
+                    self.has_left_out |= !channel.is_full();
+                }
+            }
         }
-        has_left_out |= leaves_out(step);
-        complete = at + 1;
+        steps.len()
     }
-    complete
+
+    fn is_complete(&self, at: usize) -> bool {
+        let (step, later) = (&self.steps[at], &self.steps[at + 1..]);
+        let channels = step.channels.iter().zip(&self.channels);
+        let patience = channels.map(|(channel, progress)| self.patience(at, *channel, *progress));
+        let patience = patience.max().unwrap_or(ABANDONED);
+        match step.age {
+            Some(age) => age >= patience,
+            // Nothing of it was ever written: a later one tells since when that is so.
+            None => later.iter().any(|later| later.is_older_than(patience)),
+        }
+    }
+
+    /// The time without a change after which a channel of a step is complete.
+    fn patience(&self, at: usize, channel: Channel, progress: Progress) -> Duration {
+        let step = &self.steps[at];
+        let is_last = at + 1 == self.steps.len();
+        let has_moved_on =
+            !is_last && (progress.last.is_some_and(|last| last > at) || progress.keeps_up);
+        let left_behind = LEFT_BEHIND.max(2 * self.pause).min(ABANDONED);
+        // The last one may lack chunks for good as others do.
+        let has_left_out = match progress.last {
+            Some(_) => self.has_left_out,
+            None => progress.has_left_out,
+        };
+        match channel.is_full() {
+            _ if !step.is_sound && is_last => FORSAKEN,
+            _ if !step.is_sound => ABANDONED,
+            true if step.is_shared() && !has_moved_on => ABANDONED,
+            true => SETTLES,
+            false if has_moved_on => left_behind,
+            false if progress.last.is_none() && progress.has_left_out => left_behind,
+            false if is_last && has_left_out && !step.is_shared() => left_behind,
+            false => ABANDONED,
+        }
+    }
 }
 
-/// Whether a step is complete. `later`: the steps behind it, up to the last one that has chunks.
-/// `has_left_out`: earlier ones lack chunks for good.
-fn is_complete(step: &Step, later: &[Step], has_left_out: bool) -> bool {
-    let is_full = step.present >= step.expected;
-    let is_last = later.is_empty();
-    let patience = match (is_full, is_last) {
-        _ if !step.is_sound && is_last => FORSAKEN,
-        _ if !step.is_sound => ABANDONED,
-        (true, true) if step.is_shared() => ABANDONED,
-        (true, _) => SETTLES,
-        (false, false) => LEFT_BEHIND,
-        (false, true) if has_left_out && !step.is_shared() => LEFT_BEHIND,
-        (false, true) => ABANDONED,
-    };
-    match step.age {
-        Some(age) => age >= patience,
-        // Nothing of it was ever written: a later one tells since when that is so.
-        None => later.iter().any(|later| later.is_older_than(patience)),
-    }
-}
-
-/// What of an image is complete, by its levels, the finest first. The first `shown` time points are shown already.
+/// Which part of an image is complete, by its levels, the finest first. The first `shown` time points are shown
+/// already.
 pub(super) fn complete(levels: &[LevelState], shown: u64) -> Complete {
     let Some(finest) = levels.first() else {
-        return Complete { times: 0, levels: Vec::new(), is_all: false };
+        let (levels, pause) = (Vec::new(), Duration::ZERO);
+        return Complete { times: 0, levels, is_all: false, pause };
     };
     let mut times = finest.complete;
     for coarser in &levels[1..] {
@@ -162,6 +249,7 @@ pub(super) fn complete(levels: &[LevelState], shown: u64) -> Complete {
         times,
         levels: levels.iter().map(has_all).collect(),
         is_all: levels.iter().all(|level| level.complete == level.count),
+        pause: levels.iter().map(|level| level.pause).max().unwrap_or_default(),
     }
 }
 
@@ -171,8 +259,28 @@ mod tests {
 
     /// A step of one time point with `present` of four units, of an age in tenths of seconds.
     fn step(present: u64, tenths: u64) -> Step {
-        let age = (present > 0).then(|| Duration::from_millis(tenths * 100));
-        Step { times: 1, present, expected: 4, age, is_sound: true }
+        channels(&[(present, tenths)])
+    }
+
+    /// The same with the channels one by one, written one after the other, the oldest first.
+    fn channels(of: &[(u64, u64)]) -> Step {
+        let age = |(present, tenths): (u64, u64)| {
+            (present > 0).then(|| Duration::from_millis(tenths * 100))
+        };
+        let channel = |own: &(u64, u64)| Channel { present: own.0, expected: 4, age: age(*own) };
+        let ages: Vec<Duration> = of.iter().filter_map(|own| age(*own)).collect();
+        Step {
+            times: 1,
+            channels: of.iter().map(channel).collect(),
+            age: ages.iter().min().copied(),
+            oldest: ages.iter().max().copied(),
+            pause: ages
+                .windows(2)
+                .map(|pair| pair[0].saturating_sub(pair[1]))
+                .max()
+                .unwrap_or_default(),
+            is_sound: true,
+        }
     }
 
     fn broken(step: Step) -> Step {
@@ -185,83 +293,107 @@ mod tests {
 
     #[test]
     fn how_many_time_points_are_complete() {
-        let none = step(0, 0);
-        let cases: &[(&str, &[Step], u64, u64)] = &[
-            ("nothing is declared", &[], 0, 0),
-            ("nothing is written", &[none, none], 0, 0),
-            ("the first is being written", &[step(3, 5), none], 0, 0),
-            ("all chunks are there, just now", &[step(4, 9), none], 0, 0),
-            ("all chunks are there and at rest", &[step(4, 10), none], 0, 1),
-            ("the second is being written", &[step(4, 30), step(1, 0), none], 0, 1),
-            ("two are written", &[step(4, 30), step(4, 10), none], 0, 2),
-            ("the last pauses for long", &[step(4, 600), step(3, 500), none], 0, 1),
-            ("the last was abandoned", &[step(4, 900), step(3, 600), none], 0, 2),
-            ("chunks are left out, the next was begun", &[step(3, 19), step(1, 0)], 0, 0),
-            ("chunks are left out for good", &[step(3, 20), step(1, 0)], 0, 1),
-            ("the writer leaves out chunks", &[step(3, 50), step(4, 40), step(2, 20)], 0, 3),
-            ("the same, a moment before", &[step(3, 50), step(4, 40), step(2, 19)], 0, 2),
-            ("one has no chunk at all", &[step(4, 50), none, step(4, 20)], 0, 3),
-            ("the same, a moment before", &[step(4, 50), none, step(4, 19)], 0, 1),
-            ("none is known to be empty at the end", &[step(4, 9000), none, none], 0, 1),
-            ("written from the end", &[none, none, step(4, 10)], 0, 0),
-            ("half-written", &[step(4, 50), broken(step(4, 500)), none], 0, 1),
-            ("half-written for long", &[step(4, 50), broken(step(4, 35_999)), none], 0, 1),
-            ("damaged", &[step(4, 50), broken(step(4, 36_000)), none], 0, 2),
-            ("half-written, the next is there", &[broken(step(4, 599)), step(4, 50)], 0, 0),
-            ("damaged, and left behind", &[broken(step(4, 600)), step(4, 50)], 0, 2),
-            ("chunks of several time points", &[shared(step(4, 599)), none], 0, 0),
-            ("the same, at the end", &[shared(step(4, 600)), none], 0, 5),
-            ("the same, with later ones", &[shared(step(4, 10)), shared(step(4, 10))], 0, 5),
-            ("shown, and written again", &[step(4, 0), broken(step(4, 0)), step(1, 0)], 2, 2),
-            ("shown, and deleted", &[step(4, 50), none, none], 2, 1),
+        let none = || step(0, 0);
+        let cases: Vec<(&str, Vec<Step>, u64, u64)> = vec![
+            ("nothing is declared", vec![], 0, 0),
+            ("nothing is written", vec![none(), none()], 0, 0),
+            ("the first is being written", vec![step(3, 5), none()], 0, 0),
+            ("all chunks are there, just now", vec![step(4, 9), none()], 0, 0),
+            ("all chunks are there and at rest", vec![step(4, 10), none()], 0, 1),
+            ("the second is being written", vec![step(4, 30), step(1, 0), none()], 0, 1),
+            ("two are written", vec![step(4, 30), step(4, 10), none()], 0, 2),
+            ("the last pauses for long", vec![step(4, 600), step(3, 500), none()], 0, 1),
+            ("the last was abandoned", vec![step(4, 900), step(3, 600), none()], 0, 2),
+            ("chunks are left out, the next was begun", vec![step(3, 19), step(1, 0)], 0, 0),
+            ("chunks are left out for good", vec![step(3, 20), step(1, 0)], 0, 1),
+            ("the writer leaves out chunks", vec![step(3, 50), step(4, 40), step(2, 20)], 0, 3),
+            ("the same, a moment before", vec![step(3, 50), step(4, 40), step(2, 19)], 0, 2),
+            ("one has no chunk at all", vec![step(4, 50), none(), step(4, 20)], 0, 3),
+            ("the same, a moment before", vec![step(4, 50), none(), step(4, 19)], 0, 1),
+            ("none is known to be empty at the end", vec![step(4, 9000), none(), none()], 0, 1),
+            ("written from the end", vec![none(), none(), step(4, 10)], 0, 0),
+            ("half-written", vec![step(4, 50), broken(step(4, 500)), none()], 0, 1),
+            ("half-written for long", vec![step(4, 50), broken(step(4, 35_999)), none()], 0, 1),
+            ("damaged", vec![step(4, 50), broken(step(4, 36_000)), none()], 0, 2),
+            ("half-written, the next is there", vec![broken(step(4, 599)), step(4, 50)], 0, 0),
+            ("damaged, and left behind", vec![broken(step(4, 600)), step(4, 50)], 0, 2),
+            ("chunks of several time points", vec![shared(step(4, 599)), none()], 0, 0),
+            ("the same, at the end", vec![shared(step(4, 600)), none()], 0, 5),
+            ("the same, with later ones", vec![shared(step(4, 10)), shared(step(4, 10))], 0, 5),
+            ("shown, and written again", vec![step(4, 0), broken(step(4, 0)), step(1, 0)], 2, 2),
+            ("shown, and deleted", vec![step(4, 50), none(), none()], 2, 1),
         ];
         for (case, steps, shown, expected) in cases {
-            assert_eq!(Times::of(steps, *shown).complete, *expected, "{case}");
+            let found = Times::of(&steps, shown, Duration::ZERO);
+            assert_eq!(found.complete, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_channel_that_is_written_after_the_others_is_waited_for() {
+        let dark = (0, 0);
+        let both = |first, second| channels(&[(4, first), (4, second)]);
+        let one = |first| channels(&[(4, first), dark]);
+        let all = |step: fn(Step) -> Step, steps: Vec<Step>| steps.into_iter().map(step).collect();
+        let cases: Vec<(&str, Vec<Step>, u64)> = vec![
+            ("the second has not come so far", vec![one(599), one(500), one(10)], 0),
+            ("it is dark", vec![one(600), one(30), one(20)], 3),
+            ("the same, a moment before", vec![one(600), one(30), one(19)], 2),
+            ("it follows behind", vec![both(500, 20), both(490, 15), one(480), one(470)], 2),
+            (
+                "it is in the midst",
+                vec![both(500, 30), channels(&[(4, 490), (3, 21)]), one(480)],
+                1,
+            ),
+            ("it has left out chunks", vec![both(700, 30), one(600), both(480, 20)], 3),
+            ("it is dark in the midst", vec![both(50, 49), one(40), both(30, 29)], 3),
+            ("it is dark in what was left behind", vec![both(50, 49), one(40), one(20)], 3),
+            ("in shared units", all(shared, vec![both(500, 30), both(480, 20), one(470)]), 5),
+            ("the same, abandoned", all(shared, vec![both(990, 610), both(980, 600)]), 10),
+        ];
+        for (case, steps, expected) in cases {
+            let found = Times::of(&steps, 0, Duration::ZERO);
+            assert_eq!(found.complete, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_slow_writer_is_waited_for() {
+        let both = |second| channels(&[(4, second + 30), (4, second)]);
+        let one = |first| channels(&[(4, first), (0, 0)]);
+        let steps = |last| [both(300), one(200), both(100), one(last)];
+        for (last, known, expected) in [(59, 0, 3), (60, 0, 4), (79, 4, 3), (80, 4, 4)] {
+            let found = Times::of(&steps(last), 0, Duration::from_secs(known));
+            assert_eq!(found.complete, expected, "{last}, {known}");
+            assert_eq!(found.pause, Duration::from_secs(known.max(3)));
         }
     }
 
     fn level(complete: u64, is_begun: bool, tenths: u64) -> LevelState {
         let ages = (0..complete)
             .map(|at| Some(Duration::from_millis(100 * (tenths + 10 * (complete - 1 - at)))));
-        LevelState { count: 9, complete, ages: ages.collect(), is_begun }
+        let pause = Duration::ZERO;
+        LevelState { count: 9, complete, ages: ages.collect(), is_begun, pause }
     }
 
     #[test]
     fn levels_are_shown_where_they_have_all_time_points() {
-        let cases: &[(&str, &[LevelState], u64, u64, &[bool])] = &[
-            ("one level", &[level(3, true, 10)], 0, 3, &[true]),
-            ("both have all", &[level(3, true, 10), level(3, true, 10)], 0, 3, &[true, true]),
-            (
-                "the coarser one is further",
-                &[level(3, true, 10), level(4, true, 0)],
-                0,
-                3,
-                &[true, true],
-            ),
-            (
-                "it comes a moment later",
-                &[level(3, true, 10), level(2, true, 10)],
-                0,
-                2,
-                &[true, true],
-            ),
-            ("it lags", &[level(3, true, 25), level(2, true, 10)], 0, 3, &[true, false]),
-            ("it is not begun", &[level(3, true, 10), level(0, false, 0)], 0, 3, &[true, false]),
-            (
-                "what is shown stays",
-                &[level(3, true, 10), level(2, true, 10)],
-                3,
-                3,
-                &[true, false],
-            ),
-            ("no level", &[], 0, 0, &[]),
-        ];
-        for (case, levels, shown, times, kept) in cases {
-            let found = complete(levels, *shown);
-            assert_eq!((found.times, &*found.levels), (*times, *kept), "{case}");
+        let check = |case: &str, levels: &[LevelState], shown: u64, times: u64, kept: &[bool]| {
+            let found = complete(levels, shown);
+            assert_eq!((found.times, &*found.levels), (times, kept), "{case}");
             assert!(!found.is_all, "{case}");
-        }
+        };
+        let finest = || level(3, true, 10);
+        check("one level", &[finest()], 0, 3, &[true]);
+        check("both have all", &[finest(), level(3, true, 10)], 0, 3, &[true, true]);
+        check("the coarser one is further", &[finest(), level(4, true, 0)], 0, 3, &[true, true]);
+        check("it comes a moment later", &[finest(), level(2, true, 10)], 0, 2, &[true, true]);
+        check("it lags", &[level(3, true, 25), level(2, true, 10)], 0, 3, &[true, false]);
+        check("it is not begun", &[finest(), level(0, false, 0)], 0, 3, &[true, false]);
+        check("what is shown stays", &[finest(), level(2, true, 10)], 3, 3, &[true, false]);
+        check("no level", &[], 0, 0, &[]);
         let all = complete(&[level(9, true, 10), level(9, true, 10)], 0);
-        assert_eq!(all, Complete { times: 9, levels: vec![true; 2], is_all: true });
+        let pause = Duration::ZERO;
+        assert_eq!(all, Complete { times: 9, levels: vec![true; 2], is_all: true, pause });
     }
 }

@@ -126,7 +126,7 @@ fn repair_numbers(list: &mut Value) {
     }
 }
 
-/// A regular grid may be spelt with a capital, by its `type`, and without `configuration`.
+/// A regular grid may be written with a capital, by its `type`, and without `configuration`.
 fn chunk_grid(stated: Value) -> Value {
     let name = stated.get("name").or_else(|| stated.get("type")).and_then(Value::as_str);
     let shape = stated.pointer("/configuration/chunk_shape").or_else(|| stated.get("chunk_shape"));
@@ -184,7 +184,7 @@ fn chunk_key_encoding(stated: &Value) -> Result<Value, Unsupported> {
     Ok(json!({"name": name, "configuration": {"separator": separator}}))
 }
 
-/// A fill value may be spelt `0.0` (z5), `"0"` (early bioformats2raw), `[0]`, `false`, `""`, `"none"`,
+/// A fill value may be written `0.0` (z5), `"0"` (early bioformats2raw), `[0]`, `false`, `""`, `"none"`,
 /// `"nan"`, or be left out. Integers have no NaN: there it states nothing.
 fn fill_value(stated: Value, kind: Option<SourceType>) -> Value {
     let Some(kind) = kind else { return stated };

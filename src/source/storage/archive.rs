@@ -5,12 +5,14 @@
 //! mode; its members have none of their own, and a new state whenever the file has one. Listings of the
 //! storage behind are passed on as they are: a caller asks with [`Storage::holds_zarr`] which files to enter.
 //!
-//! Nothing is kept open. Each call opens or looks at the file, and the directory that was read of that very
-//! state of it counts. Directories are remembered within a share of memory, and read again when forgotten.
+//! No file of this machine is kept open. Each call opens or looks at the file, and the directory that was read of
+//! that very state of it counts. Directories are remembered within a share of memory, and read again when forgotten.
 
 mod directory;
 mod inflate;
 mod member;
+mod opened;
+mod state;
 #[cfg(test)]
 pub(super) mod zip;
 
@@ -26,31 +28,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use lru::LruCache;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::interface::{
-    Budget, FileKind, FolderName, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage,
-    Unfollowed, is_not_found,
+    Budget, FileKind, Index, Links, Meta, OpenFile, OpenFolder, Space, Storage, Unfollowed,
+    is_not_found,
 };
 use super::stamp::{Stamp, now_ns};
 use crate::resources::shares::{DEFAULT_BUDGET_BYTES, Shares};
 use crate::source::remembered::Remembered;
 use crate::sync::lock;
-use directory::{Directory, Found};
+use directory::{Directory, Found, SEARCHED_BYTES};
 use member::{OpenMember, stamp_of};
+use opened::{Fetched, Opened};
+use state::{Archive, ArchiveFolder, meta_in, not_there};
 
 /// Names that promise a zip file with a store (RFC-9 of OME-NGFF for `.ozx`), in any case.
 const EXTENSIONS: [&str; 2] = ["ozx", "zip"];
 
-/// Archives that are found at once by their paths, and files of which is remembered what they are. The
-/// others are looked for again.
+/// Most archives that are found by their paths at once, and most files whose content is remembered. Others are
+/// looked at again.
 const MOST_KNOWN: usize = 16 << 10;
 
 /// Attempts at a file that changes while its directory is read.
 const ATTEMPTS: usize = 4;
-
-/// Names that a listing gives at a time.
-const NAMES: usize = 1024;
 
 /// The directories that were read lately, by the number of the storage and the path of the archive.
 static DIRECTORIES: Remembered<(u64, PathBuf), (Stamp, Arc<Directory>)> =
@@ -85,6 +85,8 @@ pub(super) struct Archives {
     known: Mutex<HashSet<PathBuf>>,
     /// What was found in regular files, in which state.
     found: Mutex<LruCache<PathBuf, (Stamp, Content)>>,
+    /// Those of another machine.
+    opened: Opened,
     inner: Arc<dyn Storage>,
 }
 
@@ -95,16 +97,6 @@ enum Content {
     Other,
     /// A zip file that cannot be read, for this reason.
     Damaged(String),
-}
-
-/// An archive that was opened or looked at, in one state.
-struct Archive<T> {
-    /// The open file, or what a look at it has shown.
-    file: T,
-    stamp: Stamp,
-    directory: Arc<Directory>,
-    /// A later change will have another stamp.
-    is_settled: bool,
 }
 
 /// A path that leads into a regular file.
@@ -120,7 +112,7 @@ impl Inside {
     }
 }
 
-/// Where an archive was, a folder stands.
+/// A folder stands at the path of an archive.
 #[derive(Debug)]
 struct IsFolder;
 
@@ -145,10 +137,11 @@ impl Error for IsFolder {}
 impl Archives {
     pub(super) fn over(inner: Arc<dyn Storage>) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { number, known: Mutex::default(), found: Mutex::new(LruCache::unbounded()), inner }
+        let found = Mutex::new(LruCache::unbounded());
+        Self { number, known: Mutex::default(), found, opened: Opened::new(), inner }
     }
 
-    /// Answers by the archive that a path leads into, or by the storage behind. `is_itself`: the path of an
+    /// Lets the archive that a path leads into answer, or the storage behind. `is_itself`: the path of an
     /// archive counts as a path into it.
     fn answer<T>(
         &self,
@@ -192,8 +185,8 @@ impl Archives {
         known.insert(archive.to_path_buf());
     }
 
-    /// The archive that a path leads into which the storage behind does not find. A storage that says only that
-    /// it is not there is asked for files that are called like archives.
+    /// The archive that a path leads into, where the storage behind does not find the path. If that storage says only
+    /// that the path is not there, it is asked for files that are called like archives.
     fn file_above(
         &self,
         path: &Path,
@@ -245,31 +238,70 @@ impl Archives {
     }
 
     /// Opens an archive; `None` if the file is no zip file.
-    fn open_archive(&self, path: &Path) -> io::Result<Option<Archive<Box<dyn OpenFile>>>> {
+    fn open_archive(&self, path: &Path) -> io::Result<Option<Archive<Arc<dyn OpenFile>>>> {
+        if let Some(archive) = self.still_open(path) {
+            return Ok(Some(archive));
+        }
         for _ in 0..ATTEMPTS {
             let begun_ns = now_ns();
-            let (file, stamp) = self.inner.open(path).map_err(|error| match error.kind() {
-                io::ErrorKind::IsADirectory => IsFolder::error(),
-                _ => error,
-            })?;
+            let end = Index::AtEnd(SEARCHED_BYTES);
+            let (file, stamp) =
+                self.inner.open_parts(path, end).map_err(|error| match error.kind() {
+                    io::ErrorKind::IsADirectory => IsFolder::error(),
+                    _ => error,
+                })?;
+            let file: Arc<dyn OpenFile> = file.into();
             let is_settled = stamp.settles_after_ns(begun_ns) <= 0;
-            if let Some(directory) = self.remembered(path, &stamp) {
-                return Ok(Some(Archive { file, stamp, directory, is_settled }));
-            }
-            let read = Directory::read(&*file, stamp.size(), is_archive_name(path));
-            if file.stamp()? != stamp {
-                continue;
-            }
-            let Some(directory) = read? else { return Ok(None) };
-            let directory = Arc::new(directory);
-            if is_settled {
-                let bytes = directory.memory_bytes() + path.as_os_str().len() as u64;
-                let key = (self.number, path.to_path_buf());
-                DIRECTORIES.put(key, (stamp, directory.clone()), bytes);
+            let directory = if let Some(directory) = self.remembered(path, &stamp) {
+                directory
+            } else {
+                let read = self.read_directory(path, &file, stamp.size());
+                if file.stamp()? != stamp {
+                    continue;
+                }
+                let Some(directory) = read? else { return Ok(None) };
+                if is_settled {
+                    let bytes = directory.memory_bytes() + path.as_os_str().len() as u64;
+                    let key = (self.number, path.to_path_buf());
+                    DIRECTORIES.put(key, (stamp, directory.clone()), bytes);
+                }
+                directory
+            };
+            if is_settled && self.inner.is_remote() {
+                self.opened.put(path, stamp, file.clone());
             }
             return Ok(Some(Archive { file, stamp, directory, is_settled }));
         }
         Err(io::Error::other("the zip file changes all the time"))
+    }
+
+    /// An archive of another machine that is open, and was in this state a moment ago. Reads of it fail if it has
+    /// changed since.
+    fn still_open(&self, path: &Path) -> Option<Archive<Arc<dyn OpenFile>>> {
+        if !self.inner.is_remote() {
+            return None;
+        }
+        let stamp = self.inner.stat(path, Links::Follow).ok()?.stamp;
+        let directory = self.remembered(path, &stamp)?;
+        let file = self.opened.get(path, &stamp)?.file.clone();
+        Some(Archive { file, stamp, directory, is_settled: true })
+    }
+
+    fn read_directory(
+        &self,
+        path: &Path,
+        file: &Arc<dyn OpenFile>,
+        size: u64,
+    ) -> io::Result<Option<Arc<Directory>>> {
+        let is_promised = is_archive_name(path);
+        let directory = if self.inner.is_remote() {
+            // They came with the opening.
+            let end = Fetched::new(file.clone(), size.saturating_sub(SEARCHED_BYTES)..size)?;
+            Directory::read(&end, size, is_promised)?
+        } else {
+            Directory::read(&**file, size, is_promised)?
+        };
+        Ok(directory.map(Arc::new))
     }
 
     fn remembered(&self, path: &Path, stamp: &Stamp) -> Option<Arc<Directory>> {
@@ -282,7 +314,12 @@ impl Archives {
         self.look(&inside.archive)?.ok_or_else(|| io::ErrorKind::NotADirectory.into())
     }
 
-    fn open_member(&self, inside: &Inside) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
+    /// Opens a member; `is_whole`: all of it will be read.
+    fn open_member(
+        &self,
+        inside: &Inside,
+        is_whole: bool,
+    ) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         let Inside { archive: path, path: name } = inside;
         let archive = self.open_archive(path)?.ok_or(io::ErrorKind::NotADirectory)?;
         let Archive { file, stamp, directory, is_settled } = archive;
@@ -290,6 +327,10 @@ impl Archives {
             Some(Found::File(member)) => {
                 let own = stamp_of(&stamp, &member);
                 let key = (self.number, path.clone(), stamp);
+                let file: Arc<dyn OpenFile> = match self.opened.get(path, &stamp) {
+                    Some(remote) => Arc::new(remote.for_member(&member, is_whole)?),
+                    None => file,
+                };
                 Ok((Box::new(OpenMember::open(file, member, key, is_settled)?), own))
             }
             Some(Found::Folder) => Err(io::ErrorKind::IsADirectory.into()),
@@ -305,9 +346,7 @@ impl Archives {
     fn open_folder_within(&self, inside: &Inside) -> io::Result<Box<dyn OpenFolder>> {
         let archive = self.looked_at(inside)?;
         match archive.directory.find(&inside.path) {
-            Some(Found::Folder) => {
-                Ok(Box::new(ArchiveFolder { archive, path: inside.path.clone(), next: None }))
-            }
+            Some(Found::Folder) => Ok(Box::new(ArchiveFolder::new(archive, inside.path.clone()))),
             Some(Found::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
             None => Err(not_there(&archive.directory, &inside.path)),
         }
@@ -343,30 +382,9 @@ impl Archives {
     }
 }
 
-/// The error of a path that is not in an archive: like that of a path below a file, where it is one.
-fn not_there(directory: &Directory, path: &[u8]) -> io::Error {
-    let is_below_file = Path::new(OsStr::from_bytes(path))
-        .ancestors()
-        .skip(1)
-        .any(|above| matches!(directory.find(above.as_os_str().as_bytes()), Some(Found::File(_))));
-    let kind = if is_below_file { io::ErrorKind::NotADirectory } else { io::ErrorKind::NotFound };
-    kind.into()
-}
-
-/// What stands at a path in an archive.
-fn meta_in(archive: &Archive<Meta>, path: &[u8]) -> Option<Meta> {
-    if path.is_empty() {
-        return Some(archive.file);
-    }
-    Some(match archive.directory.find(path)? {
-        Found::File(member) => Meta::plain(FileKind::File, stamp_of(&archive.stamp, &member)),
-        Found::Folder => Meta::plain(FileKind::Folder, archive.stamp.within(xxh3_128(path), 0)),
-    })
-}
-
 impl Storage for Archives {
     fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
-        self.answer(path, false, || self.inner.open(path), |inside| self.open_member(inside))
+        self.answer(path, false, || self.inner.open(path), |inside| self.open_member(inside, true))
     }
 
     fn is_remote(&self) -> bool {
@@ -375,7 +393,7 @@ impl Storage for Archives {
 
     fn open_parts(&self, path: &Path, index: Index) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         let outside = || self.inner.open_parts(path, index);
-        self.answer(path, false, outside, |inside| self.open_member(inside))
+        self.answer(path, false, outside, |inside| self.open_member(inside, false))
     }
 
     fn open_soon(&self, paths: &[PathBuf]) {
@@ -437,10 +455,10 @@ impl Storage for Archives {
         Some(Ok(()))
     }
 
-    /// Opening a member reads its header; no byte of it is decoded for this.
+    /// Opening a member reads its header; no byte of it is decoded for this. Calls on another machine end in time.
     fn answers(&self, path: &Path) -> bool {
         match self.known_above(path, false) {
-            Some(inside) => self.open_member(&inside).is_ok(),
+            Some(inside) => self.inner.is_remote() || self.open_member(&inside, false).is_ok(),
             None => self.inner.answers(path) || self.open(path).is_ok(),
         }
     }
@@ -466,41 +484,6 @@ impl Storage for Archives {
 
     fn space(&self) -> io::Result<Space> {
         self.inner.space()
-    }
-}
-
-/// A folder in an archive, in the state it was opened in.
-struct ArchiveFolder {
-    archive: Archive<Meta>,
-    path: Vec<u8>,
-    /// The member at which the next names begin.
-    next: Option<usize>,
-}
-
-impl fmt::Debug for ArchiveFolder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArchiveFolder").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl OpenFolder for ArchiveFolder {
-    fn meta(&self) -> io::Result<Meta> {
-        meta_in(&self.archive, &self.path).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn next_names(&mut self) -> io::Result<Vec<FolderName>> {
-        let (names, next) = self.archive.directory.names(&self.path, self.next, NAMES);
-        self.next = Some(next);
-        Ok(names)
-    }
-
-    fn stat(&self, name: &OsStr) -> io::Result<Meta> {
-        let mut path = self.path.clone();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name.as_bytes());
-        meta_in(&self.archive, &path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 

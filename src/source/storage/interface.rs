@@ -52,8 +52,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
         self.open(path)
     }
 
-    /// The caller will open these small files next, of which some may be absent. A storage may fetch them all at
-    /// once; what it has so counts for a moment.
+    /// Says that the caller opens these small files next, of which some may be absent. A storage may fetch them all at
+    /// once, and answer from them for a moment.
     fn open_soon(&self, _paths: &[PathBuf]) {}
 
     /// What stands at the path of a file, as of `since` or later: callers may share one answer.
@@ -102,7 +102,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
         Ok(false)
     }
 
-    /// What an archive holds and no path leads to, in words; `None` if that is nothing.
+    /// Which members of an archive no path leads to, in words; `None` where there are none.
     fn left_out(&self, _path: &Path) -> Option<String> {
         None
     }

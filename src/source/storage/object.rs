@@ -1,8 +1,8 @@
 //! Objects of other machines as a source: an object store, or a web server.
 //!
 //! A slash in the name of an object makes folders, as users expect. Stamps are entity tags, or times where a
-//! service has none. A file that is read whole takes one request, parts of one take one each; a listing of a
-//! folder answers for all that is in it for a moment. What a read gives is of one state of the object, or the
+//! service has none. A file that is read whole takes one request, parts of a file take one each. For a moment, the
+//! listing of a folder answers for all that is in it. All bytes of a read are of one state of the object, or the
 //! read fails.
 //!
 //! Not known here: addresses and retries (`objects`), and what the files mean.
@@ -12,11 +12,11 @@ mod folder;
 mod newest;
 mod outage;
 mod place;
+mod service;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::objects::{Address, ObjectError, Objects, Options};
@@ -38,9 +38,9 @@ pub(super) struct ObjectStorage {
 #[derive(Debug)]
 enum Top {
     /// The folder at an address.
-    Folder(Arc<Place>),
+    Folder(Box<Place>),
     /// Folders of any addresses, each by its name.
-    Stores(BTreeMap<String, Arc<Place>>),
+    Stores(BTreeMap<String, Place>),
 }
 
 impl ObjectStorage {
@@ -49,7 +49,7 @@ impl ObjectStorage {
     /// # Errors
     /// What is wrong with the options or the environment.
     pub(super) fn of_folder(address: &Address, options: &Options) -> io::Result<Self> {
-        Ok(Self { top: Top::Folder(Place::new(Objects::connect(address, options)?)) })
+        Ok(Self { top: Top::Folder(Box::new(Place::new(Objects::connect(address, options)?))) })
     }
 
     /// Folders by their names. No request is sent.
@@ -66,12 +66,12 @@ impl ObjectStorage {
         Ok(Self { top: Top::Stores(stores.map(place).collect::<Result<_, ObjectError>>()?) })
     }
 
-    /// Forgets what was found out so far, as time does.
+    /// Forgets all answers, as if they were too old.
     #[cfg(test)]
     pub(super) fn forget(&self) {
         match &self.top {
             Top::Folder(place) => place.forget(),
-            Top::Stores(stores) => stores.values().for_each(|place| place.forget()),
+            Top::Stores(stores) => stores.values().for_each(Place::forget),
         }
     }
 
@@ -79,7 +79,7 @@ impl ObjectStorage {
     ///
     /// # Errors
     /// `NotFound` for paths that no object can have.
-    fn find(&self, path: &Path) -> io::Result<Option<(&Arc<Place>, String)>> {
+    fn find(&self, path: &Path) -> io::Result<Option<(&Place, String)>> {
         let mut parts = Vec::new();
         for part in path.components() {
             match part {
@@ -120,10 +120,10 @@ impl Storage for ObjectStorage {
     }
 
     fn open_soon(&self, paths: &[PathBuf]) {
-        let mut of_places: Vec<(&Arc<Place>, Vec<String>)> = Vec::new();
+        let mut of_places: Vec<(&Place, Vec<String>)> = Vec::new();
         for path in paths {
             let Ok(Some((place, key))) = self.find(path) else { continue };
-            match of_places.iter_mut().find(|(known, _)| Arc::ptr_eq(known, place)) {
+            match of_places.iter_mut().find(|(known, _)| std::ptr::eq(*known, place)) {
                 Some((_, keys)) => keys.push(key),
                 None => of_places.push((place, vec![key])),
             }

@@ -228,7 +228,7 @@ fn absent_is_not_found_and_a_folder_is_no_file<F: Fixture>() {
         assert_eq!(kind_of(storage.stat(path, Links::Follow)), Some(ErrorKind::NotFound));
         assert_eq!(kind_of(storage.access(path)), Some(ErrorKind::NotFound));
         assert_eq!(kind_of(storage.open_folder(path)), Some(ErrorKind::NotFound));
-        // Where calls end in time, nobody asks first.
+        // Where calls end in time, no caller asks first.
         assert!(storage.is_remote() || !storage.answers(path));
     }
     let opened = kind_of(storage.open(Path::new("a")));

@@ -15,7 +15,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from . import section4, stores, truth
+from . import section4, stores, truth, views
 from .compare import Limitation, differences
 from .image import Image
 from .readers import (
@@ -62,28 +62,32 @@ class Tally:
 class Case:
     """A file and a function from what libhdf5 reads to what every reader must see."""
 
-    file: str
+    file: Path
     wanted: Callable[[Image], Image]
 
 
-def reference_cases(files: dict[tuple[str, str, int], str], tally: Tally) -> Iterator[Case]:
-    """The images of the maker's writer."""
+def reference_case(file: Path, reference: stores.Reference) -> Case:
+    """An image of the maker's writer."""
     may_miss = os.environ.get("ALLOW_MISSING_LEVELS") == "1"
+    image = stores.expected(reference)
+
+    def wanted(read: Image) -> Image:
+        return replace(image, levels=image.levels[: len(read.levels)]) if may_miss else image
+
+    return Case(file, wanted)
+
+
+def reference_cases(mount: Path, remote: Path) -> Iterator[Case]:
+    """The images of the maker's writer, in stores, in a bucket, and as views."""
     for reference in stores.REFERENCES:
-        file = files.get((f"reference/{reference.name}.ome.zarr", "", 0))
-        if file is None:
-            tally.result(reference.name, ["not listed"])
-            continue
-        image = stores.expected(reference)
-
-        def wanted(read: Image, image: Image = image) -> Image:
-            return replace(image, levels=image.levels[: len(read.levels)]) if may_miss else image
-
-        yield Case(file, wanted)
+        yield reference_case(mount / "reference" / f"{reference.name}.ims", reference)
+        yield reference_case(remote / f"{reference.name}.ims", reference)
+    for file, reference in views.FILES.items():
+        yield reference_case(mount / file, reference)
 
 
 def corpus_cases(
-    manifest: Path, files: dict[tuple[str, str, int], str], refused: dict[str, str], tally: Tally
+    manifest: Path, files: dict[tuple[str, str, int], Path], refused: dict[str, str], tally: Tally
 ) -> Iterator[Case]:
     """The good stores of the corpus."""
     listed = 0
@@ -115,10 +119,10 @@ def see(reader: Reader, path: Path) -> Image | Exception:
 
 
 def check(
-    case: Case, path: Path, readers: dict[str, Reader], tally: Tally, unchecked: Counter[Limitation]
+    case: Case, readers: dict[str, Reader], tally: Tally, unchecked: Counter[Limitation]
 ) -> None:
     """One file with every reader."""
-    answers = {name: see(reader, path) for name, reader in readers.items()}
+    answers = {name: see(reader, case.file) for name, reader in readers.items()}
     read = answers["h5py"]
     for name, seen in answers.items():
         if isinstance(seen, Exception):
@@ -130,7 +134,7 @@ def check(
             faults += truth.broken_steps(seen)
         tally.result(f"{case.file}: {name}", faults)
     try:
-        faults = list(section4.faults(path))
+        faults = list(section4.faults(case.file))
     except Exception as error:  # whatever libhdf5 may raise
         faults = [f"{type(error).__name__}: {error}"]
     tally.result(f"{case.file}: section 4", faults)
@@ -139,6 +143,9 @@ def check(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mount", type=Path, required=True)
+    parser.add_argument(
+        "--remote", type=Path, required=True, help="a mount of the references in a bucket"
+    )
     parser.add_argument(
         "--list", type=Path, required=True, help="what `zarrims-mount --list --json` printed"
     )
@@ -151,12 +158,16 @@ def main() -> int:
     rows: list[dict[str, Any]] = [
         json.loads(line) for line in options.list.read_text().splitlines()
     ]
-    files = {(r["store"], r["image"], r["multiscale"]): r["file"] for r in rows if "file" in r}
+    files = {
+        (r["store"], r["image"], r["multiscale"]): options.mount / r["file"]
+        for r in rows
+        if "file" in r
+    }
     refused = {r["skipped"]: r["reason"] for r in rows if "skipped" in r}
     tally = Tally()
     unchecked: Counter[Limitation] = Counter()
 
-    cases = list(reference_cases(files, tally))
+    cases = list(reference_cases(options.mount, options.remote))
     if options.manifest.exists():
         cases += corpus_cases(options.manifest, files, refused, tally)
     else:
@@ -172,7 +183,7 @@ def main() -> int:
             ("h5dump", read_h5dump),
         ]
         for case in cases:
-            check(case, options.mount / case.file, dict(readers), tally, unchecked)
+            check(case, dict(readers), tally, unchecked)
             # Another reader is the first to ask for the next file.
             readers.append(readers.pop(0))
 

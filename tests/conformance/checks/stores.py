@@ -130,58 +130,67 @@ def expected(reference: Reference) -> Image:
     return Image(reference.times, reference.channels, list(NAMES[: reference.channels]), found)
 
 
-def write(reference: Reference, folder: Path) -> None:
-    """Writes level 0 as an OME-Zarr store."""
+def create(reference: Reference, store: Path, channels: range, levels: int = 1) -> zarr.Group:
+    """An OME-Zarr store of some channels of an image, without its arrays, which are named by their numbers."""
     kinds = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
     units = {"time": "second", "space": "micrometer"}
     axes = [
         {"name": a, "type": k} | ({"unit": units[k]} if k in units else {})
         for a, k in kinds.items()
     ]
-    transformations = [
-        {"type": "scale", "scale": [2.5, 1.0, *reference.voxel]},
-        {"type": "translation", "translation": [0.0, 0.0, *reference.origin]},
-    ]
-    multiscale = {
-        "name": reference.name,
-        "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": transformations}],
-    }
-    channels = [
+    translation = {"type": "translation", "translation": [0.0, 0.0, *reference.origin]}
+    datasets = [
         {
-            "label": n,
-            "color": c,
-            "active": True,
-            "window": {"min": 0, "max": 4095, "start": 0, "end": 4095},
+            "path": str(r),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [2.5, 1.0, *(v * 2**r for v in reference.voxel)]},
+                translation,
+            ],
         }
-        for n, c in zip(NAMES[: reference.channels], COLOURS)
+        for r in range(levels)
     ]
+    multiscale = {"name": reference.name, "axes": axes, "datasets": datasets}
+    omero = {
+        "channels": [
+            {
+                "label": NAMES[c],
+                "color": COLOURS[c],
+                "active": True,
+                "window": {"min": 0, "max": 4095, "start": 0, "end": 4095},
+            }
+            for c in channels
+        ]
+    }
     if reference.ngff == "0.4":
-        attributes = {
-            "multiscales": [{"version": "0.4", **multiscale}],
-            "omero": {"channels": channels},
-        }
+        attributes = {"multiscales": [{"version": "0.4", **multiscale}], "omero": omero}
     else:
-        ome = {
-            "version": reference.ngff,
-            "multiscales": [multiscale],
-            "omero": {"channels": channels},
-        }
+        ome = {"version": reference.ngff, "multiscales": [multiscale], "omero": omero}
         attributes = {"ome": ome}
-    group = zarr.create_group(
-        folder / f"{reference.name}.ome.zarr",
-        zarr_format=2 if reference.ngff == "0.4" else 3,
-        attributes=attributes,
+    return zarr.create_group(
+        store, zarr_format=2 if reference.ngff == "0.4" else 3, attributes=attributes
     )
-    data = finest(reference)
-    group.create_array(
-        "0",
-        data=data,
-        chunks=(1, 1, *(min(n, 64) for n in data.shape[2:])),
-        chunk_key_encoding={"name": "v2", "separator": "/"} if reference.ngff == "0.4" else None,
+
+
+def create_level(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str) -> zarr.Array:
+    """A level of such a store."""
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(1, 1, *(min(n, 64) for n in shape[2:])),
+        chunk_key_encoding=(
+            {"name": "v2", "separator": "/"} if group.metadata.zarr_format == 2 else None
+        ),
     )
+
+
+def write(reference: Reference, store: Path, channels: range) -> None:
+    """Writes some channels of level 0 as an OME-Zarr store."""
+    data = finest(reference)[:, channels.start : channels.stop]
+    group = create(reference, store, channels)
+    create_level(group, "0", data.shape, reference.dtype)[...] = data
 
 
 if __name__ == "__main__":
     for each in REFERENCES:
-        write(each, Path(sys.argv[1]))
+        write(each, Path(sys.argv[1], f"{each.name}.ome.zarr"), range(each.channels))

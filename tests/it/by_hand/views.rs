@@ -214,8 +214,12 @@ fn views_that_cannot_be_made_have_a_line_and_no_file() {
             format!("@config.toml:1: name: {folder} is no folder in SOURCE, or is one in a store");
         assert_eq!(scene.skipped(), [(format!("{name}.ims"), reason)]);
     }
-    // Beside a store that is not there, with its own line.
-    scene.configure("");
+}
+
+#[test]
+fn a_view_in_a_file_beside_no_store_has_its_own_line() {
+    let scene = Scene::new();
+    scene.store("a.zarr", &small("zyx", &[4, 20, 30], 0));
     scene.beside("b2.zarr", "[[view]]\nname = \"v\"\n");
     assert_eq!(scene.skipped()[0].0, "v.ims");
     scene.beside("b2.zarr", "[[view]]\nname = \"v\"\nof = \"../a.zarr\"\n");

@@ -247,6 +247,17 @@ impl Mount {
         assert!(found && stderr.iter().any(|line| wanted(line)), "no such line: {stderr:#?}");
     }
 
+    /// Waits until standard error has so many lines of a kind; more are a failure. The daemon does not wait for its
+    /// log: lines come after the effect that they are about.
+    #[track_caller]
+    pub fn wait_for_lines(&self, number: usize, wanted: impl Fn(&str) -> bool) {
+        let count = |stderr: &[String]| stderr.iter().filter(|line| wanted(line)).count();
+        let limit = Duration::from_secs(20);
+        self.shared.wait(limit, |state| count(&state.stderr) >= number || state.ended());
+        let stderr = self.stderr();
+        assert_eq!(count(&stderr), number, "{stderr:#?}");
+    }
+
     /// Whether the daemon is still there.
     pub fn is_running(&self) -> bool {
         self.shared.lock().status.is_none()

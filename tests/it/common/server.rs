@@ -207,7 +207,7 @@ impl Shared {
             let latency = *lock(&self.latency);
             thread::sleep(latency);
             let fault = lock(&self.judge)(&request.asked);
-            let answered = self.answer(&request, fault, connection);
+            let answered = self.answer(&request, fault.as_ref(), connection);
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             if answered.is_err() {
                 let _ = connection.shutdown(Shutdown::Both);
@@ -216,11 +216,11 @@ impl Shared {
         }
     }
 
-    fn answer(&self, request: &Request, fault: Option<Fault>, to: &TcpStream) -> io::Result<()> {
+    fn answer(&self, request: &Request, fault: Option<&Fault>, to: &TcpStream) -> io::Result<()> {
         let answer = match fault {
-            Some(Fault::Status(status, code)) => Answer::error(status, code),
+            Some(Fault::Status(status, code)) => Answer::error(*status, code),
             Some(Fault::Page) => Answer::page(),
-            _ => self.right_answer(request, fault.as_ref()),
+            _ => self.right_answer(request, fault),
         };
         let has_body = request.asked.method != "HEAD";
         let mut head = format!("HTTP/1.1 {} x\r\n", answer.status);
@@ -235,7 +235,7 @@ impl Shared {
         }
         let (body, ends) = match fault {
             Some(Fault::Cut(at) | Fault::Stall(at)) if answer.is_file => {
-                (&answer.body[..at.min(answer.body.len())], true)
+                (&answer.body[..(*at).min(answer.body.len())], true)
             }
             _ => (&answer.body[..], false),
         };
@@ -413,15 +413,12 @@ fn decoded(text: &str) -> String {
     while let [first, tail @ ..] = rest {
         let hex =
             tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(if *first == b'+' { b' ' } else { *first });
-                rest = tail;
-            }
+        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            bytes.push(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(if *first == b'+' { b' ' } else { *first });
+            rest = tail;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

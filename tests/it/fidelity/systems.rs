@@ -77,14 +77,8 @@ fn permuted_axes_permute_the_voxels() {
     assert_close(&origin(&Shown::open(&mount, "affine.ims")), &[7.0, 5.0, 8.0], "translation");
 }
 
-#[test]
-fn named_systems_scenes_and_collections() {
-    if !can_mount() {
-        return;
-    }
-    let source = source();
-    // spatialdata: pixels are the intrinsic system.
-    let store = source.path().join("sd.zarr");
+/// An image of spatialdata: pixels are the intrinsic system.
+fn write_spatialdata(store: &Path) {
     write(&store.join("0"));
     let to = |name: &str, transform: &Value| {
         let mut transform = transform.clone();
@@ -95,14 +89,16 @@ fn named_systems_scenes_and_collections() {
     let axes = ["z", "y", "x"].map(|name| json!({"name": name, "type": "space"}));
     let pixels = json!([{"type": "scale", "scale": [1, 1, 1]}]);
     write_attributes(
-        &store,
+        store,
         &json!({"ome": {"version": "0.5-dev-spatialdata", "multiscales": [{
         "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": pixels}],
         "coordinateTransformations": [to("global", &json!({"type": "identity"})),
             to("um", &json!({"type": "scale", "scale": [2, 0.5, 0.25]}))]}]}}),
     );
-    // A scene of two tiles.
-    let scene = source.path().join("scene.zarr");
+}
+
+/// A scene of two tiles.
+fn write_scene(scene: &Path) {
     let mut placed = Vec::new();
     for tile in ["a", "b"] {
         write(&scene.join(tile).join("s0"));
@@ -113,13 +109,15 @@ fn named_systems_scenes_and_collections() {
             "input": {"path": tile, "name": "physical"}, "output": {"name": "world"}}));
     }
     write_attributes(
-        &scene,
+        scene,
         &json!({"ome": {"version": "0.6", "scene": {
         "coordinateSystems": [system("world", Some("micrometer"))],
         "coordinateTransformations": placed}}}),
     );
-    // A collection (RFC-8).
-    let collection = source.path().join("study.zarr");
+}
+
+/// A collection (RFC-8).
+fn write_collection(collection: &Path) {
     write(&collection.join("raw/0"));
     let zarr = |path: &str| json!({"type": "zarr", "path": path});
     let scale = json!([{"type": "scale", "scale": [3, 2, 1], "input": {"id": "s0"},
@@ -133,13 +131,24 @@ fn named_systems_scenes_and_collections() {
             "attributes": {"coordinateTransformations": scale}}]}})),
     );
     write_attributes(
-        &collection,
+        collection,
         &json!({"ome": {"version": "0.9.dev3", "type": "collection",
         "name": "study", "nodes": [
             {"type": "multiscale", "name": "DAPI", "path": zarr("./raw")},
             {"type": "multiscale", "name": "gone", "path": zarr("./gone")},
             {"type": "multiscale", "name": "far", "path": zarr("../far.zarr")}]}}),
     );
+}
+
+#[test]
+fn named_systems_scenes_and_collections() {
+    if !can_mount() {
+        return;
+    }
+    let source = source();
+    write_spatialdata(&source.path().join("sd.zarr"));
+    write_scene(&source.path().join("scene.zarr"));
+    write_collection(&source.path().join("study.zarr"));
     let mount = Mount::of(source.path()).start();
     assert_close(&Shown::open(&mount, "sd.ims").voxel_um(), &[0.25, 0.5, 2.0], "spatialdata");
     let tile = Shown::open(&mount, "scene/b.ims");
@@ -169,7 +178,10 @@ fn coordinates_colours_and_boxes() {
     array["dimension_names"] = json!(["z", "y", "x"]);
     write_json(&store.join("raw/zarr.json"), &array);
     for (name, length, step) in [("z", 4, 2.0), ("y", 6, 0.5), ("x", 10, 0.25)] {
-        let values = move |at: &[u64]| (7.0 + at[0] as f64 * step).to_le_bytes();
+        let values = move |at: &[u64]| {
+            let index = u32::try_from(at[0]).expect("a short array");
+            (7.0 + f64::from(index) * step).to_le_bytes()
+        };
         write_array(&store.join(name), "float64", &[length], &[length], values);
         let mut array = array_json("float64", &[length], &[length]);
         array["dimension_names"] = json!([name]);

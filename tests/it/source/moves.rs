@@ -62,9 +62,7 @@ fn shows_soon(mount: &Mount, image: &str) {
 
 #[track_caller]
 fn told(mount: &Mount, words: &str, times: usize) {
-    let found = || mount.stderr().iter().filter(|line| line.contains(words)).count();
-    eventually(words, SOON, || found() >= times);
-    assert_eq!(found(), times, "{words}: {:#?}", mount.stderr());
+    mount.wait_for_lines(times, |line| line.contains(words));
 }
 
 /// A file system in memory, which goes with the test.

@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// How members are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Members {
+pub(super) enum Members {
     Stored,
     Deflated,
 }
@@ -50,7 +50,7 @@ fn paths_below(folder: &Path) -> Vec<String> {
 }
 
 /// A zip file of everything below `folder`, each path behind `prefix`.
-fn zipped(folder: &Path, prefix: &str, how: Members) -> Vec<u8> {
+pub(super) fn zipped(folder: &Path, prefix: &str, how: Members) -> Vec<u8> {
     let mut archive = ZipArchiveWriter::new(Vec::new());
     archive.set_comment(br#"{"ome": {"version": "0.5"}}"#.to_vec());
     for path in paths_below(folder) {

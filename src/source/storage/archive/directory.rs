@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
+use rawzip::extra_fields::ExtraFieldId;
 use rawzip::{MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipFileHeaderRecord, ZipLocator};
 
 use super::super::interface::{FileKind, FolderName, OpenFile};
@@ -16,12 +17,12 @@ use crate::source::place::METADATA_FILES;
 const MOST_MEMBERS: usize = 1 << 20;
 const MOST_BYTES: usize = 64 << 20;
 
-/// The end of the central directory begins within so many bytes from the end of the file: a comment has at
+/// The end of the central directory begins within this distance of the end of the file, in bytes: a comment has at
 /// most 65 535, and some programs fill up the last block.
-const SEARCHED_BYTES: u64 = 128 << 10;
+pub(super) const SEARCHED_BYTES: u64 = 128 << 10;
 
-/// Names of members that are refused, of which one is told.
-const TOLD_CHARS: usize = 64;
+/// Characters of the name of a refused member that a message quotes.
+const QUOTED_CHARS: usize = 64;
 
 /// First bytes of a zip file: of a member, of the end of an empty one, of one in several parts.
 const SIGNATURES: [&[u8; 4]; 3] = [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"];
@@ -126,7 +127,7 @@ fn explained(error: rawzip::Error) -> io::Error {
         Kind::Eof | Kind::InvalidEndOfCentralDirectory => {
             damaged("its central directory does not lie within it")
         }
-        _ => damaged("its central directory has an entry that is none"),
+        _ => damaged("its central directory has a malformed entry"),
     }
 }
 
@@ -194,7 +195,7 @@ impl Directory {
         let Some(name) = usable(raw) else {
             if self.refused == 0 {
                 let told = String::from_utf8_lossy(raw);
-                self.first_refused = told.chars().take(TOLD_CHARS).collect();
+                self.first_refused = told.chars().take(QUOTED_CHARS).collect();
             }
             self.refused += 1;
             return Ok(());
@@ -205,6 +206,9 @@ impl Directory {
                 MOST_BYTES >> 20
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        if lacks_zip64(entry) {
+            return Err(damaged("it has an entry without the 64-bit numbers that it announces"));
         }
         let start = u32::try_from(self.records.len()).map_err(io::Error::other)?;
         let method = entry.compression_method().as_u16();
@@ -356,6 +360,20 @@ fn usable(raw: &[u8]) -> Option<String> {
     }
     let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+/// Whether a number of an entry is announced to stand in a ZIP64 field (APPNOTE.TXT, 4.5.3) that has it not.
+fn lacks_zip64(entry: &ZipFileHeaderRecord<'_>) -> bool {
+    let announced = u64::from(u32::MAX);
+    let numbers =
+        [entry.uncompressed_size_hint(), entry.compressed_size_hint(), entry.local_header_offset()];
+    // The true number may be the one that announces another.
+    let is_there = || {
+        let mut fields = entry.extra_fields();
+        let field = fields.find(|(id, _)| *id == ExtraFieldId::ZIP64);
+        field.is_some_and(|(_, bytes)| bytes.chunks(8).any(|word| word == announced.to_le_bytes()))
+    };
+    numbers.contains(&announced) && !is_there()
 }
 
 /// Refuses an archive in several files.

@@ -1,4 +1,4 @@
-//! Deflated members, read from any place on, without more memory than a few windows.
+//! Deflated members, read from any offset, with the memory of a few windows.
 //!
 //! A shard may be deflated as a whole, and one chunk of it is wanted. The first such read decodes all of the
 //! member once, compares its checksum, and notes the state of the decoder here and there. Later reads begin at
@@ -14,14 +14,14 @@ use miniz_oxide::inflate::core::{DecompressorOxide, TINFL_LZ_DICT_SIZE, decompre
 
 use super::super::interface::OpenFile;
 
-/// Bytes that are read of a file at a time.
+/// Bytes that are read from a file at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// States of the decoder that are kept of a member, and the least distance between two.
 const MOST_POINTS: u64 = 16;
 const LEAST_DISTANCE: u64 = 1 << 20;
 
-/// Deflate makes no more of a byte ("Maximum Compression Factor", zlib Technical Details).
+/// Most bytes that deflate makes from one ("Maximum Compression Factor", zlib Technical Details).
 const LARGEST_FACTOR: u64 = 1032;
 
 /// Largest member of which a part is read: decoding it takes about a minute.
@@ -134,7 +134,7 @@ impl<'a> Stream<'a> {
             }
             let (now, size) = (self.point.made, self.packed.size);
             if now > size || (self.is_done && now < size) {
-                return Err(failed(&format!("it has not the {size} bytes that are stated")));
+                return Err(failed(&format!("it does not have the {size} bytes that are stated")));
             }
         }
         Ok(&self.point.window[at..at + made])
@@ -155,7 +155,7 @@ impl<'a> Stream<'a> {
 }
 
 impl Packed<'_> {
-    /// Refuses what no deflated member can be.
+    /// Refuses sizes that no deflated member can have.
     fn check_size(&self) -> io::Result<()> {
         let packed = self.range.end - self.range.start;
         if self.size > packed.saturating_mul(LARGEST_FACTOR) {

@@ -1,6 +1,7 @@
 //! One open member of a zip file.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -31,13 +32,13 @@ pub(super) fn remember_at_most(shares: Shares) {
     POINTS.set_limit(shares.inflated_members());
 }
 
-/// Forgets it.
+/// Forgets what is remembered of members.
 pub(super) fn forget_remembered() {
     POINTS.clear();
 }
 
 /// Bytes of a local header before the name, and where its fields lie (APPNOTE.TXT, 4.3.7).
-const HEADER_BYTES: usize = 30;
+pub(super) const HEADER_BYTES: usize = 30;
 mod at {
     pub(super) const METHOD: usize = 8;
     pub(super) const NAME_LEN: usize = 26;
@@ -47,7 +48,7 @@ mod at {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct OpenMember {
-    file: Box<dyn OpenFile>,
+    file: Arc<dyn OpenFile>,
     member: Member,
     /// Where its bytes begin in the file.
     data_at: u64,
@@ -67,7 +68,7 @@ impl OpenMember {
     /// `Unsupported` for a member that is not decoded here, `InvalidData` for a damaged one, and the reason of
     /// the storage.
     pub(super) fn open(
-        file: Box<dyn OpenFile>,
+        file: Arc<dyn OpenFile>,
         member: Member,
         (storage, archive, stamp): (u64, PathBuf, Stamp),
         is_settled: bool,
@@ -87,7 +88,7 @@ impl OpenMember {
                 return refused(reason);
             }
         }
-        let data_at = data_at(&*file, &member)?;
+        let data_at = data_at(&*file, &member, stamp.size())?;
         let end = data_at.checked_add(member.packed);
         if end.is_none_or(|end| end > stamp.size()) {
             return Err(damaged("it does not lie within the archive"));
@@ -122,12 +123,13 @@ impl OpenMember {
 }
 
 /// Where the bytes of a member begin: behind its local header, which must be its own.
-fn data_at(file: &dyn OpenFile, member: &Member) -> io::Result<u64> {
+fn data_at(file: &dyn OpenFile, member: &Member, size: u64) -> io::Result<u64> {
     let mut header = [0; HEADER_BYTES];
-    file.read_exact_at(&mut header, member.header_at).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => damaged("it does not lie within the archive"),
-        _ => error,
-    })?;
+    let end = member.header_at.checked_add(HEADER_BYTES as u64);
+    if end.is_none_or(|end| end > size) {
+        return Err(damaged("it does not lie within the archive"));
+    }
+    file.read_exact_at(&mut header, member.header_at)?;
     let number = |at: usize| u64::from(u16::from_le_bytes([header[at], header[at + 1]]));
     let method = match member.method {
         Method::Stored => 0,
@@ -168,6 +170,27 @@ impl OpenFile for OpenMember {
             _ if out.is_empty() => Ok(()),
             _ => self.read_deflated(out, offset),
         }
+    }
+
+    /// Of a stored member all at once, which a storage may fetch in few requests.
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Vec<u8>>> {
+        let is_part = |range: &Range<u64>| {
+            range.start <= range.end
+                && range.end <= self.member.size
+                && *range != (0..self.member.size)
+        };
+        if self.member.method == Method::Stored && ranges.iter().all(is_part) {
+            let place = |range: &Range<u64>| self.data_at + range.start..self.data_at + range.end;
+            return self.file.read_ranges(&ranges.iter().map(place).collect::<Vec<_>>());
+        }
+        let read = |range: &Range<u64>| {
+            let length =
+                range.end.checked_sub(range.start).filter(|_| range.end <= self.member.size);
+            let length = length.and_then(|length| usize::try_from(length).ok());
+            let mut bytes = vec![0; length.ok_or(io::ErrorKind::UnexpectedEof)?];
+            self.read_exact_at(&mut bytes, range.start).map(|()| bytes)
+        };
+        ranges.iter().map(read).collect()
     }
 }
 

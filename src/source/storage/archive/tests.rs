@@ -14,18 +14,28 @@ use super::*;
 struct Counted {
     inner: Arc<dyn Storage>,
     calls: AtomicUsize,
+    /// As of another machine; reads of files are counted, too, and bytes.
+    is_remote: bool,
+    reads: Arc<AtomicUsize>,
+    bytes: Arc<AtomicUsize>,
 }
 
 /// An open file of it, which counts the bytes.
 #[derive(Debug)]
 struct CountedFile {
-    inner: Box<dyn OpenFile>,
+    inner: Arc<dyn OpenFile>,
+    reads: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
 }
 
 impl Counted {
     fn over(inner: Arc<dyn Storage>) -> Arc<Self> {
-        Arc::new(Self { inner, calls: AtomicUsize::new(0) })
+        Self::of(inner, false)
+    }
+
+    fn of(inner: Arc<dyn Storage>, is_remote: bool) -> Arc<Self> {
+        let (reads, bytes) = Default::default();
+        Arc::new(Self { inner, calls: AtomicUsize::new(0), is_remote, reads, bytes })
     }
 
     fn count(&self) {
@@ -40,7 +50,13 @@ impl Counted {
 impl Storage for Counted {
     fn open(&self, path: &Path) -> io::Result<(Box<dyn OpenFile>, Stamp)> {
         self.count();
-        self.inner.open(path)
+        let (file, stamp) = self.inner.open(path)?;
+        let (reads, bytes) = (self.reads.clone(), self.bytes.clone());
+        Ok((Box::new(CountedFile { inner: file.into(), reads, bytes }), stamp))
+    }
+
+    fn is_remote(&self) -> bool {
+        self.is_remote
     }
 
     fn stat(&self, path: &Path, links: Links) -> io::Result<Meta> {
@@ -60,6 +76,7 @@ impl OpenFile for CountedFile {
     }
 
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(out.len(), Ordering::Relaxed);
         self.inner.read_exact_at(out, offset)
     }
@@ -197,6 +214,47 @@ fn thousands_of_members_cost_no_scan_per_read() {
 }
 
 #[test]
+fn a_member_on_another_machine_costs_one_request() {
+    for deflate in [false, true] {
+        let text = |number: usize| format!("{number} ").repeat(4000).into_bytes();
+        let members: Vec<(String, Vec<u8>)> =
+            (0..300).map(|number| (format!("0/c/{number}"), text(number))).collect();
+        let files = Arc::new(Memory::default());
+        let packed = zip(members.iter().map(|(name, bytes)| (name, bytes)), deflate);
+        files.put("x.zip", &packed);
+        let remote = Counted::of(files.clone(), true);
+        let archives = Archives::over(remote.clone());
+        let requests = || remote.reads.swap(0, Ordering::Relaxed);
+        assert_eq!(read(&archives, "x.zip/0/c/7").expect("a member"), text(7));
+        assert!(requests() <= 4, "the end, the start and a member");
+        remote.bytes.store(0, Ordering::Relaxed);
+        for (name, bytes) in &members {
+            assert_eq!(read(&archives, &format!("x.zip/{name}")).expect("a member"), *bytes);
+            assert_eq!(requests(), 1, "{name}");
+        }
+        let fetched = remote.bytes.load(Ordering::Relaxed);
+        assert!(fetched < packed.len() * 3 / 2, "{fetched} of {} bytes", packed.len());
+        // Of a shard, the header once, and then each part.
+        let shard = || archives.open_parts(Path::new("x.zip/0/c/299"), Index::AtEnd(4));
+        for wanted in [2, 1] {
+            let (file, stamp) = shard().expect("a member");
+            let mut end = [0; 4];
+            file.read_exact_at(&mut end, stamp.size() - 4).expect("its end");
+            assert_eq!(end, *b"299 ");
+            assert!(deflate || requests() == wanted);
+        }
+        let (file, _) = shard().expect("a member");
+        let parts = file.read_ranges(&[0..3, 4..7]).expect("in the member");
+        assert_eq!(parts, [b"299".to_vec(), b"299".to_vec()]);
+        assert!(file.read_ranges(&[0..3, 4..1 << 40]).is_err());
+        // Another archive in its place is another one.
+        files.put("x.zip", &zip([("0/c/7", "new")], deflate));
+        assert_eq!(read(&archives, "x.zip/0/c/7").expect("a member"), b"new");
+        assert!(read(&archives, "x.zip/0/c/8").is_err());
+    }
+}
+
+#[test]
 fn ordinary_files_are_looked_into_once() {
     let files = Arc::new(Memory::default());
     files.put("a.tif", &[b'I'; 100]);
@@ -226,7 +284,8 @@ fn a_part_of_a_deflated_member_is_read_without_decoding_all_of_it_again() {
     let bytes = Arc::new(AtomicUsize::new(0));
     let archive = archives.open_archive(Path::new("x.zip")).expect("readable").expect("a zip");
     let Some(Found::File(member)) = archive.directory.find(b"shard") else { panic!("no member") };
-    let file = Box::new(CountedFile { inner: archive.file, bytes: bytes.clone() });
+    let file =
+        Arc::new(CountedFile { inner: archive.file, reads: Arc::default(), bytes: bytes.clone() });
     let key = (archives.number, PathBuf::from("x.zip"), archive.stamp);
     let file = OpenMember::open(file, member, key, true).expect("a member");
     for offset in [0, 31_000_000, 9_999_999, 16 << 20] {
@@ -238,3 +297,5 @@ fn a_part_of_a_deflated_member_is_read_without_decoding_all_of_it_again() {
         assert!(read < member.packed / 8, "{read} of {} bytes for one part", member.packed);
     }
 }
+
+mod zip64;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::interface::OpenFile;
 use super::super::stamp::Stamp;
-use super::place::Place;
+use super::service::Service;
 use crate::objects::{Fault, ObjectError, ObjectState};
 use crate::sync::lock;
 
@@ -32,13 +32,13 @@ impl OpenFile for Whole {
 /// An object whose parts are fetched when they are read.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) place: Arc<Place>,
+    pub(super) service: Arc<Service>,
     pub(super) key: String,
     pub(super) state: ObjectState,
     pub(super) stamp: Stamp,
-    /// A part that came with the opening, and where it begins; until it was read.
+    /// The offset and the bytes of a part that came with the opening; empty once it was read.
     pub(super) known: Mutex<(u64, Vec<u8>)>,
-    /// The object was another one in an answer since.
+    /// A later answer was of another state of the object.
     pub(super) has_changed: AtomicBool,
 }
 
@@ -51,7 +51,7 @@ impl Parts {
         Err(ObjectError { fault: Fault::Changed, detail: String::new() }.into())
     }
 
-    /// Reads from the part that came with the opening. It is read once: whoever needs it again keeps it.
+    /// Reads from the part that came with the opening. It is read once: a caller that needs it again keeps it.
     fn take_known(&self, out: &mut [u8], range: &Range<u64>) -> bool {
         let mut known = lock(&self.known);
         let found = copy(&known.1, known.0, out, range.clone()).is_some();
@@ -81,7 +81,7 @@ impl OpenFile for Parts {
         if out.is_empty() || self.take_known(out, &range) {
             return Ok(());
         }
-        let object = self.place.noted(self.place.objects.get_range(&self.key, range))?;
+        let object = self.service.noted(self.service.objects.get_range(&self.key, range))?;
         self.check(&object.state)?;
         out.copy_from_slice(&object.bytes);
         Ok(())
@@ -89,7 +89,8 @@ impl OpenFile for Parts {
 
     fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Vec<u8>>> {
         ranges.iter().try_for_each(|range| self.end(range))?;
-        let (parts, state) = self.place.noted(self.place.objects.get_ranges(&self.key, ranges))?;
+        let (parts, state) =
+            self.service.noted(self.service.objects.get_ranges(&self.key, ranges))?;
         state.map_or(Ok(()), |state| self.check(&state))?;
         Ok(parts)
     }

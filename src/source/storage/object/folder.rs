@@ -10,10 +10,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::super::interface::{FileKind, FolderName, Meta, OpenFolder};
 use super::super::stamp::Stamp;
-use super::place::Place;
+use super::service::Service;
 use crate::objects::{ObjectState, Page, PageOf};
 
-/// A folder whose state has a number. All folders are new again when the program is.
+/// A folder in the state with this number.
 pub(super) fn folder_meta(state: u128) -> Meta {
     Meta::plain(FileKind::Folder, Stamp::of_version(state, 0, SystemTime::UNIX_EPOCH))
 }
@@ -71,7 +71,7 @@ impl FirstPage {
         }
     }
 
-    /// Nothing is in the folder, and nothing marks it: there is none.
+    /// Whether there is no such folder: nothing is in it, and no object marks it.
     pub(super) fn is_nothing(&self) -> bool {
         self.folders.is_empty() && self.files.is_empty() && !self.is_marked
     }
@@ -92,10 +92,10 @@ impl FirstPage {
 /// A listing, page by page.
 #[derive(Debug)]
 pub(super) struct Listing {
-    place: Arc<Place>,
+    service: Arc<Service>,
     folder: String,
     meta: Meta,
-    /// A page that was not given out yet.
+    /// The names of a page that were not given out yet.
     ready: VecDeque<(OsString, Meta)>,
     next: Option<String>,
     /// The names of the pages so far.
@@ -103,11 +103,11 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn new(place: &Arc<Place>, folder: &str, first: &FirstPage) -> Self {
-        let files = first.files.iter().map(|(name, state)| (name.into(), place.meta_of(state)));
+    pub(super) fn new(service: &Arc<Service>, folder: &str, first: &FirstPage) -> Self {
+        let files = first.files.iter().map(|(name, state)| (name.into(), service.meta_of(state)));
         let folders = first.folders.iter().map(|name| (name.into(), folder_meta(0)));
         Self {
-            place: place.clone(),
+            service: service.clone(),
             folder: folder.to_owned(),
             meta: first.meta(),
             ready: folders.chain(files).collect(),
@@ -118,10 +118,10 @@ impl Listing {
 
     fn next_page(&mut self) -> io::Result<()> {
         let Some(next) = self.next.take() else { return Ok(()) };
-        let page = self.place.page(&self.folder, PageOf::Folder, Some(&next));
+        let page = self.service.page(&self.folder, PageOf::Folder, Some(&next));
         let page = page.inspect_err(|_| self.next = Some(next))?;
         let files =
-            page.objects.iter().map(|(name, state)| (name.into(), self.place.meta_of(state)));
+            page.objects.iter().map(|(name, state)| (name.into(), self.service.meta_of(state)));
         let folders = page.folders.iter().map(|name| (name.into(), folder_meta(0)));
         self.ready = folders.chain(files).collect();
         self.next = page.next;

@@ -1,5 +1,5 @@
-//! Answers that several callers may share: a caller takes an answer that was asked for late enough for it,
-//! and callers that want one at the same time ask once.
+//! Answers that callers share. A caller says since when an answer counts for it; callers that ask at the same time
+//! send one request.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -68,7 +68,7 @@ impl<V: Clone> Newest<V> {
         answer
     }
 
-    /// Takes up an answer that came otherwise.
+    /// Keeps an answer that came in another way.
     pub(super) fn put(&self, question: &str, asked_at: Instant, answer: V) {
         let slot = self.slot(question);
         let mut state = lock(&slot.state);

@@ -9,14 +9,14 @@ use crate::objects::{Address, ObjectError};
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     is_out: AtomicBool,
-    /// A service that never answered is a reason not to start, and named there.
+    /// A call was answered. Until then the program does not start, and says why itself.
     has_answered: AtomicBool,
     told: LogLimit,
 }
 
 impl Outage {
-    /// Takes up the end of a call. One line at the begin of an outage and one at its end stand for all that
-    /// happens meanwhile; calls that fail and succeed in turn have a line a minute.
+    /// Notes how a call ended. An outage has a line at its beginning and one at its end; calls that fail and succeed
+    /// in turn have at most one line a minute.
     pub(super) fn note(&self, source: &Address, failed: Option<&ObjectError>) {
         match failed {
             Some(error) if error.fault.is_outage() => {

@@ -18,7 +18,7 @@ pub enum DecodeError {
     Codec {
         /// Name of the codec.
         codec: String,
-        /// Its own words.
+        /// What the codec says.
         reason: String,
     },
     /// The bytes decode to more or fewer than declared.
