@@ -16,7 +16,7 @@ use zarrims::config::{Config, Merged, Purpose};
 use zarrims::image::{Engine, EngineError};
 use zarrims::objects::connect_at_most;
 
-use crate::{allocator, logging};
+use crate::{allocator, background, logging};
 use event::Event;
 use serve::Served;
 use status::Status;
@@ -49,6 +49,9 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     // The kernel has shaken hands, and requests are answered. This process never asks its own mounts for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
     notify::service_manager("READY=1")?;
+    if background::is_child() {
+        background::detach()?;
+    }
     log_mounted(&config);
     serve_on(&mut mounts, received)?;
     serve::save_all(&mut mounts);
