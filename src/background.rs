@@ -8,6 +8,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -74,7 +75,8 @@ pub(crate) fn detach() -> anyhow::Result<()> {
     rustix::process::chdir("/").context("--background: /")?;
     // Refused to the leader of a group, which is none of a terminal's jobs.
     let _ = rustix::process::setsid();
-    let mut pipe = File::from(rustix::io::dup(io::stdout()).context("--background")?);
+    let pipe = io::stdout().as_fd().try_clone_to_owned();
+    let mut pipe = File::from(pipe.context("--background: standard output")?);
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.context("--background: /dev/null")?;
     dup2_stdout(&null).context("--background: /dev/null")?;
@@ -86,7 +88,7 @@ pub(crate) fn detach() -> anyhow::Result<()> {
 
 /// Whether standard error is meant to be written for long: a file, or the journal. A terminal is somebody else's
 /// soon, and whoever reads a pipe waits for its end.
-fn is_log(stderr: impl std::os::fd::AsFd) -> bool {
+fn is_log(stderr: impl AsFd) -> bool {
     let Ok(stat) = fstat(stderr) else { return false };
     let is_journal =
         env::var(JOURNAL).is_ok_and(|of| of == format!("{}:{}", stat.st_dev, stat.st_ino));
