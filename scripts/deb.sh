@@ -17,7 +17,8 @@ rm -rf "$stage"
 BIN=${BIN:-target/static/release/zarrims-mount} PAGES=${PAGES:-target/pages} PREFIX=/usr DESTDIR=$PWD/$stage \
     scripts/install.sh install
 gzip -9n "$stage"/usr/share/man/man*/*
-mv "$stage/usr/share/doc/zarrims/LICENSE" "$stage/usr/share/doc/zarrims/copyright"
+# The package has it as its copyright.
+rm "$stage/usr/share/doc/zarrims/LICENSE"
 out=${OUT:-target/dist}
 mkdir -p "$out"
 cp "$stage/usr/lib/debug/usr/bin/zarrims-mount.debug" "$out/"

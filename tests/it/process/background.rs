@@ -188,6 +188,11 @@ fn the_helper_of_mount_mounts_with_the_options_of_fstab() {
             it.run(name, &format!("@source @mount -n -o {options} -t zarrims"), Stdio::piped());
         assert!(output.status.success(), "{output:?}");
         read_all(&it.mountpoint().join("a.ims"));
+        // The next one waits for the cache of the last one, as `umount` does not.
+        assert!(detach(&it.mountpoint()), "it can be unmounted");
+        let output = it.run(name, &format!("@source @mount -o {options}"), Stdio::piped());
+        assert!(output.status.success(), "{output:?}");
+        read_all(&it.mountpoint().join("a.ims"));
         it.unmount();
     }
 }
