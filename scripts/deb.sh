@@ -4,12 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo=${CARGO:-cargo}
 tools=$PWD/target/tools
 export PATH=$tools/bin:$PATH
 if ! command -v cargo-deb >/dev/null; then
     echo "deb: installing cargo-deb in $tools"
-    "$cargo" install --locked --quiet cargo-deb --root "$tools"
+    cargo install --locked --quiet cargo-deb --root "$tools"
 fi
 # What is packed is what `make install` installs, but symbols, which are beside the package.
 stage=target/stage
@@ -23,4 +22,4 @@ out=${OUT:-target/dist}
 mkdir -p "$out"
 cp "$stage/usr/lib/debug/usr/bin/zarrims-mount.debug" "$out/"
 rm -rf "$stage/usr/lib/debug"
-"$cargo" deb --no-build --no-strip --output "$out/"
+cargo deb --no-build --no-strip --output "$out/"

@@ -29,7 +29,7 @@ const STATUSES: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// None but of writing to memory.
-pub fn all() -> io::Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn all() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut files = vec![("config.toml".to_owned(), example().into_bytes())];
     files.push((format!("man/{PROGRAM}.1"), program()?));
     for verb in command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
