@@ -4,6 +4,7 @@
 
 mod log_filter;
 mod mistake;
+mod mount_helper;
 pub mod verbs;
 
 use std::ffi::{OsStr, OsString};
@@ -18,6 +19,7 @@ use crate::config::setting::{Origin, Setting, Settings};
 use crate::config::{DEFAULT_FILE, Given};
 
 pub use mistake::Refused;
+pub use mount_helper::is_mount_helper;
 pub use verbs::Verb;
 
 const ABOUT: &str = "Show Zarr stores as Imaris files, without converting anything";
@@ -27,7 +29,8 @@ Show Zarr stores as Imaris files, without converting anything.
 
 Every OME-Zarr or Zarr store below SOURCE appears below MOUNTPOINT as an .ims file of its final size. \
 Pixels are read from the store when they are first needed and kept in a disk cache. The program stays in \
-the foreground until it is interrupted or the mount is removed with \"fusermount3 -u MOUNTPOINT\".";
+the foreground, unless --background is given, until it is interrupted or the mount is removed with \
+\"fusermount3 -u MOUNTPOINT\".";
 
 const USAGE: &str = "\
 zarrims-mount [OPTIONS] SOURCE MOUNTPOINT
@@ -50,7 +53,12 @@ pub struct Cli {
 #[derive(Debug, Clone)]
 pub enum Task {
     /// Mount, and serve until the mounts have gone.
-    Mount,
+    Mount {
+        /// The program that was started returns when the mounts answer, and another one serves them.
+        in_background: bool,
+    },
+    /// Only look whether the command line is right: `mount -f`.
+    Check,
     /// Print what would be shown and what is skipped and why.
     List {
         /// One JSON object a line.
@@ -63,7 +71,7 @@ pub enum Task {
 }
 
 /// The arguments that are no options of the table, but `-v`.
-fn arguments() -> [Arg; 6] {
+fn arguments() -> [Arg; 7] {
     let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     let path = |name: &'static str| Arg::new(name).value_parser(value_parser!(PathBuf));
     [
@@ -79,6 +87,8 @@ fn arguments() -> [Arg; 6] {
         )),
         switch("print-config")
             .help("Print all settings as a configuration file, each with its origin, and exit"),
+        switch("background")
+            .help("Return when the mounts answer, and serve them in the background"),
     ]
 }
 
@@ -148,6 +158,11 @@ impl Cli {
     /// # Errors
     /// [`Refused`]: help, or whatever the words themselves show to be wrong.
     pub fn read(words: &[OsString]) -> Result<Self, Refused> {
+        if is_mount_helper(words) {
+            let asked = mount_helper::translate(words, &command()).map_err(Refused::Mistake)?;
+            let cli = Self::read(&asked.words)?;
+            return Ok(if asked.only_checks { Self { task: Task::Check, ..cli } } else { cli });
+        }
         let matches = command().try_get_matches_from(words);
         let matches = matches.map_err(|error| Refused::because(error, words, &command()))?;
         let cli = Self::of(&matches).map_err(Refused::Mistake)?;
@@ -166,11 +181,15 @@ impl Cli {
             return Ok(Self { given, task: Task::Verb(verb), verbose });
         }
         let (lists, as_json) = (matches.get_flag("list"), matches.get_flag("json"));
+        let in_background = matches.get_flag("background");
         let task = match (lists, matches.get_flag("print-config")) {
             (_, true) => Task::PrintConfig,
             (true, _) => Task::List { as_json },
-            (false, false) => Task::Mount,
+            (false, false) => Task::Mount { in_background },
         };
+        if in_background && !matches!(task, Task::Mount { .. }) {
+            return Err(mistake::BACKGROUND_ALONE.to_owned());
+        }
         if as_json && !lists {
             return Err(mistake::JSON_ALONE.to_owned());
         }

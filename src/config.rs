@@ -2,12 +2,13 @@
 //!
 //! [`options`] is the table of all options; [`setting`] holds values as text with their origin, [`file`]
 //! reads the file, [`merge`] lays the origins over each other (flag over variable over file over default),
-//! [`print`] writes the result as a file, and [`resolve`] turns it into a [`Config`] by a look
+//! [`print`] writes the result as a file, [`example`] a file to start from, and [`resolve`] turns it into a [`Config`] by a look
 //! at the machine. Every mistake is found before anything is mounted, and reported in one line that names
 //! the flag, the variable, or the line of the file.
 
 mod cache_dir;
 pub mod checked;
+mod example;
 pub mod file;
 pub mod merge;
 pub mod options;
@@ -21,6 +22,7 @@ pub mod source;
 mod value;
 
 pub use checked::{CacheSettings, Config, MountConfig, Names, Resources};
+pub use example::example;
 pub use file::File;
 pub use merge::{DEFAULT_FILE, Given, Merged};
 pub use options::{OPTIONS, Opt};

@@ -10,19 +10,24 @@ mod status;
 use std::process;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use zarrims::cache::CacheError;
 use zarrims::config::{Config, Merged, Purpose};
 use zarrims::image::{Engine, EngineError};
 use zarrims::objects::connect_at_most;
 
-use crate::{allocator, logging};
+use crate::{allocator, background, logging};
 use event::Event;
 use serve::Served;
 use status::Status;
 
 /// Exit status after a second signal, as shells report an interrupt.
 const INTERRUPTED: i32 = 130;
+
+/// How long, and how often, a mount in the background waits for a cache that is in use.
+const CACHE_TIME: Duration = Duration::from_secs(5);
+const CACHE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Mounts, serves until the last mount has gone, and leaves the cache in order.
 ///
@@ -33,10 +38,7 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     let config = merged.resolve(Purpose::Mount)?;
     config.cache.make_dir(merged)?;
     connect_at_most(config.resources.connections);
-    let engine = Engine::start(&config.engine()).map_err(|error| match error {
-        EngineError::Cache(_) => anyhow::anyhow!("{}: {error}", config.cache.label),
-        error => error.into(),
-    })?;
+    let engine = start_engine(&config)?;
     allocator::give_back_at_rest(&engine);
     let (events, received) = mpsc::channel();
     let of_signal = events.clone();
@@ -49,6 +51,9 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     // The kernel has shaken hands, and requests are answered. This process never asks its own mounts for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
     notify::service_manager("READY=1")?;
+    if background::is_child() {
+        background::detach()?;
+    }
     log_mounted(&config);
     serve_on(&mut mounts, received)?;
     serve::save_all(&mut mounts);
@@ -56,6 +61,23 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     let status = Status::now(began, &engine, &mounts);
     status.log_end();
     Ok(())
+}
+
+/// Starts what makes bricks. `umount` does not wait for the daemon whose mount it takes away, and which has the
+/// cache a moment longer; so a mount in the background waits.
+fn start_engine(config: &Config) -> anyhow::Result<Arc<Engine>> {
+    let until = Instant::now() + CACHE_TIME;
+    loop {
+        match Engine::start(&config.engine()) {
+            Err(EngineError::Cache(CacheError::InUse { .. }))
+                if background::is_child() && Instant::now() < until =>
+            {
+                thread::sleep(CACHE_PAUSE);
+            }
+            Err(error @ EngineError::Cache(_)) => anyhow::bail!("{}: {error}", config.cache.label),
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Waits until no mount is left, or unmounts all when a signal comes.

@@ -3,9 +3,10 @@
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
 //! [`housekeeper`] saves what a later start can use, [`mount`] mounts, unmounts and widens the kernel's
 //! window, [`process`] asks the kernel about this process, [`list`] is the dry run, [`verbs`] does what else the
-//! program can, [`logging`] writes lines.
+//! program can, [`background`] lets the program that was started return, [`logging`] writes lines.
 
 mod allocator;
+mod background;
 mod daemon;
 mod housekeeper;
 mod list;
@@ -14,17 +15,29 @@ mod mount;
 mod process;
 mod verbs;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use zarrims::cli::{Cli, Refused, Task};
+use zarrims::cli::{Cli, Refused, Task, is_mount_helper};
 use zarrims::config::{Merged, Mistake};
 
 use verbs::Failure;
 
-/// Exit status for what the command line, the environment or the configuration file shows to be wrong by
-/// itself, as other programs have it.
-const USAGE: u8 = 2;
+/// The exit status for what the command line, the environment or the configuration file shows to be wrong by
+/// itself, and that for any other failure.
+#[derive(Debug, Clone, Copy)]
+struct Statuses {
+    mistake: u8,
+    failure: u8,
+}
+
+impl Statuses {
+    /// As other programs have them.
+    const USUAL: Self = Self { mistake: 2, failure: 1 };
+    /// Of programs that `mount(8)` starts ("EXIT STATUS").
+    const OF_MOUNT: Self = Self { mistake: 1, failure: 32 };
+}
 
 fn main() -> ExitCode {
     allocator::configure();
@@ -36,23 +49,31 @@ fn main() -> ExitCode {
 fn run() -> ExitCode {
     daemon::signals::ignore_meaningless();
     zarrims::descriptors::raise_limit();
-    let cli = match Cli::read(&std::env::args_os().collect::<Vec<_>>()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let statuses = if is_mount_helper(&words) { Statuses::OF_MOUNT } else { Statuses::USUAL };
+    let cli = match Cli::read(&words) {
         Ok(cli) => cli,
         Err(Refused::Asked(help)) => help.exit(),
         Err(Refused::Mistake(line)) => {
             logging::say(&line);
-            return ExitCode::from(USAGE);
+            return ExitCode::from(statuses.mistake);
         }
     };
-    match carry_out(&cli) {
+    let done = match cli.task {
+        Task::Mount { in_background: true } if !background::is_child() => {
+            background::start(&words).map_err(Failure::from)
+        }
+        _ => carry_out(&cli),
+    };
+    match done {
         Ok(status) => status,
         Err(Failure::Mistake(Mistake(line))) => {
             logging::say(&line);
-            ExitCode::from(USAGE)
+            ExitCode::from(statuses.mistake)
         }
         Err(Failure::Other(error)) => {
             logging::say(&format!("{error:#}"));
-            ExitCode::FAILURE
+            ExitCode::from(statuses.failure)
         }
     }
 }
@@ -65,6 +86,9 @@ fn carry_out(cli: &Cli) -> Result<ExitCode, Failure> {
     let merged = cli.given.clone().merge()?;
     if let Task::PrintConfig = &cli.task {
         print_config(&merged)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Task::Check = &cli.task {
         return Ok(ExitCode::SUCCESS);
     }
     // The first -v of a list asks for more of the list.

@@ -14,6 +14,8 @@ const SEE_HELP: &str = "see --help";
 pub(super) const JSON_ALONE: &str =
     "--json: only with --list: zarrims-mount --list --json SOURCE; see --help";
 
+pub(super) const BACKGROUND_ALONE: &str = "--background: only for a mount; see --help";
+
 /// Why the program does not do what a command line says.
 #[derive(Debug)]
 pub enum Refused {

@@ -4,8 +4,10 @@
 mod config_file;
 mod demo;
 mod documents;
+mod install;
 mod list;
 mod make;
 mod mistakes;
 mod mounted;
+mod pages;
 mod rig;

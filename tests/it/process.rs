@@ -1,5 +1,6 @@
 //! The daemon as a process: its log, its limits, its signals, what a dead one leaves behind.
 
+mod background;
 mod chunks;
 mod daemon;
 mod dead;
