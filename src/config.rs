@@ -8,6 +8,7 @@
 
 mod cache_dir;
 pub mod checked;
+mod control;
 pub mod file;
 pub mod merge;
 pub mod options;
@@ -20,7 +21,9 @@ mod shared_cache;
 pub mod source;
 mod value;
 
-pub use checked::{CacheSettings, Config, MountConfig, Names, Resources};
+pub use checked::{
+    CacheSettings, Config, ControlConfig, MountConfig, Names, Resources, SocketPlace,
+};
 pub use file::File;
 pub use merge::{DEFAULT_FILE, Given, Merged};
 pub use options::{OPTIONS, Opt};

@@ -1,25 +1,29 @@
 //! Wiring, readiness, signals, unmount: the one place that knows every layer.
 
+mod answer;
 mod event;
 mod notify;
 mod serve;
 pub(crate) mod signals;
 pub(crate) mod source;
+mod state;
 mod status;
 
 use std::process;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::SystemTime;
 
-use zarrims::config::{Config, Merged, Purpose};
+use zarrims::config::{Config, ControlConfig, Merged, Purpose, SocketPlace};
 use zarrims::image::{Engine, EngineError};
 use zarrims::objects::connect_at_most;
 
+use crate::control::server::{Server, Wanted};
 use crate::{allocator, logging};
+use answer::FromState;
 use event::Event;
 use serve::Served;
-use status::Status;
+use state::State;
+pub(crate) use status::Status;
 
 /// Exit status after a second signal, as shells report an interrupt.
 const INTERRUPTED: i32 = 130;
@@ -29,7 +33,6 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// What went wrong, in one line; nothing is mounted then.
 pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
-    let began = SystemTime::now();
     let config = merged.resolve(Purpose::Mount)?;
     config.cache.make_dir(merged)?;
     connect_at_most(config.resources.connections);
@@ -41,21 +44,39 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     let (events, received) = mpsc::channel();
     let of_signal = events.clone();
     signals::watch(move |signal| of_signal.send(Event::Signal(signal)).is_ok())?;
+    let state = State::new(engine.clone());
     let mut mounts = Vec::new();
     for (number, mount) in config.mounts.iter().enumerate() {
         // If one fails, those before it are unmounted as they are dropped.
-        mounts.push(Served::start(mount, number, &engine, &events)?);
+        mounts.push(Served::start(mount, number, &state, &events)?);
     }
     // The kernel has shaken hands, and requests are answered. This process never asks its own mounts for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
+    let control = start_control(&config.control, &state);
     notify::service_manager("READY=1")?;
     log_mounted(&config);
     serve_on(&mut mounts, received)?;
+    drop(control);
     serve::save_all(&mut mounts);
     engine.stop();
-    let status = Status::now(began, &engine, &mounts);
-    status.log_end();
+    Status::now(&state).log_end();
     Ok(())
+}
+
+/// Makes the control socket. Mounts are served without one as well.
+fn start_control(config: &ControlConfig, state: &Arc<State>) -> Option<Server> {
+    let path = match &config.socket {
+        SocketPlace::Usual => None,
+        SocketPlace::At(path) => Some(path.clone()),
+        SocketPlace::Nowhere => return None,
+    };
+    let wanted = Wanted { path, group: config.group };
+    let started = Server::start(&wanted, Arc::new(FromState(state.clone())));
+    match &started {
+        Ok(server) => tracing::debug!(socket = %server.path().display(), "can be asked"),
+        Err(reason) => tracing::warn!(reason, "no control socket: this daemon cannot be asked"),
+    }
+    started.ok()
 }
 
 /// Waits until no mount is left, or unmounts all when a signal comes.
@@ -72,7 +93,9 @@ fn serve_on(mounts: &mut [Served], received: mpsc::Receiver<Event>) -> anyhow::R
                 exit_on_next_signal(received, paths);
                 return serve::unmount_all(mounts);
             }
-            Ok(Event::Ended(number)) => mounts[number].forget(),
+            Ok(Event::Ended(number)) => {
+                mounts.iter_mut().filter(|mount| mount.number == number).for_each(Served::forget);
+            }
             Err(_) => mounts.iter_mut().for_each(Served::forget),
         }
         let left = mounts.iter().filter(|mount| mount.is_mounted()).count();

@@ -8,7 +8,9 @@
 //!
 //! [`Images`] is what the images of one mount share.
 
+mod coverage;
 mod damage;
+mod errors;
 mod file;
 mod identity;
 mod images;
@@ -24,6 +26,8 @@ mod voxels;
 
 pub use crate::engine::error::ImageError;
 pub use crate::engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
+pub use coverage::{Bricks, Coverage};
+pub use errors::ErrorRow;
 pub use file::virtual_file::VirtualFile;
 pub use images::Images;
 pub use options::{ImageOptions, OnError, Pyramid, Statistics};

@@ -1,11 +1,12 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
-//! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
+//! The program around the library: [`control`] is how a daemon is asked and steered, [`daemon`] wires the layers together and keeps them until a signal,
 //! [`housekeeper`] saves what a later start can use, [`mount`] mounts, unmounts and widens the kernel's
 //! window, [`process`] asks the kernel about this process, [`list`] is the dry run, [`verbs`] does what else the
 //! program can, [`logging`] writes lines.
 
 mod allocator;
+mod control;
 mod daemon;
 mod housekeeper;
 mod list;
@@ -25,6 +26,9 @@ use verbs::Failure;
 /// Exit status for what the command line, the environment or the configuration file shows to be wrong by
 /// itself, as other programs have it.
 const USAGE: u8 = 2;
+
+/// Exit status of a verb that needs a daemon where there is none.
+const NO_DAEMON: u8 = 3;
 
 fn main() -> ExitCode {
     allocator::configure();
@@ -49,6 +53,10 @@ fn run() -> ExitCode {
         Err(Failure::Mistake(Mistake(line))) => {
             logging::say(&line);
             ExitCode::from(USAGE)
+        }
+        Err(Failure::NoDaemon(line)) => {
+            logging::say(&line);
+            ExitCode::from(NO_DAEMON)
         }
         Err(Failure::Other(error)) => {
             logging::say(&format!("{error:#}"));

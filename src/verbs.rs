@@ -1,6 +1,8 @@
 //! What the program does beside mounting, a file each; the arguments are read in `zarrims::cli::verbs`.
 
 mod inspect;
+mod of_daemon;
+mod status;
 
 use std::process::ExitCode;
 
@@ -12,6 +14,8 @@ use zarrims::config::Mistake;
 pub(crate) enum Failure {
     /// What the command line, the environment or the configuration file shows to be wrong by itself.
     Mistake(Mistake),
+    /// No daemon can be asked, in one line.
+    NoDaemon(String),
     /// Whatever else, in one line.
     Other(anyhow::Error),
 }
@@ -35,5 +39,6 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Inspect(wanted) => inspect::run(wanted, cli),
+        Verb::Status(wanted) => status::run(wanted),
     }
 }

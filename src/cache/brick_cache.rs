@@ -9,7 +9,8 @@ use super::error::CacheError;
 use super::key::{BrickKey, ImageId, Slot};
 use super::limits::CacheLimits;
 use super::recovery;
-use super::stats::CacheStats;
+use super::segment::SlotSize;
+use super::stats::{CacheStats, Tally};
 use super::store::Store;
 
 /// The cache. All its methods may be called from any thread.
@@ -53,6 +54,15 @@ impl BrickCache {
     #[must_use]
     pub fn contains(&self, key: &BrickKey) -> bool {
         self.store.contains(key)
+    }
+
+    /// How many of the `slots` bricks of one space of an image are there. Costs next to nothing, however many
+    /// there are; neither reads nor changes anything.
+    #[must_use]
+    pub fn tally(&self, image: ImageId, space: u16, slots: u64, slot_bytes: u64) -> Tally {
+        let size = SlotSize::new(slot_bytes);
+        let count = |size| self.store.index().tally(image, space, slots, size);
+        size.map_or_else(Tally::default, count)
     }
 
     /// Stores a brick; see [`Self::begin`].

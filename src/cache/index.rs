@@ -11,10 +11,10 @@ use std::collections::HashMap;
 
 use super::account::{Account, Held};
 use super::journal::Stored;
-use super::key::BrickKey;
+use super::key::{BrickKey, ImageId};
 use super::recency::Recency;
 use super::segment::{Place, SegmentKey, SlotSize};
-use super::stats::CacheStats;
+use super::stats::{CacheStats, Tally};
 
 /// A whole brick.
 #[derive(Debug)]
@@ -154,6 +154,18 @@ impl Index {
             write_errors,
             skipped_records,
         }
+    }
+
+    /// What of one space of an image is there. Costs a look at each of its segments, of which a space has one
+    /// for each terabyte of its bricks.
+    pub(super) fn tally(&self, image: ImageId, space: u16, slots: u64, size: SlotSize) -> Tally {
+        let mut all = Tally::default();
+        for segment in 0..size.segments(slots) {
+            let Tally { bricks, bytes } = self.account.tally(&SegmentKey { image, space, segment });
+            all.bricks += bricks;
+            all.bytes += bytes;
+        }
+        all
     }
 
     /// Every brick that the journal should have, in the order in which they are to be evicted.

@@ -14,9 +14,9 @@ use super::brick_cache::BrickCache;
 use super::disk::Disk;
 use super::error::CacheError;
 use super::health::{CacheStatus, Fault, Health};
-use super::key::{BrickKey, Slot};
+use super::key::{BrickKey, ImageId, Slot};
 use super::limits::CacheLimits;
-use super::stats::CacheStats;
+use super::stats::{CacheStats, Tally};
 use super::trouble::Troubles;
 use crate::sync::lock;
 
@@ -125,6 +125,13 @@ impl SteadyCache {
     #[must_use]
     pub fn contains(&self, key: &BrickKey) -> bool {
         self.cache().is_some_and(|cache| cache.contains(key))
+    }
+
+    /// See [`BrickCache::tally`]; nothing while there is no cache.
+    #[must_use]
+    pub fn tally(&self, image: ImageId, space: u16, slots: u64, slot_bytes: u64) -> Tally {
+        let cache = self.cache();
+        cache.map_or_else(Tally::default, |cache| cache.tally(image, space, slots, slot_bytes))
     }
 
     /// Stores a brick, if that can be done now; whether it was.

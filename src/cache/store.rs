@@ -72,7 +72,7 @@ impl Store {
         self.room.directory.is_gone()
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
     }
 

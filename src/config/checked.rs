@@ -19,6 +19,8 @@ pub struct Config {
     pub shared: Option<SharedCacheConfig>,
     /// What all mounts share of the machine.
     pub resources: Resources,
+    /// How the daemon is asked.
+    pub control: ControlConfig,
     /// At least one.
     pub mounts: Vec<MountConfig>,
 }
@@ -41,6 +43,26 @@ pub struct Resources {
     pub threads: usize,
     /// Requests to remote sources at a time.
     pub connections: usize,
+}
+
+/// How the daemon is asked and steered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Its control socket.
+    pub socket: SocketPlace,
+    /// Group that may use the socket.
+    pub group: Option<u32>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketPlace {
+    /// Where programs look for it.
+    Usual,
+    /// At a path.
+    At(PathBuf),
+    /// There is none.
+    Nowhere,
 }
 
 /// A mount.

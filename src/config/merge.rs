@@ -33,7 +33,7 @@ pub struct Given {
 pub struct Merged {
     /// The file whose mounts these are, if they come from a file.
     pub file: Option<Arc<Path>>,
-    /// Of the cache, the resources and the log.
+    /// Of the cache, the resources, the control socket and the log.
     pub settings: Settings,
     /// At least one.
     pub mounts: Vec<MergedMount>,

@@ -11,9 +11,9 @@ pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as sourc
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
     ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED,
-    STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint, parse_memory,
-    parse_min_free, parse_region, parse_switch, parse_threads, parse_timeout, parse_umask,
-    parse_unit, parse_user,
+    STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint, parse_group,
+    parse_memory, parse_min_free, parse_region, parse_socket, parse_switch, parse_threads,
+    parse_timeout, parse_umask, parse_unit, parse_user,
 };
 use crate::words::check_choice;
 
@@ -26,6 +26,8 @@ pub enum Section {
     Mount,
     /// Memory and threads, `[resources]`.
     Resources,
+    /// How the daemon is asked, `[control]`.
+    Control,
     /// The log, `[log]`.
     Log,
 }
@@ -71,7 +73,7 @@ impl Opt {
         let prefix = match self.section {
             Section::Cache => "cache-",
             Section::Log => "log-",
-            Section::Mount | Section::Resources => "",
+            Section::Mount | Section::Resources | Section::Control => "",
         };
         self.name.strip_prefix(prefix).unwrap_or(self.name)
     }
@@ -110,13 +112,14 @@ const MOUNT: (Section, &str) = (Section::Mount, "Mount");
 const IMAGES: (Section, &str) = (Section::Mount, "Images");
 const SOURCE: (Section, &str) = (Section::Mount, "Source");
 const RESOURCES: (Section, &str) = (Section::Resources, "Resources");
+const CONTROL: (Section, &str) = (Section::Control, "Control");
 const LOG: (Section, &str) = (Section::Log, "Log");
 
 const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 31] = [
+pub static OPTIONS: [Opt; 33] = [
     row(
         CACHE,
         "cache-dir",
@@ -339,6 +342,21 @@ pub static OPTIONS: [Opt; 31] = [
         None,
         "Memory for decoding and for metadata of open files [default: 128MiB, or a quarter of what the \
          machine or the control group has, if that is less]",
+    ),
+    row(
+        CONTROL,
+        "socket",
+        (Form::Text(|text| parse_socket(text).map(drop)), "PATH"),
+        None,
+        "Unix socket on which the daemon can be asked and steered, or \"none\" [default: a file in \
+         $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/zarrims, /run/zarrims for root, or a folder in /tmp]",
+    ),
+    row(
+        CONTROL,
+        "socket-group",
+        (Form::Text(|text| parse_group(text).map(drop)), "GROUP"),
+        None,
+        "Group that may use the socket, as a number or a name [default: only the user of the daemon]",
     ),
     row(
         LOG,

@@ -14,6 +14,7 @@ use crate::resources::machine;
 
 use super::cache_dir;
 use super::checked::{Config, MountConfig, Names, Resources};
+use super::control;
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
@@ -70,7 +71,8 @@ impl Merged {
                 .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
             threads: threads.map_or_else(default_threads, usize::from),
         };
-        Ok(Config { cache, shared, resources, mounts })
+        let control = control::check(&self.settings)?;
+        Ok(Config { cache, shared, resources, control, mounts })
     }
 }
 

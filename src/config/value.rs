@@ -1,5 +1,6 @@
 //! Parsers of single values, each with its own words for what is wrong.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -156,6 +157,39 @@ pub(super) fn parse_region(text: &str) -> Result<(), String> {
 /// The number of a user or a group.
 pub(super) fn parse_user(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "is not a number such as 1000".to_owned())
+}
+
+/// Where the control socket is. `None`: there is none.
+pub(super) fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
+    // `sun_path` of `unix(7)`, with the 0 behind it.
+    const LONGEST: usize = 107;
+    match text {
+        "none" => Ok(None),
+        _ if !text.starts_with('/') => {
+            Err("is neither none nor a whole path, which begins with /".to_owned())
+        }
+        _ if text.len() > LONGEST => Err(format!("is longer than the {LONGEST} bytes of a socket")),
+        _ => Ok(Some(PathBuf::from(text))),
+    }
+}
+
+/// A group: its number, or a name of `/etc/group`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Group {
+    Number(u32),
+    Name(String),
+}
+
+pub(super) fn parse_group(text: &str) -> Result<Group, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(Group::Number(number));
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.$@ ".contains(c);
+    let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if is_name && text.chars().all(is_plain) {
+        return Ok(Group::Name(text.to_owned()));
+    }
+    Err("is neither the number nor the name of a group".to_owned())
 }
 
 /// The value of a flag that has none, in the environment or in a file.

@@ -4,6 +4,6 @@
 #[derive(Debug)]
 pub(super) enum Event {
     Signal(i32),
-    /// The kernel has let go of the mount of this number.
+    /// The kernel has let go of the mount with this number.
     Ended(usize),
 }

@@ -9,10 +9,11 @@ use anyhow::Context;
 use zarrims::config::MountConfig;
 use zarrims::fs::{FileSystem, Tree};
 use zarrims::fuse::Adapter;
-use zarrims::image::{Engine, Images};
+use zarrims::image::Images;
 
 use super::event::Event;
 use super::source;
+use super::state::{MountState, State};
 use crate::housekeeper::Housekeeper;
 use crate::mount::{self, Mount};
 
@@ -24,12 +25,11 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A mount and what stands behind it.
 #[derive(Debug)]
 pub(super) struct Served {
-    pub(super) source: Arc<Path>,
+    pub(super) number: usize,
     pub(super) mountpoint: Arc<Path>,
-    pub(super) since: SystemTime,
     /// `None` once the kernel has let go of the mount.
-    pub(super) fs: Option<Arc<FileSystem>>,
-    pub(super) images: Arc<Images>,
+    shown: Option<Arc<MountState>>,
+    daemon: Arc<State>,
     mount: Option<Mount>,
     housekeeper: Option<Housekeeper>,
     /// Hears of the end of the session.
@@ -44,11 +44,11 @@ impl Served {
     pub(super) fn start(
         config: &MountConfig,
         number: usize,
-        engine: &Arc<Engine>,
+        daemon: &Arc<State>,
         events: &mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let root = source::open(config)?;
-        let images = Images::new(engine.clone(), config.images);
+        let images = Images::new(daemon.engine.clone(), config.images);
         let by_hand = config.by_hand.clone();
         let tree = Tree::corrected(root, images.clone(), config.tree, by_hand);
         let tree = tree.context("cannot start threads")?;
@@ -69,12 +69,20 @@ impl Served {
         let mount =
             Mount::new(adapter, &config.source.name(), &config.mountpoint, config.allow_other);
         let mount = mount.map_err(|error| explain(&error, config))?;
-        Ok(Self {
+        let mountpoint: Arc<Path> = config.mountpoint.as_path().into();
+        let shown = Arc::new(MountState {
             source: config.source.name().into(),
-            mountpoint: config.mountpoint.as_path().into(),
+            mountpoint: mountpoint.clone(),
             since: SystemTime::now(),
-            fs: Some(fs),
+            fs,
             images,
+        });
+        daemon.add(shown.clone());
+        Ok(Self {
+            number,
+            mountpoint,
+            shown: Some(shown),
+            daemon: daemon.clone(),
             mount: Some(mount),
             housekeeper: Some(housekeeper),
             ended,
@@ -91,7 +99,9 @@ impl Served {
             mount.forget();
         }
         Housekeeper::finish(self.housekeeper.take());
-        self.fs = None;
+        if let Some(shown) = self.shown.take() {
+            self.daemon.remove(&shown);
+        }
     }
 }
 

@@ -1,0 +1,38 @@
+//! The answers to what the daemon is asked on its control socket.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::state::State;
+use super::status::Status;
+use crate::control::protocol::Progress;
+use crate::control::{Answers, Ask};
+
+/// Answers from the state of the daemon.
+pub(super) struct FromState(pub(super) Arc<State>);
+
+impl Answers for FromState {
+    fn answer(&self, ask: &Ask, _progress: Progress<'_>) -> Result<Value, String> {
+        match ask {
+            Ask::Mounts {} => Ok(self.mounts()),
+            Ask::Status {} => {
+                let status = Status::now(&self.0);
+                serde_json::to_value(status).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+impl FromState {
+    fn mounts(&self) -> Value {
+        let mounts = self.0.mounts();
+        let row = |mount: &Arc<super::state::MountState>| {
+            json!({
+                "mountpoint": mount.mountpoint.to_string_lossy(),
+                "source": mount.source.to_string_lossy(),
+            })
+        };
+        mounts.iter().map(row).collect()
+    }
+}
