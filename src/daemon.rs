@@ -9,21 +9,24 @@ pub(crate) mod source;
 mod state;
 mod status;
 
+use std::net::{SocketAddr, TcpListener};
 use std::process;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
+use anyhow::Context;
 use zarrims::config::{Config, ControlConfig, Merged, Purpose, SocketPlace};
 use zarrims::image::{Engine, EngineError};
 use zarrims::objects::connect_at_most;
 
+use crate::control::listen;
 use crate::control::server::{Server, Wanted};
 use crate::{allocator, logging};
 use answer::FromState;
 use event::Event;
 use serve::Served;
 use state::State;
-pub(crate) use status::Status;
+pub(crate) use status::{MountStatus, Status};
 
 /// Exit status after a second signal, as shells report an interrupt.
 const INTERRUPTED: i32 = 130;
@@ -45,6 +48,7 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     let of_signal = events.clone();
     signals::watch(move |signal| of_signal.send(Event::Signal(signal)).is_ok())?;
     let state = State::new(engine.clone());
+    let listener = config.control.listen.map(listen_at).transpose()?;
     let mut mounts = Vec::new();
     for (number, mount) in config.mounts.iter().enumerate() {
         // If one fails, those before it are unmounted as they are dropped.
@@ -52,6 +56,11 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     }
     // The kernel has shaken hands, and requests are answered. This process never asks its own mounts for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
+    if let Some(listener) = listener {
+        let state = state.clone();
+        let tell = Arc::new(move || Status::now(&state));
+        listen::serve(listener, tell).context("--listen")?;
+    }
     let control = start_control(&config.control, &state);
     notify::service_manager("READY=1")?;
     log_mounted(&config);
@@ -61,6 +70,11 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     engine.stop();
     Status::now(&state).log_end();
     Ok(())
+}
+
+/// Takes the address of the metrics.
+fn listen_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen::bind(address).with_context(|| format!("--listen {address}"))
 }
 
 /// Makes the control socket. Mounts are served without one as well.

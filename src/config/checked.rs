@@ -1,5 +1,6 @@
 //! Settings that have been compared with the machine.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,6 +53,8 @@ pub struct ControlConfig {
     pub socket: SocketPlace,
     /// Group that may use the socket.
     pub group: Option<u32>,
+    /// Where metrics are served.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Where the control socket is.
@@ -76,6 +79,8 @@ pub struct MountConfig {
     pub allow_other: bool,
     /// Links may lead out of the source folder.
     pub follow_links: bool,
+    /// Show the control folder.
+    pub control_folder: bool,
     /// Owner, group and mode of what is shown.
     pub tree: TreeConfig,
     /// How images become files.

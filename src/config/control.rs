@@ -4,7 +4,7 @@ use std::fs;
 
 use super::checked::{ControlConfig, SocketPlace};
 use super::setting::{Mistake, Settings};
-use super::value::{Group, parse_group, parse_socket};
+use super::value::{Group, parse_group, parse_listen, parse_socket};
 
 /// Where the groups of this machine are (`group(5)`).
 const GROUPS: &str = "/etc/group";
@@ -26,7 +26,8 @@ pub(super) fn check(settings: &Settings) -> Result<ControlConfig, Mistake> {
             Some(number_of(&groups, &name).ok_or_else(missing)?)
         }
     };
-    Ok(ControlConfig { socket, group })
+    let listen = settings.value("listen", parse_listen)?;
+    Ok(ControlConfig { socket, group, listen })
 }
 
 /// The number of a group: `NAME:PASSWORD:NUMBER:MEMBERS` is a line.

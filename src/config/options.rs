@@ -10,10 +10,10 @@ use super::path;
 pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as source_mistake};
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED,
-    STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint, parse_group,
-    parse_memory, parse_min_free, parse_region, parse_socket, parse_switch, parse_threads,
-    parse_timeout, parse_umask, parse_unit, parse_user,
+    ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
+    SHARED, STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint,
+    parse_group, parse_listen, parse_memory, parse_min_free, parse_region, parse_socket,
+    parse_switch, parse_threads, parse_timeout, parse_umask, parse_unit, parse_user,
 };
 use crate::words::check_choice;
 
@@ -119,7 +119,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 33] = [
+pub static OPTIONS: [Opt; 35] = [
     row(
         CACHE,
         "cache-dir",
@@ -200,6 +200,14 @@ pub static OPTIONS: [Opt; 33] = [
         (Form::Text(|text| parse_umask(text).map(drop)), "OCTAL"),
         Some("000"),
         "Permission bits to take away, in octal; nothing in the mount is ever writable",
+    ),
+    row(
+        MOUNT,
+        "control-folder",
+        (Form::OneOf(|| names(&ON_OFF)), "WHICH"),
+        Some("on"),
+        "Files that tell how the daemon is, in a folder .zarrims at the root of the mount, which no listing \
+         shows",
     ),
     row(
         IMAGES,
@@ -357,6 +365,14 @@ pub static OPTIONS: [Opt; 33] = [
         (Form::Text(|text| parse_group(text).map(drop)), "GROUP"),
         None,
         "Group that may use the socket, as a number or a name [default: only the user of the daemon]",
+    ),
+    row(
+        CONTROL,
+        "listen",
+        (Form::Text(|text| parse_listen(text).map(drop)), "ADDRESS"),
+        None,
+        "Serve metrics for Prometheus at http://ADDRESS/metrics, and /healthz, such as 127.0.0.1:9118 \
+         [default: nowhere]",
     ),
     row(
         LOG,

@@ -21,8 +21,8 @@ use super::setting::{Mistake, Setting, Settings, plain};
 use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
-    IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS,
-    UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
+    IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
+    STATISTICS, UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
     parse_umask, parse_unit, parse_user,
 };
 
@@ -92,12 +92,14 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
     let allow_other = switch("allow-other")?;
     let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
     let labels = settings.value("labels", |text| parse_choice(&LABELS, text))?;
+    let control_folder = settings.value("control-folder", |text| parse_choice(&ON_OFF, text))?;
     let image_names = settings.value("image-names", |text| parse_choice(&IMAGE_NAMES, text))?;
     Ok(MountConfig {
         source: checked_source,
         mountpoint: canonical_mountpoint,
         allow_other,
         follow_links: switch("follow-links")?,
+        control_folder: control_folder.unwrap_or(true),
         tree: TreeConfig {
             uid: settings.value("uid", parse_user)?,
             gid: settings.value("gid", parse_user)?,

@@ -1,5 +1,6 @@
 //! Parsers of single values, each with its own words for what is wrong.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ pub(super) const SHARED: [(&str, Shared); 2] =
     [("computed", Shared::Computed), ("all", Shared::All)];
 pub(super) const ON_ERROR: [(&str, OnError); 2] =
     [("error", OnError::Error), ("fill", OnError::Fill)];
+pub(super) const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
 pub(super) const REVALIDATE: [(&str, Revalidate); 3] = [
     ("2s", Revalidate::AFTER_A_MOMENT),
     ("open", Revalidate::AT_ONCE),
@@ -171,6 +173,11 @@ pub(super) fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
         _ if text.len() > LONGEST => Err(format!("is longer than the {LONGEST} bytes of a socket")),
         _ => Ok(Some(PathBuf::from(text))),
     }
+}
+
+/// Where metrics are served.
+pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is not an address such as 127.0.0.1:9118 or [::1]:9118".to_owned())
 }
 
 /// A group: its number, or a name of `/etc/group`.

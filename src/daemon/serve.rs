@@ -7,13 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use zarrims::config::MountConfig;
-use zarrims::fs::{FileSystem, Tree};
+use zarrims::fs::{FileSystem, Tree, TreeConfig, View};
 use zarrims::fuse::Adapter;
 use zarrims::image::Images;
 
 use super::event::Event;
 use super::source;
 use super::state::{MountState, State};
+use super::status::Status;
+use crate::control::folder::{ControlFolder, Owner};
 use crate::housekeeper::Housekeeper;
 use crate::mount::{self, Mount};
 
@@ -58,17 +60,6 @@ impl Served {
             move |when| fs.save(when)
         })
         .context("cannot start threads")?;
-        let (tell_ended, ended) = mpsc::channel();
-        let events = events.clone();
-        let adapter = Adapter::new(fs.clone(), move || {
-            // Nobody may be listening any more.
-            let _ = tell_ended.send(());
-            let _ = events.send(Event::Ended(number));
-        });
-        let adapter = adapter.context("cannot start threads")?;
-        let mount =
-            Mount::new(adapter, &config.source.name(), &config.mountpoint, config.allow_other);
-        let mount = mount.map_err(|error| explain(&error, config))?;
         let mountpoint: Arc<Path> = config.mountpoint.as_path().into();
         let shown = Arc::new(MountState {
             source: config.source.name().into(),
@@ -77,6 +68,18 @@ impl Served {
             fs,
             images,
         });
+        let view = view_of(config, daemon, &shown);
+        let (tell_ended, ended) = mpsc::channel();
+        let events = events.clone();
+        let adapter = Adapter::new(view, move || {
+            // Nobody may be listening any more.
+            let _ = tell_ended.send(());
+            let _ = events.send(Event::Ended(number));
+        });
+        let adapter = adapter.context("cannot start threads")?;
+        let mount =
+            Mount::new(adapter, &config.source.name(), &config.mountpoint, config.allow_other);
+        let mount = mount.map_err(|error| explain(&error, config))?;
         daemon.add(shown.clone());
         Ok(Self {
             number,
@@ -103,6 +106,18 @@ impl Served {
             self.daemon.remove(&shown);
         }
     }
+}
+
+/// What the kernel is shown: the file system, and the control folder where it is wanted.
+fn view_of(config: &MountConfig, daemon: &Arc<State>, shown: &Arc<MountState>) -> Arc<dyn View> {
+    let fs = shown.fs.clone();
+    if !config.control_folder {
+        return fs;
+    }
+    let TreeConfig { uid, gid, umask, .. } = config.tree;
+    let (daemon, shown) = (daemon.clone(), shown.clone());
+    let tell = move || Status::now_of(&daemon, &shown).texts();
+    Arc::new(ControlFolder::new(fs, Owner::new(uid, gid, umask), tell))
 }
 
 /// Saves for the last time what a later start can use.

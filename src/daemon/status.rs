@@ -4,14 +4,17 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use zarrims::cache::ImageId;
 use zarrims::fs::KnownImage;
 use zarrims::image::{Coverage, Engine, EngineStats, ErrorRow, PassKind, PassProgress};
 
 use super::state::{MountState, State};
+use crate::control::folder::Texts;
 use crate::logging;
 
 /// The state of the daemon at one time.
@@ -122,10 +125,19 @@ pub(crate) struct ErrorStatus {
 impl Status {
     /// The state now.
     pub(super) fn now(state: &State) -> Self {
+        Self::of(state, &state.mounts())
+    }
+
+    /// The same, with one mount: who reads there is not told of others.
+    pub(super) fn now_of(state: &State, mount: &Arc<MountState>) -> Self {
+        Self::of(state, std::slice::from_ref(mount))
+    }
+
+    fn of(state: &State, mounts: &[Arc<MountState>]) -> Self {
         let engine = state.engine.stats();
         let in_flight = state.engine.in_flight();
         let of = |mount: &_| MountStatus::of(mount, &state.engine, &in_flight);
-        let mounts: Vec<MountStatus> = state.mounts().iter().map(|mount| of(mount)).collect();
+        let mounts: Vec<MountStatus> = mounts.iter().map(|mount| of(mount)).collect();
         let levels = mounts.iter().flat_map(|mount| &mount.images).flat_map(|image| &image.levels);
         let listed: u64 = levels.map(|level| level.cached).sum();
         let bricks = engine.cache.as_ref().map_or(0, |cache| cache.stats.bricks);
@@ -140,6 +152,23 @@ impl Status {
             damaged: state.damaged(),
             log_lines_lost: logging::lost(),
         }
+    }
+
+    /// The files of the control folder of the only mount: the state without what the others say, the images, and
+    /// the errors as a line each.
+    pub(super) fn texts(mut self) -> Texts {
+        let mut lists = (Vec::new(), Vec::new());
+        if let Some(mount) = self.mounts.first_mut() {
+            lists = (std::mem::take(&mut mount.images), std::mem::take(&mut mount.errors));
+        }
+        let mut status = json!(self);
+        if let Some(Value::Object(mount)) = status.pointer_mut("/mounts/0") {
+            mount.remove("images");
+            mount.remove("errors");
+        }
+        let (images, errors) = lists;
+        let errors = errors.iter().map(|error| format!("{}\n", json!(error)));
+        [format!("{status:#}\n"), format!("{:#}\n", json!(images)), errors.collect()]
     }
 
     /// Logs the sums at the end.
@@ -264,8 +293,7 @@ fn percent(part: u64, whole: u64) -> f64 {
         return 0.0;
     }
     let tenths = u128::from(part) * 1000 / u128::from(whole);
-    // At most 1000.
-    tenths as f64 / 10.0
+    f64::from(u32::try_from(tenths).unwrap_or(u32::MAX)) / 10.0
 }
 
 fn lossy(path: PathBuf) -> String {

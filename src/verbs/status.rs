@@ -26,12 +26,12 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 pub(super) fn run(wanted: &Status) -> Result<ExitCode, Failure> {
     loop {
         let mut out = String::new();
+        // Writing to a string does not fail.
         for mut daemon in of_daemon::find(&wanted.of)? {
             let status = daemon.ask(&Ask::Status {}, |_| ())?;
             if wanted.as_json {
-                out += &format!("{status}\n");
+                let _ = writeln!(out, "{status}");
             } else {
-                // Writing to a string does not fail.
                 let _ = Shown(&status).write(&mut out);
             }
         }

@@ -1,7 +1,7 @@
 //! The daemon as a process: its log, its limits, its signals, what a dead one leaves behind.
 
 mod chunks;
-mod daemon;
+pub(crate) mod daemon;
 mod dead;
 mod disk;
 mod files;
