@@ -25,8 +25,8 @@ pub use checked::{
     CacheSettings, Config, ControlConfig, MountConfig, Names, Resources, SocketPlace,
 };
 pub use file::File;
-pub use merge::{DEFAULT_FILE, Given, Merged};
+pub use merge::{DEFAULT_FILE, Given, Merged, MergedMount};
 pub use options::{OPTIONS, Opt};
-pub use resolve::Purpose;
+pub use resolve::{Purpose, ServedPoint};
 pub use setting::{Mistake, Origin, Setting, Settings};
 pub use value::LogFormat;

@@ -3,6 +3,7 @@
 mod answer;
 mod event;
 mod notify;
+mod reload;
 mod serve;
 pub(crate) mod signals;
 pub(crate) mod source;
@@ -15,7 +16,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::Context;
-use zarrims::config::{Config, ControlConfig, Merged, Purpose, SocketPlace};
+use serde_json::Value;
+use zarrims::config::{Config, ControlConfig, Given, Merged, Purpose, SocketPlace};
 use zarrims::image::{Engine, EngineError};
 use zarrims::objects::connect_at_most;
 
@@ -24,6 +26,7 @@ use crate::control::server::{Server, Wanted};
 use crate::{allocator, logging};
 use answer::FromState;
 use event::Event;
+use reload::Serving;
 use serve::Served;
 use state::State;
 pub(crate) use status::{MountStatus, Status};
@@ -35,9 +38,9 @@ const INTERRUPTED: i32 = 130;
 ///
 /// # Errors
 /// What went wrong, in one line; nothing is mounted then.
-pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
+pub(crate) fn run(given: &Given, merged: Merged) -> anyhow::Result<()> {
     let config = merged.resolve(Purpose::Mount)?;
-    config.cache.make_dir(merged)?;
+    config.cache.make_dir(&merged)?;
     connect_at_most(config.resources.connections);
     let engine = Engine::start(&config.engine()).map_err(|error| match error {
         EngineError::Cache(_) => anyhow::anyhow!("{}: {error}", config.cache.label),
@@ -47,12 +50,13 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     let (events, received) = mpsc::channel();
     let of_signal = events.clone();
     signals::watch(move |signal| of_signal.send(Event::Signal(signal)).is_ok())?;
-    let state = State::new(engine.clone());
+    let state = State::new(engine.clone(), events);
     let listener = config.control.listen.map(listen_at).transpose()?;
-    let mut mounts = Vec::new();
-    for (number, mount) in config.mounts.iter().enumerate() {
+    let (given, shared) = (given.clone(), state.clone());
+    let mut serving = Serving { given, merged, state: shared, mounts: Vec::new(), next_number: 0 };
+    for mount in &config.mounts {
         // If one fails, those before it are unmounted as they are dropped.
-        mounts.push(Served::start(mount, number, &state, &events)?);
+        serving.start(mount)?;
     }
     // The kernel has shaken hands, and requests are answered. This process never asks its own mounts for
     // anything: if it were killed meanwhile, its last thread would wait for an answer for ever.
@@ -64,9 +68,9 @@ pub(crate) fn run(merged: &Merged) -> anyhow::Result<()> {
     let control = start_control(&config.control, &state);
     notify::service_manager("READY=1")?;
     log_mounted(&config);
-    serve_on(&mut mounts, received)?;
+    serve_on(&mut serving, received)?;
     drop(control);
-    serve::save_all(&mut mounts);
+    serve::save_all(&mut serving.mounts);
     engine.stop();
     Status::now(&state).log_end();
     Ok(())
@@ -94,30 +98,60 @@ fn start_control(config: &ControlConfig, state: &Arc<State>) -> Option<Server> {
 }
 
 /// Waits until no mount is left, or unmounts all when a signal comes.
-fn serve_on(mounts: &mut [Served], received: mpsc::Receiver<Event>) -> anyhow::Result<()> {
+fn serve_on(serving: &mut Serving, received: mpsc::Receiver<Event>) -> anyhow::Result<()> {
     loop {
         match received.recv() {
-            Ok(Event::Signal(signal)) => {
-                tracing::info!(signal, "unmounting");
-                if let Err(error) = notify::service_manager("STOPPING=1") {
-                    tracing::warn!(%error, "the service manager was not told of the end");
-                }
-                let left: Vec<_> = mounts.iter().filter(|mount| mount.is_mounted()).collect();
-                let paths = left.iter().map(|mount| mount.mountpoint.clone()).collect();
-                exit_on_next_signal(received, paths);
-                return serve::unmount_all(mounts);
+            Ok(Event::Signal(signals::RELOAD)) => drop(reload(serving)),
+            Ok(Event::Reload(tell)) => {
+                // Who has asked may be gone.
+                let _ = tell.send(reload(serving));
             }
+            Ok(Event::Signal(signals::LOG_MORE)) => {
+                let is_more = logging::filter::toggle_debug();
+                tracing::info!(is_more, "SIGUSR1: the log says more, or as much as before");
+            }
+            Ok(Event::Signal(signal)) => return end(serving, received, signal),
             Ok(Event::Ended(number)) => {
+                let mounts = &mut serving.mounts;
                 mounts.iter_mut().filter(|mount| mount.number == number).for_each(Served::forget);
+                mounts.retain(|mount| mount.number != number);
+                let left = mounts.iter().filter(|mount| mount.is_mounted()).count();
+                if left > 0 {
+                    tracing::info!(left, "a mount has gone; the others are served on");
+                }
             }
-            Err(_) => mounts.iter_mut().for_each(Served::forget),
+            Err(_) => serving.mounts.iter_mut().for_each(Served::forget),
         }
-        let left = mounts.iter().filter(|mount| mount.is_mounted()).count();
+        let left = serving.mounts.iter().filter(|mount| mount.is_mounted()).count();
         if left == 0 {
             return Ok(());
         }
-        tracing::info!(left, "a mount has gone; the others are served on");
     }
+}
+
+/// Unmounts all because of a signal.
+fn end(serving: &mut Serving, received: mpsc::Receiver<Event>, signal: i32) -> anyhow::Result<()> {
+    tracing::info!(signal, "unmounting");
+    if let Err(error) = notify::service_manager("STOPPING=1") {
+        tracing::warn!(%error, "the service manager was not told of the end");
+    }
+    let left: Vec<_> = serving.mounts.iter().filter(|mount| mount.is_mounted()).collect();
+    let paths = left.iter().map(|mount| mount.mountpoint.clone()).collect();
+    exit_on_next_signal(received, paths);
+    serve::unmount_all(&mut serving.mounts)
+}
+
+/// Reads the configuration again, and logs what has come of it.
+fn reload(serving: &mut Serving) -> Result<Value, String> {
+    let done = serving.reload();
+    match &done {
+        Ok(done) => {
+            let told = done.get("told").and_then(Value::as_str).unwrap_or_default();
+            tracing::info!("configuration read again: {told}");
+        }
+        Err(reason) => tracing::error!("configuration not taken: {reason}"),
+    }
+    done
 }
 
 fn log_mounted(config: &Config) {
@@ -140,6 +174,9 @@ fn exit_on_next_signal(received: mpsc::Receiver<Event>, mountpoints: Vec<Arc<std
     let watch = move || {
         while let Ok(event) = received.recv() {
             let Event::Signal(signal) = event else { continue };
+            if [signals::RELOAD, signals::LOG_MORE].contains(&signal) {
+                continue;
+            }
             let mut are_gone = true;
             for mountpoint in mountpoints.iter().filter(|path| serve::is_mounted(path)) {
                 are_gone = false;

@@ -79,11 +79,25 @@ fn carry_out(cli: &Cli) -> Result<ExitCode, Failure> {
     let is_list = matches!(cli.task, Task::List { .. });
     let verbose = if is_list { cli.verbose.saturating_sub(1) } else { cli.verbose };
     logging::start(merged.log_format(), verbose, is_list);
-    match &cli.task {
-        Task::List { as_json } => list::run(&merged, *as_json, cli.verbose > 0)?,
-        _ => daemon::run(&merged)?,
+    if let Task::List { as_json } = &cli.task {
+        list::run(&merged, *as_json, cli.verbose > 0)?;
+    } else {
+        set_up_log(&merged)?;
+        daemon::run(&cli.given, merged)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the log goes, and what it says, as far as the configuration has a word in it.
+fn set_up_log(merged: &Merged) -> Result<(), Failure> {
+    if let Some(filter) = merged.log_filter().filter(|_| !logging::is_filter_given()) {
+        logging::filter::set(filter).map_err(|error| anyhow::anyhow!("--log-filter: {error}"))?;
+    }
+    if let Some(setting) = merged.log_file() {
+        let failed = |error: io::Error| anyhow::anyhow!(setting.mistake(&error.to_string()).0);
+        logging::write_to(setting.as_path()).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn print_config(merged: &Merged) -> anyhow::Result<()> {

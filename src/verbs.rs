@@ -1,7 +1,9 @@
 //! What the program does beside mounting, a file each; the arguments are read in `zarrims::cli::verbs`.
 
 mod inspect;
+mod log;
 mod of_daemon;
+mod reload;
 mod status;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Inspect(wanted) => inspect::run(wanted, cli),
+        Verb::Log(wanted) => log::run(wanted),
+        Verb::Reload(wanted) => reload::run(wanted),
         Verb::Status(wanted) => status::run(wanted),
     }
 }

@@ -123,6 +123,15 @@ impl Account {
         }
     }
 
+    /// Sets another cap; the limit follows.
+    pub(super) fn set_cap(&mut self, cap: u64) {
+        if self.room == self.cap {
+            // Not measured since: the disk had room for all of it.
+            self.room = cap;
+        }
+        self.cap = cap;
+    }
+
     pub(super) fn cap(&self) -> u64 {
         self.cap
     }

@@ -1,5 +1,6 @@
 //! The brick cache: all that it offers to its callers.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,6 +55,19 @@ impl BrickCache {
     #[must_use]
     pub fn contains(&self, key: &BrickKey) -> bool {
         self.store.contains(key)
+    }
+
+    /// Sets other limits; bricks beyond a lower cap go at once.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not tell its free space; the new limits hold all the same.
+    pub fn set_limits(&self, limits: CacheLimits) -> io::Result<()> {
+        self.store.index().set_cap(limits.cap_bytes);
+        self.store.room.set_min_free(limits.min_free);
+        let measured = self.store.room.measure(&self.store.index);
+        self.store.trim();
+        measured
     }
 
     /// How many of the `slots` bricks of one space of an image are there. Costs next to nothing, however many

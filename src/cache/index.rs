@@ -123,6 +123,11 @@ impl Index {
         }
     }
 
+    pub(super) fn set_cap(&mut self, cap: u64) {
+        self.account.set_cap(cap);
+        self.ready.set_cap(cap);
+    }
+
     pub(super) fn bricks(&self) -> u64 {
         self.ready.len() as u64
     }

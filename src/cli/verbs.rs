@@ -4,6 +4,8 @@
 //! work in a file of the same name below `src/verbs`.
 
 mod inspect;
+mod log;
+mod reload;
 mod status;
 
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::config::options::OPTIONS;
 
 pub use inspect::Inspect;
+pub use log::Log;
+pub use reload::Reload;
 pub use status::Status;
 
 /// What is to be done, with its arguments. SOURCE and the options of the table are in
@@ -21,6 +25,10 @@ pub use status::Status;
 pub enum Verb {
     /// Tell what a store becomes.
     Inspect(Inspect),
+    /// Tell or change what a daemon logs.
+    Log(Log),
+    /// Have a daemon read its configuration again.
+    Reload(Reload),
     /// Tell what a daemon does.
     Status(Status),
 }
@@ -36,7 +44,7 @@ pub struct OfDaemon {
 
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
-    vec![inspect::command(), status::command()]
+    vec![inspect::command(), log::command(), reload::command(), status::command()]
 }
 
 /// Reads the arguments of a verb by its name, which is one of [`commands`].
@@ -46,6 +54,8 @@ pub(super) fn commands() -> Vec<Command> {
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
+        log::NAME => Log::read(matches).map(Verb::Log),
+        reload::NAME => Ok(Verb::Reload(Reload::read(matches))),
         status::NAME => Ok(Verb::Status(Status::read(matches))),
         _ => Err(format!("{name}: no such verb; see --help")),
     }
@@ -76,17 +86,24 @@ fn with_source(command: Command, help: &'static str) -> Command {
 
 /// The arguments by which a daemon is found.
 fn with_daemon(command: Command) -> Command {
-    let path = |name: &'static str| Arg::new(name).value_parser(clap::value_parser!(PathBuf));
-    let mount = path("mount").value_name("MOUNT").help("The mount point, or a path below it");
-    let socket = path("socket").long("socket").value_name("PATH");
+    let mount = Arg::new("mount").value_name("MOUNT").value_parser(clap::value_parser!(PathBuf));
+    with_socket(command.arg(mount.help("The mount point, or a path below it")))
+}
+
+/// The same without MOUNT.
+fn with_socket(command: Command) -> Command {
+    let path = |name: &'static str| {
+        Arg::new(name).long(name).value_name("PATH").value_parser(clap::value_parser!(PathBuf))
+    };
     let help =
         "Control socket of the daemon [default: those of all daemons that this user may ask]";
-    command.arg(mount).arg(socket.help(help))
+    command.arg(path("socket").help(help))
 }
 
 impl OfDaemon {
     fn read(matches: &ArgMatches) -> Self {
-        let path = |name| matches.get_one::<PathBuf>(name).cloned();
+        // Not every verb has both.
+        let path = |name| matches.try_get_one::<PathBuf>(name).ok().flatten().cloned();
         Self { mount: path("mount"), socket: path("socket") }
     }
 }

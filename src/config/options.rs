@@ -12,8 +12,8 @@ pub(crate) use super::value::parse_switch as switch;
 use super::value::{
     ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
     SHARED, STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint,
-    parse_group, parse_listen, parse_memory, parse_min_free, parse_region, parse_socket,
-    parse_switch, parse_threads, parse_timeout, parse_umask, parse_unit, parse_user,
+    parse_filter, parse_group, parse_listen, parse_memory, parse_min_free, parse_region,
+    parse_socket, parse_switch, parse_threads, parse_timeout, parse_umask, parse_unit, parse_user,
 };
 use crate::words::check_choice;
 
@@ -119,7 +119,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 35] = [
+pub static OPTIONS: [Opt; 37] = [
     row(
         CACHE,
         "cache-dir",
@@ -380,6 +380,20 @@ pub static OPTIONS: [Opt; 35] = [
         (Form::OneOf(|| names(&LOG_FORMAT)), "FORMAT"),
         Some("text"),
         "Form of the log lines on standard error",
+    ),
+    row(
+        LOG,
+        "log-file",
+        (Form::Folder, "FILE"),
+        None,
+        "Write the log to this file; SIGHUP opens it again [default: standard error]",
+    ),
+    row(
+        LOG,
+        "log-filter",
+        (Form::Text(parse_filter), "FILTER"),
+        None,
+        "Which lines are logged, such as debug or info,zarrims::source=trace [default: info, or what -v says]",
     ),
 ];
 

@@ -42,21 +42,53 @@ pub enum Purpose {
     List,
 }
 
+/// A mount point that this program serves.
+#[derive(Debug, Clone)]
+pub struct ServedPoint {
+    /// As it was given.
+    pub given: PathBuf,
+    /// Its canonical path.
+    pub canonical: PathBuf,
+}
+
+impl ServedPoint {
+    fn is_at(&self, path: &Path) -> bool {
+        path == self.given || path == self.canonical
+    }
+}
+
 impl Merged {
     /// Compares the settings with the machine. Nothing is made.
     ///
     /// # Errors
     /// The first mistake, in one line that names the setting.
     pub fn resolve(&self, purpose: Purpose) -> Result<Config, Mistake> {
+        self.resolve_beside(purpose, &[])
+    }
+
+    /// The same while this program serves mounts, whose mount points are not asked: this program would have to
+    /// answer itself.
+    ///
+    /// # Errors
+    /// As for [`Merged::resolve`].
+    pub fn resolve_beside(
+        &self,
+        purpose: Purpose,
+        served: &[ServedPoint],
+    ) -> Result<Config, Mistake> {
         let mut mounts = Vec::new();
         for mount in &self.mounts {
-            mounts.push(mount_of(mount, purpose)?);
+            mounts.push(mount_of(mount, purpose, served)?);
         }
         if purpose == Purpose::Mount {
             let settings = self.mounts.iter().filter_map(|mount| mount.mountpoint.as_ref());
             let pairs: Vec<_> = mounts.iter().zip(settings.clone()).map(pair_of).collect();
             check_apart(&pairs)?;
-            for (mount, setting) in mounts.iter().zip(settings) {
+            let is_free = |mount: &MountConfig| {
+                served.iter().all(|point| point.canonical != mount.mountpoint)
+            };
+            for (mount, setting) in mounts.iter().zip(settings).filter(|(mount, _)| is_free(mount))
+            {
                 check_free(mount.source.folder.as_deref(), &mount.mountpoint, setting)?;
             }
         }
@@ -81,11 +113,18 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
     Pair { source, mountpoint: mount.mountpoint.as_path().into(), setting }
 }
 
-fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
+fn mount_of(
+    merged: &MergedMount,
+    purpose: Purpose,
+    served: &[ServedPoint],
+) -> Result<MountConfig, Mistake> {
     let MergedMount { source, mountpoint, settings, by_hand } = merged;
     let checked_source = check_source(source, settings)?;
     let canonical_mountpoint = match mountpoint {
-        Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
+        Some(setting) if purpose == Purpose::Mount => {
+            let known = served.iter().find(|point| point.is_at(setting.as_path()));
+            known.map_or_else(|| check_mountpoint(setting), |point| Ok(point.canonical.clone()))?
+        }
         _ => PathBuf::new(),
     };
     let switch = |name| settings.value(name, parse_switch).map(Option::unwrap_or_default);

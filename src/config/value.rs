@@ -175,6 +175,12 @@ pub(super) fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
+/// A filter of log lines.
+pub(super) fn parse_filter(text: &str) -> Result<(), String> {
+    let is_filter = crate::log_filter::is_filter(text);
+    if is_filter { Ok(()) } else { Err(crate::log_filter::WRONG.to_owned()) }
+}
+
 /// Where metrics are served.
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "is not an address such as 127.0.0.1:9118 or [::1]:9118".to_owned())

@@ -24,6 +24,13 @@ pub(crate) enum Ask {
     Mounts {},
     /// The state of the daemon.
     Status {},
+    /// Reads the configuration file again, and opens the log file again.
+    Reload {},
+    /// Changes the filter of the log, or tells it.
+    Log {
+        /// Such as `debug`.
+        filter: Option<String>,
+    },
 }
 
 /// A request with its version.

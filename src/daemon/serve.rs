@@ -32,6 +32,7 @@ pub(super) struct Served {
     /// `None` once the kernel has let go of the mount.
     shown: Option<Arc<MountState>>,
     daemon: Arc<State>,
+    pub(super) config: MountConfig,
     mount: Option<Mount>,
     housekeeper: Option<Housekeeper>,
     /// Hears of the end of the session.
@@ -47,7 +48,6 @@ impl Served {
         config: &MountConfig,
         number: usize,
         daemon: &Arc<State>,
-        events: &mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let root = source::open(config)?;
         let images = Images::new(daemon.engine.clone(), config.images);
@@ -70,7 +70,7 @@ impl Served {
         });
         let view = view_of(config, daemon, &shown);
         let (tell_ended, ended) = mpsc::channel();
-        let events = events.clone();
+        let events = daemon.events.clone();
         let adapter = Adapter::new(view, move || {
             // Nobody may be listening any more.
             let _ = tell_ended.send(());
@@ -86,6 +86,7 @@ impl Served {
             mountpoint,
             shown: Some(shown),
             daemon: daemon.clone(),
+            config: config.clone(),
             mount: Some(mount),
             housekeeper: Some(housekeeper),
             ended,
@@ -94,6 +95,18 @@ impl Served {
 
     pub(super) fn is_mounted(&self) -> bool {
         self.mount.is_some()
+    }
+
+    /// Takes the mount away, as the configuration wants it. Files that are open are served until they are closed.
+    ///
+    /// # Errors
+    /// Why it cannot be done; it is served on then.
+    pub(super) fn leave(&mut self) -> anyhow::Result<()> {
+        let Some(mount) = self.mount.take() else { return Ok(()) };
+        let path = self.mountpoint.display();
+        let is_busy = mount.detach().with_context(|| format!("cannot unmount {path}"))?;
+        tracing::info!(mountpoint = %path, is_busy, "taken away, as the configuration says");
+        Ok(())
     }
 
     /// Another program has unmounted it.

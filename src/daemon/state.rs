@@ -2,17 +2,21 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use zarrims::fs::FileSystem;
 use zarrims::image::{Engine, Images};
 
+use super::event::Event;
+
 /// The daemon.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) began: SystemTime,
     pub(super) engine: Arc<Engine>,
+    pub(super) events: Sender<Event>,
     mounts: Mutex<Vec<Arc<MountState>>>,
     /// Failed reads of chunks of mounts that have gone.
     past_damaged: AtomicU64,
@@ -29,9 +33,9 @@ pub(super) struct MountState {
 }
 
 impl State {
-    pub(super) fn new(engine: Arc<Engine>) -> Arc<Self> {
+    pub(super) fn new(engine: Arc<Engine>, events: Sender<Event>) -> Arc<Self> {
         let (mounts, past_damaged) = Default::default();
-        Arc::new(Self { began: SystemTime::now(), engine, mounts, past_damaged })
+        Arc::new(Self { began: SystemTime::now(), engine, events, mounts, past_damaged })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<MountState>>> {

@@ -1,6 +1,8 @@
 //! Finding the daemon that a verb means.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use serde_json::Value;
 use zarrims::cli::verbs::OfDaemon;
@@ -8,6 +10,7 @@ use zarrims::cli::verbs::OfDaemon;
 use super::Failure;
 use crate::control::Ask;
 use crate::control::client::{Daemon, NoAnswer};
+use crate::logging::Escaped;
 
 impl From<NoAnswer> for Failure {
     fn from(error: NoAnswer) -> Self {
@@ -42,6 +45,35 @@ pub(super) fn find(wanted: &OfDaemon) -> Result<Vec<Daemon>, Failure> {
         return Err(Failure::NoDaemon(line));
     }
     Ok(all)
+}
+
+/// The one daemon that is meant.
+///
+/// # Errors
+/// [`Failure::NoDaemon`] where there is none, or where it is not known which one.
+pub(super) fn only(wanted: &OfDaemon) -> Result<Daemon, Failure> {
+    let mut found = find(wanted)?;
+    match (found.pop(), found.len()) {
+        (Some(daemon), 0) => Ok(daemon),
+        (_, others) => {
+            let count = others + 1;
+            Err(Failure::NoDaemon(format!("{count} daemons run; name one with MOUNT or --socket")))
+        }
+    }
+}
+
+/// Prints what a daemon has said, as JSON or as a line.
+///
+/// # Errors
+/// Why it cannot be printed.
+pub(super) fn print(as_json: bool, value: &Value, line: &str) -> Result<ExitCode, Failure> {
+    let text = if as_json { format!("{value}\n") } else { format!("{}\n", Escaped(line)) };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Nobody reads on.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.map_err(anyhow::Error::from)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A path as it is, and with the links on the way to its folder resolved. The mount itself is not asked: its daemon

@@ -3,3 +3,5 @@
 mod asked;
 mod folder;
 mod listen;
+mod logs;
+mod reload;
