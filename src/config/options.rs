@@ -372,7 +372,7 @@ pub static OPTIONS: [Opt; 37] = [
         (Form::Text(|text| parse_listen(text).map(drop)), "ADDRESS"),
         None,
         "Serve metrics for Prometheus at http://ADDRESS/metrics, and /healthz, such as 127.0.0.1:9118 \
-         [default: nowhere]",
+         [default: not at all]",
     ),
     row(
         LOG,
