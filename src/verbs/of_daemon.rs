@@ -57,7 +57,9 @@ pub(super) fn only(wanted: &OfDaemon) -> Result<Daemon, Failure> {
         (Some(daemon), 0) => Ok(daemon),
         (_, others) => {
             let count = others + 1;
-            Err(Failure::NoDaemon(format!("{count} daemons run; name one by --socket, or by its MOUNT")))
+            Err(Failure::NoDaemon(format!(
+                "{count} daemons run; name one by --socket, or by its MOUNT"
+            )))
         }
     }
 }
