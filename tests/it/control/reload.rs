@@ -86,9 +86,10 @@ fn write(folder: &Path, size: &str, mounts: &[&str], more: &str) {
     let mut text = format!(
         "[cache]\ndir = \"{at}/cache\"\nsize = \"{size}\"\nmin-free = 0\n[control]\nsocket = \"{at}/s\"\n"
     );
-    for name in mounts {
-        text += &format!("[[mount]]\nsource = \"{at}/source\"\nmountpoint = \"{at}/{name}\"\n");
-    }
+    let mount = |name: &&str| {
+        format!("[[mount]]\nsource = \"{at}/source\"\nmountpoint = \"{at}/{name}\"\n")
+    };
+    text.extend(mounts.iter().map(mount));
     fs::write(folder.join("f.toml"), text + more).expect("a file");
 }
 
@@ -126,7 +127,7 @@ fn mounts_come_and_go_and_those_that_stay_are_not_touched() {
     eventually("another mode", SOON, || {
         use std::os::unix::fs::PermissionsExt;
         let file = fs::metadata(daemon.path("m2/a.ims"));
-        file.is_ok_and(|file| file.permissions().mode() & 0o077 == 0)
+        file.is_ok_and(|file| file.permissions().mode() % 0o100 == 0)
     });
     let (code, text) = daemon.reload();
     assert_eq!((code, text.as_str()), (Some(0), "nothing has changed\n"));
