@@ -59,19 +59,28 @@ impl Serving {
     /// # Errors
     /// What is wrong with it, in one line; nothing has changed then.
     pub(super) fn reload(&mut self) -> Result<Value, String> {
+        // Whatever the file says now: another program may have moved the log away.
+        Self::open_log(&self.merged)?;
         let merged = self.given.clone().merge().map_err(|mistake| mistake.0)?;
         let points: Vec<ServedPoint> = self.served().map(|served| self.point(served)).collect();
         let config = merged.resolve_beside(Purpose::Mount, &points);
         let config = config.map_err(|mistake| mistake.0)?;
-        if let Some(setting) = merged.log_file() {
-            logging::write_to(setting.as_path())
-                .map_err(|error| setting.mistake(&error.to_string()).0)?;
-        }
+        Self::open_log(&merged)?;
         let mut done = Done::default();
         self.exchange(&merged, &config, &mut done)?;
         self.apply(&merged, &config, &mut done);
         self.merged = merged;
         Ok(done.told(self.given.source.is_some()))
+    }
+
+    /// Opens the log file of a configuration.
+    ///
+    /// # Errors
+    /// Why it cannot be opened; lines go where they went before.
+    fn open_log(merged: &Merged) -> Result<(), String> {
+        let Some(setting) = merged.log_file() else { return Ok(()) };
+        let opened = logging::write_to(setting.as_path());
+        opened.map_err(|error| setting.mistake(&error.to_string()).0)
     }
 
     fn served(&self) -> impl Iterator<Item = &Served> {
@@ -162,7 +171,11 @@ impl Serving {
     fn apply(&self, merged: &Merged, config: &Config, done: &mut Done) {
         let changed = merged.settings.differences(&self.merged.settings);
         let changed = changed.into_iter().filter(|name| is_of_daemon(name));
-        (done.settings, done.needs_start) = changed.partition(|name| AT_ONCE.contains(name));
+        // The log does not go back to standard error.
+        let is_at_once = |name: &&'static str| {
+            AT_ONCE.contains(name) && (*name != "log-file" || merged.log_file().is_some())
+        };
+        (done.settings, done.needs_start) = changed.partition(is_at_once);
         let has = |name| done.settings.contains(&name);
         if (has("cache-size") || has("min-free"))
             && let Some(cache) = self.state.engine.cache()
