@@ -68,6 +68,6 @@ pub use health::{CacheStatus, Health, Outage};
 pub use key::{BrickKey, ImageId, Slot};
 pub use limits::{CacheLimits, MinFree};
 pub use single_flight::{Role, SingleFlight, Ticket, Waiter};
-pub use stats::CacheStats;
+pub use stats::{CacheStats, Tally};
 pub use steady::SteadyCache;
 pub use version::{FORMAT_VERSION, folder_name};

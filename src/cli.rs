@@ -2,7 +2,6 @@
 //!
 //! Without a verb, the program mounts. [`verbs`] has the others, a file each.
 
-mod log_filter;
 mod mistake;
 mod mount_helper;
 pub mod verbs;
@@ -217,7 +216,7 @@ impl Cli {
                 Some(setting.mistake(&reason).0)
             })
         });
-        mistake.or_else(log_filter::mistake)
+        mistake.or_else(crate::log_filter::mistake)
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod cache_dir;
 pub mod checked;
+mod control;
 mod example;
 pub mod file;
 pub mod merge;
@@ -21,11 +22,13 @@ mod shared_cache;
 pub mod source;
 mod value;
 
-pub use checked::{CacheSettings, Config, MountConfig, Names, Resources};
+pub use checked::{
+    CacheSettings, Config, ControlConfig, MountConfig, Names, Resources, SocketPlace,
+};
 pub use example::example;
 pub use file::File;
-pub use merge::{DEFAULT_FILE, Given, Merged};
+pub use merge::{DEFAULT_FILE, Given, Merged, MergedMount};
 pub use options::{OPTIONS, Opt};
-pub use resolve::Purpose;
+pub use resolve::{Purpose, ServedPoint};
 pub use setting::{Mistake, Origin, Setting, Settings};
 pub use value::LogFormat;

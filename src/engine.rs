@@ -8,6 +8,7 @@ mod shelf;
 pub(crate) mod turns;
 mod write_queue;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
-    BrickKey, CacheError, CacheLimits, CacheStatus, Role, SingleFlight, Slot, SteadyCache,
+    BrickKey, CacheError, CacheLimits, CacheStatus, ImageId, Role, SingleFlight, Slot, SteadyCache,
 };
 use crate::objects::ObjectError;
 use crate::resources::buffer::Buffer;
@@ -65,6 +66,8 @@ pub struct EngineStats {
     pub passed: u64,
     /// Bytes produced to be kept.
     pub filled_bytes: u64,
+    /// Bytes produced, kept or not.
+    pub decoded_bytes: u64,
     /// Requests that ended in an error.
     pub failed: u64,
     /// Bricks in production.
@@ -92,6 +95,7 @@ struct Counters {
     filled: AtomicU64,
     passed: AtomicU64,
     filled_bytes: AtomicU64,
+    decoded_bytes: AtomicU64,
     failed: AtomicU64,
 }
 
@@ -319,7 +323,8 @@ impl Engine {
     }
 
     fn hold(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Option<Unwritten> {
-        let Counters { filled, passed, filled_bytes, .. } = &self.counters;
+        let Counters { filled, passed, filled_bytes, decoded_bytes, .. } = &self.counters;
+        decoded_bytes.fetch_add(produced.bytes.len() as u64, Ordering::Relaxed);
         if purpose == Purpose::Passing {
             passed.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -339,12 +344,13 @@ impl Engine {
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> EngineStats {
-        let Counters { filled, passed, filled_bytes, failed } = &self.counters;
+        let Counters { filled, passed, filled_bytes, decoded_bytes, failed } = &self.counters;
         let [recent_bytes, only_in_memory_bytes] = self.kept.bytes();
         EngineStats {
             filled: filled.load(Ordering::Relaxed),
             passed: passed.load(Ordering::Relaxed),
             filled_bytes: filled_bytes.load(Ordering::Relaxed),
+            decoded_bytes: decoded_bytes.load(Ordering::Relaxed),
             failed: failed.load(Ordering::Relaxed),
             in_flight: self.flights.in_flight(),
             threads: self.resources.running_threads(),
@@ -356,6 +362,16 @@ impl Engine {
             cache: self.cache().map(SteadyCache::status),
             shared: self.shared.as_ref().map(SharedCache::stats),
         }
+    }
+
+    /// The number of bricks in production, by their images.
+    #[must_use]
+    pub fn in_flight(&self) -> HashMap<ImageId, usize> {
+        let mut numbers = HashMap::new();
+        for key in self.flights.keys() {
+            *numbers.entry(key.image).or_default() += 1;
+        }
+        numbers
     }
 
     /// Ends all work: waiting readers get an error, the cache is left in order.

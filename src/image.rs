@@ -9,7 +9,9 @@
 //! [`Images`] is what the images of one mount share.
 
 mod conversions;
+mod coverage;
 mod damage;
+mod errors;
 mod file;
 mod identity;
 mod images;
@@ -26,6 +28,8 @@ mod voxels;
 pub use crate::engine::error::ImageError;
 pub use crate::engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
 pub use conversions::{Conversions, Int16, Uint32};
+pub use coverage::{Bricks, Coverage};
+pub use errors::ErrorRow;
 pub use file::virtual_file::VirtualFile;
 pub use images::Images;
 pub use options::{ImageOptions, OnError, Pyramid, Statistics};

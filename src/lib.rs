@@ -28,6 +28,7 @@ pub mod fs;
 pub mod fuse;
 pub mod image;
 pub mod ims;
+pub mod log_filter;
 mod log_limit;
 pub mod objects;
 mod resources;

@@ -1,12 +1,14 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
-//! The program around the library: [`daemon`] wires the layers together and keeps them until a signal,
+//! The program around the library: [`daemon`] wires the layers together and keeps them until a signal, [`control`] is
+//! how it is asked and steered,
 //! [`housekeeper`] saves what a later start can use, [`mount`] mounts, unmounts and widens the kernel's
 //! window, [`process`] asks the kernel about this process, [`list`] is the dry run, [`verbs`] does what else the
 //! program can, [`background`] lets the program that was started return, [`logging`] writes lines.
 
 mod allocator;
 mod background;
+mod control;
 mod daemon;
 mod housekeeper;
 mod list;
@@ -38,6 +40,9 @@ impl Statuses {
     /// Of programs that `mount(8)` starts ("EXIT STATUS").
     const OF_MOUNT: Self = Self { mistake: 1, failure: 32 };
 }
+
+/// Exit status of a verb that needs a daemon where there is none.
+const NO_DAEMON: u8 = 3;
 
 fn main() -> ExitCode {
     allocator::configure();
@@ -71,6 +76,10 @@ fn run() -> ExitCode {
             logging::say(&line);
             ExitCode::from(statuses.mistake)
         }
+        Err(Failure::NoDaemon(line)) => {
+            logging::say(&line);
+            ExitCode::from(NO_DAEMON)
+        }
         Err(Failure::Other(error)) => {
             logging::say(&format!("{error:#}"));
             ExitCode::from(statuses.failure)
@@ -95,11 +104,25 @@ fn carry_out(cli: &Cli) -> Result<ExitCode, Failure> {
     let is_list = matches!(cli.task, Task::List { .. });
     let verbose = if is_list { cli.verbose.saturating_sub(1) } else { cli.verbose };
     logging::start(merged.log_format(), verbose, is_list);
-    match &cli.task {
-        Task::List { as_json } => list::run(&merged, *as_json, cli.verbose > 0)?,
-        _ => daemon::run(&merged)?,
+    if let Task::List { as_json } = &cli.task {
+        list::run(&merged, *as_json, cli.verbose > 0)?;
+    } else {
+        set_up_log(&merged)?;
+        daemon::run(&cli.given, merged)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the log goes, and what it says, as far as the configuration has a word in it.
+fn set_up_log(merged: &Merged) -> Result<(), Failure> {
+    if let Some(filter) = merged.log_filter().filter(|_| !logging::is_filter_given()) {
+        logging::filter::set(filter).map_err(|error| anyhow::anyhow!("--log-filter: {error}"))?;
+    }
+    if let Some(setting) = merged.log_file() {
+        let failed = |error: io::Error| anyhow::anyhow!(setting.mistake(&error.to_string()).0);
+        logging::write_to(setting.as_path()).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn print_config(merged: &Merged) -> anyhow::Result<()> {

@@ -1,6 +1,10 @@
 //! What the program does beside mounting, a file each; the arguments are read in `zarrims::cli::verbs`.
 
 mod inspect;
+mod log;
+mod of_daemon;
+mod reload;
+mod status;
 
 use std::process::ExitCode;
 
@@ -12,6 +16,8 @@ use zarrims::config::Mistake;
 pub(crate) enum Failure {
     /// What the command line, the environment or the configuration file shows to be wrong by itself.
     Mistake(Mistake),
+    /// No daemon can be asked, in one line.
+    NoDaemon(String),
     /// Whatever else, in one line.
     Other(anyhow::Error),
 }
@@ -35,5 +41,8 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Inspect(wanted) => inspect::run(wanted, cli),
+        Verb::Log(wanted) => log::run(wanted),
+        Verb::Reload(wanted) => reload::run(wanted),
+        Verb::Status(wanted) => status::run(wanted),
     }
 }

@@ -1,5 +1,6 @@
 //! The brick cache: all that it offers to its callers.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use super::error::CacheError;
 use super::key::{BrickKey, ImageId, Slot};
 use super::limits::CacheLimits;
 use super::recovery;
-use super::stats::CacheStats;
+use super::segment::SlotSize;
+use super::stats::{CacheStats, Tally};
 use super::store::Store;
 
 /// The cache. All its methods may be called from any thread.
@@ -53,6 +55,28 @@ impl BrickCache {
     #[must_use]
     pub fn contains(&self, key: &BrickKey) -> bool {
         self.store.contains(key)
+    }
+
+    /// Sets other limits; bricks beyond a lower cap go at once.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not tell its free space; the new limits hold all the same.
+    pub fn set_limits(&self, limits: CacheLimits) -> io::Result<()> {
+        self.store.index().set_cap(limits.cap_bytes);
+        self.store.room.set_min_free(limits.min_free);
+        let measured = self.store.room.measure(&self.store.index);
+        self.store.trim();
+        measured
+    }
+
+    /// How many of the `slots` bricks of one space of an image are there. Costs next to nothing, however many
+    /// there are; neither reads nor changes anything.
+    #[must_use]
+    pub fn tally(&self, image: ImageId, space: u16, slots: u64, slot_bytes: u64) -> Tally {
+        let size = SlotSize::new(slot_bytes);
+        let count = |size| self.store.index().tally(image, space, slots, size);
+        size.map_or_else(Tally::default, count)
     }
 
     /// Stores a brick; see [`Self::begin`].

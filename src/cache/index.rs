@@ -11,10 +11,10 @@ use std::collections::HashMap;
 
 use super::account::{Account, Held};
 use super::journal::Stored;
-use super::key::BrickKey;
+use super::key::{BrickKey, ImageId};
 use super::recency::Recency;
 use super::segment::{Place, SegmentKey, SlotSize};
-use super::stats::CacheStats;
+use super::stats::{CacheStats, Tally};
 
 /// A whole brick.
 #[derive(Debug)]
@@ -123,6 +123,11 @@ impl Index {
         }
     }
 
+    pub(super) fn set_cap(&mut self, cap: u64) {
+        self.account.set_cap(cap);
+        self.ready.set_cap(cap);
+    }
+
     pub(super) fn bricks(&self) -> u64 {
         self.ready.len() as u64
     }
@@ -154,6 +159,18 @@ impl Index {
             write_errors,
             skipped_records,
         }
+    }
+
+    /// What of one space of an image is there. Costs a look at each of its segments, of which a space has one
+    /// for each terabyte of its bricks.
+    pub(super) fn tally(&self, image: ImageId, space: u16, slots: u64, size: SlotSize) -> Tally {
+        let mut all = Tally::default();
+        for segment in 0..size.segments(slots) {
+            let Tally { bricks, bytes } = self.account.tally(&SegmentKey { image, space, segment });
+            all.bricks += bricks;
+            all.bytes += bytes;
+        }
+        all
     }
 
     /// Every brick that the journal should have, in the order in which they are to be evicted.

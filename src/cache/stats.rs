@@ -35,6 +35,15 @@ pub struct CacheStats {
     pub skipped_records: u64,
 }
 
+/// What the cache holds of one space of an image. Bricks that are being written or released count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Bricks.
+    pub bricks: u64,
+    /// Bytes that they take on disk.
+    pub bytes: u64,
+}
+
 impl CacheStats {
     /// Adds what happened in an earlier cache, and nothing of what it held.
     pub(super) fn add_events(&mut self, earlier: &Self) {

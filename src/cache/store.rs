@@ -36,10 +36,10 @@ pub(super) struct Store {
     evicting: Mutex<()>,
     journal: Mutex<Journal>,
     files: SegmentFiles,
-    index: Mutex<Index>,
+    pub(super) index: Mutex<Index>,
     /// Files written since the last [`Store::write_back`].
     written: Mutex<HashSet<SegmentKey>>,
-    room: Room,
+    pub(super) room: Room,
     pub(super) told: LogLimit,
 }
 
@@ -72,7 +72,7 @@ impl Store {
         self.room.directory.is_gone()
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
     }
 
@@ -296,7 +296,7 @@ impl Store {
 
     /// Evicts until the limit holds: after a lower cap, or when the file system's own metadata turned
     /// out larger than estimated.
-    fn trim(&self) {
+    pub(super) fn trim(&self) {
         let _evicting = lock(&self.evicting);
         loop {
             if self.index().account.excess() > 0 && self.room.await_returning(&self.index) {

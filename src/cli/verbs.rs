@@ -4,12 +4,20 @@
 //! work in a file of the same name below `src/verbs`.
 
 mod inspect;
+mod log;
+mod reload;
+mod status;
+
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::OPTIONS;
 
 pub use inspect::Inspect;
+pub use log::Log;
+pub use reload::Reload;
+pub use status::Status;
 
 /// What is to be done, with its arguments. SOURCE and the options of the table are in
 /// [`Given`](crate::config::Given).
@@ -17,11 +25,26 @@ pub use inspect::Inspect;
 pub enum Verb {
     /// Tell what a store becomes.
     Inspect(Inspect),
+    /// Tell or change what a daemon logs.
+    Log(Log),
+    /// Have a daemon read its configuration again.
+    Reload(Reload),
+    /// Tell what a daemon does.
+    Status(Status),
+}
+
+/// Which daemon is meant.
+#[derive(Debug, Clone, Default)]
+pub struct OfDaemon {
+    /// The one that serves this mount point, or a path below it.
+    pub mount: Option<PathBuf>,
+    /// The one of this control socket.
+    pub socket: Option<PathBuf>,
 }
 
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
-    vec![inspect::command()]
+    vec![inspect::command(), log::command(), reload::command(), status::command()]
 }
 
 /// Reads the arguments of a verb by its name, which is one of [`commands`].
@@ -31,6 +54,9 @@ pub(super) fn commands() -> Vec<Command> {
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
+        log::NAME => Log::read(matches).map(Verb::Log),
+        reload::NAME => Ok(Verb::Reload(Reload::read(matches))),
+        status::NAME => Ok(Verb::Status(Status::read(matches))),
         _ => Err(format!("{name}: no such verb; see --help")),
     }
 }
@@ -51,11 +77,35 @@ fn with_source(command: Command, help: &'static str) -> Command {
         .value_name("STORE")
         .required(true)
         .help(help)
-        .value_parser(clap::value_parser!(std::path::PathBuf));
+        .value_parser(clap::value_parser!(PathBuf));
     let config = super::arguments().into_iter().filter(|arg| arg.get_id() == "config");
     let is_about_reading = |heading: &str| !matches!(heading, "Cache" | "Mount");
     let options = OPTIONS.iter().filter(|option| is_about_reading(option.heading));
     command.arg(source).args(config).args(options.map(super::argument))
+}
+
+/// The arguments by which a daemon is found.
+fn with_daemon(command: Command) -> Command {
+    let mount = Arg::new("mount").value_name("MOUNT").value_parser(clap::value_parser!(PathBuf));
+    with_socket(command.arg(mount.help("The mount point, or a path below it")))
+}
+
+/// The same without MOUNT.
+fn with_socket(command: Command) -> Command {
+    let path = |name: &'static str| {
+        Arg::new(name).long(name).value_name("PATH").value_parser(clap::value_parser!(PathBuf))
+    };
+    let help =
+        "Control socket of the daemon [default: those of all daemons that this user may ask]";
+    command.arg(path("socket").help(help))
+}
+
+impl OfDaemon {
+    fn read(matches: &ArgMatches) -> Self {
+        // Not every verb has both.
+        let path = |name| matches.try_get_one::<PathBuf>(name).ok().flatten().cloned();
+        Self { mount: path("mount"), socket: path("socket") }
+    }
 }
 
 fn switch(name: &'static str) -> Arg {

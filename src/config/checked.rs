@@ -1,5 +1,6 @@
 //! Settings that have been compared with the machine.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub shared: Option<SharedCacheConfig>,
     /// What all mounts share of the machine.
     pub resources: Resources,
+    /// How the daemon is asked.
+    pub control: ControlConfig,
     /// At least one.
     pub mounts: Vec<MountConfig>,
 }
@@ -43,6 +46,28 @@ pub struct Resources {
     pub connections: usize,
 }
 
+/// How the daemon is asked and steered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Its control socket.
+    pub socket: SocketPlace,
+    /// Group that may use the socket.
+    pub group: Option<u32>,
+    /// Where metrics are served.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketPlace {
+    /// Where programs look for it.
+    Usual,
+    /// At a path.
+    At(PathBuf),
+    /// There is none.
+    Nowhere,
+}
+
 /// A mount.
 #[derive(Debug, Clone)]
 pub struct MountConfig {
@@ -54,6 +79,8 @@ pub struct MountConfig {
     pub allow_other: bool,
     /// Links may lead out of the source folder.
     pub follow_links: bool,
+    /// Show the control folder.
+    pub control_folder: bool,
     /// Owner, group and mode of what is shown.
     pub tree: TreeConfig,
     /// How images become files.

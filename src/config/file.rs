@@ -18,9 +18,10 @@ use crate::words::similar;
 const PATHS: [&str; 2] = ["source", "mountpoint"];
 
 /// The tables of a file.
-const TABLES: [(&str, Section); 5] = [
+const TABLES: [(&str, Section); 6] = [
     ("cache", Section::Cache),
     ("resources", Section::Resources),
+    ("control", Section::Control),
     ("log", Section::Log),
     ("defaults", Section::Mount),
     ("mount", Section::Mount),
@@ -31,7 +32,7 @@ const TABLES: [(&str, Section); 5] = [
 pub struct File {
     /// Its path, for messages.
     pub path: Arc<Path>,
-    /// Of the cache, the resources and the log.
+    /// Of the cache, the resources, the control socket and the log.
     pub settings: Vec<Setting>,
     /// Of all mounts that do not say otherwise.
     pub defaults: Vec<Setting>,

@@ -33,7 +33,7 @@ pub struct Given {
 pub struct Merged {
     /// The file whose mounts these are, if they come from a file.
     pub file: Option<Arc<Path>>,
-    /// Of the cache, the resources and the log.
+    /// Of the cache, the resources, the control socket and the log.
     pub settings: Settings,
     /// At least one.
     pub mounts: Vec<MergedMount>,
@@ -132,7 +132,37 @@ impl Given {
     }
 }
 
+impl MergedMount {
+    /// Whether it is the same mount, whatever lines its settings stand in.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let said = |mount: &Self| -> Vec<(String, String)> {
+            let Tables { stores, views } = &mount.by_hand;
+            let of_stores = stores.iter().flat_map(|table| &table.lines);
+            let lines = of_stores.chain(views.iter().flat_map(|table| &table.lines));
+            lines.map(|line| (line.key.clone(), line.value.clone())).collect()
+        };
+        let path = |setting: &Option<Setting>| setting.as_ref().and_then(|path| path.text.clone());
+        self.source.text == other.source.text
+            && path(&self.mountpoint) == path(&other.mountpoint)
+            && self.settings.differences(&other.settings).is_empty()
+            && said(self) == said(other)
+    }
+}
+
 impl Merged {
+    /// The filter of the log, where one is set.
+    #[must_use]
+    pub fn log_filter(&self) -> Option<&str> {
+        self.settings.get("log-filter").text.as_ref()?.to_str()
+    }
+
+    /// The file of the log, where there is one.
+    #[must_use]
+    pub fn log_file(&self) -> Option<&Setting> {
+        Some(self.settings.get("log-file")).filter(|setting| setting.text.is_some())
+    }
+
     /// The form of the log.
     #[must_use]
     pub fn log_format(&self) -> LogFormat {

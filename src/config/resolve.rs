@@ -14,14 +14,15 @@ use crate::resources::machine;
 
 use super::cache_dir;
 use super::checked::{Config, MountConfig, Names, Resources};
+use super::control;
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
 use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
-    IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS,
-    UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
+    IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
+    STATISTICS, UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
     parse_umask, parse_unit, parse_user,
 };
 
@@ -41,21 +42,53 @@ pub enum Purpose {
     List,
 }
 
+/// A mount point that this program serves.
+#[derive(Debug, Clone)]
+pub struct ServedPoint {
+    /// As it was given.
+    pub given: PathBuf,
+    /// Its canonical path.
+    pub canonical: PathBuf,
+}
+
+impl ServedPoint {
+    fn is_at(&self, path: &Path) -> bool {
+        path == self.given || path == self.canonical
+    }
+}
+
 impl Merged {
     /// Compares the settings with the machine. Nothing is made.
     ///
     /// # Errors
     /// The first mistake, in one line that names the setting.
     pub fn resolve(&self, purpose: Purpose) -> Result<Config, Mistake> {
+        self.resolve_beside(purpose, &[])
+    }
+
+    /// The same while this program serves mounts, whose mount points are not asked: this program would have to
+    /// answer itself.
+    ///
+    /// # Errors
+    /// As for [`Merged::resolve`].
+    pub fn resolve_beside(
+        &self,
+        purpose: Purpose,
+        served: &[ServedPoint],
+    ) -> Result<Config, Mistake> {
         let mut mounts = Vec::new();
         for mount in &self.mounts {
-            mounts.push(mount_of(mount, purpose)?);
+            mounts.push(mount_of(mount, purpose, served)?);
         }
         if purpose == Purpose::Mount {
             let settings = self.mounts.iter().filter_map(|mount| mount.mountpoint.as_ref());
             let pairs: Vec<_> = mounts.iter().zip(settings.clone()).map(pair_of).collect();
             check_apart(&pairs)?;
-            for (mount, setting) in mounts.iter().zip(settings) {
+            let is_free = |mount: &MountConfig| {
+                served.iter().all(|point| point.canonical != mount.mountpoint)
+            };
+            for (mount, setting) in mounts.iter().zip(settings).filter(|(mount, _)| is_free(mount))
+            {
                 check_free(mount.source.folder.as_deref(), &mount.mountpoint, setting)?;
             }
         }
@@ -70,7 +103,8 @@ impl Merged {
                 .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
             threads: threads.map_or_else(default_threads, usize::from),
         };
-        Ok(Config { cache, shared, resources, mounts })
+        let control = control::check(&self.settings)?;
+        Ok(Config { cache, shared, resources, control, mounts })
     }
 }
 
@@ -79,23 +113,32 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
     Pair { source, mountpoint: mount.mountpoint.as_path().into(), setting }
 }
 
-fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
+fn mount_of(
+    merged: &MergedMount,
+    purpose: Purpose,
+    served: &[ServedPoint],
+) -> Result<MountConfig, Mistake> {
     let MergedMount { source, mountpoint, settings, by_hand } = merged;
     let checked_source = check_source(source, settings)?;
     let canonical_mountpoint = match mountpoint {
-        Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
+        Some(setting) if purpose == Purpose::Mount => {
+            let known = served.iter().find(|point| point.is_at(setting.as_path()));
+            known.map_or_else(|| check_mountpoint(setting), |point| Ok(point.canonical.clone()))?
+        }
         _ => PathBuf::new(),
     };
     let switch = |name| settings.value(name, parse_switch).map(Option::unwrap_or_default);
     let allow_other = switch("allow-other")?;
     let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
     let labels = settings.value("labels", |text| parse_choice(&LABELS, text))?;
+    let control_folder = settings.value("control-folder", |text| parse_choice(&ON_OFF, text))?;
     let image_names = settings.value("image-names", |text| parse_choice(&IMAGE_NAMES, text))?;
     Ok(MountConfig {
         source: checked_source,
         mountpoint: canonical_mountpoint,
         allow_other,
         follow_links: switch("follow-links")?,
+        control_folder: control_folder.unwrap_or(true),
         tree: TreeConfig {
             uid: settings.value("uid", parse_user)?,
             gid: settings.value("gid", parse_user)?,

@@ -155,6 +155,15 @@ impl Settings {
         &self.0[name]
     }
 
+    /// The options whose values differ.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = |(name, setting): (&&'static str, &Setting)| {
+            (other.get(name).text != setting.text).then_some(*name)
+        };
+        self.0.iter().filter_map(differs).collect()
+    }
+
     /// Fills in what nobody gave so far.
     #[must_use]
     pub fn or(mut self, others: &[Setting]) -> Self {

@@ -127,6 +127,18 @@ impl Tree {
         })
     }
 
+    /// The path of a known inode below the mount point.
+    pub(super) fn path_of(&self, ino: Ino) -> Option<PathBuf> {
+        let node = self.nodes.get(ino).ok();
+        node.map(|node| node.path.clone()).or_else(|| self.nodes.former_path(ino))
+    }
+
+    /// What the images of the mount share.
+    #[must_use]
+    pub fn images(&self) -> &Arc<Images> {
+        &self.inspector.images
+    }
+
     /// The source folder.
     #[must_use]
     pub fn source(&self) -> &Arc<SourceRoot> {

@@ -7,6 +7,7 @@ mod cli;
 mod codecs;
 mod common;
 mod compose;
+mod control;
 mod corpus;
 mod damage;
 mod disks;

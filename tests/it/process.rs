@@ -2,7 +2,7 @@
 
 mod background;
 mod chunks;
-mod daemon;
+pub(crate) mod daemon;
 mod dead;
 mod disk;
 mod files;

@@ -78,7 +78,7 @@ systemctl daemon-reload
 check "systemd starts a line of fstab" "$(log srv-ims-fstab.mount)" systemctl start srv-ims-fstab.mount
 check "with the same bytes" "$(log srv-ims-fstab.mount)" reads_as /srv/ims/fstab /srv/ims/config
 check "its log is in the journal" "$(log srv-ims-fstab.mount)" \
-    within 10 eval 'journalctl -u srv-ims-fstab.mount -o cat | grep -q " is_mounted "'
+    within 10 eval 'journalctl -u srv-ims-fstab.mount -o cat | grep -q " mounted "'
 check "and stops it" "$(log srv-ims-fstab.mount)" systemctl stop srv-ims-fstab.mount
 check "nothing is left mounted" "mounted" not is_mounted /srv/ims/fstab
 check "nor running" "it runs" within 20 not serving /srv/ims/fstab

@@ -128,6 +128,7 @@ impl Image {
                 on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
             let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
             self.images.damage().report(&self.source, part, &error, gets);
+            self.images.note_error(&self.source.folder(), error.to_string());
             if is_fill { Ok(()) } else { Err(error) }
         };
         guarded(|| {

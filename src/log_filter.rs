@@ -1,4 +1,4 @@
-//! `ZARRIMS_LOG`, a filter of log lines.
+//! Filters of log lines: `ZARRIMS_LOG`, the option, and what a daemon is told while it runs.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -8,16 +8,20 @@ const VARIABLE: &str = "ZARRIMS_LOG";
 /// Where log lines come from: this program and the libraries that log.
 const TARGETS: [&str; 3] = ["zarrims", "fuser", "zarrs"];
 
+/// What is wrong with a text that is no filter.
+pub const WRONG: &str = "is not a log filter such as debug or info,zarrims::source=trace";
+
 /// What is wrong with the filter in the environment.
-pub(super) fn mistake() -> Option<String> {
+pub(crate) fn mistake() -> Option<String> {
     let text = std::env::var_os(VARIABLE)?;
     let text = text.to_string_lossy();
-    let wrong = "is not a log filter such as debug or info,zarrims::source=trace";
-    (!is_filter(&text)).then(|| format!("{VARIABLE}={text}: {wrong}"))
+    (!is_filter(&text)).then(|| format!("{VARIABLE}={text}: {WRONG}"))
 }
 
-/// `tracing-subscriber` takes a misspelled level for the name of a module, and then shows nothing else.
-fn is_filter(text: &str) -> bool {
+/// Whether a text is a filter that shows something. `tracing-subscriber` takes a misspelled level for the name of a
+/// module, and then shows nothing else.
+#[must_use]
+pub fn is_filter(text: &str) -> bool {
     if EnvFilter::builder().parse(text).is_err() {
         return false;
     }

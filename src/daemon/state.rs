@@ -1,0 +1,67 @@
+//! What the threads of the daemon share, so that it can be asked while it works.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use zarrims::fs::FileSystem;
+use zarrims::image::{Engine, Images};
+
+use super::event::Event;
+
+/// The daemon.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) began: SystemTime,
+    pub(super) engine: Arc<Engine>,
+    pub(super) events: Sender<Event>,
+    mounts: Mutex<Vec<Arc<MountState>>>,
+    /// Failed reads of chunks of mounts that have gone.
+    past_damaged: AtomicU64,
+}
+
+/// A mount that the kernel has.
+#[derive(Debug)]
+pub(super) struct MountState {
+    pub(super) source: Arc<Path>,
+    pub(super) mountpoint: Arc<Path>,
+    pub(super) since: SystemTime,
+    pub(super) fs: Arc<FileSystem>,
+    pub(super) images: Arc<Images>,
+}
+
+impl State {
+    pub(super) fn new(engine: Arc<Engine>, events: Sender<Event>) -> Arc<Self> {
+        let (mounts, past_damaged) = Default::default();
+        Arc::new(Self { began: SystemTime::now(), engine, events, mounts, past_damaged })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<MountState>>> {
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn mounts(&self) -> Vec<Arc<MountState>> {
+        self.lock().clone()
+    }
+
+    pub(super) fn add(&self, mount: Arc<MountState>) {
+        self.lock().push(mount);
+    }
+
+    /// The kernel has let go of a mount.
+    pub(super) fn remove(&self, mount: &Arc<MountState>) {
+        let mut mounts = self.lock();
+        if let Some(at) = mounts.iter().position(|known| Arc::ptr_eq(known, mount)) {
+            let gone = mounts.remove(at);
+            self.past_damaged.fetch_add(gone.images.damaged(), Ordering::Relaxed);
+        }
+    }
+
+    /// Failed reads of chunks, of all mounts that there were.
+    pub(super) fn damaged(&self) -> u64 {
+        let now: u64 = self.lock().iter().map(|mount| mount.images.damaged()).sum();
+        now + self.past_damaged.load(Ordering::Relaxed)
+    }
+}
