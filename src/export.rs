@@ -15,6 +15,7 @@ mod error;
 mod journal;
 mod original;
 mod output;
+mod packed;
 mod parts;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub use copy::{Copying, copy};
 pub use error::ExportError;
 pub use original::{Original, ReadDone, computed_bytes, computed_end};
 pub use output::{Output, Start, Target};
+pub use packed::Packing;
 pub use parts::{Part, Parts};
 
 /// What an export tells while it works, and asks whether to go on.

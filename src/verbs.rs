@@ -1,6 +1,8 @@
 //! What the program does beside mounting, a file each; the arguments are read in `zarrims::cli::verbs`.
 
+mod export;
 mod inspect;
+mod session;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ impl From<anyhow::Error> for Failure {
 /// [`Failure`].
 pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
     match verb {
+        Verb::Export(wanted) => export::run(wanted, cli),
         Verb::Inspect(wanted) => inspect::run(wanted, cli),
     }
 }

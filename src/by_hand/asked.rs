@@ -128,7 +128,9 @@ mod tests {
             let pattern = literal(Path::new(name)).expect("a pattern");
             assert!(pattern.is_match(Path::new(name)), "{name}");
         }
-        assert!(!literal(Path::new("run [1].zarr")).expect("one").is_match(Path::new("run 1.zarr")));
+        assert!(
+            !literal(Path::new("run [1].zarr")).expect("one").is_match(Path::new("run 1.zarr"))
+        );
         assert!(!literal(Path::new("a*.zarr")).expect("one").is_match(Path::new("ab.zarr")));
     }
 }

@@ -3,25 +3,29 @@
 //! To add a verb: describe its arguments in a file here, name it in [`Verb`], [`commands`] and [`read`], and do its
 //! work in a file of the same name below `src/verbs`.
 
+mod export;
 mod inspect;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::OPTIONS;
 
+pub use export::{Export, Made};
 pub use inspect::Inspect;
 
 /// What is to be done, with its arguments. SOURCE and the options of the table are in
 /// [`Given`](crate::config::Given).
 #[derive(Debug, Clone)]
 pub enum Verb {
+    /// Write files without a mount.
+    Export(Box<Export>),
     /// Tell what a store becomes.
     Inspect(Inspect),
 }
 
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
-    vec![inspect::command()]
+    vec![export::command(), inspect::command()]
 }
 
 /// Reads the arguments of a verb by its name, which is one of [`commands`].
@@ -30,6 +34,7 @@ pub(super) fn commands() -> Vec<Command> {
 /// Arguments that do not go together, in one line.
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
+        export::NAME => Ok(Verb::Export(Box::new(Export::read(matches)?))),
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
         _ => Err(format!("{name}: no such verb; see --help")),
     }

@@ -20,7 +20,7 @@ use super::output::write_sparse;
 use super::{Original, Output, Watcher};
 
 /// What is written is brought to the disk and into the journal after this time, or after so many bytes.
-const COMMIT_TIME: Duration = Duration::from_secs(1);
+const COMMIT_TIME: Duration = Duration::from_millis(250);
 const COMMIT_BYTES: u64 = 256 << 20;
 
 /// Time between two looks at whether the user wants an end.
@@ -124,7 +124,8 @@ fn pump(
             let piece = next..original.end_of_piece(next).min(range.end);
             next = piece.end;
             under_way += 1;
-            let errand = Errand { sink: sink.clone(), sender: sender.clone(), piece: piece.clone() };
+            let errand =
+                Errand { sink: sink.clone(), sender: sender.clone(), piece: piece.clone() };
             original.read(piece.start, piece.end, Box::new(move |read| errand.end(read)));
         }
         if under_way == 0 {
@@ -186,14 +187,17 @@ impl Written<'_> {
 
     /// Hands on what follows without gaps, when it is time.
     fn commit_soon(&mut self) {
-        let is_due = self.since.elapsed() >= COMMIT_TIME || self.end - self.committed >= COMMIT_BYTES;
+        let is_due =
+            self.since.elapsed() >= COMMIT_TIME || self.end - self.committed >= COMMIT_BYTES;
         if self.ready.is_empty() || !is_due {
             return;
         }
         match self.commits.try_send(std::mem::take(&mut self.ready)) {
             Ok(()) => (self.since, self.committed) = (Instant::now(), self.end),
             // The disk is slower than the readers, or has failed, which the end will say.
-            Err(TrySendError::Full(ready) | TrySendError::Disconnected(ready)) => self.ready = ready,
+            Err(TrySendError::Full(ready) | TrySendError::Disconnected(ready)) => {
+                self.ready = ready
+            }
         }
     }
 

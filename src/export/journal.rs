@@ -73,9 +73,7 @@ impl Record {
     }
 
     fn of_bytes(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
-        let number = |at: usize| {
-            u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
-        };
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let record = Self { end: number(0), sum: number(8) };
         (record.to_bytes() == *bytes).then_some(record)
     }
@@ -107,7 +105,9 @@ impl Journal {
         BufReader::new(file.take(HEADER_LIMIT_BYTES)).read_until(b'\n', &mut line)?;
         let is_whole = line.last() == Some(&b'\n');
         let header = serde_json::from_slice::<Header>(&line).ok();
-        Ok(header.filter(|header| is_whole && header.zarrims_export == VERSION).map(|header| (header, line.len() as u64)))
+        Ok(header
+            .filter(|header| is_whole && header.zarrims_export == VERSION)
+            .map(|header| (header, line.len() as u64)))
     }
 
     /// Begins again.
@@ -238,7 +238,12 @@ mod tests {
     fn another_first_line_is_no_journal() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");
-        for text in ["", "{}\n", "{\"zarrims_export\":2,\"image\":\"\",\"size\":1,\"from\":0,\"to\":1}\n", "\u{0}\u{0}"] {
+        for text in [
+            "",
+            "{}\n",
+            "{\"zarrims_export\":2,\"image\":\"\",\"size\":1,\"from\":0,\"to\":1}\n",
+            "\u{0}\u{0}",
+        ] {
             std::fs::write(&path, text).expect("writable");
             assert_eq!(Journal::open(&path).expect("opens").header().expect("readable"), None);
         }

@@ -60,7 +60,9 @@ impl Original for Arc<VirtualFile> {
         match self.plan().layout.locate(offset) {
             None => VirtualFile::size(self),
             Some((Extent::Brick { within: 0, .. } | Extent::Zero, _)) => offset,
-            Some((Extent::IndexNode { within: 0, .. } | Extent::Metadata { within: 0 }, _)) => offset,
+            Some((Extent::IndexNode { within: 0, .. } | Extent::Metadata { within: 0 }, _)) => {
+                offset
+            }
             Some((_, run)) => offset + run,
         }
     }

@@ -103,27 +103,39 @@ impl Parts {
             return Err(refuse(whole, "has no parts beside it; make them with --part 1/N to N/N"));
         };
         if let Some(other) = found.iter().find(|part| part.of != of) {
-            let reason = format!("is one of {}, and there are parts of {of}; remove those that are old", other.of);
+            let reason = format!(
+                "is one of {}, and there are parts of {of}; remove those that are old",
+                other.of
+            );
             return Err(refuse(&other.path(whole), &reason));
         }
         let mut parts: Vec<Written> = Vec::new();
         for number in 1..=of {
             let path = Part { number, of }.path(whole);
             if !found.iter().any(|part| part.number == number) {
-                return Err(refuse(&path, &format!("is missing; make it with --part {number}/{of}")));
+                return Err(refuse(
+                    &path,
+                    &format!("is missing; make it with --part {number}/{of}"),
+                ));
             }
             let mut part = Written::open(path.clone())?;
             let end = part.journal.replay(&mut |_, _| Ok(true))?;
             let len = part.file.metadata().map_err(|error| ExportError::file(&path, error))?.len();
             let Header { from, to, .. } = part.header;
             if end < to || len != to - from {
-                return Err(refuse(&path, &format!("is not complete; go on with --part {number}/{of}")));
+                return Err(refuse(
+                    &path,
+                    &format!("is not complete; go on with --part {number}/{of}"),
+                ));
             }
             let before = parts.last().map_or(0, |before| before.header.to);
             let first = parts.first().map_or(&part.header, |first| &first.header);
             let is_one = (&first.image, first.size) == (&part.header.image, part.header.size);
             if !is_one || from != before {
-                return Err(refuse(&path, "is of another state of the image than the parts before it; make it again"));
+                return Err(refuse(
+                    &path,
+                    "is of another state of the image than the parts before it; make it again",
+                ));
             }
             parts.push(part);
         }
@@ -170,7 +182,8 @@ impl Written {
         match journal.header()? {
             Some(header) => Ok(Self { path, file, journal, header }),
             None => {
-                let reason = "has no journal beside it, so it is not known what it holds; make it again";
+                let reason =
+                    "has no journal beside it, so it is not known what it holds; make it again";
                 Err(ExportError::Parts { path, reason: reason.to_owned() })
             }
         }
@@ -183,7 +196,9 @@ impl Written {
         let at = piece.start - self.header.from;
         self.file.read_exact_at(&mut bytes, at).map_err(failed)?;
         let record = self.journal.record_at(piece.start)?;
-        if record.is_none_or(|record| record.end == piece.end && record.sum != sum(&bytes, piece.start)) {
+        if record
+            .is_none_or(|record| record.end == piece.end && record.sum != sum(&bytes, piece.start))
+        {
             let (start, end) = (piece.start, piece.end);
             let reason = format!("bytes {start} to {end} are not what was written; make it again");
             return Err(ExportError::Parts { path: self.path.clone(), reason });
@@ -229,7 +244,9 @@ mod tests {
         assert_eq!(part.to_string(), "3/7");
         assert_eq!(part.path(Path::new("a/x.ims")), Path::new("a/x.ims.part-3-of-7"));
         assert_eq!(Part::of_name("x.ims.part-3-of-7", "x.ims"), Some(part));
-        for name in ["x.ims.part-3-of-7.journal", "x.ims.part", "y.ims.part-3-of-7", "x.ims.part-8-of-7"] {
+        for name in
+            ["x.ims.part-3-of-7.journal", "x.ims.part", "y.ims.part-3-of-7", "x.ims.part-8-of-7"]
+        {
             assert_eq!(Part::of_name(name, "x.ims"), None, "{name}");
         }
         for text in ["", "3", "0/7", "8/7", "+1/7", "1/", "1/99999", "1/7/9"] {

@@ -10,6 +10,7 @@ mod compose;
 mod corpus;
 mod damage;
 mod disks;
+mod export;
 mod faults;
 mod fidelity;
 mod growing;
