@@ -20,11 +20,12 @@ mod parts;
 
 use std::path::{Path, PathBuf};
 
+pub use crate::ims::Packing;
 pub use copy::{Copying, copy};
 pub use error::ExportError;
 pub use original::{Original, ReadDone, computed_bytes, computed_end};
 pub use output::{Output, Start, Target};
-pub use packed::Packing;
+pub use packed::Packed;
 pub use parts::{Part, Parts};
 
 /// What an export tells while it works, and asks whether to go on.

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::image::ImageError;
+use crate::ims::ImsError;
 
 /// Why an export ends without a file.
 #[derive(Debug, Error)]
@@ -31,6 +32,14 @@ pub enum ExportError {
         path: PathBuf,
         /// The reason.
         source: io::Error,
+    },
+    /// The HDF5 library failed.
+    #[error("{}: {source}", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: ImsError,
     },
     /// Bytes of the image cannot be produced.
     #[error("cannot read bytes {} to {} of the image: {source}", range.start, range.end)]

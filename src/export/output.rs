@@ -259,7 +259,7 @@ pub(super) fn sum_of(
     Ok(sum.digest())
 }
 
-fn rename(path: &Path, target: &Target) -> Result<(), ExportError> {
+pub(super) fn rename(path: &Path, target: &Target) -> Result<(), ExportError> {
     let failed = |error: io::Error| ExportError::file(&target.path, error);
     if !target.force {
         let cwd = rustix::fs::CWD;
@@ -275,7 +275,7 @@ fn rename(path: &Path, target: &Target) -> Result<(), ExportError> {
 }
 
 /// The name is on the disk, too.
-fn sync_folder_of(path: &Path) -> Result<(), ExportError> {
+pub(super) fn sync_folder_of(path: &Path) -> Result<(), ExportError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     File::open(folder)

@@ -20,9 +20,11 @@ use zarrims::cache::{CacheLimits, MinFree};
 use zarrims::cli::Cli;
 use zarrims::cli::verbs::{Export, Made};
 use zarrims::config::{LogFormat, MountConfig, Purpose, Resources, Setting};
-use zarrims::export::{self, Copying, ExportError, Original, Output, Parts, Start, Target};
+use zarrims::export::{
+    self, Copying, ExportError, Original, Output, Packed, Packing, Parts, Start, Target,
+};
 use zarrims::fs::tree::FileSpec;
-use zarrims::image::{CacheConfig, PassProgress};
+use zarrims::image::{CacheConfig, LevelOrigin, PassProgress, VirtualFile};
 use zarrims::objects::connect_at_most;
 
 use super::Failure;
@@ -262,6 +264,9 @@ impl Job<'_> {
         let session = source.open(None)?;
         let named = || image.display().to_string();
         let file = session.open_file(image).with_context(named)?.file;
+        if let Some(packing) = wanted.packing {
+            return self.pack(&session, &file, packing, began);
+        }
         let range = target.part.map_or(0..file.size(), |part| part.range(&file));
         let (mut output, start) = Output::open(target, &file, range.clone())?;
         tell_start(wanted, &target.unfinished(), start, range.end - range.start);
@@ -285,6 +290,42 @@ impl Job<'_> {
         }
         let made = if target.part.is_some() { target.unfinished() } else { target.path.clone() };
         tell_end(wanted, &made, range.end - range.start, began);
+        Ok(())
+    }
+
+    /// The same with compressed chunks.
+    fn pack(
+        &self,
+        session: &Session,
+        file: &Arc<VirtualFile>,
+        packing: Packing,
+        began: Instant,
+    ) -> anyhow::Result<()> {
+        let Self { wanted, source, image, target } = self;
+        let total = Packed::total(file);
+        tell_start(wanted, &target.unfinished(), Start::New, total);
+        let mut packed = Packed::create(target, file, packing)?;
+        let how = Copying { at_a_time: source.resources.threads };
+        let is_computed = |level: usize| file.plan().levels[level].origin == LevelOrigin::Computed;
+        let computed_bytes = export::computed_bytes(file);
+        if computed_bytes > 0 {
+            let session = source.open(Some(kept_levels(target, computed_bytes)?))?;
+            let again = session.open_file(image).with_context(|| image.display().to_string())?.file;
+            if again.content() != file.content() {
+                bail!("{}: changes while it is exported", image.display());
+            }
+            let passes = || session.passes();
+            let progress = Progress::new(wanted.as_json, "written", total, &STOPPED, &passes);
+            packed.write(&again, is_computed, how, &progress)?;
+        }
+        let passes = || session.passes();
+        let progress = Progress::new(wanted.as_json, "written", total, &STOPPED, &passes);
+        packed.write(file, |level| !is_computed(level), how, &progress)?;
+        drop(progress);
+        packed.finish()?;
+        let bytes =
+            fs::metadata(&target.path).with_context(|| target.path.display().to_string())?.len();
+        tell_end(wanted, &target.path, bytes, began);
         Ok(())
     }
 

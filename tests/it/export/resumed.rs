@@ -49,19 +49,14 @@ fn killed_at_random_moments_it_ends_as_the_same_file() {
     stored.unit = vec![1, 1, 8, 256, 256];
     stored.format = Format::V2('.');
     stored.codec = Codec::BloscLz4;
-    stored.steps = vec![vec![
-        Step::Keep,
-        Step::Keep,
-        Step::Keep,
-        Step::FloorHalf,
-        Step::FloorHalf,
-    ]];
+    stored.steps = vec![vec![Step::Keep, Step::Keep, Step::Keep, Step::FloorHalf, Step::FloorHalf]];
     stored.write(&bench.store("stored.zarr"));
     let mount = Mount::of(&bench.source).start();
     let mut resumed = 0;
     for name in ["computed", "stored"] {
         let expected = fs::read(mount.path().join(format!("{name}.ims"))).expect("readable");
-        let (store, out) = (bench.store(&format!("{name}.zarr")), bench.out(&format!("{name}.ims")));
+        let (store, out) =
+            (bench.store(&format!("{name}.zarr")), bench.out(&format!("{name}.ims")));
         let began = Instant::now();
         must_export(&[&store, &out]);
         let whole = u64::try_from(began.elapsed().as_millis()).expect("short").max(20);
