@@ -16,7 +16,9 @@ mod journal;
 mod original;
 mod output;
 mod packed;
+mod part;
 mod parts;
+mod target;
 
 use std::path::{Path, PathBuf};
 
@@ -24,9 +26,11 @@ pub use crate::ims::Packing;
 pub use copy::{Copying, copy};
 pub use error::ExportError;
 pub use original::{Original, ReadDone, computed_bytes, computed_end};
-pub use output::{Output, Start, Target};
+pub use output::{Output, Start};
 pub use packed::Packed;
-pub use parts::{Part, Parts};
+pub use part::Part;
+pub use parts::Parts;
+pub use target::Target;
 
 /// What an export tells while it works, and asks whether to go on.
 pub trait Watcher: Sync {

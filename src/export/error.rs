@@ -71,6 +71,9 @@ pub enum ExportError {
     /// The user wanted an end.
     #[error("stopped; what is written stays, and the same command goes on from there")]
     Stopped,
+    /// The same, of a file that begins again.
+    #[error("stopped; a file with compressed chunks begins again")]
+    StoppedPacked,
 }
 
 impl ExportError {

@@ -4,33 +4,22 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::fs::{Advice, FlockOperation, RenameFlags, fadvise, flock, renameat_with};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::ExportError;
 use super::journal::{Header, Journal};
-use super::parts::Part;
-use super::{Original, Watcher, with_suffix};
+use super::target::{Target, rename, sync_folder_of};
+use super::{Original, Watcher};
 
 /// Zeros are left out of the file in blocks of this length: shorter holes cost more than they save.
 const HOLE_BYTES: usize = 64 << 10;
 
 /// Bytes that a comparison reads at a time.
 const COMPARED_BYTES: usize = 1 << 20;
-
-/// Where a file, or a part of one, is written.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Its name at the end.
-    pub path: PathBuf,
-    /// A file of that name is replaced.
-    pub force: bool,
-    /// Which part of it is written; `None`: the whole.
-    pub part: Option<Part>,
-}
 
 /// How an export begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,41 +42,6 @@ pub struct Output {
     pub(super) range: Range<u64>,
     /// The bytes before it are on the disk.
     pub(super) done: u64,
-}
-
-impl Target {
-    /// The file while it is written.
-    #[must_use]
-    pub fn unfinished(&self) -> PathBuf {
-        match self.part {
-            None => with_suffix(&self.path, ".part"),
-            Some(part) => part.path(&self.path),
-        }
-    }
-
-    /// The journal of a file that is being written, or of a part.
-    pub(super) fn journal_of(unfinished: &Path) -> PathBuf {
-        with_suffix(unfinished, ".journal")
-    }
-
-    /// A folder for what is worth keeping until the end.
-    #[must_use]
-    pub fn kept(&self) -> PathBuf {
-        with_suffix(&self.unfinished(), ".levels")
-    }
-
-    /// # Errors
-    /// [`ExportError::Exists`].
-    pub fn check(&self) -> Result<(), ExportError> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(found) if found.is_dir() => {
-                let source = io::Error::from(io::ErrorKind::IsADirectory);
-                Err(ExportError::File { path: self.path.clone(), source })
-            }
-            Ok(_) if !self.force => Err(ExportError::Exists(self.path.clone())),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Output {
@@ -125,8 +79,10 @@ impl Output {
         let written = done - range.start;
         file.set_len(written).and_then(|()| file.set_len(bytes)).map_err(failed)?;
         let start = match found {
-            None => Start::New,
             Some(_) if is_same => Start::Resumed(done),
+            // A journal alone is what a kill at the very end has left.
+            _ if len == 0 => Start::New,
+            None => Start::New,
             Some(_) => Start::Again,
         };
         let output = Self { path, target: target.clone(), file, journal, range, done };
@@ -194,11 +150,11 @@ impl Output {
         assert_eq!(self.done, self.range.end, "only a complete file is finished");
         self.file.sync_all().map_err(|error| self.failed(error))?;
         let Self { path, target, file, .. } = self;
+        // Of no use any more; what cannot be removed does no harm.
+        let _ = fs::remove_dir_all(target.kept());
         rename(&path, &target)?;
         sync_folder_of(&target.path)?;
-        // Of no use any more; what cannot be removed does no harm.
         let _ = fs::remove_file(Target::journal_of(&path));
-        let _ = fs::remove_dir_all(target.kept());
         drop(file);
         Ok(())
     }
@@ -257,35 +213,6 @@ pub(super) fn sum_of(
         left -= len as u64;
     }
     Ok(sum.digest())
-}
-
-pub(super) fn rename(path: &Path, target: &Target) -> Result<(), ExportError> {
-    let failed = |error: io::Error| ExportError::file(&target.path, error);
-    if !target.force {
-        let cwd = rustix::fs::CWD;
-        match renameat_with(cwd, path, cwd, &target.path, RenameFlags::NOREPLACE) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EXIST) => return Err(ExportError::Exists(target.path.clone())),
-            // Some file systems cannot do both at once.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => target.check()?,
-            Err(error) => return Err(failed(error.into())),
-        }
-    }
-    fs::rename(path, &target.path).map_err(failed)
-}
-
-/// The name is on the disk, too.
-pub(super) fn sync_folder_of(path: &Path) -> Result<(), ExportError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .or_else(|error| {
-            // Some file systems have no folders that can be synchronised.
-            let refused = Errno::from_io_error(&error) == Some(Errno::INVAL);
-            if refused { Ok(()) } else { Err(error) }
-        })
-        .map_err(|error| ExportError::file(folder, error))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::image::{ImageError, VirtualFile};
 use crate::ims::{ImsError, PackedFile, Packing};
 
 use super::error::ExportError;
-use super::output::{Target, rename, sync_folder_of};
+use super::target::{Target, rename, sync_folder_of};
 use super::{Copying, Watcher};
 
 /// Time between two looks at whether the user wants an end.
@@ -89,7 +89,7 @@ impl Packed {
         let mut is_last = false;
         while !is_last || written < asked {
             if watcher.is_stopped() {
-                return Err(ExportError::Stopped);
+                return Err(ExportError::StoppedPacked);
             }
             while !is_last && asked - written < how.at_a_time.max(1) as u64 {
                 let Some(place) = bricks.next() else {

@@ -75,12 +75,20 @@ pub(super) fn run(wanted: &Export, cli: &Cli) -> Result<ExitCode, Failure> {
     };
     match done {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) if matches!(error.downcast_ref(), Some(ExportError::Stopped)) => {
+        Err(error) if is_stopped(&error) => {
             logging::say(&format!("{error:#}"));
             Ok(ExitCode::from(INTERRUPTED))
         }
         Err(error) => Err(Failure::Other(error)),
     }
+}
+
+fn is_stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ExportError::Stopped | ExportError::StoppedPacked))
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ExportError::Full(_)))
 }
 
 /// # Errors
@@ -172,14 +180,7 @@ fn export_all(wanted: &Export, source: &Source, folder: &Path) -> anyhow::Result
         match (Job { wanted, source, image, target }).run() {
             Ok(()) => {}
             // These would meet the next file as well.
-            Err(error)
-                if matches!(
-                    error.downcast_ref(),
-                    Some(ExportError::Stopped | ExportError::Full(_))
-                ) =>
-            {
-                return Err(error);
-            }
+            Err(error) if is_stopped(&error) || is_full(&error) => return Err(error),
             Err(error) => {
                 failed += 1;
                 tell(
