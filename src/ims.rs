@@ -27,6 +27,7 @@ mod describe;
 mod graft;
 #[expect(unsafe_code, reason = "calls of the HDF5 C library that its safe crate does not offer")]
 mod hdf5;
+mod packed;
 mod schema;
 mod skeleton;
 mod text;
@@ -38,6 +39,7 @@ pub use describe::{
     ChannelHistograms, Histogram, ImsChannel, ImsFile, ImsLevel, ImsSection, PixelMetadata,
     Thumbnail, VoxelType,
 };
+pub use packed::{PackedFile, Packing};
 pub use skeleton::build_skeleton;
 
 /// Why no skeleton could be made.

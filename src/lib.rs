@@ -24,6 +24,7 @@ pub mod config;
 mod dead_mount;
 pub mod descriptors;
 pub mod engine;
+pub mod export;
 pub mod fs;
 pub mod fuse;
 pub mod image;

@@ -1,9 +1,11 @@
 //! What the program does beside mounting, a file each; the arguments are read in `zarrims::cli::verbs`.
 
+mod export;
 mod inspect;
 mod log;
 mod of_daemon;
 mod reload;
+mod session;
 mod status;
 
 use std::process::ExitCode;
@@ -40,6 +42,7 @@ impl From<anyhow::Error> for Failure {
 /// [`Failure`].
 pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
     match verb {
+        Verb::Export(wanted) => export::run(wanted, cli),
         Verb::Inspect(wanted) => inspect::run(wanted, cli),
         Verb::Log(wanted) => log::run(wanted),
         Verb::Reload(wanted) => reload::run(wanted),

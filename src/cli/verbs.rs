@@ -3,6 +3,7 @@
 //! To add a verb: describe its arguments in a file here, name it in [`Verb`], [`commands`] and [`read`], and do its
 //! work in a file of the same name below `src/verbs`.
 
+mod export;
 mod inspect;
 mod log;
 mod reload;
@@ -14,6 +15,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::OPTIONS;
 
+pub use export::{Export, Made};
 pub use inspect::Inspect;
 pub use log::Log;
 pub use reload::Reload;
@@ -23,6 +25,8 @@ pub use status::Status;
 /// [`Given`](crate::config::Given).
 #[derive(Debug, Clone)]
 pub enum Verb {
+    /// Write files without a mount.
+    Export(Box<Export>),
     /// Tell what a store becomes.
     Inspect(Inspect),
     /// Tell or change what a daemon logs.
@@ -44,7 +48,13 @@ pub struct OfDaemon {
 
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
-    vec![inspect::command(), log::command(), reload::command(), status::command()]
+    vec![
+        export::command(),
+        inspect::command(),
+        log::command(),
+        reload::command(),
+        status::command(),
+    ]
 }
 
 /// Reads the arguments of a verb by its name, which is one of [`commands`].
@@ -53,6 +63,7 @@ pub(super) fn commands() -> Vec<Command> {
 /// Arguments that do not go together, in one line.
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
+        export::NAME => Ok(Verb::Export(Box::new(Export::read(matches)?))),
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
         log::NAME => Log::read(matches).map(Verb::Log),
         reload::NAME => Ok(Verb::Reload(Reload::read(matches))),

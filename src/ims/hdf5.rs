@@ -12,6 +12,7 @@
 
 use std::ffi::CString;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdf5_metno::file::LibraryVersion;
@@ -19,20 +20,24 @@ use hdf5_metno::globals::{H5P_DATASET_CREATE, H5P_GROUP_CREATE};
 use hdf5_metno::{h5check, sync::sync};
 use hdf5_metno_sys::h5::{herr_t, hsize_t};
 use hdf5_metno_sys::h5a::{H5Aclose, H5Acreate2, H5Awrite};
-use hdf5_metno_sys::h5d::{H5D_fill_time_t, H5Dclose, H5Dcreate2, H5Dwrite};
+use hdf5_metno_sys::h5d::{
+    H5D_fill_time_t, H5Dclose, H5Dcreate2, H5Dopen2, H5Dwrite, H5Dwrite_chunk,
+};
 use hdf5_metno_sys::h5f::H5Fget_file_image;
 use hdf5_metno_sys::h5g::{H5Gclose, H5Gcreate2};
 use hdf5_metno_sys::h5i::hid_t;
 use hdf5_metno_sys::h5o::{self, H5O_info1_t};
 use hdf5_metno_sys::h5p::{
-    H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_chunk, H5Pset_fill_time, H5Pset_local_heap_size_hint,
-    H5Pset_obj_track_times,
+    H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_chunk, H5Pset_fill_time, H5Pset_filter,
+    H5Pset_local_heap_size_hint, H5Pset_obj_track_times,
 };
 use hdf5_metno_sys::h5s::{H5S_ALL, H5Sclose, H5Screate_simple};
 use hdf5_metno_sys::h5t::{
     H5T_C_S1, H5T_IEEE_F32LE, H5T_STD_I16LE, H5T_STD_U8LE, H5T_STD_U16LE, H5T_STD_U32LE,
     H5T_STD_U64LE,
 };
+
+use hdf5_metno_sys::h5z::H5Z_FLAG_OPTIONAL;
 
 use super::{ImsError, VoxelType};
 
@@ -97,13 +102,26 @@ fn call<T>(
     sync(call).map_err(|source| ImsError::Hdf5 { action, object: object.to_owned(), source })
 }
 
-/// An HDF5 file in memory, with no file on disk behind it.
-pub(super) struct MemoryFile {
+/// A filter of chunks that are handed over as the filter has made them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filter<'a> {
+    pub(super) id: i32,
+    pub(super) values: &'a [u32],
+}
+
+/// A new HDF5 file: in memory, with no file on disk behind it, or on disk.
+pub(super) struct NewFile {
     file: hdf5_metno::File,
 }
 
-impl MemoryFile {
-    /// Creates an empty file. `growth_bytes` is the step in which its buffer grows.
+/// A dataset of a [`NewFile`] that is still open.
+pub(super) struct Dataset<'file> {
+    id: Id,
+    file: PhantomData<&'file NewFile>,
+}
+
+impl NewFile {
+    /// Creates an empty file in memory. `growth_bytes` is the step in which its buffer grows.
     pub(super) fn create(growth_bytes: usize) -> Result<Self, ImsError> {
         // The library first tries to open the name as a file on disk: this one cannot exist. And
         // it takes two files in memory for the same one if they have the same name.
@@ -120,6 +138,31 @@ impl MemoryFile {
             .small_data_block_size(0);
         let file = call("create", name, || options.create(name))?;
         Ok(Self { file })
+    }
+
+    /// Creates an empty file on disk, in place of one that is there.
+    pub(super) fn create_on_disk(path: &Path) -> Result<Self, ImsError> {
+        let mut options = hdf5_metno::File::with_options();
+        options.fcpl().obj_track_times(false);
+        options.fapl().libver_bounds(LibraryVersion::Earliest, LibraryVersion::latest());
+        let file = call("create", &path.to_string_lossy(), || options.create(path))?;
+        Ok(Self { file })
+    }
+
+    /// Opens a dataset by its path.
+    pub(super) fn dataset(&self, path: &str) -> Result<Dataset<'_>, ImsError> {
+        let c_path = c_name(path);
+        let raw = call("open dataset", path, || {
+            // SAFETY: the file is open and the path is a C string.
+            h5check(unsafe { H5Dopen2(self.file.id(), c_path.as_ptr(), H5P_DEFAULT) })
+        })?;
+        Ok(Dataset { id: Id { raw, close: H5Dclose }, file: PhantomData })
+    }
+
+    /// Writes everything to the disk's file.
+    pub(super) fn close(self) -> Result<(), ImsError> {
+        call("flush", "file", || self.file.flush())?;
+        call("close", "file", || self.file.close())
     }
 
     /// The root group.
@@ -146,16 +189,36 @@ impl MemoryFile {
     }
 }
 
+impl Dataset<'_> {
+    /// Writes a chunk, as its filters have made it, at a voxel (z, y, x) at which a chunk begins.
+    pub(super) fn write_chunk(&self, origin: [u64; 3], bytes: &[u8]) -> Result<(), ImsError> {
+        call("write chunk", "Data", || {
+            // SAFETY: the dataset is open and of rank 3, and `bytes` is readable for the length passed.
+            h5check(unsafe {
+                H5Dwrite_chunk(
+                    self.id.raw,
+                    H5P_DEFAULT,
+                    0,
+                    origin.as_ptr(),
+                    bytes.len(),
+                    bytes.as_ptr().cast(),
+                )
+            })
+        })?;
+        Ok(())
+    }
+}
+
 /// The root group is addressed by the file's own identifier.
 enum GroupId {
     Root(hid_t),
     Child(Id),
 }
 
-/// A group of a [`MemoryFile`] that is still open.
+/// A group of a [`NewFile`] that is still open.
 pub(super) struct Group<'file> {
     id: GroupId,
-    file: PhantomData<&'file MemoryFile>,
+    file: PhantomData<&'file NewFile>,
 }
 
 impl<'file> Group<'file> {
@@ -247,14 +310,15 @@ impl<'file> Group<'file> {
         Ok(())
     }
 
-    /// Creates a chunked dataset of rank 3 without a filter and without a chunk, and returns the
-    /// address of its object header.
+    /// Creates a chunked dataset of rank 3 without a chunk, perhaps with a filter, and returns the address of its
+    /// object header.
     pub(super) fn create_chunked(
         &self,
         name: &str,
         voxel: VoxelType,
         shape: [u64; 3],
         chunk: [u64; 3],
+        filter: Option<Filter<'_>>,
     ) -> Result<u64, ImsError> {
         let plist = create_plist(*H5P_DATASET_CREATE, name)?;
         call("set chunk shape of", name, || {
@@ -266,6 +330,16 @@ impl<'file> Group<'file> {
             // SAFETY: `plist` is an open dataset creation property list.
             h5check(unsafe { H5Pset_fill_time(plist.raw, H5D_fill_time_t::H5D_FILL_TIME_NEVER) })
         })?;
+        if let Some(Filter { id, values }) = filter {
+            call("set filter of", name, || {
+                // Optional: the library need not know the filter, as it is never to run it.
+                // SAFETY: `plist` is an open dataset creation property list, and `values` is readable for the
+                // number of values passed.
+                h5check(unsafe {
+                    H5Pset_filter(plist.raw, id, H5Z_FLAG_OPTIONAL, values.len(), values.as_ptr())
+                })
+            })?;
+        }
         let space = create_space_of(name, &shape)?;
         let dataset = self.create_dataset(name, Element::Voxel(voxel), &space, &plist)?;
         let mut info = H5O_info1_t::default();

@@ -11,6 +11,7 @@ mod control;
 mod corpus;
 mod damage;
 mod disks;
+mod export;
 mod faults;
 mod fidelity;
 mod growing;

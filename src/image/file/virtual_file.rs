@@ -16,7 +16,7 @@ use crate::image::plan::layout::Extent;
 use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 use crate::image::voxels::space::Space;
-use crate::ims::{ChunkIndex, build_skeleton};
+use crate::ims::{ChunkIndex, PixelMetadata, build_skeleton};
 use crate::resources::Resources;
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
@@ -414,6 +414,15 @@ impl VirtualFile {
                 }
             }
         }
+    }
+
+    /// What the metadata says of the voxels, as the file has it. Waits for voxels.
+    ///
+    /// # Errors
+    /// [`ImageError`] when they cannot be read.
+    pub fn pixel_metadata(&self) -> Result<PixelMetadata, ImageError> {
+        let memory = self.engine().resources().reserve_aside(statistics::memory_bytes(&self.image));
+        Ok(statistics::measure(&self.image, &Arc::new(memory))?.metadata)
     }
 
     fn produce_metadata(&self) -> Result<Produced, ImageError> {
