@@ -196,7 +196,7 @@ impl Written<'_> {
             Ok(()) => (self.since, self.committed) = (Instant::now(), self.end),
             // The disk is slower than the readers, or has failed, which the end will say.
             Err(TrySendError::Full(ready) | TrySendError::Disconnected(ready)) => {
-                self.ready = ready
+                self.ready = ready;
             }
         }
     }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn byte(at: u64) -> u8 {
-        if at / 200_000 % 2 == 0 { 0 } else { (at % 251) as u8 }
+        if (at / 200_000).is_multiple_of(2) { 0 } else { (at % 251) as u8 }
     }
 
     impl Original for Formula {

@@ -60,10 +60,9 @@ impl Output {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(ExportError::Busy(path)),
-            // Some file systems have no locks.
-            Ok(()) | Err(_) => {}
+        // Some file systems have no locks: other errors do not count.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(ExportError::Busy(path));
         }
         let mut journal = Journal::open(&Target::journal_of(&path))?;
         let header = Header::new(original.identity(), original.size(), range.clone());
@@ -146,6 +145,9 @@ impl Output {
     ///
     /// # Errors
     /// [`ExportError`].
+    ///
+    /// # Panics
+    /// When the file is not complete.
     pub fn finish(self) -> Result<(), ExportError> {
         assert_eq!(self.done, self.range.end, "only a complete file is finished");
         self.file.sync_all().map_err(|error| self.failed(error))?;

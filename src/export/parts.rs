@@ -79,8 +79,7 @@ impl Parts {
             }
             parts.push(part);
         }
-        let last = parts.last().expect("at least one");
-        if last.header.to != last.header.size {
+        if let Some(last) = parts.last().filter(|last| last.header.to != last.header.size) {
             return Err(refuse(&last.path, "does not reach the end of the file; make it again"));
         }
         Ok(Self { parts })
@@ -119,14 +118,12 @@ impl Written {
     fn open(path: PathBuf) -> Result<Self, ExportError> {
         let file = fs::File::open(&path).map_err(|error| ExportError::file(&path, error))?;
         let journal = Journal::open(&Target::journal_of(&path))?;
-        match journal.header()? {
-            Some(header) => Ok(Self { path, file, journal, header }),
-            None => {
-                let reason =
-                    "has no journal beside it, so it is not known what it holds; make it again";
-                Err(ExportError::Parts { path, reason: reason.to_owned() })
-            }
-        }
+        let Some(header) = journal.header()? else {
+            let reason =
+                "has no journal beside it, so it is not known what it holds; make it again";
+            return Err(ExportError::Parts { path, reason: reason.to_owned() });
+        };
+        Ok(Self { path, file, journal, header })
     }
 
     /// The bytes of a piece, compared with its checksum.

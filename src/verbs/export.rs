@@ -140,15 +140,14 @@ fn export_one(
     let session = source.open(None)?;
     let is_plain = wanted.asked == Asked::default();
     let there = name.filter(|name| is_plain && session.open_file(name).is_ok());
-    let image = match there {
-        Some(there) => there.to_path_buf(),
-        None => {
-            let named = || source.mount.names.source.clone();
-            let contents = session.contents();
-            let (path, spec) = choose::choose(&contents, name).with_context(named)?.clone();
-            drop(session);
-            if is_plain { path } else { source.ask(&wanted.asked, &path, &spec)? }
-        }
+    let image = if let Some(there) = there {
+        there.to_path_buf()
+    } else {
+        let named = || source.mount.names.source.clone();
+        let contents = session.contents();
+        let (path, spec) = choose::choose(&contents, name).with_context(named)?.clone();
+        drop(session);
+        if is_plain { path } else { source.ask(&wanted.asked, &path, &spec)? }
     };
     Job { wanted, source, image, target }.run()
 }

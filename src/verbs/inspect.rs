@@ -90,11 +90,11 @@ fn of_file(path: &Path, spec: &FileSpec, file: &VirtualFile) -> Value {
         })
         .collect();
     let channels = plan.ims.channels.iter().enumerate().map(|(number, channel)| {
-        let [red, green, blue] = channel.color.map(|part| (part * 255.0).round());
+        let color: String = channel.color.iter().copied().map(hex).collect();
         let stated = source.channels.get(number);
         json!({
             "name": channel.name,
-            "color": format!("#{red:02X}{green:02X}{blue:02X}", red = red as u8, green = green as u8, blue = blue as u8),
+            "color": format!("#{color}"),
             "range": stated.and_then(|channel| channel.window).map(|(from, to)| [from, to]),
             "name_stated": stated.is_some_and(|channel| channel.name.is_some()),
             "color_stated": stated.is_some_and(|channel| channel.color.is_some()),
@@ -208,4 +208,14 @@ fn plain(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// A part of a colour, from 0 to 1, as two digits.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "from 0 to 255; the cast keeps within what a byte holds"
+)]
+fn hex(part: f32) -> String {
+    format!("{:02X}", (part * 255.0).round() as u8)
 }

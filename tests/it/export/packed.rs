@@ -17,7 +17,7 @@ fn described(group: &Group, all: &mut Vec<String>) {
         let value = group.attr(&name).expect("there").read_raw::<FixedAscii<1>>();
         let text: String = value.map_or_else(
             |_| "a number".to_owned(),
-            |text| text.iter().map(|c| c.as_str()).collect(),
+            |text| text.iter().map(FixedAscii::as_str).collect(),
         );
         all.push(format!("{path} {name} = {text}"));
     }
