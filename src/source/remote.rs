@@ -10,7 +10,7 @@ use super::error::SourceError;
 use super::fingerprint::Fingerprint;
 use super::metadata::read_node;
 use super::root::SourceRoot;
-use super::storage::Location;
+use super::storage::{Location, NamedStore, is_archive_name};
 use crate::objects::{Address, Fault, Got, ObjectError, Objects, Options};
 
 /// Largest text that names stores: ten thousand addresses.
@@ -24,6 +24,9 @@ pub(super) fn open(location: &Location) -> io::Result<SourceRoot> {
     let Some((address, options)) = location.remote() else {
         return SourceRoot::at(location, false);
     };
+    if let Some(root) = zip_file(location, address, options)? {
+        return Ok(root);
+    }
     if location.is_web() {
         return open_web(location, address, options);
     }
@@ -36,8 +39,41 @@ pub(super) fn open(location: &Location) -> io::Result<SourceRoot> {
 
 fn one_store(location: &Location, address: &Address) -> io::Result<SourceRoot> {
     let name = address.plain_name().unwrap_or_else(|| address.as_str().replace("://", "-"));
-    let location = location.of_stores(vec![(name, address.clone())]);
-    SourceRoot::at(&location, false)
+    let store = NamedStore { name, address: address.clone(), is_file: false };
+    SourceRoot::at(&location.of_stores(vec![store]), false)
+}
+
+/// The zip file with a store at an address, if its name promises one and it is there. Folders may have such names.
+fn zip_file(
+    location: &Location,
+    address: &Address,
+    options: &Options,
+) -> io::Result<Option<SourceRoot>> {
+    let (Some(folder), Some(name)) = (address.parent(), address.plain_name()) else {
+        return Ok(None);
+    };
+    if !is_archive_name(Path::new(&name)) {
+        return Ok(None);
+    }
+    match Objects::connect(&folder, options)?.head(&name) {
+        Ok(_) => {}
+        Err(error) if is_no_file(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let store = NamedStore { name: name.clone(), address: address.clone(), is_file: true };
+    let root = SourceRoot::at(&location.of_stores(vec![store]), false)?;
+    match root.storage().holds_zarr(Path::new(&name)) {
+        Ok(holds_zarr) => Ok(holds_zarr.then_some(root)),
+        Err(error) => {
+            let of_service = error.get_ref().and_then(|inner| inner.downcast_ref());
+            if of_service.is_some_and(is_no_file) { Ok(None) } else { Err(error) }
+        }
+    }
+}
+
+/// Servers answer for a folder with a page, a refusal, or nothing.
+fn is_no_file(error: &ObjectError) -> bool {
+    matches!(error.fault, Fault::Absent | Fault::Forbidden | Fault::Disguised)
 }
 
 /// A web server has no listing: its address is that of a store, or of a text that names some.
@@ -77,16 +113,14 @@ fn text_at(folder: &Address, name: &str, options: &Options) -> io::Result<Option
         Ok(Got::Larger(_)) => {
             Err(io::Error::other("is a large file, and no text that names stores"))
         }
-        // Servers answer for a folder with a page, a refusal, or nothing.
-        Err(ObjectError { fault: Fault::Absent | Fault::Forbidden | Fault::Disguised, .. }) => {
-            Ok(None)
-        }
+        Err(error) if is_no_file(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
 /// The stores that a text names, one a line. What follows a `#` at the beginning of a line is a comment.
-fn stores_in(text: &str, folder: &Address) -> io::Result<Vec<(String, Address)>> {
+/// A name such as `x.ozx` is that of a zip file, unless a slash follows.
+fn stores_in(text: &str, folder: &Address) -> io::Result<Vec<NamedStore>> {
     let (mut stores, mut names) = (Vec::new(), BTreeSet::new());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in text.lines().enumerate() {
@@ -99,7 +133,8 @@ fn stores_in(text: &str, folder: &Address) -> io::Result<Vec<(String, Address)>>
         let name = address.plain_name().ok_or_else(|| failed("names no store"))?;
         let name = free_name(&name.replace('/', "_"), &names);
         names.insert(name.clone());
-        stores.push((name, address));
+        let is_file = is_archive_name(Path::new(&name)) && !line.ends_with('/');
+        stores.push(NamedStore { name, address, is_file });
     }
     if stores.is_empty() { Err(io::Error::other("names no store")) } else { Ok(stores) }
 }
@@ -126,19 +161,21 @@ mod tests {
     #[test]
     fn a_text_names_stores_one_a_line() {
         let folder = Address::parse("https://host/a").expect("an address").expect("a good one");
-        let text =
-            "# stores\r\nx.zarr\n\n  b/x.zarr  \n/y.zarr\nhttps://other/c%20d.zarr/\ns3://b/z\n";
+        let text = "# stores\r\nx.zarr\n\n  b/x.zarr  \n/y.zarr\nhttps://other/c%20d.zarr/\ns3://b/z\nq.ozx\n";
         let stores = stores_in(text, &folder).expect("stores");
-        let stores: Vec<_> =
-            stores.iter().map(|(name, address)| (&**name, address.as_str())).collect();
+        let stores: Vec<_> = stores
+            .iter()
+            .map(|store| (&*store.name, store.address.as_str(), store.is_file))
+            .collect();
         assert_eq!(
             stores,
             [
-                ("x.zarr", "https://host/a/x.zarr"),
-                ("x~2.zarr", "https://host/a/b/x.zarr"),
-                ("y.zarr", "https://host/y.zarr"),
-                ("c d.zarr", "https://other/c%20d.zarr"),
-                ("z", "s3://b/z"),
+                ("x.zarr", "https://host/a/x.zarr", false),
+                ("x~2.zarr", "https://host/a/b/x.zarr", false),
+                ("y.zarr", "https://host/y.zarr", false),
+                ("c d.zarr", "https://other/c%20d.zarr", false),
+                ("z", "s3://b/z", false),
+                ("q.ozx", "https://host/a/q.ozx", true),
             ]
         );
         for (text, line) in

@@ -64,10 +64,21 @@ pub enum Location {
 pub struct Remote {
     address: Address,
     options: Options,
-    /// The stores by name, where not all of the folder at the address is the source.
-    stores: Option<Vec<(String, Address)>>,
+    /// The stores, where not all of the folder at the address is the source.
+    stores: Option<Vec<NamedStore>>,
     /// Address and service, without secrets.
     identity: String,
+}
+
+/// A store at an address, under the name that it has in the source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NamedStore {
+    /// Its name.
+    pub name: String,
+    /// Where it lies.
+    pub address: Address,
+    /// It is a file, as a zip file with a store is, and no folder.
+    pub is_file: bool,
 }
 
 impl Location {
@@ -87,12 +98,12 @@ impl Location {
         Self::Objects(Arc::new(Remote { address, options, stores: None, identity }))
     }
 
-    /// A source that has these stores alone, each by its name; of the same service.
+    /// A source that has these stores alone; of the same service.
     ///
     /// # Panics
     /// For a folder of this machine.
     #[must_use]
-    pub fn of_stores(&self, stores: Vec<(String, Address)>) -> Self {
+    pub fn of_stores(&self, stores: Vec<NamedStore>) -> Self {
         let Self::Objects(remote) = self else { panic!("addresses lead to other machines") };
         let Remote { address, options, identity, .. } = &**remote;
         let (address, options, identity) = (address.clone(), options.clone(), identity.clone());
@@ -129,10 +140,7 @@ impl Location {
                 let Remote { address, options, stores, .. } = &**remote;
                 let storage = match stores {
                     None => object::ObjectStorage::of_folder(address, options)?,
-                    Some(stores) => {
-                        let stores = stores.iter().map(|(name, address)| (name.as_str(), address));
-                        object::ObjectStorage::of_stores(stores, options)?
-                    }
+                    Some(stores) => object::ObjectStorage::of_stores(stores, options)?,
                 };
                 Ok(Arc::new(archive::Archives::over(Arc::new(storage))))
             }

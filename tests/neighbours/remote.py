@@ -22,6 +22,18 @@ AZURE_CREDENTIALS = {"AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT, "AZURE_STORAGE
 
 
 @contextlib.contextmanager
+def running(name, args, port, work, seconds=60):
+    """A server, from its first answer on a port until the end of the block."""
+    server = Program(args, work / f"{name}.log")
+    try:
+        within(seconds, name, lambda: answers(port) or not server.is_running())
+        assert server.is_running(), server.tail()
+        yield
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
 def nginx(work, folder):
     program, port = wanted("nginx"), free_port()
     conf = work / "nginx.conf"
@@ -47,38 +59,23 @@ http {{
     }}
 }}
 """)
-    server = Program([program, "-c", conf, "-e", "stderr"], work / "nginx.log")
-    try:
-        within(30, "nginx", lambda: answers(port) or not server.is_running())
-        assert server.is_running(), server.tail()
+    with running("nginx", [program, "-c", conf, "-e", "stderr"], port, work, seconds=30):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.stop()
 
 
 @contextlib.contextmanager
 def moto(work):
     port = free_port()
-    server = Program([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], work / "moto.log")
-    try:
-        within(60, "moto", lambda: answers(port) or not server.is_running())
-        assert server.is_running(), server.tail()
+    with running("moto", [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, work):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.stop()
 
 
 @contextlib.contextmanager
 def azurite(work):
     program, port = wanted("azurite-blob"), free_port()
     args = ["--blobPort", str(port), "--location", work / "azurite", "--skipApiVersionCheck", "--disableTelemetry"]
-    server = Program([program, *args], work / "azurite.log")
-    try:
-        within(60, "Azurite", lambda: answers(port) or not server.is_running())
-        assert server.is_running(), server.tail()
+    with running("azurite", [program, *args], port, work):
         yield f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
-    finally:
-        server.stop()
 
 
 def put_azure(endpoint, path, data=b"", query="", **headers):

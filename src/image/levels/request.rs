@@ -85,8 +85,7 @@ pub(crate) fn visit_all(
         |level: &usize| image.plan.coarsest() == *level || image.stored(level + 1).is_some();
     // Each chain of levels ends in one that no other is computed from.
     let last: Vec<usize> = (0..levels.len()).filter(is_last).collect();
-    let bricks =
-        |level: usize| image.plan.layout.levels()[level].bricks.bricks().iter().product::<u64>();
+    let bricks = |level: usize| image.plan.layout.levels()[level].bricks.count();
     let counts: Vec<(usize, u64)> = last.into_iter().map(|level| (level, bricks(level))).collect();
     let stored = (0..levels.len()).filter(|&level| image.stored(level).is_some());
     let total = stored.map(bricks).sum::<u64>() * datasets.len() as u64;

@@ -89,19 +89,6 @@ impl Findings {
     }
 }
 
-/// Counts the bricks of some datasets as they come.
-struct Counter {
-    image: Arc<Image>,
-    datasets: Vec<u64>,
-    levels: Range<usize>,
-    /// By dataset, then by level.
-    cells: Vec<Cell>,
-    /// Only the range is looked for.
-    only_range: bool,
-    projection: Option<Arc<Mutex<Projection>>>,
-    findings: Arc<Findings>,
-}
-
 /// The counts of one level of a dataset.
 struct Cell {
     /// Of types that need one, once it is known.
@@ -124,6 +111,22 @@ impl Cell {
         }
     }
 
+    /// Counts a brick, or only widens the range by it; whether all voxels lie in the range that is known.
+    fn see(&self, target: VoxelType, only_range: bool, frame: &BrickFrame, bytes: &[u8]) -> bool {
+        let spare = lock(&self.counts).pop();
+        let mut counts = spare.unwrap_or_else(|| Counts::over(target, self.range));
+        let mut fits = true;
+        frame.each_row(bytes, &mut |_, row| {
+            if only_range {
+                counts.widen(row, target);
+            } else {
+                fits &= counts.add(row, target);
+            }
+        });
+        self.give_back(counts);
+        fits
+    }
+
     fn sum(&self, target: VoxelType) -> Counts {
         let mut sum = Counts::over(target, self.range);
         lock(&self.counts).iter().for_each(|counts| sum.merge(counts));
@@ -131,26 +134,16 @@ impl Cell {
     }
 }
 
-impl Visitor for Counter {
+/// Shows bricks to a function, and notes what is wrong with them.
+struct Reader<F> {
+    see: F,
+    findings: Arc<Findings>,
+}
+
+impl<F: Fn(BrickId, &BrickFrame, &[u8]) + Send + Sync> Visitor for Reader<F> {
     fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]) {
         self.findings.memory.renew();
-        let target = self.image.plan.target;
-        let Ok(dataset) = self.datasets.binary_search(&brick.dataset) else { return };
-        let cell = &self.cells[dataset * self.levels.len() + brick.level - self.levels.start];
-        let spare = lock(&cell.counts).pop();
-        let mut counts = spare.unwrap_or_else(|| Counts::over(target, cell.range));
-        frame.each_row(bytes, &mut |_, row| {
-            if self.only_range {
-                counts.widen(row, target);
-            } else if !counts.add(row, target) {
-                // A chunk came between the passes.
-                self.findings.damage();
-            }
-        });
-        cell.give_back(counts);
-        if let (Some(projection), false) = (&self.projection, self.only_range) {
-            project(&self.image, projection, brick, frame, bytes);
-        }
+        (self.see)(brick, frame, bytes);
     }
 
     fn miss(&self, _brick: BrickId) {
@@ -196,43 +189,30 @@ pub(super) fn count(
     let mut counts = Vec::new();
     let stages: &[bool] = if Counts::needs_range(target) { &[true, false] } else { &[false] };
     for &only_range in stages {
-        let counter = Arc::new(Counter {
-            image: image.clone(),
-            datasets: datasets.to_vec(),
-            levels: levels.clone(),
-            cells: ranges.into_iter().map(Cell::new).collect(),
-            only_range,
-            projection: projection.cloned(),
-            findings: findings.clone(),
-        });
-        extent.visit(image, datasets, counter.clone())?;
-        // Copied: a task that has handed in its last brick may still hold the counter.
-        counts = counter.cells.iter().map(|cell| cell.sum(target)).collect();
+        let cells: Arc<[Cell]> = ranges.into_iter().map(Cell::new).collect();
+        let see = {
+            let (image, datasets) = (image.clone(), datasets.to_vec());
+            let (levels, cells) = (levels.clone(), cells.clone());
+            let projection = projection.filter(|_| !only_range).cloned();
+            let findings = findings.clone();
+            move |brick: BrickId, frame: &BrickFrame, bytes: &[u8]| {
+                let Ok(dataset) = datasets.binary_search(&brick.dataset) else { return };
+                let cell = &cells[dataset * levels.len() + brick.level - levels.start];
+                if !cell.see(target, only_range, frame, bytes) {
+                    // A chunk came between the passes.
+                    findings.damage();
+                }
+                if let Some(projection) = &projection {
+                    project(&image, projection, brick, frame, bytes);
+                }
+            }
+        };
+        extent.visit(image, datasets, Arc::new(Reader { see, findings: findings.clone() }))?;
+        // Copied: a task that has handed in its last brick may still hold the cells.
+        counts = cells.iter().map(|cell| cell.sum(target)).collect();
         ranges = counts.iter().map(Counts::range).collect();
     }
     Ok(counts)
-}
-
-/// Reads bricks for the thumbnail alone.
-struct Painter {
-    image: Arc<Image>,
-    projection: Arc<Mutex<Projection>>,
-    findings: Arc<Findings>,
-}
-
-impl Visitor for Painter {
-    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]) {
-        self.findings.memory.renew();
-        project(&self.image, &self.projection, brick, frame, bytes);
-    }
-
-    fn miss(&self, _brick: BrickId) {
-        self.findings.damage();
-    }
-
-    fn incomplete(&self) {
-        self.findings.incomplete.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Reads the first time point for the thumbnail alone.
@@ -245,12 +225,12 @@ pub(super) fn paint(
     findings: &Arc<Findings>,
 ) -> Result<(), ImageError> {
     let level = lock(projection).level;
-    let bricks: u64 = image.plan.layout.levels()[level].bricks.bricks().iter().product();
+    let bricks = image.plan.layout.levels()[level].bricks.count();
     let channels: Vec<u64> = (0..image.plan.ims.channels.len() as u64).collect();
-    let painter = Arc::new(Painter {
-        image: image.clone(),
-        projection: projection.clone(),
-        findings: findings.clone(),
-    });
-    Extent::Some { level, bricks: (0..bricks).collect() }.visit(image, &channels, painter)
+    let (painted, projection) = (image.clone(), projection.clone());
+    let see = move |brick: BrickId, frame: &BrickFrame, bytes: &[u8]| {
+        project(&painted, &projection, brick, frame, bytes);
+    };
+    let reader = Arc::new(Reader { see, findings: findings.clone() });
+    Extent::Some { level, bricks: (0..bricks).collect() }.visit(image, &channels, reader)
 }

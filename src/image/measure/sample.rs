@@ -51,7 +51,7 @@ impl<'a> Sample<'a> {
         let within = stored().find(|&level| plan.levels[level].voxels() <= share(LEVEL_BUDGET));
         // Level 0 is always stored.
         let level = within.or(stored().next_back()).unwrap_or(0);
-        let bricks = bricks_of(plan, level);
+        let bricks = plan.layout.levels()[level].bricks.count();
         let is_complete = within.is_some();
         let bricks = if is_complete {
             (0..bricks).collect()
@@ -87,7 +87,8 @@ impl<'a> Sample<'a> {
         let mut ranges = vec![None; plan.ims.channels.len()];
         let level = self.thumbnail_level();
         let projection = level.map(|level| Arc::new(Mutex::new(Projection::new(plan, level))));
-        let in_passing = projection.as_ref().filter(|_| self.is_complete);
+        let is_in_passing = self.is_complete && level == Some(self.level);
+        let in_passing = projection.as_ref().filter(|_| is_in_passing);
         let stride = self.time_stride();
         let times = (0..plan.ims.time_points).step_by(usize::try_from(stride).unwrap_or(1));
         let measured: Vec<u64> =
@@ -110,8 +111,7 @@ impl<'a> Sample<'a> {
         }
         metadata.color_ranges = color_ranges(self.image, &ranges);
         if let Some(projection) = projection {
-            let is_painted = self.is_complete && lock(&projection).level == self.level;
-            if !is_painted {
+            if !is_in_passing {
                 paint(self.image, &projection, &findings)?;
             }
             if !findings.is_damaged() {
@@ -138,7 +138,8 @@ impl<'a> Sample<'a> {
     /// Distance between the time points that are measured.
     fn time_stride(&self) -> u64 {
         let plan = &self.image.plan;
-        let per_brick = (plan.levels[self.level].voxels() / bricks_of(plan, self.level)).max(1);
+        let bricks = plan.layout.levels()[self.level].bricks.count();
+        let per_brick = (plan.levels[self.level].voxels() / bricks).max(1);
         let per_dataset = per_brick.saturating_mul(self.bricks.len() as u64);
         let affordable = (SERIES_BUDGET / per_dataset).max(1);
         plan.datasets().div_ceil(affordable).min(plan.ims.time_points)
@@ -149,9 +150,4 @@ impl<'a> Sample<'a> {
 fn histograms(plan: &ImagePlan, counts: &Counts) -> Vec<Option<Arc<ChannelHistograms>>> {
     let of_level = |level: &PlannedLevel| counts.histograms(Some(level.voxels())).map(Arc::new);
     plan.levels.iter().map(of_level).collect()
-}
-
-/// Bricks of one dataset of a level.
-fn bricks_of(plan: &ImagePlan, level: usize) -> u64 {
-    plan.layout.levels()[level].bricks.bricks().iter().product()
 }

@@ -94,6 +94,12 @@ impl BrickGrid {
         self.bricks
     }
 
+    /// Bricks of one dataset.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.bricks.iter().product()
+    }
+
     /// Distance in bytes between the chunks of a brick.
     #[must_use]
     pub fn chunk_stride(&self) -> u64 {

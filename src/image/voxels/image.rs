@@ -96,9 +96,8 @@ impl Image {
     /// Where a brick is kept.
     pub(crate) fn slot(&self, BrickId { level, dataset, brick }: BrickId) -> Slot {
         let bricks = &self.plan.layout.levels()[level].bricks;
-        let per_dataset: u64 = bricks.bricks().iter().product();
         let space = Space::Level(level).number();
-        let key = BrickKey { image: self.content, space, index: dataset * per_dataset + brick };
+        let key = BrickKey { image: self.content, space, index: dataset * bricks.count() + brick };
         let is_proven = level >= self.proven_from;
         Slot { key, slot_bytes: bricks.full_brick_bytes(), is_proven }
     }

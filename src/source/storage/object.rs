@@ -21,8 +21,9 @@ use std::time::Instant;
 
 use crate::objects::{Address, ObjectError, Objects, Options};
 
+use super::NamedStore;
 use super::interface::{
-    Budget, FileKind, Index, Links, Meta, OpenFile, OpenFolder, Storage, Unfollowed,
+    Budget, FileKind, Index, Links, Meta, OpenFile, OpenFolder, Storage, Unfollowed, is_not_found,
 };
 use super::stamp::Stamp;
 use folder::{Named, folder_meta};
@@ -39,8 +40,15 @@ pub(super) struct ObjectStorage {
 enum Top {
     /// The folder at an address.
     Folder(Box<Place>),
-    /// Folders of any addresses, each by its name.
-    Stores(BTreeMap<String, Place>),
+    /// Stores of any addresses, each by its name.
+    Stores(BTreeMap<String, Store>),
+}
+
+/// A store: a folder, or a file in a folder.
+#[derive(Debug)]
+struct Store {
+    folder: Place,
+    file: Option<String>,
 }
 
 impl ObjectStorage {
@@ -52,18 +60,22 @@ impl ObjectStorage {
         Ok(Self { top: Top::Folder(Box::new(Place::new(Objects::connect(address, options)?))) })
     }
 
-    /// Folders by their names. No request is sent.
+    /// Stores by their names. No request is sent.
     ///
     /// # Errors
     /// What is wrong with the options or the environment.
-    pub(super) fn of_stores<'a>(
-        stores: impl Iterator<Item = (&'a str, &'a Address)>,
-        options: &Options,
-    ) -> io::Result<Self> {
-        let place = |(name, address): (&str, &Address)| {
-            Ok((name.to_owned(), Place::new(Objects::connect(address, options)?)))
+    pub(super) fn of_stores(stores: &[NamedStore], options: &Options) -> io::Result<Self> {
+        let store = |NamedStore { name, address, is_file }: &NamedStore| {
+            let (above, file) = (address.parent(), address.plain_name());
+            let (folder, file) = match (is_file, above, file) {
+                (true, Some(above), Some(file)) => (above, Some(file)),
+                _ => (address.clone(), None),
+            };
+            let folder = Place::new(Objects::connect(&folder, options)?);
+            Ok((name.clone(), Store { folder, file }))
         };
-        Ok(Self { top: Top::Stores(stores.map(place).collect::<Result<_, ObjectError>>()?) })
+        let stores = stores.iter().map(store).collect::<Result<_, ObjectError>>()?;
+        Ok(Self { top: Top::Stores(stores) })
     }
 
     /// Forgets all answers, as if they were too old.
@@ -71,7 +83,7 @@ impl ObjectStorage {
     pub(super) fn forget(&self) {
         match &self.top {
             Top::Folder(place) => place.forget(),
-            Top::Stores(stores) => stores.values().for_each(Place::forget),
+            Top::Stores(stores) => stores.values().for_each(|store| store.folder.forget()),
         }
     }
 
@@ -93,8 +105,10 @@ impl ObjectStorage {
             Top::Folder(place) => Ok(Some((place, parts.join("/")))),
             Top::Stores(stores) => {
                 let Some((name, inside)) = parts.split_first() else { return Ok(None) };
-                let place = stores.get(*name).ok_or(io::ErrorKind::NotFound)?;
-                Ok(Some((place, inside.join("/"))))
+                let Store { folder, file } = stores.get(*name).ok_or(io::ErrorKind::NotFound)?;
+                let parts: Vec<&str> =
+                    file.as_deref().into_iter().chain(inside.iter().copied()).collect();
+                Ok(Some((folder, parts.join("/"))))
             }
         }
     }
@@ -150,7 +164,18 @@ impl Storage for ObjectStorage {
     fn open_folder(&self, path: &Path) -> io::Result<Box<dyn OpenFolder>> {
         match (self.find(path)?, &self.top) {
             (Some((place, key)), _) => place.open_folder(&key),
-            (None, Top::Stores(stores)) => Ok(Box::new(Named::new(stores.keys().cloned()))),
+            (None, Top::Stores(stores)) => {
+                let mut names = Vec::with_capacity(stores.len());
+                for (name, Store { folder, file }) in stores {
+                    match file.as_ref().map(|file| folder.stat(file)) {
+                        None => names.push((name.clone(), folder_meta(0))),
+                        Some(Ok(meta)) => names.push((name.clone(), meta)),
+                        Some(Err(error)) if is_not_found(&error) => {}
+                        Some(Err(error)) => return Err(error),
+                    }
+                }
+                Ok(Box::new(Named::new(names)))
+            }
             (None, Top::Folder(_)) => Err(io::ErrorKind::NotFound.into()),
         }
     }

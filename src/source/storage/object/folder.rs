@@ -162,13 +162,13 @@ impl OpenFolder for Listing {
 /// The names of stores at any addresses.
 #[derive(Debug)]
 pub(super) struct Named {
-    names: Vec<String>,
+    names: Vec<(String, Meta)>,
     is_given: bool,
 }
 
 impl Named {
-    pub(super) fn new(names: impl Iterator<Item = String>) -> Self {
-        Self { names: names.collect(), is_given: false }
+    pub(super) fn new(names: Vec<(String, Meta)>) -> Self {
+        Self { names, is_given: false }
     }
 }
 
@@ -181,12 +181,13 @@ impl OpenFolder for Named {
         if std::mem::replace(&mut self.is_given, true) {
             return Ok(Vec::new());
         }
-        let folder = |name: &String| FolderName { name: name.into(), kind: Some(FileKind::Folder) };
-        Ok(self.names.iter().map(folder).collect())
+        let named =
+            |(name, meta): &(String, Meta)| FolderName { name: name.into(), kind: Some(meta.kind) };
+        Ok(self.names.iter().map(named).collect())
     }
 
     fn stat(&self, name: &OsStr) -> io::Result<Meta> {
-        let is_there = self.names.iter().any(|known| name == known.as_str());
-        if is_there { Ok(folder_meta(0)) } else { Err(io::ErrorKind::NotFound.into()) }
+        let found = self.names.iter().find(|(known, _)| name == known.as_str());
+        found.map(|(_, meta)| *meta).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }

@@ -1,11 +1,15 @@
-//! What keeps a mount of a remote source from starting: one line, without secrets.
+//! What a remote source may be, and what keeps its mount from starting: one line, without secrets.
 
+use std::fs;
 use std::path::Path;
 
 use crate::common::command;
+use crate::common::ims::Ims;
 use crate::common::mount::{Mount, can_mount};
 use crate::common::server::{Fault, Kind};
+use crate::common::store::{DTYPES, StoreBuilder};
 use crate::common::tiny::Tiny;
+use crate::source::zips::{Members, zipped};
 
 use super::rig::Remote;
 
@@ -58,5 +62,49 @@ fn secrets_of_an_address_are_never_shown() {
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         assert!(output.status.success() && !text.contains("geheim"), "{text}");
+    }
+}
+
+/// A zip file as SOURCE, and as one of the stores that a text names.
+#[test]
+fn a_zip_file_at_an_address_is_shown() {
+    if !can_mount() {
+        return;
+    }
+    let store = StoreBuilder::new(DTYPES[1], "zyx", &[6, 20, 30]);
+    let write = |folder: &Path| {
+        store.write(&folder.join("plain.zarr"));
+        fs::create_dir(folder.join("in")).expect("a folder");
+        let packed = zipped(&folder.join("plain.zarr"), "", Members::Deflated);
+        fs::write(folder.join("in/x.ozx"), packed).expect("a file");
+        fs::write(folder.join("in/no.zip"), b"PK\x03\x04 and no more").expect("a file");
+        store.write(&folder.join("in/folder.zip"));
+        fs::write(folder.join("stores.txt"), "in/x.ozx\nin/folder.zip/\n").expect("a file");
+    };
+    let pixels = |mount: &Mount, name: &str| {
+        Ims::open(&mount.path().join(name)).and_then(|ims| ims.pixels(0, 0, 0)).expect("readable")
+    };
+    for kind in [Kind::S3, Kind::Web] {
+        let remote = Remote::new(kind, write);
+        let top = match kind {
+            Kind::S3 => "s3://bucket".to_owned(),
+            Kind::Web => remote.server.url(),
+        };
+        let right = pixels(&remote.mount(&format!("{top}/plain.zarr"), &[]), "plain.ims");
+        for name in ["x.ozx", "folder.zip"] {
+            let mount = remote.mount(&format!("{top}/in/{name}"), &[]);
+            let stem = name.split('.').next().expect("a name");
+            assert_eq!(pixels(&mount, &format!("{stem}.ims")), right, "{kind:?} {name}");
+        }
+        if kind == Kind::Web {
+            let mount = remote.mount(&format!("{top}/stores.txt"), &[]);
+            for name in ["x.ims", "folder.ims"] {
+                assert_eq!(pixels(&mount, name), right, "{name} of a text");
+            }
+        }
+        let refused = remote.try_mount(&format!("{top}/in/no.zip"), &[]);
+        let refused = refused.expect_err("no store");
+        let [line] = &refused.stderr[..] else { panic!("one line: {:#?}", refused.stderr) };
+        assert!(line.contains("no.zip"), "{line}");
     }
 }
