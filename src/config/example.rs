@@ -28,6 +28,7 @@ fn write_example(out: &mut String) -> fmt::Result {
     for (table, section, about) in [
         ("[cache]", Section::Cache, "One cache for all mounts."),
         ("[resources]", Section::Resources, "One budget for all mounts."),
+        ("[control]", Section::Control, "How the daemon is asked."),
         ("[log]", Section::Log, ""),
         ("[defaults]", Section::Mount, "Of every mount that does not say otherwise."),
     ] {
@@ -53,7 +54,10 @@ fn value(option: &Opt) -> String {
         (_, "cache-size") => "200GiB",
         (_, "memory") => "1GiB",
         (_, "threads") => "16",
-        (_, "uid" | "gid") => "1000",
+        (_, "uid" | "gid" | "socket-group") => "1000",
+        (_, "socket") => "/run/zarrims/lab.sock",
+        (_, "listen") => "127.0.0.1:9118",
+        (_, "log-filter") => "info",
         (Form::Place(_), _) => "s3://bucket/prefix",
         (_, name) if name.ends_with("region") => "eu-central-1",
         (_, name) if name.ends_with("endpoint") => "https://minio.example.org",

@@ -22,8 +22,8 @@ use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
     IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
-    STATISTICS, UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
-    parse_umask, parse_unit, parse_user,
+    STATISTICS, UINT32, chunk_shape, parse_choice, parse_connections, parse_memory, parse_switch,
+    parse_threads, parse_umask, parse_unit, parse_user,
 };
 
 /// Memory where the machine has enough.
@@ -162,6 +162,7 @@ fn mount_of(
 fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
     let default = ImageOptions::default();
     let pyramid = settings.value("pyramid", |text| parse_choice(&PYRAMID, text))?;
+    let chunk = settings.value("chunk", chunk_shape)?;
     let statistics = settings.value("statistics", |text| parse_choice(&STATISTICS, text))?;
     let on_error = settings.value("on-error", |text| parse_choice(&ON_ERROR, text))?;
     let int16 = settings.value("int16", |text| parse_choice(&INT16, text))?;
@@ -169,6 +170,7 @@ fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
     let unit = settings.value("default-unit", parse_unit)?;
     Ok(ImageOptions {
         pyramid: pyramid.unwrap_or_default(),
+        chunk: chunk.unwrap_or_default(),
         statistics: statistics.unwrap_or_default(),
         on_error: on_error.unwrap_or_default(),
         conversions: Conversions {

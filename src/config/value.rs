@@ -12,7 +12,7 @@ use crate::image::{OnError, Statistics};
 use crate::objects::Addressing;
 use crate::shared_cache::Shared;
 use crate::source::micrometres;
-pub(super) use crate::words::{INT16, PYRAMID, UINT32};
+pub(super) use crate::words::{INT16, PYRAMID, UINT32, chunk_shape};
 
 /// Smallest cache worth having: a few bricks.
 pub(crate) const LEAST_CACHE_BYTES: u64 = 64 << 20;
