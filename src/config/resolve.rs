@@ -1,6 +1,7 @@
 //! From settings to a [`Config`], by a look at the machine.
 
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
     IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
-    STATISTICS, UINT32, chunk_shape, parse_choice, parse_connections, parse_memory, parse_switch,
-    parse_threads, parse_umask, parse_unit, parse_user,
+    STATISTICS, THREADS_LIMIT, UINT32, chunk_shape, parse_choice, parse_connections, parse_memory,
+    parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
 };
 
 /// Memory where the machine has enough.
@@ -225,7 +226,12 @@ fn default_memory(available: Option<u64>) -> u64 {
 
 /// Most of these threads wait for disks; the memory budget bounds the decoding itself.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
+    threads_for(std::thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// For processors that this process may use: its affinity, control group and quota count.
+fn threads_for(processors: usize) -> usize {
+    (processors * 4).clamp(8, usize::from(THREADS_LIMIT))
 }
 
 #[cfg(test)]
@@ -238,5 +244,10 @@ mod tests {
         let budgets = [64_000, 512, 256, 128, 10].map(budget);
         assert_eq!(budgets, [128, 128, 64, 32, 16]);
         assert_eq!(default_memory(None), 128 << 20);
+    }
+
+    #[test]
+    fn the_threads_follow_the_processors() {
+        assert_eq!([1, 2, 3, 64, 1000].map(threads_for), [8, 8, 12, 256, 1024]);
     }
 }

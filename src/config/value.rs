@@ -27,7 +27,7 @@ const CONNECTIONS_LIMIT: u16 = 1024;
 const LONGEST_TIMEOUT_S: u64 = 600;
 
 /// Most threads for reading and decoding.
-const THREADS_LIMIT: u16 = 1024;
+pub(super) const THREADS_LIMIT: u16 = 1024;
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

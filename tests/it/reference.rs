@@ -157,14 +157,14 @@ fn runs_are_followed(Case { store, seed }: Case) {
 /// voxel; also through a small cache, in pieces.
 #[test]
 fn any_shape_of_chunks_has_the_same_voxels() {
-    run("chunks", 48, any_case(), |Case { store, seed }| {
+    run("chunks", 32, any_case(), |Case { store, seed }| {
         let on_disk = OnDisk::new(&store);
         let mut picks = Picks::new(seed);
         let longest = [2, 9, 40, 200][picks.index(4)];
         let chunk: [u64; 3] = std::array::from_fn(|_| 1 + picks.below(longest));
         println!("chunks of {chunk:?}");
         let options = ImageOptions { chunk: ChunkShape::Given(chunk), ..ImageOptions::default() };
-        if on_disk.open_with(None, options).file.size() > 1 << 30 {
+        if on_disk.open_with(None, options).file.size() > 32 << 20 {
             // A page for each chunk is more than a test has time for.
             return;
         }
