@@ -131,7 +131,7 @@ fn sums(mut find: Command, mount: &Path) -> BTreeMap<String, String> {
     find.arg(".").args(["-type", "f", "-exec", "sha256sum", "{}", "+"]).current_dir(mount);
     // The status is that of files that cannot be read.
     let Output { stdout, .. } = find.stderr(Stdio::null()).output().expect("find starts");
-    let text = String::from_utf8(stdout).expect("escaped");
+    let text = String::from_utf8_lossy(&stdout);
     let pair = |line: &str| line.split_once("  ").map(|(sum, path)| (path.into(), sum.into()));
     text.lines().filter_map(pair).collect()
 }
