@@ -24,6 +24,9 @@ const GROUP_BYTES: u64 = 512 << 20;
 /// More than anything here takes on a busy machine.
 const LIFE: Duration = Duration::from_mins(15);
 
+/// More than a line takes on a busy machine.
+const SOON: Duration = Duration::from_mins(1);
+
 /// Readers that read a part of the file each.
 const READERS: u64 = 8;
 
@@ -36,7 +39,7 @@ fn start(source: &Path, group: &Group) -> Mount {
     let wrapper = group.wrapper();
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     let mount = Mount::of(source).wrapper(&wrapper).life(LIFE).start();
-    mount.wait_for_line(LIFE, |line| line.contains("memory_bytes=128.0 MiB"));
+    mount.wait_for_line(SOON, |line| line.contains("memory_bytes=128.0 MiB"));
     mount
 }
 
@@ -119,7 +122,7 @@ fn a_chunk_that_the_container_cannot_hold_is_an_error_and_the_daemon_lives() {
     cat.arg(mount.path().join("large.ims")).stdout(Stdio::null());
     let output = cat.output().expect("cat starts");
     assert!(!output.status.success(), "read in {GROUP_BYTES} bytes");
-    mount.wait_for_line(LIFE, |line| line.contains("no memory for 800 MiB"));
+    mount.wait_for_line(SOON, |line| line.contains("no memory for 800 MiB"));
     let small = fs::read(mount.path().join("small.ims")).expect("readable");
     let library = Library::of(source.path(), ImageOptions::default());
     assert!(small == library.bytes("small.zarr"));
