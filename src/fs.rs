@@ -88,7 +88,7 @@ impl View for FileSystem {
     }
 
     fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        self.tree.fresh_attributes(ino)
+        self.tree.attributes(ino)
     }
 
     fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {

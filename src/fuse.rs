@@ -49,6 +49,9 @@ pub struct Adapter {
     view: Arc<dyn View>,
     folders: Arc<Folders>,
     names: Workers,
+    /// For inodes that file servers come back to. To find one may take a look into all folders, for which names do not
+    /// wait.
+    handles: Workers,
     notifier: Arc<OnceLock<Notifier>>,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
@@ -63,8 +66,9 @@ impl Adapter {
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let names = Workers::new("names", NAME_THREADS);
+        let handles = Workers::new("handles", 1);
         let (folders, notifier) = (Arc::default(), Arc::default());
-        Ok(Self { view, folders, names, notifier, ended: Some(Box::new(ended)) })
+        Ok(Self { view, folders, names, handles, notifier, ended: Some(Box::new(ended)) })
     }
 
     /// The cell for the notifier of the mount, through which the adapter reports changes to the kernel.
@@ -84,6 +88,7 @@ impl Drop for Adapter {
     /// The kernel has let go of the mount: no request waits for an answer.
     fn drop(&mut self) {
         self.names.leave();
+        self.handles.leave();
     }
 }
 
@@ -152,8 +157,9 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let asked = Asked::new(request, "lookup", parent);
-        let name = name.to_owned();
-        self.later(move |view| match view.lookup(Ino(parent.0), &name) {
+        let (name, view) = (name.to_owned(), self.view.clone());
+        let workers = if name == "." { &self.handles } else { &self.names };
+        workers.spawn(move || match view.lookup(Ino(parent.0), &name) {
             Ok(attributes) => {
                 reply.entry(&TTL, &file_attr(&attributes), GENERATION);
                 asked.answered();

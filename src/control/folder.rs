@@ -24,8 +24,8 @@ const FILES: [&str; 3] = ["status.json", "images.json", "errors.jsonl"];
 /// How long a text is kept: longer than the kernel remembers its size.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// Inode of the folder; those of its files follow. Inodes of other files are hashes of 64 bits.
-const FIRST_INO: u64 = u64::MAX - 8;
+/// Inode of the folder; those of its files follow.
+const FIRST_INO: u64 = Ino::MOST.0 + 1;
 
 /// Handles of this folder have this bit, which a count of openings does not reach.
 const HANDLE: u64 = 1 << 63;
@@ -133,13 +133,15 @@ impl<V: View> ControlFolder<V> {
     }
 
     fn lookup_within(&self, place: Place, name: &OsStr) -> Result<Attributes, FsError> {
+        if name == "." {
+            return Ok(self.attributes_of(place, &self.told()));
+        }
         let Place::Folder = place else { return Err(FsError::NotADirectory) };
         if name == ".." {
             return self.view.lookup(Ino::ROOT, OsStr::new("."));
         }
         let file = FILES.iter().position(|file| name == *file).map(Place::File);
-        let found = file.or_else(|| (name == ".").then_some(Place::Folder));
-        Ok(self.attributes_of(found.ok_or(FsError::NotFound)?, &self.told()))
+        Ok(self.attributes_of(file.ok_or(FsError::NotFound)?, &self.told()))
     }
 
     fn entries_within(&self, place: Place) -> Result<Vec<DirectoryEntry>, FsError> {

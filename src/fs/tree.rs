@@ -13,7 +13,8 @@
 //!
 //! From the bottom up: `file` and `inspected` hold what is known of images and stores, `node` and `nodes`
 //! the inodes, `access` compares owners and modes, `inspect` looks into a folder, `looks` does so in the
-//! background, `names` makes nodes, `refresh` keeps a listing up to date, `decide` and `open` open files.
+//! background, `names` makes nodes, `refresh` keeps a listing up to date, `search` finds inodes of an earlier
+//! run, `decide` and `open` open files.
 
 mod access;
 mod closed;
@@ -31,6 +32,7 @@ mod open;
 mod options;
 mod pages;
 mod refresh;
+mod search;
 mod told;
 
 use std::ffi::{OsStr, OsString};
@@ -49,6 +51,7 @@ use super::view::{Attributes, DirectoryEntry, FsError, Ino, NodeKind};
 use access::{Rights, check_not_narrowed};
 use closed::Closed;
 use inspect::Inspector;
+use inspected::Checked;
 use looks::Wait;
 use names::Namer;
 use node::{Content, Listing, Node, Shown};
@@ -75,6 +78,8 @@ pub struct Tree {
     opener: Opener,
     /// Files that were closed just now.
     closed: Closed,
+    /// The last search for an inode of an earlier run that found nothing.
+    searched_in_vain: Mutex<Option<Checked>>,
     /// They look into folders.
     workers: Workers,
 }
@@ -123,6 +128,7 @@ impl Tree {
             rights,
             opener,
             closed: Closed::new(config.revalidate.time()),
+            searched_in_vain: Mutex::default(),
             workers: Workers::within("look", looks::THREADS, looks::MOST_THREADS),
         })
     }
@@ -156,7 +162,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`FsError::Stale`] when it is not known.
-    pub fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
+    pub(super) fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
         let error = match self.nodes.get(ino) {
             Ok(node) => {
                 self.rights.renew(&node);
@@ -169,6 +175,22 @@ impl Tree {
             Ok(found) if found.kind == NodeKind::File => Ok(Attributes { ino, ..found }),
             _ => Err(FsError::Stale),
         }
+    }
+
+    /// The same for who asks for nothing else, as clients of NFS do to see whether what they know still holds: a
+    /// folder that was listed is compared with the source before, so that its time tells of new names.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] when it is not known.
+    pub fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
+        if let Ok(node) = self.nodes.get(ino)
+            && let Content::Mirror { source, listing } = &node.content
+            && lock(listing).as_ref().is_some_and(|listing| listing.checked.is_some())
+            && let Err(error) = self.refresh(&node, source, listing, Wait::Listing)
+        {
+            tracing::debug!(path = %node.path.display(), %error, "a folder cannot be compared");
+        }
+        self.fresh_attributes(ino)
     }
 
     /// Attributes of a known inode, if that takes no look into the source.
@@ -190,15 +212,16 @@ impl Tree {
         Ok(found)
     }
 
-    /// Finds a name in a folder.
+    /// Finds a name in a folder. The name `.` is any inode itself, also one that an earlier run has given out: it
+    /// may take a look into all folders.
     ///
     /// # Errors
     /// [`FsError::NotFound`], [`FsError::Stale`], [`FsError::NotADirectory`], [`FsError::Source`].
     pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Attributes, FsError> {
-        let node = self.nodes.get(parent)?;
         if name == "." {
-            return Ok(node.attributes());
+            return self.attributes_of_any(parent);
         }
+        let node = self.nodes.get(parent)?;
         if name == ".." {
             return self.nodes.attributes(node.parent);
         }
