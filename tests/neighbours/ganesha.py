@@ -16,14 +16,33 @@ from .store import Changes, Seen, Store, value_of, write_noise
 READS = 40
 
 
-# Handles are made of a number of the file system and of the inode. Without Major64 the former is the number of the
-# device, which is another one when the daemon comes back while somebody holds the old mount. What it knows of a folder
-# counts for a minute, unless told otherwise.
+def export(number, name, path, kind):
+    # What it knows of a folder counts for a minute, unless told otherwise.
+    return f"""
+EXPORT {{
+    Export_Id = {number};
+    Path = "{path}";
+    Pseudo = "/{name}";
+    Protocols = 4;
+    Transports = TCP;
+    SecType = sys;
+    Access_Type = RO;
+    Squash = no_root_squash;
+    Attr_Expiration_Time = 1;
+    FSAL {{ Name = VFS; {kind} }}
+}}
+"""
+
+
 @contextmanager
-def ganesha(work, mount):
+def ganesha(work, mount, plain=None):
+    """Serves a mount as `ims` and, beside it, a folder as `plain`."""
     program, port = wanted("ganesha.nfsd"), free_port()
     folder = work / "ganesha"
     folder.mkdir(exist_ok=True)
+    # Handles are made of a number of the file system and of the inode. Without Major64 the former is the number of
+    # the device, which is another one when the daemon comes back while somebody holds the old mount.
+    exports = export(77, "ims", mount, "fsid_type = Major64;") + (export(78, "plain", plain, "") if plain else "")
     conf = folder / "ganesha.conf"
     conf.write_text(f"""
 NFS_CORE_PARAM {{
@@ -38,19 +57,7 @@ NFSV4 {{
     RecoveryBackend = fs;
     RecoveryRoot = "{folder}";
 }}
-EXPORT {{
-    Export_Id = 77;
-    Path = "{mount}";
-    Pseudo = "/ims";
-    Protocols = 4;
-    Transports = TCP;
-    SecType = sys;
-    Access_Type = RO;
-    Squash = no_root_squash;
-    Attr_Expiration_Time = 1;
-    FSAL {{ Name = VFS; fsid_type = Major64; }}
-}}
-""")
+{exports}""")
     server = Program(
         [program, "-F", "-f", conf, "-L", folder / "log", "-p", folder / "pid", "-N", "EVENT"],
         folder / "out",
@@ -63,8 +70,8 @@ EXPORT {{
         server.stop()
 
 
-def command_line(program, port, name):
-    return [wanted(program), f"nfs://127.0.0.1/ims/{name}?version=4&nfsport={port}&uid=0&gid=0"]
+def command_line(program, port, name, share="ims"):
+    return [wanted(program), f"nfs://127.0.0.1/{share}/{name}?version=4&nfsport={port}&uid=0&gid=0"]
 
 
 def client(program, port, name=""):

@@ -1,17 +1,23 @@
-"""Throughput through smbd: the mount beside a plain folder of the same share with the same bytes, in turn.
+"""Throughput through smbd, and through NFS-Ganesha: the mount beside a plain folder with the same bytes, in turn.
 
 Not one of the checks: `make bench-shares`, or `tests/neighbours/run.sh BINARY speed`, with a store of `make bench`
 (ZARRIMS_BENCH_DIR, or target/bench-stores) or any other (ZARRIMS_SPEED_STORE). `warm` is a read of what the kernel has
 in its page cache; `cached` one of a file whose pages were dropped, while the daemon's cache has all of it; `cold` one
 with an empty cache of the daemon, and with the store dropped from the page cache. Each is compared with the plain file
-in the same round: in the page cache, and for `cold` dropped from it, too."""
+in the same round: in the page cache, and for `cold` dropped from it, too.
 
+All programs run ahead of those of the machine that have no part in it (`SCHED_RR`)."""
+
+import contextlib
 import os
 import re
 import shutil
 import statistics
+import subprocess
+import time
 from pathlib import Path
 
+from . import ganesha
 from .rig import Skip
 from .samba import smbclient, smbd
 
@@ -29,12 +35,21 @@ def store():
     return path
 
 
-def rate(port, path):
-    """MiB/s that smbclient tells for a file."""
-    got = smbclient(port, f'get "{path}" /dev/null')
+def by_smb(port, folder):
+    """MiB/s that smbclient tells for the file."""
+    got = smbclient(port, f'get "{folder}/image.ims" /dev/null')
     found = re.search(r"\(([0-9.]+) KiloBytes/sec\)", got.stdout + got.stderr)
     assert got.returncode == 0 and found, got.stdout + got.stderr
     return float(found.group(1)) / 1024
+
+
+def by_nfs(port, folder, size):
+    """MiB/s of nfs-cat."""
+    line = ganesha.command_line("nfs-cat", port, "image.ims", "ims" if folder == "stores" else folder)
+    began = time.monotonic()
+    # Without a timeout, with which the end is looked for now and then only.
+    subprocess.run(line, stdout=subprocess.DEVNULL, check=True)
+    return size / (1 << 20) / (time.monotonic() - began)
 
 
 def drop(path):
@@ -47,12 +62,9 @@ def drop(path):
             os.close(descriptor)
 
 
-def read_in_turn(daemon, port):
+def read_in_turn(daemon, serve, rate):
     """One round: the rates of the mount and of the plain file, for each case."""
     virtual, plain = daemon.mount / "image.ims", daemon.share / "plain/image.ims"
-
-    def rates():
-        return rate(port, "stores/image.ims"), rate(port, "plain/image.ims")
 
     daemon.program.stop()
     shutil.rmtree(daemon.work / "cache")
@@ -60,32 +72,46 @@ def read_in_turn(daemon, port):
     virtual.stat()
     drop(daemon.source)
     drop(plain)
-    found = {"cold": rates()}
-    drop(virtual)
-    found["cached"] = rates()
-    found["warm"] = rates()
-    return found
+    with serve() as port:
+
+        def rates():
+            return rate(port, "stores"), rate(port, "plain")
+
+        found = {"cold": rates()}
+        drop(virtual)
+        return found | {"cached": rates(), "warm": rates()}
 
 
 def spread(values, digits):
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
+def measure(name, daemon, serve, rate):
+    rounds = [read_in_turn(daemon, serve, rate) for _ in range(ROUNDS)]
+    for case, least in PROMISED.items():
+        mount, folder = zip(*(found[case] for found in rounds))
+        ratio = statistics.median(mount) / statistics.median(folder)
+        each = [one / other for one, other in zip(mount, folder)]
+        word = "≥" if ratio >= least else "**below**"
+        print(
+            f"| {name} | {case} | {spread(mount, 0)} | {spread(folder, 0)} | "
+            f"{ratio:.2f} ({min(each):.2f} to {max(each):.2f}); {word} {least} |", flush=True,
+        )
+
+
 def run(results, daemon):
-    with results.check("throughput through smbd is measured"):
+    with results.check("throughput of shares is measured"):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         shutil.copytree(store(), daemon.source / "image.ome.zarr")
         plain = daemon.share / "plain"
         plain.mkdir()
         shutil.copyfile(daemon.mount / "image.ims", plain / "image.ims")
+        size = (plain / "image.ims").stat().st_size
+        print(f"\n{size >> 20} MiB\n")
+        print("| share | case | mount, MiB/s | plain folder, MiB/s | of the plain folder |\n|---|---|---|---|---|")
         with smbd(daemon.work, daemon.share) as port:
-            rounds = [read_in_turn(daemon, port) for _ in range(ROUNDS)]
-        print("| | mount, MiB/s | plain folder, MiB/s | of the plain folder |\n|---|---|---|---|")
-        for case, least in PROMISED.items():
-            mount, folder = zip(*(found[case] for found in rounds))
-            ratio = statistics.median(mount) / statistics.median(folder)
-            each = [one / other for one, other in zip(mount, folder)]
-            word = "≥" if ratio >= least else "**below**"
-            print(
-                f"| {case} | {spread(mount, 0)} | {spread(folder, 0)} | "
-                f"{ratio:.2f} ({min(each):.2f} to {max(each):.2f}); {word} {least} |", flush=True,
-            )
+            measure("smbd", daemon, lambda: contextlib.nullcontext(port), by_smb)
+        measure(
+            "NFS-Ganesha", daemon, lambda: ganesha.ganesha(daemon.work, daemon.mount, plain),
+            lambda port, folder: by_nfs(port, folder, size),
+        )
