@@ -88,11 +88,15 @@ impl View for FileSystem {
     }
 
     fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        self.tree.attributes(ino)
+        self.tree.fresh_attributes(ino)
     }
 
     fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {
         self.tree.attributes_at_hand(ino)
+    }
+
+    fn compare(&self, folder: Ino) {
+        self.tree.compare(folder);
     }
 
     fn entries(&self, folder: Ino) -> Result<Vec<DirectoryEntry>, FsError> {

@@ -49,8 +49,7 @@ pub struct Adapter {
     view: Arc<dyn View>,
     folders: Arc<Folders>,
     names: Workers,
-    /// For inodes that file servers come back to. To find one may take a look into all folders, for which names do not
-    /// wait.
+    /// For what file servers come back to. To find it may take a look into all folders, for which names do not wait.
     handles: Workers,
     notifier: Arc<OnceLock<Notifier>>,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
@@ -177,10 +176,13 @@ impl Filesystem for Adapter {
             }
             Err(error) => reply.error(asked.refuse(&error)),
         };
-        match self.view.attributes_at_hand(Ino(ino.0)) {
-            Some(found) => answer(Ok(found), reply),
-            None => self.later(move |view| answer(view.attributes(Ino(ino.0)), reply)),
+        if let Some(found) = self.view.attributes_at_hand(Ino(ino.0)) {
+            return answer(Ok(found), reply);
         }
+        self.later(move |view| answer(view.attributes(Ino(ino.0)), reply));
+        // For file servers that keep a folder open and ask for nothing but its time.
+        let view = self.view.clone();
+        self.handles.spawn_if_idle(move || view.compare(Ino(ino.0)));
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

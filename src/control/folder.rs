@@ -189,6 +189,12 @@ impl<V: View> View for ControlFolder<V> {
         }
     }
 
+    fn compare(&self, folder: Ino) {
+        if Place::of(folder).is_none() {
+            self.view.compare(folder);
+        }
+    }
+
     fn entries(&self, folder: Ino) -> Result<Vec<DirectoryEntry>, FsError> {
         match Place::of(folder) {
             Some(place) => self.entries_within(place),
@@ -276,6 +282,16 @@ mod tests {
         };
         folder.read(handle, offset, len, Box::new(done));
         receiver.recv().expect("an answer").unwrap_or_else(|error| error)
+    }
+
+    #[test]
+    fn its_inodes_are_found_without_their_names() {
+        let folder = folder();
+        for number in 0..=FILES.len() as u64 {
+            let ino = Ino(FIRST_INO + number);
+            assert_eq!(folder.lookup(ino, OsStr::new(".")).expect("it is there").ino, ino);
+        }
+        assert!(folder.lookup(Ino(FIRST_INO - 1), OsStr::new(".")).is_err());
     }
 
     #[test]

@@ -40,6 +40,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::by_hand::{StoreTable, Tables};
 use crate::image::Images;
@@ -68,6 +69,11 @@ pub use told::Told;
 
 /// How often an opening starts again because the store has changed under it.
 const OPEN_ATTEMPTS: usize = 5;
+
+/// How often a folder is compared with the source because somebody asks for its attributes. Reading a file makes the
+/// kernel ask for those of the root, and listings of other machines may cost money.
+const COMPARED_EVERY: Duration = Duration::from_secs(3);
+const COMPARED_EVERY_REMOTE: Duration = Duration::from_mins(1);
 
 /// The tree of one mount.
 #[derive(Debug)]
@@ -162,7 +168,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`FsError::Stale`] when it is not known.
-    pub(super) fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
+    pub fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
         let error = match self.nodes.get(ino) {
             Ok(node) => {
                 self.rights.renew(&node);
@@ -177,20 +183,19 @@ impl Tree {
         }
     }
 
-    /// The same for who asks for nothing else, as clients of NFS do to see whether what they know still holds: a
-    /// folder that was listed is compared with the source before, so that its time tells of new names.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] when it is not known.
-    pub fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        if let Ok(node) = self.nodes.get(ino)
-            && let Content::Mirror { source, listing } = &node.content
-            && lock(listing).as_ref().is_some_and(|listing| listing.checked.is_some())
+    /// Compares a folder that was listed with the source, if that was not done lately: the time of the folder then
+    /// tells of new names.
+    pub fn compare(&self, ino: Ino) {
+        let Ok(node) = self.nodes.get(ino) else { return };
+        let Content::Mirror { source, listing } = &node.content else { return };
+        let is_remote = self.source().storage().is_remote();
+        let pause = if is_remote { COMPARED_EVERY_REMOTE } else { COMPARED_EVERY };
+        let checked = lock(listing).as_ref().and_then(|listing| listing.checked);
+        if checked.is_some_and(|checked| checked.is_older_than(pause))
             && let Err(error) = self.refresh(&node, source, listing, Wait::Listing)
         {
             tracing::debug!(path = %node.path.display(), %error, "a folder cannot be compared");
         }
-        self.fresh_attributes(ino)
     }
 
     /// Attributes of a known inode, if that takes no look into the source.

@@ -107,6 +107,10 @@ pub trait View: Send + Sync {
     /// The same, if that takes no look into the source.
     fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes>;
 
+    /// Compares a folder with the source, if it was listed before and not compared lately: for after an answer that
+    /// told its time. Clients of NFS keep the names that they know for as long as this time stays.
+    fn compare(&self, _folder: Ino) {}
+
     /// The names in a folder, with `.` and `..` first.
     ///
     /// # Errors

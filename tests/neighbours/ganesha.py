@@ -28,6 +28,7 @@ EXPORT {{
     SecType = sys;
     Access_Type = RO;
     Squash = no_root_squash;
+    Filesystem_Id = {number}.{number};
     Attr_Expiration_Time = 1;
     FSAL {{ Name = VFS; {kind} }}
 }}
@@ -41,7 +42,8 @@ def ganesha(work, mount, plain=None):
     folder = work / "ganesha"
     folder.mkdir(exist_ok=True)
     # Handles are made of a number of the file system and of the inode. Without Major64 the former is the number of
-    # the device, which is another one when the daemon comes back while somebody holds the old mount.
+    # the device, which is another one when the daemon comes back while somebody holds the old mount. Clients are told
+    # the Filesystem_Id.
     exports = export(77, "ims", mount, "fsid_type = Major64;") + (export(78, "plain", plain, "") if plain else "")
     conf = folder / "ganesha.conf"
     conf.write_text(f"""
@@ -127,7 +129,7 @@ def many(results, daemon, port, local):
             assert set(pool.map(get, range(READERS))) == {sum_of(data)}, "other bytes"
     with results.check("the end of a file, and what is behind it, by NFS"), nfs4.Client(port) as reader:
         handle = reader.find("ims", "folder", local.name)
-        assert reader.attributes(handle) == (len(data), os.stat(local).st_ino)
+        assert reader.attributes(handle) == (len(data), os.stat(local).st_ino, (77, 77))
         for back in (1, 511, 4096, 65536 + 3, 0, -1):
             at = len(data) - back
             for count in (1, 512, 65536):
@@ -162,7 +164,7 @@ def restarts(results, daemon, local):
             with ganesha(daemon.work, daemon.mount) as port:
                 with nfs4.Client(port) as reader:
                     assert reader.read_all(handle) == data, "other bytes"
-                    assert reader.attributes(handle) == (len(data), inode), "another file"
+                    assert reader.attributes(handle) == (len(data), inode, (77, 77)), "another file"
                     assert reader.find("ims", "folder", local.name) == handle, "another handle"
                 assert client("nfs-cat", port, f"folder/{local.name}") == data, "other bytes"
     assert os.stat(daemon.mount).st_dev != device, "the device has the same number"

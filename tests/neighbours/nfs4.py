@@ -7,7 +7,7 @@ import struct
 PROGRAM, VERSION, COMPOUND = 100003, 4, 1
 GETATTR, GETFH, LOOKUP, PUTFH, PUTROOTFH, READ = 9, 10, 15, 22, 24, 25
 # Attributes by their bits.
-SIZE, FILEID = 4, 20
+SIZE, FSID, FILEID = 4, 8, 20
 NOBODY_OPENED = bytes(16)
 
 
@@ -105,13 +105,15 @@ class Client:
         return reply.opaque()
 
     def attributes(self, handle):
-        """Size in bytes and number of the file."""
-        asked = struct.pack(">II", 1, 1 << SIZE | 1 << FILEID)
+        """Size in bytes, number of the file, and number of its file system."""
+        mask = 1 << SIZE | 1 << FSID | 1 << FILEID
+        asked = struct.pack(">II", 1, mask)
         reply = self.compound((PUTFH, opaque(handle)), (GETATTR, asked))
         reply.take(16)
-        assert [reply.number() for _ in range(reply.number())] == [1 << SIZE | 1 << FILEID]
+        assert [reply.number() for _ in range(reply.number())] == [mask]
         values = Reply(reply.opaque())
-        return values.long(), values.long()
+        size, file_system = values.long(), (values.long(), values.long())
+        return size, values.long(), file_system
 
     def read(self, handle, offset, count):
         where = NOBODY_OPENED + struct.pack(">QI", offset, count)
@@ -121,7 +123,7 @@ class Client:
         return reply.opaque()
 
     def read_all(self, handle, reads_of=1 << 20):
-        size, _ = self.attributes(handle)
+        size = self.attributes(handle)[0]
         data = bytearray()
         while len(data) < size:
             piece = self.read(handle, len(data), min(reads_of, size - len(data)))

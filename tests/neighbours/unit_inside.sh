@@ -95,7 +95,7 @@ NFS_CORE_PARAM {
 NFSV4 { Graceless = true; }
 EXPORT {
     Export_Id = 77; Path = "$mountpoint"; Pseudo = "/ims"; Protocols = 4; Transports = TCP; SecType = sys;
-    Access_Type = RO; Attr_Expiration_Time = 1;
+    Access_Type = RO; Attr_Expiration_Time = 1; Filesystem_Id = 77.77;
     FSAL { Name = VFS; fsid_type = Major64; }
 }
 CONF

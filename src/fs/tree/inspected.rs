@@ -67,6 +67,11 @@ impl Checked {
         Self { at: Instant::now(), pause: CHECK_INTERVAL.max(cost) }
     }
 
+    /// Whether it is that long ago.
+    pub(super) fn is_older_than(&self, pause: Duration) -> bool {
+        self.at.elapsed() > pause
+    }
+
     /// Whether the next check is not due yet.
     pub(super) fn is_recent(&self) -> bool {
         self.at.elapsed() < self.pause
