@@ -93,7 +93,7 @@ def rewritten(results, daemon, port, store):
         assert "nfs.ims" in listed, listed
     with results.check("nfs-ls soon lists a store that came"):
         Store(daemon.source / "came.zarr")
-        within(15, "its name", lambda: b"came.ims" in client("nfs-ls", port))
+        within(30, "its name", lambda: b"came.ims" in client("nfs-ls", port))
     with results.check("nfs-cat reads all bytes"):
         data = client("nfs-cat", port, "nfs.ims")
         Seen(data)

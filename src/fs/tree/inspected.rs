@@ -62,7 +62,7 @@ impl Checked {
         Self { at: Instant::now(), pause: CHECK_INTERVAL.max(cost * CHECK_DUTY) }
     }
 
-    /// The same for images that are still being written: half of the time may go into checks.
+    /// The same for what is not complete: half of the time may go into checks.
     pub(super) fn of_growing(cost: Duration) -> Self {
         Self { at: Instant::now(), pause: CHECK_INTERVAL.max(cost) }
     }

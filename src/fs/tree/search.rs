@@ -10,7 +10,7 @@ use crate::sync::lock;
 use super::Tree;
 use super::inspected::Checked;
 
-/// How long a search takes at most. The next one goes on where it ended, as folders keep their listings.
+/// How long a search takes at most. A later one goes on where it ended, as folders keep their listings.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Tree {
@@ -26,7 +26,7 @@ impl Tree {
     }
 
     /// Looks into all folders until one has this inode in it. One search runs at a time; after one that has found
-    /// nothing, the next one waits.
+    /// nothing there is none for a while, as anybody may make handles up.
     fn search(&self, ino: Ino) -> bool {
         let is_found = || self.nodes.get(ino).is_ok();
         let mut in_vain = lock(&self.searched_in_vain);
@@ -40,6 +40,7 @@ impl Tree {
         let mut pending = vec![Ino::ROOT];
         while let Some(folder) = pending.pop() {
             if began.elapsed() > PATIENCE {
+                *in_vain = Some(Checked::of_growing(PATIENCE));
                 return false;
             }
             // Folders that cannot be read hide no others.
