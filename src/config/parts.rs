@@ -1,7 +1,7 @@
 //! The parts of a configuration, each compared with the machine by itself: for those who want to be told all that is
 //! wrong, and not only what is wrong first.
 
-use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::resources::machine;
 
@@ -14,7 +14,7 @@ use super::resolve::{Purpose, mount_of, resources_of};
 use super::setting::Mistake;
 use super::shared_cache;
 
-/// The parts of a configuration. Nothing is made, and mount points are not looked at.
+/// The parts of a configuration. Nothing is made, and mount points are not asked: their daemons may hang.
 #[derive(Debug)]
 pub struct Parts {
     /// In the order of [`Merged::mounts`], each with an empty mount point.
@@ -61,9 +61,16 @@ impl Merged {
         let pairs = self.mounts.iter().zip(mounts).filter_map(|(merged, config)| {
             let setting = merged.mountpoint.as_ref()?;
             let source = config.as_ref().ok().and_then(|config| config.source.folder.as_deref());
-            let mountpoint = fs::canonicalize(setting.as_path()).ok()?;
+            let mountpoint = unasked(setting.as_path())?;
             Some(Pair { source: source.map(Into::into), mountpoint: mountpoint.into(), setting })
         });
         check_apart(&pairs.collect::<Vec<_>>())
     }
+}
+
+/// The canonical path of the folder above a mount point, and its name.
+fn unasked(mountpoint: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(mountpoint).ok()?;
+    let folder = absolute.parent()?.canonicalize().ok()?;
+    Some(folder.join(absolute.file_name()?))
 }

@@ -98,9 +98,7 @@ fn find(wanted: &Doctor, merged: Result<Option<Merged>, Mistake>) -> Vec<Finding
         findings.extend(cache::check(cache, &points));
     }
     findings.extend(units::check());
-    if let Some(file) = &wanted.smb_conf {
-        findings.extend(samba::check(file, &mounts));
-    }
+    findings.extend(samba::check(wanted.smb_conf.as_deref(), &mounts));
     findings
 }
 

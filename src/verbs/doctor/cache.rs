@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 use zarrims::cache::{can_punch_holes, folder_name, owner};
 use zarrims::config::{CacheSettings, Mistake};
 
-use super::finding::Finding;
+use super::finding::{Finding, plain};
 use super::mount_point;
 
 const CHECK: &str = "cache";
@@ -80,7 +80,11 @@ fn folder(dir: &Path, there: &Path) -> Finding {
             )
         }
         Err(errno) => {
-            let text = format!("user {user} cannot write to {}: {errno}", there.display());
+            let text = format!(
+                "user {user} cannot write to {}: {}",
+                there.display(),
+                plain(&errno.into())
+            );
             Finding::fault(CHECK, text, fix)
         }
     }
@@ -99,7 +103,9 @@ fn holes(dir: &Path, there: &Path) -> Finding {
             );
             Finding::fault(CHECK, text, other)
         }
-        Err(error) => Finding::fault(CHECK, format!("cannot be tried in {shown}: {error}"), other),
+        Err(error) => {
+            Finding::fault(CHECK, format!("cannot be tried in {shown}: {}", plain(&error)), other)
+        }
     }
 }
 
@@ -126,6 +132,10 @@ fn space(settings: &CacheSettings, there: &Path) -> Option<Finding> {
     let disk = statvfs(there).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     let (total, free) = (bytes(disk.f_blocks), bytes(disk.f_bavail));
+    // Some file systems state no size.
+    if total == 0 {
+        return None;
+    }
     let min_free = limits.min_free.of(total);
     let used = used_bytes(&settings.config.dir.join(folder_name()));
     let most = (free + used).saturating_sub(min_free);

@@ -1,6 +1,7 @@
 //! What a check has found, and how it is printed.
 
 use std::fmt::Write as _;
+use std::io;
 
 use serde_json::json;
 
@@ -59,6 +60,12 @@ impl Finding {
     ) -> Self {
         Self { check, state: State::Fault, text: text.into(), fix: Some(fix.into()) }
     }
+}
+
+/// An error without its number.
+pub(super) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// All findings for a program: an object a line.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use super::finding::Finding;
+use super::finding::{Finding, plain};
 use crate::{mount, process};
 
 /// `openat2(2)` came with it, which reading a source needs.
@@ -38,9 +38,10 @@ fn kernel() -> Finding {
         let text = format!("Linux {release} is too old");
         return Finding::fault(CHECK, text, "use Linux 5.6 or newer");
     }
-    // A module that is loaded at the first use of the device is not there yet.
+    // Such as "nodev fuse". A module that is loaded at the first use of the device is not there yet.
+    let is_fuse = |line: &str| line.split_whitespace().next_back() == Some("fuse");
     match fs::read_to_string("/proc/filesystems") {
-        Ok(known) if !known.lines().any(|line| line.trim_start() == "fuse") => Finding::warning(
+        Ok(known) if !known.lines().any(is_fuse) => Finding::warning(
             CHECK,
             format!("Linux {release} does not know FUSE yet"),
             "as root: modprobe fuse; and a file below /etc/modules-load.d with the word fuse",
@@ -146,7 +147,7 @@ fn others(is_direct: bool) -> Finding {
             Finding::fault(CHECK, text, fix)
         }
         Err(error) => {
-            let text = format!("{HELPER_CONFIG} cannot be read by this user ({error})");
+            let text = format!("{HELPER_CONFIG} cannot be read by this user: {}", plain(&error));
             Finding::warning(CHECK, text, fix)
         }
     }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::super::of_daemon::spellings;
-use super::finding::Finding;
+use super::finding::{Finding, plain};
 use crate::mount::{self, table};
 
 const CHECK: &str = "mount point";
@@ -97,8 +97,12 @@ fn taken(path: &Path, kind: &str) -> Finding {
     Finding::fault(CHECK, format!("another file system ({kind}) is mounted at {shown}"), fix)
 }
 
+/// The mount is at the path or above it.
 fn dead(path: &Path) -> Finding {
-    let shown = path.display();
+    let above = table::all().unwrap_or_default().into_iter().map(|mounted| mounted.path);
+    let above = above.filter(|at| path.starts_with(at)).max_by_key(|at| at.as_os_str().len());
+    let at = above.unwrap_or_else(|| path.to_path_buf());
+    let shown = at.display();
     let fix = format!("fusermount3 -u -z {shown}; or, as root: umount -l {shown}");
     Finding::fault(CHECK, format!("a mount whose program has died is in the way at {shown}"), fix)
 }
@@ -126,7 +130,7 @@ fn unusable(path: &Path, error: &io::Error) -> Finding {
         }
         _ => made(path),
     };
-    Finding::fault(CHECK, format!("{shown}: {error}"), fix)
+    Finding::fault(CHECK, format!("{shown}: {}", plain(error)), fix)
 }
 
 /// How a mount point is made.

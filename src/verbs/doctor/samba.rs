@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Wanted;
-use super::finding::Finding;
+use super::finding::{Finding, plain};
 use super::fuse::found;
 use super::mount_point::KIND;
 use crate::mount::table;
 use conf::{Conf, Share};
 
 const CHECK: &str = "samba";
+
+/// The configuration of smbd where none is named.
+const USUAL: &str = "/etc/samba/smb.conf";
 
 /// A setting of a share.
 struct Rule {
@@ -78,53 +81,63 @@ const RULES: [Rule; 11] = [
 /// Modules that read what no client has asked for.
 const GREEDY: [&str; 2] = ["readahead", "preopen"];
 
-/// Checks the shares that show the mounts; without mounts to check, those that show any mount of this program.
-pub(super) fn check(file: &Path, wanted: &[Wanted<'_>]) -> Vec<Finding> {
+/// Modules that a share is to have.
+const NEEDED: [&str; 2] = ["fileid", "offline"];
+
+/// Checks the shares that show the mounts; without mounts to check, those that show any mount of this program. Where
+/// no file is named, nothing is missing in the usual one.
+pub(super) fn check(named: Option<&Path>, wanted: &[Wanted<'_>]) -> Vec<Finding> {
+    let file = named.unwrap_or(Path::new(USUAL));
+    if named.is_none() && !file.exists() {
+        return Vec::new();
+    }
     let conf = match read(file) {
         Ok(conf) => conf,
+        Err(_) if named.is_none() => return Vec::new(),
         Err(reason) => {
             let text = format!("{}: {reason}", file.display());
-            return vec![Finding::fault(
-                CHECK,
-                text,
-                "name the configuration of smbd, which testparm can read",
-            )];
+            let fix =
+                "name the configuration of smbd with --smb-conf, and mend what testparm says of it";
+            return vec![Finding::fault(CHECK, text, fix)];
         }
     };
-    let mut findings = Vec::new();
-    let mut points: Vec<(PathBuf, bool)> = wanted
-        .iter()
-        .filter_map(|mount| Some((mount.mountpoint()?, mount.allows_others())))
-        .collect();
-    if points.is_empty() {
-        let mounted = table::all().unwrap_or_default().into_iter();
-        points =
-            mounted.filter(|mount| mount.kind == KIND).map(|mount| (mount.path, true)).collect();
-    }
-    if points.is_empty() {
+    let points = points(wanted);
+    if points.is_empty() && named.is_some() {
         let fix = "name SOURCE and MOUNT, or the configuration file that has them";
-        findings.push(Finding::warning(
+        return vec![Finding::warning(
             CHECK,
             "there is no mount whose share could be checked",
             fix,
-        ));
+        )];
     }
-    for (point, allows_others) in points {
-        findings.extend(of_mount(&conf, &point, allows_others));
+    points
+        .iter()
+        .flat_map(|(point, others)| of_mount(&conf, point, *others, named.is_some()))
+        .collect()
+}
+
+/// Mount points, and whether others than their user are let in.
+fn points(wanted: &[Wanted<'_>]) -> Vec<(PathBuf, bool)> {
+    let of_wanted =
+        wanted.iter().filter_map(|mount| Some((mount.mountpoint()?, mount.allows_others())));
+    let points: Vec<_> = of_wanted.collect();
+    if !points.is_empty() {
+        return points;
     }
-    findings
+    let mounted = table::all().unwrap_or_default().into_iter();
+    mounted.filter(|mount| mount.kind == KIND).map(|mount| (mount.path, true)).collect()
 }
 
 /// The settings, as Samba itself reads them where it is installed; else from the file alone.
 fn read(file: &Path) -> Result<Conf, String> {
-    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(file).map_err(|error| plain(&error))?;
     if found("testparm").is_none() {
         return Ok(Conf::parse(&text));
     }
     // With all defaults; it says on standard error what it does.
     let mut testparm = Command::new("testparm");
     let output = testparm.args(["--suppress-prompt", "--verbose"]).arg(file).output();
-    let output = output.map_err(|error| format!("testparm: {error}"))?;
+    let output = output.map_err(|error| format!("testparm: {}", plain(&error)))?;
     if output.status.success() {
         return Ok(Conf::parse(&String::from_utf8_lossy(&output.stdout)));
     }
@@ -133,7 +146,8 @@ fn read(file: &Path) -> Result<Conf, String> {
     Err(format!("testparm: {last}"))
 }
 
-fn of_mount(conf: &Conf, point: &Path, allows_others: bool) -> Vec<Finding> {
+/// `is_asked`: a share must be there.
+fn of_mount(conf: &Conf, point: &Path, allows_others: bool, is_asked: bool) -> Vec<Finding> {
     let real = fs::canonicalize(point).unwrap_or_else(|_| point.to_path_buf());
     let covers = |share: &&Share<'_>| {
         let path = fs::canonicalize(share.path()).unwrap_or_else(|_| share.path().to_path_buf());
@@ -141,6 +155,9 @@ fn of_mount(conf: &Conf, point: &Path, allows_others: bool) -> Vec<Finding> {
     };
     let shares = conf.shares();
     let found: Vec<_> = shares.iter().filter(covers).collect();
+    if found.is_empty() && !is_asked {
+        return Vec::new();
+    }
     if found.is_empty() {
         let above = real.parent().unwrap_or(&real).display();
         let fix = format!("add a share with \"path = {above}\"; doc/SHARES.md has it in full");
@@ -210,25 +227,19 @@ fn of_modules(share: &Share<'_>) -> Vec<Finding> {
     let modules: Vec<&str> =
         modules.split([' ', ',', '\t']).filter(|word| !word.is_empty()).collect();
     let mut findings = Vec::new();
-    let with = |more: &str| {
-        let kept = modules.iter().filter(|module| !GREEDY.contains(module));
-        set(
-            name,
-            &format!(
-                "vfs objects = {}",
-                kept.copied().chain([more]).collect::<Vec<_>>().join(" ").trim_end()
-            ),
-        )
-    };
+    let kept = modules.iter().filter(|module| !GREEDY.contains(module) && !NEEDED.contains(module));
+    let line =
+        [&["vfs objects ="], &NEEDED[..], &kept.copied().collect::<Vec<_>>()].concat().join(" ");
+    let fix = || set(name, &line);
     for module in modules.iter().filter(|module| GREEDY.contains(module)) {
         let text = format!("[{name}]: the module {module} reads what no client has asked for");
-        findings.push(Finding::warning(CHECK, text, with("")));
+        findings.push(Finding::warning(CHECK, text, fix()));
     }
     if !modules.contains(&"fileid") {
         let text = format!(
             "[{name}]: without the module fileid, clients that hold a lease are refused after a restart of the daemon"
         );
-        findings.push(Finding::warning(CHECK, text, with("fileid")));
+        findings.push(Finding::warning(CHECK, text, fix()));
     } else if share.value("fileid:algorithm") != "fsname" {
         let text = format!(
             "[{name}]: fileid:algorithm = {}: numbers of files change with a restart of the daemon",
@@ -240,7 +251,7 @@ fn of_modules(share: &Share<'_>) -> Vec<Finding> {
         let text = format!(
             "[{name}]: without the module offline, Explorer reads files to show thumbnails of them"
         );
-        findings.push(Finding::warning(CHECK, text, with("offline")));
+        findings.push(Finding::warning(CHECK, text, fix()));
     }
     findings.extend(missing(&modules).map(|module| {
         let text = format!("[{name}]: the module {module} is not installed: nobody can connect");

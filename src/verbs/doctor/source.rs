@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use zarrims::config::Mistake;
 
 use super::Wanted;
-use super::finding::Finding;
+use super::finding::{Finding, plain};
 use crate::daemon;
 
 const CHECK: &str = "source";
@@ -41,6 +42,9 @@ fn fix(path: &Path) -> String {
     let user = geteuid().as_raw();
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => reading(user, path),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTCONN) => {
+            "remove the dead mount as the line says".to_owned()
+        }
         _ if path.to_string_lossy().contains("://") => {
             "check the address, and the credentials in the environment; README, Object stores and web servers".to_owned()
         }
@@ -106,6 +110,6 @@ fn is_metadata(entry: &fs::DirEntry) -> bool {
 /// What went away meanwhile is no fault.
 fn note(closed: &mut Vec<(PathBuf, String)>, path: PathBuf, error: &io::Error) {
     if error.kind() != io::ErrorKind::NotFound {
-        closed.push((path, error.to_string()));
+        closed.push((path, plain(error)));
     }
 }
