@@ -116,15 +116,15 @@ impl Shares {
 
     /// All that the daemon takes.
     pub(crate) const fn total(self) -> u64 {
-        self.budget
-            + self.recent()
+        let on_top = self.recent()
             + self.only_in_memory()
             + 2 * self.buffers()
             + self.shard_indices()
             + self.zip_directories()
             + self.inflated_members()
             + self.last_units()
-            + PROGRAM_BYTES
+            + PROGRAM_BYTES;
+        self.budget.saturating_add(on_top)
     }
 }
 

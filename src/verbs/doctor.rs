@@ -11,6 +11,7 @@ mod mount_point;
 mod samba;
 mod source;
 mod units;
+mod wanted;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,34 +21,16 @@ use anyhow::Context;
 
 use zarrims::cli::Cli;
 use zarrims::cli::verbs::Doctor;
-use zarrims::config::{LogFormat, Merged, MergedMount, Mistake, MountConfig, Parts};
+use zarrims::config::{LogFormat, Merged, Mistake, Parts};
 use zarrims::objects::connect_at_most;
 
 use super::Failure;
 use crate::logging;
 use finding::{Finding, State};
+use wanted::Wanted;
 
 /// Exit status where there is a fault.
 const FAULT: u8 = 1;
-
-/// A mount that is to be checked.
-struct Wanted<'a> {
-    merged: &'a MergedMount,
-    config: &'a Result<MountConfig, Mistake>,
-}
-
-impl Wanted<'_> {
-    /// As it was given; `None` if only the source was.
-    fn mountpoint(&self) -> Option<PathBuf> {
-        self.merged.mountpoint.as_ref().map(|setting| setting.as_path().to_path_buf())
-    }
-
-    /// Whether other users are to enter it.
-    fn allows_others(&self) -> bool {
-        let text = self.merged.settings.get("allow-other").text.as_ref();
-        text.is_some_and(|text| text == "true")
-    }
-}
 
 pub(super) fn run(wanted: &Doctor, cli: &Cli) -> Result<ExitCode, Failure> {
     let merged = cli.given.clone().merge_if_any();

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Wanted;
 use super::finding::{Finding, plain};
 use super::fuse::found;
 use super::mount_point::KIND;
+use super::wanted::Wanted;
 use crate::mount::table;
 use conf::{Conf, Share};
 
@@ -213,8 +213,8 @@ fn of_path(share: &Share<'_>, point: &Path) -> Option<Finding> {
     real.starts_with(point).then(|| {
         let above = point.parent().unwrap_or(point).display();
         let text = format!(
-            "[{name}]: path = {} is the mount itself: after a restart of the daemon, clients get access denied until \
-             they connect again",
+            "[{name}]: path = {} is the mount itself: after a restart of the daemon, clients see an empty folder, or \
+             are refused, until they connect again",
             path.display()
         );
         Finding::warning(CHECK, text, set(name, &format!("path = {above}")))

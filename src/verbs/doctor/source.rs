@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use zarrims::config::Mistake;
 
-use super::Wanted;
 use super::finding::{Finding, plain};
+use super::wanted::Wanted;
 use crate::daemon;
 
 const CHECK: &str = "source";

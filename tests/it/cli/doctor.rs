@@ -320,76 +320,83 @@ fn recipes(folder: &Path) -> Vec<String> {
     shares
         .map(|block| {
             let lines = block.lines().skip(1);
-            let moved = lines.map(|line| match line.trim_start().starts_with("path =") {
-                true => path.as_str(),
-                false => line,
+            let moved = lines.map(|line| {
+                if line.trim_start().starts_with("path =") { path.as_str() } else { line }
             });
             moved.collect::<Vec<_>>().join("\n") + "\n"
         })
         .collect()
 }
 
+/// A mount that is to be shared.
+const SHARED: &str = "@source @mount --cache-dir @cache --allow-other";
+
+/// A share that has all that can be wrong, and what is said of it.
+const BAD: &str = "[global]\nsmb2 leases = no\n[ims]\npath = @mount\nwriteable = yes\n\
+                   oplocks = no\nvfs objects = readahead\naio read size = 0\n";
+const SAID: [&str; 14] = [
+    "is the mount itself",
+    "read only = no",
+    "oplocks = no",
+    "posix locking = yes",
+    "strict locking = auto",
+    "ea support = yes",
+    "store dos attributes = yes",
+    "map archive = yes",
+    "nt acl support = yes",
+    "the module readahead",
+    "without the module fileid",
+    "without the module offline",
+    "smb2 leases = no",
+    "aio read size = 0",
+];
+
+/// What is found with a configuration of Samba, and programs in these folders.
+#[track_caller]
+fn with_share(folders: &Folders, text: &str, line: &str, path: Option<&str>) -> Told {
+    let conf = folders.folder.path().join("smb.conf");
+    fs::write(&conf, folders.expand(text)).expect("a file");
+    let mut command = command(&[]);
+    command.args(["doctor", "--json", "--smb-conf"]).arg(conf).args(words(folders, line));
+    path.map(|path| command.env("PATH", path));
+    Told::by(command)
+}
+
+/// With `testparm`, where it is installed, and without it.
+const PATHS: [Option<&str>; 2] = [None, Some("/nowhere")];
+
+#[test]
+fn the_shares_of_the_documents_are_as_they_must_be() {
+    let folders = Folders::new();
+    let found = recipes(folders.folder.path());
+    assert!(found.len() >= 3, "README and SHARES have shares");
+    for (recipe, path) in found.iter().flat_map(|recipe| PATHS.map(|path| (recipe, path))) {
+        let told = with_share(&folders, recipe, SHARED, path);
+        let of_samba = told.rows.iter().filter(|row| row["check"] == "samba");
+        let bad: Vec<_> = of_samba.filter(|row| row["state"] != "ok").collect();
+        // A module that is not installed here is no matter of the recipe.
+        assert!(bad.iter().all(|row| row["text"].to_string().contains("not installed")), "{bad:?}");
+    }
+}
+
 #[test]
 fn shares_of_samba() {
     let folders = Folders::new();
-    let folder = folders.folder.path();
-    let is_installed = Command::new("testparm").arg("--version").output().is_ok();
-    if !is_installed {
+    for path in PATHS {
+        let told = with_share(&folders, BAD, "@source @mount --cache-dir @cache", path);
+        told.assert("fault", "samba", "lets nobody in");
+        for words in SAID {
+            told.assert("warning", "samba", words);
+        }
+        let told = with_share(&folders, "[other]\npath = @full\n", SHARED, path);
+        told.assert("fault", "samba", "no share shows");
+    }
+    if Command::new("testparm").arg("--version").output().is_ok() {
+        with_share(&folders, "[ims\n", SHARED, None).assert("fault", "samba", "testparm");
+    } else {
         skipped("no testparm: smb.conf is read without it only");
     }
-    let told = |text: &str, line: &str, path: Option<&str>| {
-        fs::write(folder.join("smb.conf"), folders.expand(text)).expect("a file");
-        let mut command = command(&[]);
-        command.args(["doctor", "--json", "--smb-conf"]).arg(folder.join("smb.conf"));
-        command.args(words(&folders, line));
-        path.map(|path| command.env("PATH", path));
-        Told::by(command)
-    };
-    let mount = "@source @mount --cache-dir @cache --allow-other";
-    let found = recipes(folder);
-    assert!(found.len() >= 2, "README and SHARES have shares");
-    for path in [None, Some("/nowhere")] {
-        for recipe in &found {
-            let told = told(recipe, mount, path);
-            let samba =
-                |rows: Vec<&Value>| rows.iter().filter(|row| row["check"] == "samba").count();
-            assert_eq!(samba(told.of("warning")), 0, "{recipe}{:#?}", told.rows);
-            // A module that is not installed here is no matter of the recipe.
-            let faults = told.of("fault");
-            assert!(
-                faults.iter().all(|row| row.to_string().contains("not installed")),
-                "{faults:?}"
-            );
-        }
-        let bad = "[global]\nsmb2 leases = no\n[ims]\npath = @mount\nwriteable = yes\n\
-                   oplocks = no\nvfs objects = readahead\naio read size = 0\n";
-        let told_bad = told(bad, "@source @mount --cache-dir @cache", path);
-        told_bad.assert("fault", "samba", "lets nobody in");
-        for words in [
-            "is the mount itself",
-            "read only = no",
-            "oplocks = no",
-            "posix locking = yes",
-            "strict locking = auto",
-            "ea support = yes",
-            "store dos attributes = yes",
-            "map archive = yes",
-            "nt acl support = yes",
-            "the module readahead",
-            "without the module fileid",
-            "without the module offline",
-            "smb2 leases = no",
-            "aio read size = 0",
-        ] {
-            told_bad.assert("warning", "samba", words);
-        }
-        told("[other]\npath = @full\n", mount, path).assert("fault", "samba", "no share shows");
-        told("[other]\npath = @full\n", "", path);
-    }
-    if is_installed {
-        told("[ims\n", mount, None).assert("fault", "samba", "testparm");
-    }
-    let told = Told::plain(&words(&folders, &format!("{mount} --smb-conf @none")));
+    let told = Told::plain(&words(&folders, &format!("{SHARED} --smb-conf @none")));
     told.assert("fault", "samba", "No such file");
 }
 
