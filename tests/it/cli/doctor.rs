@@ -88,12 +88,12 @@ fn can_be_nobody() -> bool {
     is_there
 }
 
-/// Runs a line of a shell in a mount namespace of its own, which ends by starting the program (`$0`) as `$@` says.
+/// Runs a line of a shell in a mount namespace of its own, which ends by starting the program: `exec "$@"`.
 fn apart(line: &str, wrapper: &[&str], args: &[OsString]) -> Command {
     let mut inner = command(wrapper);
     inner.args(["doctor", "--json"]).args(args);
     let mut outer = command(&["unshare", "--mount", "sh", "-c", line]);
-    // The program of `command` is $0; what it is to run follows.
+    // `command` has put the program behind the line, where a shell takes it for its own name.
     outer.arg(inner.get_program()).args(inner.get_args());
     outer
 }
@@ -241,14 +241,14 @@ fn what_mounting_needs_of_the_machine() {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("ours");
     let line = words(&folders, "@source @mount --cache-dir @cache --allow-other");
 
-    let told = Told::by(apart("mount -t tmpfs none /dev && exec \"$0\" \"$@\"", &[], &line));
+    let told = Told::by(apart("mount -t tmpfs none /dev && exec \"$@\"", &[], &line));
     told.assert("fault", "device", "/dev/fuse is missing");
     for (content, state) in
         [("", "fault"), ("# user_allow_other\n", "fault"), ("user_allow_other\n", "ok")]
     {
         let file = folder.join("fuse.conf");
         fs::write(&file, content).expect("a file");
-        let shell = format!("mount --bind {} /etc/fuse.conf && exec \"$0\" \"$@\"", file.display());
+        let shell = format!("mount --bind {} /etc/fuse.conf && exec \"$@\"", file.display());
         if !Path::new("/etc/fuse.conf").exists() {
             skipped("no /etc/fuse.conf");
             break;
