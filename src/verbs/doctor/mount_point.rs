@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, StatVfs, access, statvfs};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -30,7 +30,7 @@ pub(super) fn check(path: &Path) -> Finding {
         let at = found.path.clone();
         return if found.kind == KIND { served(&at) } else { taken(&at, &found.kind) };
     }
-    let folder = match asked(path) {
+    let folder = match asked(path, fs::metadata) {
         None => return silent(path),
         Some(Err(error)) => return unusable(path, &error),
         Some(Ok(folder)) => folder,
@@ -64,21 +64,29 @@ pub(super) fn mounted(path: &Path) -> Option<table::Mounted> {
     paths.iter().find_map(|path| table::mounted_at(path).ok().flatten())
 }
 
-/// Asks a path for its state; `None` if there is no answer in time.
-fn asked(path: &Path) -> Option<io::Result<fs::Metadata>> {
+/// Asks a path for something; `None` if there is no answer in time.
+fn asked<T: Send + 'static>(
+    path: &Path,
+    what: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
+) -> Option<io::Result<T>> {
     let (tell, told) = mpsc::channel();
     let path = path.to_path_buf();
     let ask = move || {
         // Nobody may be waiting any more.
-        let _ = tell.send(fs::metadata(path));
+        let _ = tell.send(what(path));
     };
     thread::Builder::new().name("asks".to_owned()).spawn(ask).ok()?;
     told.recv_timeout(PATIENCE).ok()
 }
 
+/// The kernel keeps attributes of a mount whose daemon has died, and asks the daemon each time for its space.
+fn space(path: PathBuf) -> io::Result<StatVfs> {
+    Ok(statvfs(path)?)
+}
+
 fn served(path: &Path) -> Finding {
     let shown = path.display();
-    match asked(path) {
+    match asked(path, space) {
         None => silent(path),
         Some(Err(error)) if Errno::from_io_error(&error) == Some(Errno::NOTCONN) => dead(path),
         // The mount of another user, who lets nobody in.
@@ -87,7 +95,7 @@ fn served(path: &Path) -> Finding {
 }
 
 fn taken(path: &Path, kind: &str) -> Finding {
-    if let Some(Err(error)) = asked(path)
+    if let Some(Err(error)) = asked(path, space)
         && Errno::from_io_error(&error) == Some(Errno::NOTCONN)
     {
         return dead(path);

@@ -260,20 +260,19 @@ fn of_modules(share: &Share<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The first module that is not among the files of smbd, which tells where they are.
+/// The first module that is neither a file nor built into smbd, which tells of both.
 fn missing(modules: &[&str]) -> Option<String> {
     let output = Command::new("smbd").arg("--build-options").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let folder = text.lines().find_map(|line| line.trim().strip_prefix("MODULESDIR:"))?;
     let folder = Path::new(folder.trim()).join("vfs");
-    let is_missing = |module: &&&str| !folder.join(format!("{module}.so")).exists();
-    // Some are built into smbd; then there is no file of any.
-    let are_files = folder.join("fileid.so").exists()
-        || modules.iter().any(|module| folder.join(format!("{module}.so")).exists());
-    modules
-        .iter()
-        .find(|module| folder.exists() && are_files && is_missing(module))
-        .map(|module| (*module).to_owned())
+    let mut names = modules.iter().filter_map(|module| module.split(':').next());
+    let is_there = |name: &&str| {
+        let built_in = format!("vfs_{name}");
+        folder.join(format!("{name}.so")).exists()
+            || text.split_whitespace().any(|word| word == built_in)
+    };
+    names.find(|name| !is_there(name)).map(str::to_owned)
 }
 
 /// Settings of the whole server.
