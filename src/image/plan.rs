@@ -112,6 +112,7 @@ impl ImagePlan {
             recording_date: source.acquired_ms.map_or_else(String::new, start),
             time_stamps: stamps,
             sections: describe::sections(source),
+            packing: None,
         };
         // Foreign text whose names clash must not cost the file.
         if matches!(ims.validate_foreign_names(), Err(ImsError::Name { .. })) {

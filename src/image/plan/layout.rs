@@ -172,6 +172,18 @@ impl BrickGrid {
             + ((within[0] * height + within[1]) * width + within[2]) * self.chunk_stride
     }
 
+    /// How many chunks lie before a chunk in the dataset's data.
+    #[must_use]
+    pub fn chunks_before(&self, chunk: [u64; 3]) -> u64 {
+        Self { chunk_stride: 1, gap: 0, ..self.clone() }.chunk_offset(chunk)
+    }
+
+    /// Chunks of the dataset.
+    #[must_use]
+    pub fn chunk_count(&self) -> u64 {
+        self.grid.iter().product()
+    }
+
     /// What an offset within the dataset's data belongs to.
     #[must_use]
     pub fn locate(&self, offset: u64) -> Place {
