@@ -27,6 +27,7 @@ mod describe;
 mod graft;
 #[expect(unsafe_code, reason = "calls of the HDF5 C library that its safe crate does not offer")]
 mod hdf5;
+mod library;
 mod packing;
 mod schema;
 mod skeleton;
@@ -39,6 +40,7 @@ pub use describe::{
     ChannelHistograms, Histogram, ImsChannel, ImsFile, ImsLevel, ImsSection, PixelMetadata,
     Thumbnail, VoxelType,
 };
+pub use library::Library;
 pub use packing::Packing;
 pub use skeleton::build_skeleton;
 

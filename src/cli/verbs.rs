@@ -3,6 +3,7 @@
 //! To add a verb: describe its arguments in a file here, name it in [`Verb`], [`commands`] and [`read`], and do its
 //! work in a file of the same name below `src/verbs`.
 
+mod doctor;
 mod export;
 mod inspect;
 mod log;
@@ -15,6 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::OPTIONS;
 
+pub use doctor::Doctor;
 pub use export::{Export, Made};
 pub use inspect::Inspect;
 pub use log::Log;
@@ -25,6 +27,8 @@ pub use status::Status;
 /// [`Given`](crate::config::Given).
 #[derive(Debug, Clone)]
 pub enum Verb {
+    /// Check the machine and the configuration.
+    Doctor(Doctor),
     /// Write files without a mount.
     Export(Box<Export>),
     /// Tell what a store becomes.
@@ -49,6 +53,7 @@ pub struct OfDaemon {
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
     vec![
+        doctor::command(),
         export::command(),
         inspect::command(),
         log::command(),
@@ -63,6 +68,7 @@ pub(super) fn commands() -> Vec<Command> {
 /// Arguments that do not go together, in one line.
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
+        doctor::NAME => Ok(Verb::Doctor(Doctor::read(matches))),
         export::NAME => Ok(Verb::Export(Box::new(Export::read(matches)?))),
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
         log::NAME => Log::read(matches).map(Verb::Log),

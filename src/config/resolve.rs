@@ -95,18 +95,23 @@ impl Merged {
         }
         let cache = cache_dir::plan(self, &mounts)?;
         let shared = shared_cache::check(&self.settings)?;
-        let memory = self.settings.value("memory", parse_memory)?;
-        let threads = self.settings.value("threads", parse_threads)?;
-        let connections = self.settings.value("connections", parse_connections)?;
-        let resources = Resources {
-            connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
-            memory_bytes: memory
-                .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
-            threads: threads.map_or_else(default_threads, usize::from),
-        };
+        let resources = resources_of(&self.settings)?;
         let control = control::check(&self.settings)?;
         Ok(Config { cache, shared, resources, control, mounts })
     }
+}
+
+/// Memory, threads and connections.
+pub(super) fn resources_of(settings: &Settings) -> Result<Resources, Mistake> {
+    let memory = settings.value("memory", parse_memory)?;
+    let threads = settings.value("threads", parse_threads)?;
+    let connections = settings.value("connections", parse_connections)?;
+    Ok(Resources {
+        connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
+        memory_bytes: memory
+            .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
+        threads: threads.map_or_else(default_threads, usize::from),
+    })
 }
 
 fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
@@ -114,7 +119,7 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
     Pair { source, mountpoint: mount.mountpoint.as_path().into(), setting }
 }
 
-fn mount_of(
+pub(super) fn mount_of(
     merged: &MergedMount,
     purpose: Purpose,
     served: &[ServedPoint],
