@@ -57,7 +57,7 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
         (_, 1) => "debug",
         _ => "trace",
     };
-    let default = if verbose > 1 { format!("{level},fuser=debug") } else { of_level(level) };
+    let default = if verbose > 1 { format!("{level},fuser=debug") } else { level.to_owned() };
     let (text, refused) = match std::env::var(FILTER) {
         Err(_) => (default, None),
         Ok(given) => match filter::parse(&given) {
@@ -86,12 +86,6 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
     if let Some((given, error)) = refused {
         tracing::warn!(given, %error, "{FILTER} is not a filter such as zarrims=debug; ignored");
     }
-}
-
-/// A filter for a level. `fuser` warns of every operation that is rightly not there, and reports an error for each
-/// answer that came when the one who asked had gone.
-fn of_level(level: &str) -> String {
-    format!("{level},fuser=error,fuser::reply=off")
 }
 
 /// Whether the environment has chosen the filter: it wins over the configuration.

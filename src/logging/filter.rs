@@ -17,6 +17,10 @@ const SILENT: [&str; 7] = [
     "tower=off",
 ];
 
+/// `fuser` warns of every operation that is rightly not there, and reports an error for each answer that came when the
+/// one who asked had gone. Who wants to see that names `fuser` in the filter.
+const QUIET: [&str; 2] = ["fuser=error", "fuser::reply=off"];
+
 /// The filter in use.
 static HANDLE: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
@@ -46,9 +50,10 @@ pub(super) fn layer(text: &str) -> reload::Layer<EnvFilter, Registry> {
 /// What is wrong with the text.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     let filter = EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+    let quiet = if text.contains("fuser") { &[][..] } else { &QUIET };
     // Each is a valid directive.
-    let silent = SILENT.into_iter().filter_map(|directive| directive.parse().ok());
-    Ok(silent.fold(filter, EnvFilter::add_directive))
+    let added = SILENT.iter().chain(quiet).filter_map(|directive| directive.parse().ok());
+    Ok(added.fold(filter, EnvFilter::add_directive))
 }
 
 /// Takes another filter.
@@ -70,9 +75,9 @@ pub(crate) fn chosen() -> String {
 pub(crate) fn toggle_debug() -> bool {
     let mut texts = lock();
     texts.is_debugging = !texts.is_debugging;
-    let text = if texts.is_debugging { super::of_level("debug") } else { texts.chosen.clone() };
+    let text = if texts.is_debugging { "debug" } else { &texts.chosen };
     // Both have been parsed before.
-    let _ = apply(&text);
+    let _ = apply(text);
     texts.is_debugging
 }
 
