@@ -2,6 +2,7 @@
 
 mod answer;
 mod event;
+mod evict;
 mod notify;
 mod reload;
 mod serve;

@@ -3,6 +3,7 @@
 //! To add a verb: describe its arguments in a file here, name it in [`Verb`], [`commands`] and [`read`], and do its
 //! work in a file of the same name below `src/verbs`.
 
+mod evict;
 mod export;
 mod inspect;
 mod log;
@@ -15,6 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::OPTIONS;
 
+pub use evict::Evict;
 pub use export::{Export, Made};
 pub use inspect::Inspect;
 pub use log::Log;
@@ -25,6 +27,8 @@ pub use status::Status;
 /// [`Given`](crate::config::Given).
 #[derive(Debug, Clone)]
 pub enum Verb {
+    /// Drop what a daemon has cached of images.
+    Evict(Evict),
     /// Write files without a mount.
     Export(Box<Export>),
     /// Tell what a store becomes.
@@ -46,9 +50,19 @@ pub struct OfDaemon {
     pub socket: Option<PathBuf>,
 }
 
+/// A file or folder of a mount, and its daemon.
+#[derive(Debug, Clone, Default)]
+pub struct OfPath {
+    /// The path, as it was given.
+    pub path: PathBuf,
+    /// The control socket of the daemon; the one that serves the path where none is named.
+    pub socket: Option<PathBuf>,
+}
+
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
     vec![
+        evict::command(),
         export::command(),
         inspect::command(),
         log::command(),
@@ -63,6 +77,7 @@ pub(super) fn commands() -> Vec<Command> {
 /// Arguments that do not go together, in one line.
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
+        evict::NAME => Ok(Verb::Evict(Evict::read(matches))),
         export::NAME => Ok(Verb::Export(Box::new(Export::read(matches)?))),
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
         log::NAME => Log::read(matches).map(Verb::Log),
@@ -101,7 +116,14 @@ fn with_daemon(command: Command) -> Command {
     with_socket(command.arg(mount.help("The mount point, or a path below it")))
 }
 
-/// The same without MOUNT.
+/// The arguments by which files of a mount are found.
+fn with_path(command: Command) -> Command {
+    let path = Arg::new("path").value_name("PATH").value_parser(clap::value_parser!(PathBuf));
+    let help = "A file of a mount; or a folder of it, or the mount point, for all files below it";
+    with_socket(command.arg(path.required(true).help(help)))
+}
+
+/// The same as [`with_daemon`] without MOUNT.
 fn with_socket(command: Command) -> Command {
     let path = |name: &'static str| {
         Arg::new(name).long(name).value_name("PATH").value_parser(clap::value_parser!(PathBuf))
@@ -116,6 +138,13 @@ impl OfDaemon {
         // Not every verb has both.
         let path = |name| matches.try_get_one::<PathBuf>(name).ok().flatten().cloned();
         Self { mount: path("mount"), socket: path("socket") }
+    }
+}
+
+impl OfPath {
+    fn read(matches: &ArgMatches) -> Self {
+        let path = |name| matches.get_one::<PathBuf>(name).cloned();
+        Self { path: path("path").unwrap_or_default(), socket: path("socket") }
     }
 }
 

@@ -4,6 +4,8 @@
 //! `{"v":1,"progress":...}`, and at the end one `{"v":1,"answer":...}` or `{"v":1,"error":"..."}`. To add a request,
 //! add it to [`Ask`], and answer it in `src/daemon/answer.rs`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,6 +33,30 @@ pub(crate) enum Ask {
         /// Such as `debug`.
         filter: Option<String>,
     },
+    /// Drops what is cached of images.
+    Evict {
+        /// Which ones.
+        at: Place,
+    },
+}
+
+/// A file or folder of a mount: the images that it is, or that are below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Place {
+    /// The mount point.
+    pub(crate) mountpoint: String,
+    /// Below it; empty for all of the mount.
+    pub(crate) path: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.mountpoint),
+            path => write!(f, "{}/{path}", self.mountpoint),
+        }
+    }
 }
 
 /// A request with its version.

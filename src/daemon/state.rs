@@ -46,6 +46,15 @@ impl State {
         self.lock().clone()
     }
 
+    /// The mount at a mount point.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub(super) fn mount_at(&self, mountpoint: &str) -> Result<Arc<MountState>, String> {
+        let found = self.mounts().into_iter().find(|mount| *mount.mountpoint == *mountpoint);
+        found.ok_or_else(|| format!("{mountpoint}: this daemon does not serve it any more"))
+    }
+
     pub(super) fn add(&self, mount: Arc<MountState>) {
         self.lock().push(mount);
     }

@@ -141,14 +141,18 @@ impl KeptBricks {
         }
     }
 
-    /// Has a brick written; see [`WriteQueue::push`].
+    /// Has a brick written; see [`WriteQueue::push`]. One that was made to be cached is never given up: who asks
+    /// for such bricks asks for few at a time.
     pub(super) fn write_soon(&self, brick: Unwritten) {
-        self.queue.push(brick);
+        match brick.purpose {
+            Purpose::Warming => self.queue.push_at_once(brick),
+            _ => self.queue.push(brick),
+        }
     }
 
     /// Whether a brick of `bytes` may be made ahead: not while much is to be written, or more would be read
     /// than is written. Waits as [`KeptBricks::write_soon`] does.
-    pub(super) fn may_make_ahead(&self, bytes: u64) -> bool {
+    pub(crate) fn may_make_ahead(&self, bytes: u64) -> bool {
         self.queue.wait_for_room(bytes)
     }
 
@@ -158,6 +162,17 @@ impl KeptBricks {
         let Shelves { only, recent } = &mut *lock(&self.places.shelves);
         recent.forget(contains);
         only.forget(contains);
+    }
+
+    /// Drops bricks from memory that match; their bytes. Those that are on their way to the disk stay.
+    pub(crate) fn forget(&self, matches: impl Fn(&BrickKey) -> bool) -> u64 {
+        let Shelves { only, recent } = &mut *lock(&self.places.shelves);
+        recent.forget(&matches) + only.forget(&matches)
+    }
+
+    /// Runs a task when all bricks that are on their way by now are written, or never.
+    pub(crate) fn when_written(&self, task: impl FnOnce() + Send + 'static) {
+        self.queue.then(task);
     }
 
     /// The bricks that are not yet written.

@@ -129,6 +129,11 @@ impl<D: Destination> WriteQueue<D> {
         self.spawn(lock(&self.shared.state), brick);
     }
 
+    /// Runs a task when what was pushed so far is written; never after the end.
+    pub(super) fn then(&self, task: impl FnOnce() + Send + 'static) {
+        self.writer.spawn(task);
+    }
+
     /// Whether `bytes` more may be queued, beyond the limit by `more`.
     pub(super) fn has_room(&self, bytes: u64, more: u64) -> bool {
         lock(&self.shared.state).has_room(bytes, self.limit + more)

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -60,7 +61,7 @@ fn a_brick_is_replaced_only_while_nobody_reads_it() {
     assert_within_cap(&cache, dir.path());
     let other = Slot { slot_bytes: 300_000, ..target };
     assert!(matches!(put(&cache, other, 5000), Err(CacheError::SlotMismatch { .. })));
-    cache.remove_image(target.key.image);
+    cache.remove_images(&HashSet::from([target.key.image]));
     put(&cache, other, 5000).unwrap();
 }
 
@@ -71,7 +72,7 @@ fn a_removed_image_goes_when_its_last_reader_and_writer_are_done() {
     put(&cache, slot(1, 4, 1, 4096), 4096).unwrap();
     put(&cache, slot(2, 0, 0, 4096), 4096).unwrap();
     let mut writer = cache.begin(slot(1, 0, 9, 4096), 5).unwrap();
-    cache.remove_image(ImageId(1));
+    cache.remove_images(&HashSet::from([ImageId(1)]));
     assert!(cache.get(slot(1, 0, 0, 4096)).is_none());
     assert!(cache.get(slot(1, 4, 1, 4096)).is_none());
     assert!(has(&cache, slot(2, 0, 0, 4096), 4096));
