@@ -405,7 +405,7 @@ impl Engine {
     /// Ends all work: waiting readers get an error, the cache is left in order.
     pub fn stop(&self) {
         // No pass that waits starts while the threads end.
-        self.turns.clear();
+        self.turns.close();
         self.resources.stop();
         self.kept.stop();
         if let Some(shared) = &self.shared {

@@ -99,6 +99,11 @@ impl FileSystem {
         Ok(done)
     }
 
+    /// Lists the image of a file among those that were opened.
+    pub fn note(&self, path: &Path, file: &VirtualFile) {
+        self.known.note(&path.into(), file);
+    }
+
     /// Saves what is known of the source in the cache, for the next start.
     pub fn save(&self, when: Save) {
         self.tree.save(when);

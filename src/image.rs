@@ -24,15 +24,17 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 mod voxels;
+mod work;
 
 pub use crate::engine::error::ImageError;
 pub use crate::engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
 pub use conversions::{Conversions, Int16, Uint32};
 pub use coverage::{Bricks, Coverage};
 pub use errors::ErrorRow;
-pub use file::virtual_file::VirtualFile;
+pub use file::{Selection, VirtualFile, Warmed};
 pub use images::Images;
 pub use options::{ImageOptions, OnError, Pyramid, Statistics};
 pub use plan::layout;
 pub use plan::pyramid::LevelOrigin;
 pub use progress::{PassKind, PassProgress};
+pub use work::{Fault, Work, WorkProgress};

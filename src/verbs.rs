@@ -3,11 +3,15 @@
 mod evict;
 mod export;
 mod inspect;
+mod job;
 mod log;
 mod of_daemon;
+mod progress;
 mod reload;
 mod session;
 mod status;
+mod verify;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -49,5 +53,7 @@ pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Log(wanted) => log::run(wanted),
         Verb::Reload(wanted) => reload::run(wanted),
         Verb::Status(wanted) => status::run(wanted),
+        Verb::Verify(wanted) => verify::run(wanted),
+        Verb::Warm(wanted) => warm::run(wanted),
     }
 }

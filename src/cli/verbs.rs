@@ -9,6 +9,8 @@ mod inspect;
 mod log;
 mod reload;
 mod status;
+mod verify;
+mod warm;
 
 use std::path::PathBuf;
 
@@ -22,6 +24,8 @@ pub use inspect::Inspect;
 pub use log::Log;
 pub use reload::Reload;
 pub use status::Status;
+pub use verify::Verify;
+pub use warm::Warm;
 
 /// What is to be done, with its arguments. SOURCE and the options of the table are in
 /// [`Given`](crate::config::Given).
@@ -39,6 +43,10 @@ pub enum Verb {
     Reload(Reload),
     /// Tell what a daemon does.
     Status(Status),
+    /// Compare what a daemon has cached of images.
+    Verify(Verify),
+    /// Have a daemon cache images.
+    Warm(Warm),
 }
 
 /// Which daemon is meant.
@@ -68,6 +76,8 @@ pub(super) fn commands() -> Vec<Command> {
         log::command(),
         reload::command(),
         status::command(),
+        verify::command(),
+        warm::command(),
     ]
 }
 
@@ -83,6 +93,8 @@ pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
         log::NAME => Log::read(matches).map(Verb::Log),
         reload::NAME => Ok(Verb::Reload(Reload::read(matches))),
         status::NAME => Ok(Verb::Status(Status::read(matches))),
+        verify::NAME => Ok(Verb::Verify(Verify::read(matches))),
+        warm::NAME => Warm::read(matches).map(Verb::Warm),
         _ => Err(format!("{name}: no such verb; see --help")),
     }
 }

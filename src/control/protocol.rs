@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zarrims::image::Selection;
 
 /// The version of this protocol. Raise it when a program of the last version would misread an answer.
 pub(crate) const VERSION: u32 = 1;
@@ -32,6 +33,22 @@ pub(crate) enum Ask {
     Log {
         /// Such as `debug`.
         filter: Option<String>,
+    },
+    /// Puts images into the cache, and tells of its progress.
+    Warm {
+        /// Which ones.
+        at: Place,
+        /// What of them.
+        selection: Selection,
+        /// It is begun, and goes on without who has asked.
+        in_background: bool,
+    },
+    /// Compares what is cached of images with its checksums, and tells of its progress.
+    Verify {
+        /// Which ones.
+        at: Place,
+        /// And with the source.
+        with_source: bool,
     },
     /// Drops what is cached of images.
     Evict {

@@ -9,6 +9,7 @@ use super::event::Event;
 use super::evict;
 use super::state::State;
 use super::status::Status;
+use super::warm;
 use crate::control::protocol::Progress;
 use crate::control::{Answers, Ask};
 use crate::logging;
@@ -24,6 +25,10 @@ impl Answers for FromState {
                 let status = Status::now(&self.0);
                 serde_json::to_value(status).map_err(|error| error.to_string())
             }
+            Ask::Warm { at, selection, in_background } => {
+                warm::warm(&self.0, at, (selection, *in_background), progress)
+            }
+            Ask::Verify { at, with_source } => warm::verify(&self.0, at, *with_source, progress),
             Ask::Evict { at } => evict::evict(&self.0, at, progress),
             Ask::Reload {} => {
                 let (tell, told) = mpsc::channel();

@@ -1,14 +1,14 @@
 //! Dropping what is cached of images.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use zarrims::cache::ImageId;
-use zarrims::fs::{FsError, Seen};
 
-use super::state::{MountState, State};
+use super::files::Files;
+use super::state::State;
 use crate::control::protocol::{Place, Progress};
 
 /// Time between two lines on the progress.
@@ -27,12 +27,13 @@ pub(super) fn evict(state: &State, at: &Place, progress: Progress<'_>) -> Result
     let path = Path::new(&at.path);
     let known = mount.fs.known_images().into_iter().filter(|known| known.path.starts_with(path));
     let mut contents: HashSet<ImageId> = known.map(|known| known.bricks.content).collect();
-    let (files, mut faults) = files_at(&mount, path);
-    if let (true, [fault]) = (contents.is_empty() && files.is_empty(), faults.as_slice()) {
-        return Err(format!("{at}: {}", fault.1));
+    let files = Files::at(&mount, path);
+    if let Some(reason) = files.nothing().filter(|_| contents.is_empty()) {
+        return Err(format!("{at}: {reason}"));
     }
+    let Files { found: files, unreadable: mut faults } = files;
     let mut told = Instant::now();
-    for (number, file) in files.iter().enumerate() {
+    for (number, (file, _)) in files.iter().enumerate() {
         match mount.fs.with_file(file, |opened| opened.content()) {
             Ok(content) => drop(contents.insert(content)),
             Err(error) => faults.push((file.clone(), error.to_string())),
@@ -62,24 +63,4 @@ pub(super) fn evict(state: &State, at: &Place, progress: Progress<'_>) -> Result
         "failed": faults.len(),
         "faults": named.collect::<Vec<_>>(),
     }))
-}
-
-/// The files at a path below the mount point, and below it, and what cannot be listed.
-pub(super) fn files_at(mount: &MountState, path: &Path) -> (Vec<PathBuf>, Vec<(PathBuf, String)>) {
-    let (mut files, mut faults) = (Vec::new(), Vec::new());
-    let walked = mount.fs.walk_at(path, &mut |seen| match seen {
-        Seen::Image(path, _) => files.push(path.to_path_buf()),
-        Seen::Skipped(..) => {}
-        Seen::Unreadable(path, error) => faults.push((path.to_path_buf(), error.to_string())),
-    });
-    if let Err(error) = walked {
-        let reason = match error {
-            FsError::NotFound | FsError::NotADirectory => {
-                "no such file or folder in the mount".to_owned()
-            }
-            other => other.to_string(),
-        };
-        faults.push((path.to_path_buf(), reason));
-    }
-    (files, faults)
 }

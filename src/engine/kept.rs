@@ -95,10 +95,20 @@ impl KeptBricks {
         shelves.recent.get(key).or_else(unwritten).or_else(|| shelves.only.get(key))
     }
 
+    /// Whether the cache on disk has the brick.
+    pub(crate) fn is_on_disk(&self, slot: Slot) -> bool {
+        self.cache().is_some_and(|cache| cache.contains(&slot.key))
+    }
+
+    /// The same, or will have it in a moment.
+    pub(crate) fn is_cached(&self, slot: Slot) -> bool {
+        self.is_on_disk(slot) || self.queue.get(&slot.key).is_some()
+    }
+
     /// Whether [`KeptBricks::get`] would probably find the brick.
     pub(crate) fn contains(&self, slot: Slot) -> bool {
         let is_in_memory = self.find(&mut lock(&self.places.shelves), &slot.key).is_some();
-        is_in_memory || self.cache().is_some_and(|cache| cache.contains(&slot.key))
+        is_in_memory || self.is_on_disk(slot)
     }
 
     /// Keeps what was produced in memory, to be found at once; returns what is to be written.

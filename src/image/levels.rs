@@ -17,6 +17,7 @@
 
 mod children;
 mod cost;
+mod errand;
 mod join;
 mod open;
 mod pass;
@@ -24,6 +25,7 @@ mod request;
 mod walk;
 
 pub(super) use cost::most_open_bytes;
+pub(super) use errand::{bricks_of, keep_all, show_from_store};
 pub(super) use pass::Visitor;
 pub(super) use request::{request, visit_all, visit_some};
 

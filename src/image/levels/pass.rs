@@ -22,6 +22,7 @@ use crate::sync::lock;
 
 use super::children::{Child, Children};
 use super::cost::bricks_under;
+use super::errand::Errand;
 use super::open::{Build, Done, Keeper, Output};
 use super::walk::{Root, Step, Walk};
 
@@ -39,14 +40,12 @@ const FLEETING_DUTY: u32 = 10;
 
 /// Sees every brick of a pass.
 pub(crate) trait Visitor: Send + Sync {
-    /// One brick of any level, in any order, from any thread.
-    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]);
+    /// One brick of any level, in any order, from any thread. It may be incomplete, because parts of the source
+    /// were absent, unless it is `lasting`.
+    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8], lasting: bool);
 
     /// A brick cannot be produced, because a chunk is damaged.
-    fn miss(&self, brick: BrickId);
-
-    /// A brick may be incomplete: parts of the source were absent.
-    fn incomplete(&self);
+    fn miss(&self, brick: BrickId, error: &ImageError);
 }
 
 /// A walk over the pyramid of one image.
@@ -60,8 +59,9 @@ pub(super) struct Pass {
     /// stored ones that had to be fetched.
     finest_kept: usize,
     progress: Arc<Progress>,
-    /// Its turn; none for passes that show everything.
+    /// Its turn; none for passes that show everything, or are on an errand.
     headway: Option<Arc<Headway>>,
+    errand: Option<Errand>,
 }
 
 impl Pass {
@@ -71,6 +71,7 @@ impl Pass {
         walk: Walk,
         progress: Arc<Progress>,
         headway: Option<Arc<Headway>>,
+        errand: Option<Errand>,
     ) -> Arc<Self> {
         // Threads that wait for another machine need no processor.
         let limit = if image.is_remote() {
@@ -86,6 +87,7 @@ impl Pass {
             limit,
             progress,
             headway,
+            errand,
         })
     }
 
@@ -100,8 +102,13 @@ impl Pass {
 
     /// Begins children until enough are under way.
     pub(super) fn pump(self: &Arc<Self>) {
+        if self.errand.as_ref().is_some_and(Errand::is_stopped) {
+            // Readers who wait for what is open ask again.
+            self.stop(&ImageError::Abandoned);
+        }
         loop {
-            let step = lock(&self.walk).next(self.limit);
+            let limit = if self.errand.is_some() { self.workers().spare() } else { self.limit };
+            let step = lock(&self.walk).next(limit.min(self.limit));
             match step {
                 Step::Child(child, parent) => self.begin(child, parent),
                 Step::Root(root) => self.begin_root(root),
@@ -141,7 +148,10 @@ impl Pass {
                 };
                 self.open(brick, Keeper::Reader, true, Done::Call(Box::new(done)));
             }
-            None => self.build_all(brick, true, Box::new(move |_| pass.settle())),
+            None if self.visitor.is_some() => {
+                self.build_all(brick, true, Box::new(move |_| pass.settle()));
+            }
+            None => self.build(child, None),
         }
     }
 
@@ -158,7 +168,7 @@ impl Pass {
             let task = Task { pass: self.clone(), brick: Some((child, Some(parent))) };
             self.workers().spawn(move || task.read_cached());
         } else {
-            self.build(child, parent);
+            self.build(child, Some(parent));
         }
     }
 
@@ -188,11 +198,11 @@ impl Pass {
         }
     }
 
-    /// Makes a child that is not in the cache, unless another thread makes it.
-    fn build(self: &Arc<Self>, child: Child, parent: Arc<Build>) {
+    /// Makes a root or a child that is not in the cache, unless another thread makes it.
+    fn build(self: &Arc<Self>, child: Child, parent: Option<Arc<Build>>) {
         let slot = self.image.slot(child.brick);
         let pass = self.clone();
-        let done = move |result| pass.deliver(child, Some(&parent), result);
+        let done = move |result| pass.deliver(child, parent.as_ref(), result);
         let (ticket, keeper) = match self.engine().join(slot.key, Box::new(done)) {
             Role::Leader(ticket) => (Some(ticket), Keeper::Level),
             // Its pass may be waiting for its turn, perhaps for the end of this one.
@@ -268,10 +278,14 @@ impl Pass {
     fn deliver_error(&self, child: Child, parent: Option<&Arc<Build>>, error: ImageError) {
         let is_damage = is_damage(&error);
         match (&self.visitor, parent) {
-            (Some(visitor), _) if is_damage => visitor.miss(child.brick),
+            (Some(visitor), _) if is_damage => visitor.miss(child.brick, &error),
             // The error rises from the brick to those that it is a part of; all else goes on, since
             // readers may wait for it.
             (None, Some(parent)) if is_damage => lock(&self.walk).skip_rest_of(parent),
+            (None, None) if is_damage && self.errand.is_some() => {
+                let errand = self.errand.as_ref().expect("looked at just now");
+                errand.failed(&self.image, child.brick, &error);
+            }
             _ => self.stop(&error),
         }
         if let Some(parent) = parent
@@ -305,20 +319,18 @@ impl Pass {
     fn show(&self, child: Child, whole: &Whole) {
         if let Some(visitor) = &self.visitor {
             let frame = BrickFrame::new(&self.image.plan, child.brick);
-            visitor.visit(child.brick, &frame, &whole.bytes);
-            if !whole.lasting {
-                visitor.incomplete();
-            }
+            visitor.visit(child.brick, &frame, &whole.bytes, whole.lasting);
         }
     }
 
     /// All children of a brick are there.
     fn close(&self, build: &Build) {
         let result = guarded(|| self.complete(build));
-        if let Err(ImageError::Source(_) | ImageError::NoMemory(_) | ImageError::Fault) = &result
+        if let Err(error) = &result
+            && let ImageError::Source(_) | ImageError::NoMemory(_) | ImageError::Fault = error
             && let Some(visitor) = &self.visitor
         {
-            visitor.miss(build.brick);
+            visitor.miss(build.brick, error);
         }
         build.end(result);
     }
@@ -335,7 +347,7 @@ impl Pass {
         if let Some(visitor) = &self.visitor
             && build.is_shown
         {
-            visitor.visit(build.brick, &build.frame, &bytes);
+            visitor.visit(build.brick, &build.frame, &bytes, !incomplete);
         }
         let keep = if incomplete {
             Keep::InMemory(Keep::FLEETING_TIME.max(build.started.elapsed() * FLEETING_DUTY))
@@ -343,20 +355,59 @@ impl Pass {
             Keep::OnDisk
         };
         let slot = self.image.slot(build.brick);
+        let errand = self.errand.as_ref().filter(|errand| errand.keeps(build.brick.level));
+        let is_on_errand = errand.is_some();
         let is_kept = match build.keeper {
             Keeper::Reader => true,
             Keeper::Level => {
-                let is_wanted = build.brick.level >= self.finest_kept || build.has_readers();
+                let is_wanted = build.brick.level >= self.finest_kept && !self.distrusts_cache();
+                let is_wanted = is_wanted || is_on_errand || build.has_readers();
                 is_wanted && !self.engine().kept().contains(slot)
             }
             Keeper::Other => false,
         };
-        let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
+        let purpose = match (is_kept, is_on_errand) {
+            (true, true) => Purpose::Warming,
+            (true, false) => Purpose::Reader,
+            (false, _) => Purpose::Passing,
+        };
         let produced = Produced::new(Arc::new(bytes), keep, is_zero);
         if let (true, Some(key)) = (is_kept, self.image.shared_key(slot.key, false)) {
             self.engine().share(key, keep, &produced.bytes);
         }
-        Ok(self.engine().take_in(slot, purpose, &produced))
+        let taken_in = self.engine().take_in(slot, purpose, &produced);
+        if let Some(errand) = errand.filter(|_| is_kept) {
+            errand.made(self.engine(), slot, keep);
+            self.progress.advance();
+        }
+        Ok(taken_in)
+    }
+
+    /// Whether the visitor is to see what the store has.
+    fn distrusts_cache(&self) -> bool {
+        self.errand.is_some() && self.visitor.is_some()
+    }
+
+    /// Reads a brick of the store that is to be in the cache, unless another thread reads it.
+    fn keep_stored(self: &Arc<Self>, child: Child, parent: Option<Arc<Build>>, errand: &Errand) {
+        let (engine, slot) = (self.engine(), self.image.slot(child.brick));
+        errand.await_room(engine, slot);
+        let deliverer = self.clone();
+        let done = move |result| deliverer.deliver(child, parent.as_ref(), result);
+        let Role::Leader(ticket) = engine.join(slot.key, Box::new(done)) else { return };
+        let mut keep = None;
+        let produce = || {
+            let produced = self.image.produce(child.brick)?;
+            keep = Some(produced.keep);
+            Ok(produced)
+        };
+        let shared = self.image.shared_key(slot.key, true);
+        let mode = Mode { purpose: Purpose::Warming, shared, ..Mode::default() };
+        engine.fill(slot, mode, produce, ticket);
+        if let Some(keep) = keep {
+            errand.made(engine, slot, keep);
+            self.progress.advance();
+        }
     }
 
     /// Stops the walk: what is open cannot be completed any more.
@@ -385,7 +436,14 @@ impl Task {
         let pass = self.pass.clone();
         let Some((child, parent)) = self.brick.take() else { return };
         let slot = pass.image.slot(child.brick);
-        let is_kept = pass.image.is_remote() && child.brick.level >= pass.finest_kept;
+        if let Some(errand) = &pass.errand
+            && errand.keeps(child.brick.level)
+        {
+            return pass.keep_stored(child, parent, errand);
+        }
+        let is_kept = pass.image.is_remote()
+            && child.brick.level >= pass.finest_kept
+            && !pass.distrusts_cache();
         if let Some(found) = is_kept.then(|| pass.engine().kept().get(slot)).flatten() {
             pass.deliver(child, parent.as_ref(), Ok(found));
             pass.progress.advance();
@@ -396,7 +454,7 @@ impl Task {
             Box::new(move |result| deliverer.deliver(child, parent.as_ref(), result));
         let produce = || pass.image.produce(child.brick);
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
-        let mode = Mode { purpose, ..Mode::default() };
+        let mode = Mode { purpose, unreadable: pass.distrusts_cache(), ..Mode::default() };
         match pass.engine().lead(slot.key, done) {
             Ok(ticket) => pass.engine().fill(slot, mode, produce, ticket),
             // A reader's request produces it, perhaps since before.
@@ -405,7 +463,9 @@ impl Task {
                 done(taken);
             }
         }
-        pass.progress.advance();
+        if pass.errand.is_none() || pass.distrusts_cache() {
+            pass.progress.advance();
+        }
     }
 
     /// Reads a computed brick from the cache or the shared one, or builds it if it is in neither.
@@ -426,7 +486,7 @@ impl Task {
             (None, Some(parent)) => {
                 // What `build` takes away is not this task.
                 lock(&self.pass.walk).running += 1;
-                self.pass.build(child, parent);
+                self.pass.build(child, Some(parent));
             }
             (found, parent) => {
                 let result = found.ok_or(ImageError::Abandoned);
