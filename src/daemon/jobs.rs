@@ -27,7 +27,7 @@ pub(super) struct Jobs(Mutex<Vec<Arc<Job>>>);
 /// What a job is: two of the same are one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// `warm` or `verify`.
+    /// The verb.
     pub(super) kind: &'static str,
     pub(super) at: Place,
     /// The other arguments.
@@ -71,7 +71,7 @@ struct Files {
 /// How far a job is.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct JobStatus {
-    /// `warm` or `verify`.
+    /// The verb that has asked for it.
     pub(crate) kind: &'static str,
     /// The file or folder.
     pub(crate) place: String,

@@ -173,3 +173,61 @@ fn is_same(cached: &PinnedBrick, bytes: &[u8]) -> Result<bool, String> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::file::warm::{Selection, Warmed};
+    use crate::image::tests::scene::{Scene, mixed_byte};
+    use crate::image::work::WorkProgress;
+    use crate::image::{ImageOptions, VirtualFile};
+
+    fn warm_file() -> (Scene, Arc<VirtualFile>, u64) {
+        let options = ImageOptions { coarsest_bytes: 4 << 10, ..ImageOptions::default() };
+        let scene = Scene::new(options, "|u1", [20, 90, 100], [10, 32, 32], mixed_byte).cached();
+        let (file, work) = (scene.followed(), Arc::<Work>::default());
+        file.warm(&Selection::default(), &mut Warmed::default(), &work).expect("readable");
+        (scene, file, work.progress().made)
+    }
+
+    fn verified(file: &VirtualFile) -> WorkProgress {
+        let work = Arc::<Work>::default();
+        file.verify(true, &work).expect("readable");
+        work.progress()
+    }
+
+    /// Bricks of a stored and of a computed level, whose checksums are right.
+    #[test]
+    fn a_brick_that_differs_from_the_store_is_set_aside() {
+        let (_scene, file, made) = warm_file();
+        let size = usize::try_from(file.size()).expect("small");
+        let right = file.read_blocking(0, size).expect("readable");
+        let progress = verified(&file);
+        assert_eq!((progress.checked, progress.compared), (made + 1, made), "{progress:?}");
+        for level in [0, 1] {
+            let slot = file.image().slot(BrickId { level, dataset: 0, brick: 0 });
+            let cache = file.engine().cache().expect("a cache");
+            let length = file.plan().layout.levels()[level].bricks.brick_bytes(0);
+            file.engine().kept().forget(|key| *key == slot.key);
+            assert!(cache.put(slot, &vec![7; usize::try_from(length).expect("small")]));
+            let wrong = file.read_blocking(0, size).expect("readable");
+            assert!(wrong != right, "what is cached is served");
+            let progress = verified(&file);
+            assert_eq!((progress.wrong, progress.compared), (1, made - 1), "{progress:?}");
+            let fault = progress.faults[0].to_string();
+            assert!(fault.contains(&format!("level {level}, ")), "{fault}");
+            assert!(fault.contains("differs from the source"), "{fault}");
+            assert!(file.read_blocking(0, size).expect("readable") == right);
+            assert_eq!(verified(&file).wrong, 0);
+        }
+    }
+
+    #[test]
+    fn what_is_not_cached_is_not_decoded() {
+        let (_scene, file, _) = warm_file();
+        file.engine().evict(&HashSet::from([file.content()]));
+        let decoded = file.engine().stats().decoded_bytes;
+        assert_eq!(verified(&file), WorkProgress::default());
+        assert_eq!(file.engine().stats().decoded_bytes, decoded);
+    }
+}

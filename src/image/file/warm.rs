@@ -191,7 +191,7 @@ mod tests {
 
     fn scene() -> Scene {
         let options = ImageOptions { coarsest_bytes: 4 << 10, ..ImageOptions::default() };
-        Scene::new(options, "|u1", [20, 90, 100], [10, 32, 32], mixed_byte)
+        Scene::new(options, "|u1", [20, 90, 100], [10, 32, 32], mixed_byte).cached()
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_warm_file_is_decoded_once_and_read_without_decoding() {
         let scene = scene();
-        let file = scene.file();
+        let file = scene.followed();
         assert!(file.plan().levels.len() > 1, "there are computed levels");
         let work = Arc::<Work>::default();
         let mut warmed = Warmed::default();
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn only_the_selected_levels_are_kept() {
         let scene = scene();
-        let file = scene.file();
+        let file = scene.followed();
         let work = Arc::<Work>::default();
         let last = file.plan().coarsest();
         let asked = Selection { levels: 1..last, ..Selection::default() };
@@ -248,7 +248,7 @@ mod tests {
     fn damage_is_named_and_the_rest_is_warm() {
         let scene = scene();
         std::fs::write(scene.path("0.0.0"), b"short").expect("a chunk");
-        let file = scene.file();
+        let file = scene.followed();
         let work = Arc::<Work>::default();
         file.warm(&Selection::default(), &mut Warmed::default(), &work).expect("it goes on");
         let progress = work.progress();
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn stopped_work_ends_and_what_is_left_can_be_read() {
         let scene = scene();
-        let file = scene.file();
+        let file = scene.followed();
         let work = Arc::<Work>::default();
         work.stop();
         let result = file.warm(&Selection::default(), &mut Warmed::default(), &work);

@@ -24,6 +24,7 @@ use super::children::{Child, Children};
 use super::cost::bricks_under;
 use super::errand::Errand;
 use super::open::{Build, Done, Keeper, Output};
+use super::visitor::Visitor;
 use super::walk::{Root, Step, Walk};
 
 /// Part of the cache that the levels of one image may take when a pass makes them in passing: a large
@@ -37,16 +38,6 @@ const ASKED_FOR_BRICKS: u64 = 64;
 /// Bricks that the source may complete any time are kept this many times longer than it took to make them:
 /// so making them takes at most this part of the time.
 const FLEETING_DUTY: u32 = 10;
-
-/// Sees every brick of a pass.
-pub(crate) trait Visitor: Send + Sync {
-    /// One brick of any level, in any order, from any thread. It may be incomplete, because parts of the source
-    /// were absent, unless it is `lasting`.
-    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8], lasting: bool);
-
-    /// A brick cannot be produced, because a chunk is damaged.
-    fn miss(&self, brick: BrickId, error: &ImageError);
-}
 
 /// A walk over the pyramid of one image.
 pub(super) struct Pass {
@@ -277,13 +268,12 @@ impl Pass {
 
     fn deliver_error(&self, child: Child, parent: Option<&Arc<Build>>, error: ImageError) {
         let is_damage = is_damage(&error);
-        match (&self.visitor, parent) {
-            (Some(visitor), _) if is_damage => visitor.miss(child.brick, &error),
+        match (&self.visitor, parent, &self.errand) {
+            (Some(visitor), ..) if is_damage => visitor.miss(child.brick, &error),
             // The error rises from the brick to those that it is a part of; all else goes on, since
             // readers may wait for it.
-            (None, Some(parent)) if is_damage => lock(&self.walk).skip_rest_of(parent),
-            (None, None) if is_damage && self.errand.is_some() => {
-                let errand = self.errand.as_ref().expect("looked at just now");
+            (None, Some(parent), _) if is_damage => lock(&self.walk).skip_rest_of(parent),
+            (None, None, Some(errand)) if is_damage => {
                 errand.failed(&self.image, child.brick, &error);
             }
             _ => self.stop(&error),
@@ -377,7 +367,7 @@ impl Pass {
         }
         let taken_in = self.engine().take_in(slot, purpose, &produced);
         if let Some(errand) = errand.filter(|_| is_kept) {
-            errand.made(self.engine(), slot, keep);
+            errand.made(self.engine(), slot, (keep, produced.bytes.len() as u64));
             self.progress.advance();
         }
         Ok(taken_in)
@@ -395,17 +385,17 @@ impl Pass {
         let deliverer = self.clone();
         let done = move |result| deliverer.deliver(child, parent.as_ref(), result);
         let Role::Leader(ticket) = engine.join(slot.key, Box::new(done)) else { return };
-        let mut keep = None;
+        let mut made = None;
         let produce = || {
             let produced = self.image.produce(child.brick)?;
-            keep = Some(produced.keep);
+            made = Some((produced.keep, produced.bytes.len() as u64));
             Ok(produced)
         };
         let shared = self.image.shared_key(slot.key, true);
         let mode = Mode { purpose: Purpose::Warming, shared, ..Mode::default() };
         engine.fill(slot, mode, produce, ticket);
-        if let Some(keep) = keep {
-            errand.made(engine, slot, keep);
+        if let Some(made) = made {
+            errand.made(engine, slot, made);
             self.progress.advance();
         }
     }

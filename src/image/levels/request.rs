@@ -11,7 +11,8 @@ use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 
 use super::cost::{bricks_under, open_bytes};
-use super::pass::{Pass, Visitor};
+use super::pass::Pass;
+use super::visitor::Visitor;
 use super::walk::{PassDone, Root, Walk};
 
 /// Passes that read more bricks of the store than this count as large.

@@ -6,7 +6,12 @@ use std::path::Path;
 
 use rustix::fs::SeekFrom;
 
+use tempfile::TempDir;
+
+use crate::common::ims::Ims;
 use crate::common::mount::can_mount;
+use crate::common::rest::rest;
+use crate::common::tiny::Tiny;
 
 use super::kept::{World, last_line, number, read_past_pages, right, series, stderr};
 
@@ -63,26 +68,29 @@ fn a_wrong_byte_is_found_and_never_served_again() {
     }
 }
 
-/// The source changes in a way that the daemon does not see: same size and time.
+/// The source changes in a way that the daemon does not look for.
 #[test]
 fn a_brick_that_the_source_does_not_give_any_more_is_wrong() {
     if !can_mount() {
         return;
     }
-    let tiny = crate::common::tiny::Tiny::default();
-    let world = World::new(|folder| tiny.write(&folder.join("a.zarr")), &[]);
-    world.told("warm", "a.ims", &[]);
-    let chunk = world.source.path().join("a.zarr/0/c/0/0/0");
-    let time = fs::metadata(&chunk).expect("a chunk").modified().expect("a time");
-    let mut bytes = fs::read(&chunk).expect("a chunk");
-    bytes[10] ^= 1;
-    let file = fs::OpenOptions::new().write(true).open(&chunk).expect("a chunk");
-    file.write_all_at(&bytes, 0).expect("a chunk");
-    file.set_modified(time).expect("a time");
+    let tiny = Tiny::default();
+    let source = TempDir::new().expect("a folder");
+    tiny.write(&source.path().join("a.zarr"));
+    rest(source.path());
+    let world = World::over(source, &["--revalidate", "never"]);
+    let made = number(&world.told("warm", "a.ims", &[]), "/made");
+    Tiny { seed: 2, ..tiny }.write(&world.source.path().join("a.zarr"));
+    assert_eq!(number(&world.told("verify", "a.ims", &["--checksums-only"]), "/wrong"), 0);
+    rest(world.source.path());
     let output = world.run("verify", "a.ims", &["--json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = last_line(&output);
-    assert!(number(&told, "/wrong") + number(&told, "/failed") > 0, "{told}");
+    assert_eq!((number(&told, "/wrong"), number(&told, "/compared")), (made, 0), "{told}");
+    assert_eq!(told["faults"][0]["level"], 0, "{told}");
+    let right = Tiny { seed: 2, ..tiny }.pixels();
+    let read = Ims::open(&world.path("a.ims")).and_then(|ims| ims.pixels(0, 0, 0));
+    assert!(read.expect("readable") == right, "the new voxels");
 }
 
 #[test]
@@ -91,13 +99,19 @@ fn a_source_that_cannot_be_read_is_named_and_costs_no_brick() {
         return;
     }
     let builder = series(2);
-    let world = World::new(|folder| builder.write(&folder.join("a.zarr")), &["--revalidate", "1h"]);
+    let source = TempDir::new().expect("a folder");
+    builder.write(&source.path().join("a.zarr"));
+    rest(source.path());
+    let world = World::over(source, &["--revalidate", "never"]);
     world.told("warm", "a.ims", &[]);
-    let chunk = world.source.path().join("a.zarr").join(builder.chunk_path(0, &[2, 1, 1, 1]));
-    fs::remove_file(&chunk).expect("a chunk");
+    let chunk = |at: &[u64]| world.source.path().join("a.zarr").join(builder.chunk_path(0, at));
+    fs::write(chunk(&[2, 1, 1, 1]), b"short").expect("a chunk");
+    fs::remove_file(chunk(&[0, 0, 0, 0])).expect("a chunk");
     let output = world.run("verify", "a.ims", &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = stderr(&output);
-    assert!(text.contains("a.ims: "), "{text}");
+    let named = "a.ims: level 0, time point 2, channel 0, brick 7: cannot be compared";
+    assert!(text.contains(named) && text.contains("0/c/2/1/1/1"), "{text}");
+    assert!(text.contains("brick 0: cannot be compared with the source: the store"), "{text}");
     assert_eq!(world.cached(), [100.0, 100.0], "{text}");
 }

@@ -135,7 +135,7 @@ struct Slow {
 impl Slow {
     fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let tiny = Tiny { shape: [400, 64, 64], chunk: [1, 64, 64], seed: 5 };
+        let tiny = Tiny { shape: [64, 512, 512], chunk: [8, 128, 128], seed: 5 };
         tiny.write(&folder.path().join("x.zarr"));
         let server = Server::start(Kind::S3, folder.path());
         let url = server.url();
@@ -145,7 +145,7 @@ impl Slow {
         let mount = starter.args([sockets.path().join("s")]).start();
         // Looked at before the server is slow.
         fs::metadata(mount.path().join("x.ims")).expect("a file");
-        server.delay(Duration::from_millis(300));
+        server.delay(Duration::from_secs(1));
         Self { server, _folder: folder, sockets, mount }
     }
 
@@ -171,7 +171,9 @@ fn the_work_ends_with_who_has_asked_for_it() {
     for signal in [Signal::INT, Signal::KILL] {
         let mut client = spawn(&mut slow.warm(&["--json"]));
         let mut lines = BufReader::new(client.stdout.take().expect("a pipe")).lines();
-        let line = lines.next().expect("an event").expect("UTF-8");
+        let is_begun = |line: &String| !line.contains("\"file\":null");
+        let line = lines.by_ref().map(|line| line.expect("UTF-8")).find(is_begun);
+        let line = line.expect("an event");
         assert!(line.contains("\"event\":\"progress\""), "{line}");
         assert_eq!(slow.jobs().len(), 1);
         let pid = i32::try_from(client.id()).ok().and_then(Pid::from_raw).expect("a process id");
@@ -181,7 +183,7 @@ fn the_work_ends_with_who_has_asked_for_it() {
         // What is under way is finished, and nothing more is begun.
         eventually("silence", SOON, || {
             slow.server.take_asked();
-            std::thread::park_timeout(Duration::from_secs(1));
+            std::thread::park_timeout(Duration::from_secs(2));
             slow.server.take_asked().is_empty()
         });
     }
