@@ -100,13 +100,10 @@ fn file_page() -> io::Result<Vec<u8>> {
              --print-config prints all settings with their origins.",
         ),
     ]);
-    for (title, section) in [
-        ("[cache]", Section::Cache),
-        ("[resources]", Section::Resources),
-        ("[log]", Section::Log),
-        ("[defaults] AND [[mount]]", Section::Mount),
-    ] {
-        page.control("SH", [title]);
+    for section in Section::ALL {
+        let also = if section == Section::Mount { " AND [[mount]]" } else { "" };
+        let title = format!("[{}]{also}", section.table());
+        page.control("SH", [title.as_str()]);
         let of_section = OPTIONS.iter().filter(|option| option.section == section);
         entries(&mut page, of_section.map(key));
     }

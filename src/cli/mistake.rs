@@ -49,6 +49,7 @@ impl Report<'_> {
             ErrorKind::InvalidValue => self.none_of(),
             ErrorKind::ValueValidation => self.invalid(),
             ErrorKind::TooManyValues => self.needless(),
+            ErrorKind::ArgumentConflict => self.not_alone(),
             _ => None,
         };
         line.unwrap_or_else(|| format!("{}; {SEE_HELP}", first_paragraph(&self.error.to_string())))
@@ -58,8 +59,7 @@ impl Report<'_> {
     fn unknown(&self) -> Option<String> {
         let given = self.text(ContextKind::InvalidArg)?;
         if !given.starts_with('-') {
-            let hint = "names with spaces need quotes";
-            return Some(format!("{given}: one argument too many; {hint}; {SEE_HELP}"));
+            return Some(one_too_many(&given));
         }
         let (given, similar) = match self.one_dash() {
             Some((word, long)) => (word, Some(long)),
@@ -67,6 +67,15 @@ impl Report<'_> {
         };
         let similar = similar.map(|similar| format!("; similar: {similar}")).unwrap_or_default();
         Some(format!("{given}: no such option{similar}; {SEE_HELP}"))
+    }
+
+    /// A word behind arguments of the plain form, which clap takes for a verb.
+    fn not_alone(&self) -> Option<String> {
+        let given = self.text(ContextKind::InvalidSubcommand)?;
+        if self.command.find_subcommand(&given).is_none() {
+            return Some(one_too_many(&given));
+        }
+        Some(format!("{given}: a verb comes first: zarrims-mount {given} ...; {SEE_HELP}"))
     }
 
     /// A word such as `-list`, which clap takes for five options of one letter, and what was meant.
@@ -159,6 +168,10 @@ impl Report<'_> {
             _ => None,
         }
     }
+}
+
+fn one_too_many(word: &str) -> String {
+    format!("{word}: one argument too many; names with spaces need quotes; {SEE_HELP}")
 }
 
 /// A name without the brackets and dots of a usage line.

@@ -25,15 +25,17 @@ fn write_example(out: &mut String) -> fmt::Result {
          on the machine; to set it, remove the #. See zarrims.toml(5)."
     );
     comment(out, &about)?;
-    for (table, section, about) in [
-        ("[cache]", Section::Cache, "One cache for all mounts."),
-        ("[resources]", Section::Resources, "One budget for all mounts."),
-        ("[log]", Section::Log, ""),
-        ("[defaults]", Section::Mount, "Of every mount that does not say otherwise."),
-    ] {
+    for section in Section::ALL {
+        let about = match section {
+            Section::Cache => "One cache for all mounts.",
+            Section::Resources => "One budget for all mounts.",
+            Section::Control => "How the daemon is asked and steered.",
+            Section::Log => "",
+            Section::Mount => "Of every mount that does not say otherwise.",
+        };
         writeln!(out)?;
         comment(out, about)?;
-        writeln!(out, "{table}")?;
+        writeln!(out, "[{}]", section.table())?;
         for option in OPTIONS.iter().filter(|option| option.section == section) {
             writeln!(out)?;
             comment(out, option.help)?;
@@ -54,6 +56,10 @@ fn value(option: &Opt) -> String {
         (_, "memory") => "1GiB",
         (_, "threads") => "16",
         (_, "uid" | "gid") => "1000",
+        (_, "socket") => "/run/zarrims/lab.sock",
+        (_, "socket-group") => "root",
+        (_, "listen") => "127.0.0.1:9118",
+        (_, "log-filter") => "info",
         (Form::Place(_), _) => "s3://bucket/prefix",
         (_, name) if name.ends_with("region") => "eu-central-1",
         (_, name) if name.ends_with("endpoint") => "https://minio.example.org",

@@ -32,6 +32,24 @@ pub enum Section {
     Log,
 }
 
+impl Section {
+    /// In the order of the example of the file, and of its page.
+    pub const ALL: [Self; 5] =
+        [Self::Cache, Self::Resources, Self::Control, Self::Log, Self::Mount];
+
+    /// Its table in the file; that of mounts is the one of all mounts.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Mount => "defaults",
+            Self::Resources => "resources",
+            Self::Control => "control",
+            Self::Log => "log",
+        }
+    }
+}
+
 /// What values an option takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {

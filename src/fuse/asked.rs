@@ -45,8 +45,8 @@ impl Asked {
         if let Some(suppressed) = due {
             tracing::warn!(operation, ino, %error, suppressed, "request failed");
         }
-        let errno = errno::errno_of(error.kind());
-        self.log(&format_args!("{errno:?}: {error}"));
+        let (errno, name) = errno::errno_of(error.kind());
+        self.log(&format_args!("{name}: {error}"));
         errno
     }
 

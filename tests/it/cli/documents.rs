@@ -131,9 +131,9 @@ fn flags() -> Vec<(String, Option<String>)> {
     flags
 }
 
-/// Rows of the tables of a document whose first cell names an option, with the flags in it.
-fn rows(document: &str) -> Vec<(Vec<String>, String)> {
-    let rows = document.lines().filter(|line| line.starts_with("| `-"));
+/// Rows of tables whose first cell names an option, with the flags in it.
+pub(super) fn rows(text: &str) -> Vec<(Vec<String>, String)> {
+    let rows = text.lines().filter(|line| line.starts_with("| `-"));
     rows.map(|row| {
         // A bar within a cell has a backslash in front.
         let first = row.replace("\\|", " ");
@@ -145,12 +145,17 @@ fn rows(document: &str) -> Vec<(Vec<String>, String)> {
     .collect()
 }
 
+/// The sections of a document; those of a verb have its name in backquotes as their heading.
+pub(super) fn sections(document: &str) -> (Vec<&str>, Vec<&str>) {
+    document.split("\n## ").partition(|section| !section.starts_with('`'))
+}
+
 #[test]
 fn the_documents_have_the_options_of_the_program() {
     let flags = flags();
     assert!(flags.len() > 20, "{flags:#?}");
     for (name, document) in [("README", README), ("CONFIGURATION", CONFIGURATION)] {
-        let rows = rows(document);
+        let rows = rows(&sections(document).0.join("\n"));
         let named: BTreeSet<&String> = rows.iter().flat_map(|(flags, _)| flags).collect();
         let wanted: BTreeSet<&String> = flags.iter().map(|(flag, _)| flag).collect();
         assert_eq!(named, wanted, "{name}");

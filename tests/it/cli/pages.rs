@@ -10,6 +10,7 @@ use zarrims::config::OPTIONS;
 #[path = "../../../examples/pages/pages.rs"]
 pub(super) mod made;
 
+use super::documents::{rows, sections};
 use crate::common::skipped;
 
 const CONFIGURATION: &str = include_str!("../../../doc/CONFIGURATION.md");
@@ -92,8 +93,8 @@ fn the_documents_have_the_verbs_of_the_help() {
     let command = command();
     let verbs: Vec<_> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect();
     assert!(!verbs.is_empty());
-    let rows = verbs_of_the_document();
-    let documented: BTreeSet<&str> = rows.iter().map(|(verb, _)| *verb).collect();
+    let rows_of_verbs = verbs_of_the_document();
+    let documented: BTreeSet<&str> = rows_of_verbs.iter().map(|(verb, _)| *verb).collect();
     assert_eq!(documented, verbs.iter().map(|verb| verb.get_name()).collect(), "CONFIGURATION");
     let of_all = named(&OPTIONS.iter().map(|option| option.name).collect::<Vec<_>>());
     let of_all: BTreeSet<_> =
@@ -102,11 +103,16 @@ fn the_documents_have_the_verbs_of_the_help() {
         let name = verb.get_name();
         let known = flags_of(verb);
         assert_eq!(flags(&page(&format!("man/zarrims-mount-{name}.1"))), known, "{name}");
-        let (_, row) = rows.iter().find(|(verb, _)| *verb == name).expect("compared above");
-        let (in_row, own) =
-            (flags(row), known.difference(&of_all).cloned().collect::<BTreeSet<_>>());
-        let missing: Vec<_> = own.difference(&in_row).collect();
-        let unknown: Vec<_> = in_row.difference(&known).collect();
+        let (_, row) =
+            rows_of_verbs.iter().find(|(verb, _)| *verb == name).expect("compared above");
+        let heading = format!("`{name}`");
+        let section = sections(CONFIGURATION).1.into_iter().find(|text| text.starts_with(&heading));
+        let mut documented = flags(row);
+        documented
+            .extend(rows(section.unwrap_or_default()).into_iter().flat_map(|(flags, _)| flags));
+        let own: BTreeSet<_> = known.difference(&of_all).cloned().collect();
+        let missing: Vec<_> = own.difference(&documented).collect();
+        let unknown: Vec<_> = documented.difference(&known).collect();
         assert!(missing.is_empty() && unknown.is_empty(), "{name}: {missing:?} {unknown:?}");
     }
 }

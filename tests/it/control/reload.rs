@@ -141,9 +141,13 @@ fn a_wrong_configuration_changes_nothing() {
     let daemon = OfFile::start(&["m0", "m1"]);
     for (mounts, more, reason) in [
         (&["m0"][..], "sise = 3\n", "sise: no such key"),
-        (&["m0"], "[[mount]]\nsource = \"/\"\nmountpoint = \"/nowhere\"\n", "/nowhere"),
+        (&["m0"], "[[mount]]\nsource = \"/usr\"\nmountpoint = \"/nowhere\"\n", "/nowhere"),
         (&[], "", "has no [[mount]]"),
-        (&["m0", "m1", "m2"], "[[mount]]\nsource = \"/nowhere\"\nmountpoint = \"/\"\n", "/nowhere"),
+        (
+            &["m0", "m1", "m2"],
+            "[[mount]]\nsource = \"/nowhere\"\nmountpoint = \"/usr\"\n",
+            "/nowhere",
+        ),
     ] {
         daemon.write("3GiB", mounts, more);
         let (code, text) = daemon.reload();
