@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytesize::ByteSize;
 use serde_json::{Value, json};
-use zarrims::cache::SteadyCache;
+use zarrims::cache::{Health, SteadyCache};
 use zarrims::fs::tree::FileSpec;
 use zarrims::image::{ImageError, Selection, VirtualFile, Warmed};
 
@@ -42,6 +42,9 @@ pub(super) fn warm(
         for ((path, _), bytes) in files.found.iter().zip(sizes) {
             if job.work.is_stopped() {
                 break;
+            }
+            if job.work.progress().unkept > 0 {
+                check_works(cache)?;
             }
             job.begin_file(path, bytes);
             with_file(job, path, |file| {
@@ -140,6 +143,17 @@ fn selected_bytes(spec: &FileSpec, selection: &Selection) -> u64 {
     let some = some * u128::from(times.end - times.start);
     let share = u128::from(spec.size) * some / all.max(1);
     u64::try_from(share).unwrap_or(u64::MAX)
+}
+
+/// # Errors
+/// That the disk of the cache does not take bricks now.
+fn check_works(cache: &SteadyCache) -> Result<(), String> {
+    match cache.health() {
+        Health::Works => Ok(()),
+        Health::Failing(outage) | Health::Gone(outage) | Health::Unsuitable(outage) => {
+            Err(format!("the cache takes nothing: {}", outage.reason))
+        }
+    }
 }
 
 /// Says once, before the start, that the cache is too small.

@@ -42,10 +42,10 @@ impl Selection {
     /// The part that a file has.
     #[must_use]
     pub fn within(&self, levels: usize, time_points: u64) -> Self {
-        let Self { levels: l, time_points: t } = self;
+        let end = (self.levels.end.min(levels), self.time_points.end.min(time_points));
         Self {
-            levels: l.start.min(levels)..l.end.min(levels),
-            time_points: t.start.min(time_points)..t.end.min(time_points),
+            levels: self.levels.start.min(end.0)..end.0,
+            time_points: self.time_points.start.min(end.1)..end.1,
         }
     }
 }
@@ -201,6 +201,9 @@ mod tests {
             Selection { levels: 0..3, time_points: 0..1 }
         );
         let asked = Selection { levels: 2..9, time_points: 4..9 };
+        let backwards =
+            Selection { levels: std::ops::Range { start: 3, end: 1 }, time_points: 0..1 };
+        assert_eq!(backwards.within(9, 1).levels.len(), 0);
         assert_eq!(asked.within(2, 6), Selection { levels: 2..2, time_points: 4..6 });
     }
 

@@ -351,8 +351,9 @@ impl Pass {
             Keeper::Reader => true,
             Keeper::Level => {
                 let is_wanted = build.brick.level >= self.finest_kept && !self.distrusts_cache();
-                let is_wanted = is_wanted || is_on_errand || build.has_readers();
-                is_wanted && !self.engine().kept().contains(slot)
+                let is_wanted = is_wanted || build.has_readers();
+                let kept = self.engine().kept();
+                if is_on_errand { !kept.is_cached(slot) } else { is_wanted && !kept.contains(slot) }
             }
             Keeper::Other => false,
         };
