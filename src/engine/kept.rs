@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::cache::{BrickKey, Slot, SteadyCache};
+use crate::cache::{BrickKey, ImageId, Slot, SteadyCache};
 use crate::resources::buffer::Buffer;
 use crate::resources::shares::Shares;
 use crate::sync::lock;
@@ -178,6 +178,11 @@ impl KeptBricks {
     pub(crate) fn forget(&self, matches: impl Fn(&BrickKey) -> bool) -> u64 {
         let Shelves { only, recent } = &mut *lock(&self.places.shelves);
         recent.forget(&matches) + only.forget(&matches)
+    }
+
+    /// Whether bricks of an image are on their way to the disk.
+    pub(crate) fn has_unwritten(&self, image: ImageId) -> bool {
+        self.queue.has_any_of(image)
     }
 
     /// Runs a task when all bricks that are on their way by now are written, or never.

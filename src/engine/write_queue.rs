@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cache::{BrickKey, Slot};
+use crate::cache::{BrickKey, ImageId, Slot};
 use crate::resources::buffer::Buffer;
 use crate::resources::memory::Reserved;
 use crate::resources::workers::Workers;
@@ -99,6 +99,11 @@ impl<D: Destination> WriteQueue<D> {
     /// The bytes of a brick that is not yet written.
     pub(super) fn get(&self, key: &BrickKey) -> Option<Arc<Buffer>> {
         lock(&self.shared.state).bricks.get(key).cloned()
+    }
+
+    /// Whether bricks of an image are not yet written.
+    pub(super) fn has_any_of(&self, image: ImageId) -> bool {
+        lock(&self.shared.state).bricks.keys().any(|key| key.image == image)
     }
 
     /// Lets readers find a brick; `None` if they already do. The caller pushes it afterwards.

@@ -177,10 +177,10 @@ impl Work {
     }
 
     fn note(&self, fault: Fault, count: impl FnOnce(&mut WorkProgress)) {
-        tracing::warn!("{fault}");
         let progress = &mut lock(&self.state).progress;
         count(progress);
         if progress.faults.len() < MOST_NAMED {
+            tracing::warn!("{fault}");
             progress.faults.push(fault);
         }
     }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::progress::{Shown, say, tell_event};
 use super::status::{Answer, time};
+use super::{Failure, of_daemon};
 use crate::control::Ask;
 use crate::control::client::Daemon;
 use crate::logging::Escaped;
@@ -57,7 +57,7 @@ pub(super) fn follow(
         for fault in answer.list("/faults") {
             say(&fault_line(&fault));
         }
-        say(&line(&answer));
+        of_daemon::print(false, &done, &line(&answer))?;
     }
     let bad = ["/failed", "/wrong", "/unkept"].iter().map(|name| answer.number(name)).sum::<u64>();
     let is_full = answer.0.get("is_full").and_then(Value::as_bool).unwrap_or_default();

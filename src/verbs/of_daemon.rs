@@ -71,7 +71,9 @@ pub(super) fn only(wanted: &OfDaemon) -> Result<Daemon, Failure> {
 /// [`Failure::NoDaemon`] where there is none.
 pub(super) fn serving(wanted: &OfPath) -> Result<(Daemon, Place), Failure> {
     let OfPath { path, socket } = wanted;
-    let paths = spellings(path);
+    let mut paths = spellings(path);
+    // A link to a mount, or to a file of it. Whoever names it wants its daemon to answer.
+    paths.extend(path.canonicalize());
     let daemons = match socket {
         Some(socket) => vec![Daemon::at(socket)?],
         None => Daemon::all(),

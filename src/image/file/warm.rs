@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,10 @@ use super::VirtualFile;
 
 /// Time between two looks at whether the work is to end, and at what has become of bricks.
 const LOOK_TIME: Duration = Duration::from_millis(200);
+
+/// Most waits for the disk at the end, and the time between two.
+const MOST_WAITS: u32 = 100;
+const WRITE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long bricks under way are waited for after the work was stopped.
 const STOP_LOOKS: u32 = 10;
@@ -145,15 +150,21 @@ impl VirtualFile {
         await_end(&ended, work, &|| false)
     }
 
-    /// Waits until what was made is on disk, or given up.
+    /// Waits until what was made is on disk, or given up. Readers may add to it: not for ever.
     fn await_disk(&self, work: &Arc<Work>) {
-        let (sender, ended) = mpsc::sync_channel(1);
-        self.engine().kept().when_written(move || {
-            // The receiver may have given up.
-            let _ = sender.send(Ok(()));
-        });
-        // What is not written by then is not counted.
-        let _ = await_end(&ended, work, &|| false);
+        for _ in 0..MOST_WAITS {
+            let (sender, ended) = mpsc::sync_channel(1);
+            self.engine().kept().when_written(move || {
+                // The receiver may have given up.
+                let _ = sender.send(Ok(()));
+            });
+            // A brick is on its way a moment before it is given to the thread that writes it.
+            let is_over = await_end(&ended, work, &|| false).is_err();
+            if is_over || !self.engine().kept().has_unwritten(self.content()) {
+                return;
+            }
+            thread::sleep(WRITE_PAUSE);
+        }
     }
 }
 

@@ -36,7 +36,6 @@ fn what_is_warm_is_read_from_the_cache_alone() {
         let path = format!("/engine/{name}");
         assert_eq!(number(&before, &path), number(&after, &path), "{name}");
     }
-    assert!(number(&after, "/engine/cache/hits") > number(&before, "/engine/cache/hits"));
     // And again there is nothing to do.
     let again = world.told("warm", "", &[]);
     assert_eq!((number(&again, "/made"), number(&again, "/there")), (0, bricks), "{again}");
@@ -95,8 +94,10 @@ fn a_folder_is_all_that_is_below_it() {
     asked.current_dir(links.path()).args(["warm", "--json", "m/p/a.ims", "--socket"]);
     let output = asked.arg(world.socket()).output().expect("it runs");
     assert!(output.status.success(), "{output:?}");
-    let told = world.told("warm", ".", &[]);
-    assert_eq!(number(&told, "/files"), 3, "{told}");
+    let mut asked = command(&[]);
+    asked.current_dir(links.path()).args(["warm", "--json", "m", "--socket"]);
+    let output = asked.arg(world.socket()).output().expect("it runs");
+    assert_eq!(number(&last_line(&output), "/files"), 3, "{output:?}");
     let before = world.decoded();
     for name in ["c.ims", "p/a.ims", "p/q/b.ims"] {
         read_all(&world.path(name));
@@ -230,18 +231,20 @@ fn a_cache_that_is_too_small_ends_the_work() {
         return;
     }
     let write = |folder: &std::path::Path| {
-        let tiny = |seed| Tiny { shape: [64, 256, 256], chunk: [4, 256, 256], seed };
-        (1..5).for_each(|seed| tiny(seed).write(&folder.join(format!("{seed}.zarr"))));
+        let tiny = |seed| Tiny { shape: [64, 512, 512], chunk: [8, 256, 256], seed };
+        (1..4).for_each(|seed| tiny(seed).write(&folder.join(format!("{seed}.zarr"))));
     };
-    let world = World::new(write, &["--cache-size", "12MiB"]);
+    let world = World::new(write, &["--cache-size", "64MiB"]);
     let output = world.run("warm", "", &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = stderr(&output);
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].contains("are asked for, and the cache holds"), "{text}");
     assert!(lines.last().expect("lines").contains("stopped: the cache is full"), "{text}");
-    // Little more than the cache holds was decoded: 32 MiB are asked for.
-    assert!(world.decoded() < 26 << 20, "{}", world.decoded());
+    // What was brought in is there, and what would have driven it out was not begun: 96 MiB are asked for.
+    let images = world.status()["mounts"][0]["images"].clone();
+    let cached: u64 = (0..3).filter_map(|image| images[image]["cached_bytes"].as_u64()).sum();
+    assert!(cached > 40 << 20 && images[2].is_null(), "{images}");
 }
 
 #[test]
