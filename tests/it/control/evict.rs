@@ -9,7 +9,7 @@ use crate::common::disk::disk_bytes;
 use crate::common::mount::can_mount;
 use crate::process::daemon::read_all;
 
-use super::kept::{World, number, read_past_pages, right};
+use super::kept::{World, number, read_past_pages, right, stdout};
 
 #[test]
 fn what_is_evicted_takes_no_room_and_is_decoded_again() {
@@ -40,7 +40,7 @@ fn what_is_evicted_takes_no_room_and_is_decoded_again() {
     let output = world.run("evict", "b.ims", &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let output = world.run("evict", "a.ims", &[]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = stdout(&output);
     assert!(text.contains("a.ims: ") && text.contains(" freed on disk, "), "{text}");
 }
 
