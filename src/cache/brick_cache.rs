@@ -115,6 +115,7 @@ impl BrickCache {
 
     /// Removes all bricks of some images: pinned ones when their last pin is dropped, those being written
     /// once they are finished. Costs a walk over all bricks of the cache, however many images there are.
+    #[expect(clippy::must_use_candidate, reason = "what there was matters to few callers")]
     pub fn remove_images(&self, images: &HashSet<ImageId>) -> Removed {
         self.store.discard(|segment| images.contains(&segment.image))
     }

@@ -198,6 +198,7 @@ pub(super) fn await_end(
 mod tests {
     use super::*;
     use crate::image::ImageOptions;
+    use crate::image::plan::layout::LevelLayout;
     use crate::image::tests::scene::{Scene, mixed_byte};
 
     fn scene() -> Scene {
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!((progress.bricks, progress.done, progress.made), (bricks, bricks, bricks));
         assert_eq!((progress.failed, progress.unkept, progress.is_full), (0, 0, false));
         let decoded = file.engine().stats().decoded_bytes;
-        let voxels: u64 = file.plan().layout.levels().iter().map(|level| level.data_bytes()).sum();
+        let voxels: u64 = file.plan().layout.levels().iter().map(LevelLayout::data_bytes).sum();
         let metadata = file.plan().layout.metadata_bytes();
         // The computed levels are made once more for the statistics, from bricks in the cache.
         assert!(decoded <= 2 * voxels + metadata, "{decoded} of {voxels}");
