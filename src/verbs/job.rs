@@ -57,6 +57,11 @@ pub(super) fn follow(
         for fault in answer.list("/faults") {
             say(&fault_line(&fault));
         }
+        let named = answer.list("/faults").count() as u64;
+        let more = (answer.number("/failed") + answer.number("/wrong")).saturating_sub(named);
+        if more > 0 {
+            say(&format!("and {more} more"));
+        }
         of_daemon::print(false, &done, &line(&answer))?;
     }
     let bad = ["/failed", "/wrong", "/unkept"].iter().map(|name| answer.number(name)).sum::<u64>();

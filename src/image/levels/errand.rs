@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
 use crate::cache::Slot;
 use crate::engine::Engine;
@@ -45,19 +46,7 @@ impl Errand {
     pub(super) fn made(&self, engine: &Arc<Engine>, slot: Slot, (keep, bytes): (Keep, u64)) {
         self.work.update(|progress| progress.done += 1);
         match keep {
-            Keep::OnDisk => {
-                let (work, weak) = (self.work.clone(), Arc::downgrade(engine));
-                engine.kept().when_written(move || {
-                    let engine = weak.upgrade();
-                    let is_there = engine.is_some_and(|engine| engine.kept().is_on_disk(slot));
-                    work.update(|progress| {
-                        let count = u64::from(is_there);
-                        progress.made += count;
-                        progress.made_bytes += count * bytes;
-                        progress.unkept += 1 - count;
-                    });
-                });
-            }
+            Keep::OnDisk => count_when_written(self.work.clone(), engine, slot, bytes),
             Keep::Lightly => self.work.update(|progress| progress.there += 1),
             Keep::InMemory(_) => self.work.update(|progress| progress.unkept += 1),
         }
@@ -67,4 +56,24 @@ impl Errand {
     pub(super) fn failed(&self, image: &Image, brick: BrickId, error: &ImageError) {
         self.work.fail(Some(Place::of(&image.plan, brick)), error.to_string());
     }
+}
+
+/// Counts a brick when it is on disk, or given up.
+fn count_when_written(work: Arc<Work>, engine: &Arc<Engine>, slot: Slot, bytes: u64) {
+    let weak = Arc::downgrade(engine);
+    engine.kept().when_written(move || {
+        let Some(engine) = weak.upgrade() else { return };
+        let is_there = engine.kept().is_on_disk(slot);
+        if !is_there && engine.kept().is_cached(slot) {
+            // Another thread has it, and gives it to the one that writes in a moment.
+            thread::yield_now();
+            return count_when_written(work, &engine, slot, bytes);
+        }
+        let count = u64::from(is_there);
+        work.update(|progress| {
+            progress.made += count;
+            progress.made_bytes += count * bytes;
+            progress.unkept += 1 - count;
+        });
+    });
 }
