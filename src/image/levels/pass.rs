@@ -346,21 +346,24 @@ impl Pass {
         };
         let slot = self.image.slot(build.brick);
         let errand = self.errand.as_ref().filter(|errand| errand.keeps(build.brick.level));
-        let is_on_errand = errand.is_some();
         let is_kept = match build.keeper {
             Keeper::Reader => true,
             Keeper::Level => {
                 let is_wanted = build.brick.level >= self.finest_kept && !self.distrusts_cache();
                 let is_wanted = is_wanted || build.has_readers();
                 let kept = self.engine().kept();
-                if is_on_errand { !kept.is_cached(slot) } else { is_wanted && !kept.contains(slot) }
+                if errand.is_some() {
+                    !kept.is_cached(slot)
+                } else {
+                    is_wanted && !kept.contains(slot)
+                }
             }
             Keeper::Other => false,
         };
-        let purpose = match (is_kept, is_on_errand) {
-            (true, true) => Purpose::Warming,
-            (true, false) => Purpose::Reader,
-            (false, _) => Purpose::Passing,
+        let purpose = match errand {
+            Some(_) if is_kept => Purpose::Warming,
+            None if is_kept => Purpose::Reader,
+            _ => Purpose::Passing,
         };
         let produced = Produced::new(Arc::new(bytes), keep, is_zero);
         if let (true, Some(key)) = (is_kept, self.image.shared_key(slot.key, false)) {
@@ -393,7 +396,7 @@ impl Pass {
             Ok(produced)
         };
         let shared = self.image.shared_key(slot.key, true);
-        let mode = Mode { purpose: Purpose::Warming, shared, ..Mode::default() };
+        let mode = Mode { purpose: Purpose::Warming, unreadable: false, shared };
         engine.fill(slot, mode, produce, ticket);
         if let Some(made) = made {
             errand.made(engine, slot, made);
