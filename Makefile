@@ -20,7 +20,7 @@ BENCH ?= --write
 # Packages of Python are kept in target/conformance and target/writers, and nowhere else.
 export PIP_NO_CACHE_DIR := 1
 
-.PHONY: help demo test conformance writers neighbours fuzz check bench build pages install uninstall release deb setup clean
+.PHONY: help demo test conformance writers neighbours fuzz check bench bench-shares build pages install uninstall release deb setup clean
 
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
@@ -32,6 +32,7 @@ help:
 	@echo "make fuzz FUZZ_SECONDS=60        feed made-up input to all parsers of files"
 	@echo "make check                       format and lints"
 	@echo "make bench                       measure, and write the tables of doc/PERFORMANCE.md (BENCH=--quick: only print)"
+	@echo "make bench-shares                measure a share of Samba beside a plain folder of it (as root)"
 	@echo "make build                       target/release/zarrims-mount"
 	@echo "make install PREFIX=/usr/local   install what was built, with pages, completions and units (DESTDIR=, uninstall)"
 	@echo "make release                     a program with libhdf5 inside in target/dist, stripped, its symbols apart"
@@ -101,6 +102,11 @@ bench: setup
 	$(CARGO) bench --locked --bench mounted -- $(BENCH)
 	$(CARGO) bench --locked --bench scale --bench pyramid -- $(filter --write,$(BENCH))
 	$(CARGO) bench --locked --bench parts
+
+# The bench makes the store that is read.
+bench-shares: build
+	$(CARGO) bench --locked --bench mounted -- --quick --case warm --store blosc-64
+	@tests/neighbours/run.sh target/release/zarrims-mount speed
 
 clean:
 	$(CARGO) clean

@@ -203,6 +203,12 @@ impl Cli {
             let named = mountpoint.named();
             return Some(format!("{named}: --list takes SOURCE only; see --help"));
         }
+        if let (Task::Mount { .. }, Some(source), None) = (&self.task, source, mountpoint)
+            && let Some(verb) = source.as_path().to_str()
+            && command().find_subcommand(verb).is_some()
+        {
+            return Some(mistake::verb_first(verb));
+        }
         let folders = OPTIONS.iter().filter(|option| matches!(option.form, Form::Folder));
         let folders = folders.map(|option| settings.get(option.name));
         let mut paths = mountpoint.iter().chain(file).chain(folders);

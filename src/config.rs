@@ -3,7 +3,7 @@
 //! [`options`] is the table of all options; [`setting`] holds values as text with their origin, [`file`]
 //! reads the file, [`merge`] lays the origins over each other (flag over variable over file over default),
 //! [`print`] writes the result as a file, [`example`] a file to start from, and [`resolve`] turns it into a [`Config`] by a look
-//! at the machine. Every mistake is found before anything is mounted, and reported in one line that names
+//! at the machine, as [`parts`] does for each part by itself. Every mistake is found before anything is mounted, and reported in one line that names
 //! the flag, the variable, or the line of the file.
 
 mod cache_dir;
@@ -14,6 +14,7 @@ pub mod file;
 pub mod merge;
 pub mod options;
 mod pairs;
+mod parts;
 mod path;
 mod print;
 mod resolve;
@@ -29,6 +30,7 @@ pub use example::example;
 pub use file::File;
 pub use merge::{DEFAULT_FILE, Given, Merged, MergedMount};
 pub use options::{OPTIONS, Opt};
+pub use parts::{Parts, memory_of_machine};
 pub use resolve::{Purpose, ServedPoint};
 pub use setting::{Mistake, Origin, Setting, Settings};
 pub use value::LogFormat;

@@ -6,10 +6,11 @@
 //! file can be compared with it at the end (`verify`). Only a complete file gets the name that was asked for.
 //!
 //! A part of the file is written in the same way, and parts are joined by the same copy (`parts`). With compression
-//! the file has another layout: `packed` writes it, chunk by chunk, through the HDF5 library.
+//! chunks follow each other as they come out of the filter, and metadata and indices are written last (`packed`).
 //!
 //! Nothing here knows names of the mount, or how images are found.
 
+mod commits;
 mod copy;
 mod error;
 mod journal;

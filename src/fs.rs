@@ -123,6 +123,10 @@ impl View for FileSystem {
         self.tree.attributes_at_hand(ino)
     }
 
+    fn compare(&self, folder: Ino) {
+        self.tree.compare(folder);
+    }
+
     fn entries(&self, folder: Ino) -> Result<Vec<DirectoryEntry>, FsError> {
         self.noted(|| self.path_of(folder), self.tree.entries(folder))
     }

@@ -49,6 +49,8 @@ pub struct Adapter {
     view: Arc<dyn View>,
     folders: Arc<Folders>,
     names: Workers,
+    /// For what file servers come back to. To find it may take a look into all folders, for which names do not wait.
+    handles: Workers,
     notifier: Arc<OnceLock<Notifier>>,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
@@ -63,8 +65,9 @@ impl Adapter {
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let names = Workers::new("names", NAME_THREADS);
+        let handles = Workers::new("handles", 1);
         let (folders, notifier) = (Arc::default(), Arc::default());
-        Ok(Self { view, folders, names, notifier, ended: Some(Box::new(ended)) })
+        Ok(Self { view, folders, names, handles, notifier, ended: Some(Box::new(ended)) })
     }
 
     /// The cell for the notifier of the mount, through which the adapter reports changes to the kernel.
@@ -84,6 +87,7 @@ impl Drop for Adapter {
     /// The kernel has let go of the mount: no request waits for an answer.
     fn drop(&mut self) {
         self.names.leave();
+        self.handles.leave();
     }
 }
 
@@ -152,8 +156,9 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let asked = Asked::new(request, "lookup", parent);
-        let name = name.to_owned();
-        self.later(move |view| match view.lookup(Ino(parent.0), &name) {
+        let (name, view) = (name.to_owned(), self.view.clone());
+        let workers = if name == "." { &self.handles } else { &self.names };
+        workers.spawn(move || match view.lookup(Ino(parent.0), &name) {
             Ok(attributes) => {
                 reply.entry(&TTL, &file_attr(&attributes), GENERATION);
                 asked.answered();
@@ -171,10 +176,13 @@ impl Filesystem for Adapter {
             }
             Err(error) => reply.error(asked.refuse(&error)),
         };
-        match self.view.attributes_at_hand(Ino(ino.0)) {
-            Some(found) => answer(Ok(found), reply),
-            None => self.later(move |view| answer(view.attributes(Ino(ino.0)), reply)),
+        if let Some(found) = self.view.attributes_at_hand(Ino(ino.0)) {
+            return answer(Ok(found), reply);
         }
+        self.later(move |view| answer(view.attributes(Ino(ino.0)), reply));
+        // For file servers that keep a folder open and ask for nothing but its time.
+        let view = self.view.clone();
+        self.handles.spawn_if_idle(move || view.compare(Ino(ino.0)));
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

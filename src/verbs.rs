@@ -1,5 +1,6 @@
 //! What the program does beside mounting, a file each; the arguments are read in `zarrims::cli::verbs`.
 
+mod doctor;
 mod evict;
 mod export;
 mod inspect;
@@ -47,6 +48,7 @@ impl From<anyhow::Error> for Failure {
 /// [`Failure`].
 pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
     match verb {
+        Verb::Doctor(wanted) => doctor::run(wanted, cli),
         Verb::Evict(wanted) => evict::run(wanted),
         Verb::Export(wanted) => export::run(wanted, cli),
         Verb::Inspect(wanted) => inspect::run(wanted, cli),

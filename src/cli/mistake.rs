@@ -69,13 +69,12 @@ impl Report<'_> {
         Some(format!("{given}: no such option{similar}; {SEE_HELP}"))
     }
 
-    /// A word behind arguments of the plain form, which clap takes for a verb.
+    /// A third argument, which clap takes for a verb, or a verb behind options.
     fn not_alone(&self) -> Option<String> {
         let given = self.text(ContextKind::InvalidSubcommand)?;
-        if self.command.find_subcommand(&given).is_none() {
-            return Some(one_too_many(&given));
-        }
-        Some(format!("{given}: a verb comes first: zarrims-mount {given} ...; {SEE_HELP}"))
+        let mut words = self.words.iter().filter_map(|word| word.to_str());
+        let verb = words.find(|word| self.command.find_subcommand(word).is_some());
+        Some(verb.map_or_else(|| one_too_many(&given), verb_first))
     }
 
     /// A word such as `-list`, which clap takes for five options of one letter, and what was meant.
@@ -168,6 +167,11 @@ impl Report<'_> {
             _ => None,
         }
     }
+}
+
+/// Options before a verb are no options of the verb.
+pub(super) fn verb_first(verb: &str) -> String {
+    format!("{verb}: a verb comes first: zarrims-mount {verb} ...; {SEE_HELP}")
 }
 
 fn one_too_many(word: &str) -> String {

@@ -3,6 +3,7 @@
 //! To add a verb: describe its arguments in a file here, name it in [`Verb`], [`commands`] and [`read`], and do its
 //! work in a file of the same name below `src/verbs`.
 
+mod doctor;
 mod evict;
 mod export;
 mod inspect;
@@ -18,6 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::OPTIONS;
 
+pub use doctor::Doctor;
 pub use evict::Evict;
 pub use export::{Export, Made};
 pub use inspect::Inspect;
@@ -31,6 +33,8 @@ pub use warm::Warm;
 /// [`Given`](crate::config::Given).
 #[derive(Debug, Clone)]
 pub enum Verb {
+    /// Check the machine and the configuration.
+    Doctor(Doctor),
     /// Drop what a daemon has cached of images.
     Evict(Evict),
     /// Write files without a mount.
@@ -70,6 +74,7 @@ pub struct OfPath {
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
     vec![
+        doctor::command(),
         evict::command(),
         export::command(),
         inspect::command(),
@@ -87,6 +92,7 @@ pub(super) fn commands() -> Vec<Command> {
 /// Arguments that do not go together, in one line.
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
+        doctor::NAME => Ok(Verb::Doctor(Doctor::read(matches))),
         evict::NAME => Ok(Verb::Evict(Evict::read(matches))),
         export::NAME => Ok(Verb::Export(Box::new(Export::read(matches)?))),
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::by_hand::Tables;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig, ImageOptions};
+use crate::resources::shares::Shares;
 use crate::shared_cache::SharedCacheConfig;
 
 use super::source::Source;
@@ -100,6 +101,14 @@ pub struct Names {
     pub mountpoint: String,
     /// The option to let others in.
     pub allow_other: String,
+}
+
+impl Resources {
+    /// Memory in bytes that the daemon takes in all: the budget, and the shares of its size that come on top.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        Shares::of(self.memory_bytes).total()
+    }
 }
 
 impl Config {

@@ -63,6 +63,18 @@ impl Given {
         self.merge_with(file.as_ref())
     }
 
+    /// As [`Given::merge`]; `None` where nobody names anything to mount.
+    ///
+    /// # Errors
+    /// As for [`Given::merge`].
+    pub fn merge_if_any(self) -> Result<Option<Merged>, Mistake> {
+        let file = self.read_file()?;
+        if self.source.is_none() && file.as_ref().is_none_or(File::is_empty) {
+            return Ok(None);
+        }
+        self.merge_with(file.as_ref()).map(Some)
+    }
+
     /// The file that is named, or the usual one, if there is one.
     fn read_file(&self) -> Result<Option<File>, Mistake> {
         let usual = Path::new(DEFAULT_FILE);

@@ -11,9 +11,10 @@ pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as sourc
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
     ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
-    SHARED, STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint,
-    parse_filter, parse_group, parse_listen, parse_memory, parse_min_free, parse_region,
-    parse_socket, parse_switch, parse_threads, parse_timeout, parse_umask, parse_unit, parse_user,
+    SHARED, STATISTICS, UINT32, chunk_shape, names, parse_cache_size, parse_connections,
+    parse_endpoint, parse_filter, parse_group, parse_listen, parse_memory, parse_min_free,
+    parse_region, parse_socket, parse_switch, parse_threads, parse_timeout, parse_umask,
+    parse_unit, parse_user,
 };
 use crate::words::check_choice;
 
@@ -137,7 +138,7 @@ const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 37] = [
+pub static OPTIONS: [Opt; 38] = [
     row(
         CACHE,
         "cache-dir",
@@ -234,6 +235,14 @@ pub static OPTIONS: [Opt; 37] = [
         Some("auto"),
         "Resolution levels: \"auto\" shows the store's levels and computes missing ones, \"source\" \
          shows only the store's, \"imaris\" computes all but the finest",
+    ),
+    row(
+        IMAGES,
+        "chunk",
+        (Form::Text(|text| chunk_shape(text).map(drop)), "Z,Y,X"),
+        Some("auto"),
+        "Shape of the HDF5 chunks of all levels in voxels, such as 16,256,256; \"auto\" takes that of the \
+         writer of Imaris where it fits the chunks of the store",
     ),
     row(
         IMAGES,

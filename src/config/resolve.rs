@@ -1,6 +1,7 @@
 //! From settings to a [`Config`], by a look at the machine.
 
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
     IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
-    STATISTICS, UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
-    parse_umask, parse_unit, parse_user,
+    STATISTICS, THREADS_LIMIT, UINT32, chunk_shape, parse_choice, parse_connections, parse_memory,
+    parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
 };
 
 /// Memory where the machine has enough.
@@ -94,18 +95,23 @@ impl Merged {
         }
         let cache = cache_dir::plan(self, &mounts)?;
         let shared = shared_cache::check(&self.settings)?;
-        let memory = self.settings.value("memory", parse_memory)?;
-        let threads = self.settings.value("threads", parse_threads)?;
-        let connections = self.settings.value("connections", parse_connections)?;
-        let resources = Resources {
-            connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
-            memory_bytes: memory
-                .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
-            threads: threads.map_or_else(default_threads, usize::from),
-        };
+        let resources = resources_of(&self.settings)?;
         let control = control::check(&self.settings)?;
         Ok(Config { cache, shared, resources, control, mounts })
     }
+}
+
+/// Memory, threads and connections.
+pub(super) fn resources_of(settings: &Settings) -> Result<Resources, Mistake> {
+    let memory = settings.value("memory", parse_memory)?;
+    let threads = settings.value("threads", parse_threads)?;
+    let connections = settings.value("connections", parse_connections)?;
+    Ok(Resources {
+        connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
+        memory_bytes: memory
+            .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
+        threads: threads.map_or_else(default_threads, usize::from),
+    })
 }
 
 fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
@@ -113,7 +119,7 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
     Pair { source, mountpoint: mount.mountpoint.as_path().into(), setting }
 }
 
-fn mount_of(
+pub(super) fn mount_of(
     merged: &MergedMount,
     purpose: Purpose,
     served: &[ServedPoint],
@@ -162,6 +168,7 @@ fn mount_of(
 fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
     let default = ImageOptions::default();
     let pyramid = settings.value("pyramid", |text| parse_choice(&PYRAMID, text))?;
+    let chunk = settings.value("chunk", chunk_shape)?;
     let statistics = settings.value("statistics", |text| parse_choice(&STATISTICS, text))?;
     let on_error = settings.value("on-error", |text| parse_choice(&ON_ERROR, text))?;
     let int16 = settings.value("int16", |text| parse_choice(&INT16, text))?;
@@ -169,6 +176,7 @@ fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
     let unit = settings.value("default-unit", parse_unit)?;
     Ok(ImageOptions {
         pyramid: pyramid.unwrap_or_default(),
+        chunk: chunk.unwrap_or_default(),
         statistics: statistics.unwrap_or_default(),
         on_error: on_error.unwrap_or_default(),
         conversions: Conversions {
@@ -223,7 +231,12 @@ fn default_memory(available: Option<u64>) -> u64 {
 
 /// Most of these threads wait for disks; the memory budget bounds the decoding itself.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
+    threads_for(std::thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// For processors that this process may use: its affinity, control group and quota count.
+fn threads_for(processors: usize) -> usize {
+    (processors * 4).clamp(8, usize::from(THREADS_LIMIT))
 }
 
 #[cfg(test)]
@@ -236,5 +249,10 @@ mod tests {
         let budgets = [64_000, 512, 256, 128, 10].map(budget);
         assert_eq!(budgets, [128, 128, 64, 32, 16]);
         assert_eq!(default_memory(None), 128 << 20);
+    }
+
+    #[test]
+    fn the_threads_follow_the_processors() {
+        assert_eq!([1, 2, 3, 64, 1000].map(threads_for), [8, 8, 12, 256, 1024]);
     }
 }

@@ -12,7 +12,7 @@ use crate::image::{OnError, Statistics};
 use crate::objects::Addressing;
 use crate::shared_cache::Shared;
 use crate::source::micrometres;
-pub(super) use crate::words::{INT16, PYRAMID, UINT32};
+pub(super) use crate::words::{INT16, PYRAMID, UINT32, chunk_shape};
 
 /// Smallest cache worth having: a few bricks.
 pub(crate) const LEAST_CACHE_BYTES: u64 = 64 << 20;
@@ -27,7 +27,7 @@ const CONNECTIONS_LIMIT: u16 = 1024;
 const LONGEST_TIMEOUT_S: u64 = 600;
 
 /// Most threads for reading and decoding.
-const THREADS_LIMIT: u16 = 1024;
+pub(super) const THREADS_LIMIT: u16 = 1024;
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,8 +24,8 @@ const FILES: [&str; 3] = ["status.json", "images.json", "errors.jsonl"];
 /// How long a text is kept: longer than the kernel remembers its size.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// Inode of the folder; those of its files follow. Inodes of other files are hashes of 64 bits.
-const FIRST_INO: u64 = u64::MAX - 8;
+/// Inode of the folder; those of its files follow.
+const FIRST_INO: u64 = Ino::MOST.0 + 1;
 
 /// Handles of this folder have this bit, which a count of openings does not reach.
 const HANDLE: u64 = 1 << 63;
@@ -133,13 +133,15 @@ impl<V: View> ControlFolder<V> {
     }
 
     fn lookup_within(&self, place: Place, name: &OsStr) -> Result<Attributes, FsError> {
+        if name == "." {
+            return Ok(self.attributes_of(place, &self.told()));
+        }
         let Place::Folder = place else { return Err(FsError::NotADirectory) };
         if name == ".." {
             return self.view.lookup(Ino::ROOT, OsStr::new("."));
         }
         let file = FILES.iter().position(|file| name == *file).map(Place::File);
-        let found = file.or_else(|| (name == ".").then_some(Place::Folder));
-        Ok(self.attributes_of(found.ok_or(FsError::NotFound)?, &self.told()))
+        Ok(self.attributes_of(file.ok_or(FsError::NotFound)?, &self.told()))
     }
 
     fn entries_within(&self, place: Place) -> Result<Vec<DirectoryEntry>, FsError> {
@@ -184,6 +186,12 @@ impl<V: View> View for ControlFolder<V> {
         match Place::of(ino) {
             Some(place) => Some(self.attributes_of(place, &self.recent()?)),
             None => self.view.attributes_at_hand(ino),
+        }
+    }
+
+    fn compare(&self, folder: Ino) {
+        if Place::of(folder).is_none() {
+            self.view.compare(folder);
         }
     }
 
@@ -274,6 +282,16 @@ mod tests {
         };
         folder.read(handle, offset, len, Box::new(done));
         receiver.recv().expect("an answer").unwrap_or_else(|error| error)
+    }
+
+    #[test]
+    fn its_inodes_are_found_without_their_names() {
+        let folder = folder();
+        for number in 0..=FILES.len() as u64 {
+            let ino = Ino(FIRST_INO + number);
+            assert_eq!(folder.lookup(ino, OsStr::new(".")).expect("it is there").ino, ino);
+        }
+        assert!(folder.lookup(Ino(FIRST_INO - 1), OsStr::new(".")).is_err());
     }
 
     #[test]

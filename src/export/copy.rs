@@ -2,26 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
-};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use crate::image::ImageError;
 
+use super::commits::Commits;
 use super::error::ExportError;
-use super::journal::{Journal, Record, sum};
+use super::journal::{Record, sum};
 use super::output::write_sparse;
 use super::{Original, Output, Watcher};
-
-/// What is written is brought to the disk and into the journal after this time, or after so many bytes.
-const COMMIT_TIME: Duration = Duration::from_millis(250);
-const COMMIT_BYTES: u64 = 256 << 20;
 
 /// Time between two looks at whether the user wants an end.
 const LOOK_TIME: Duration = Duration::from_millis(100);
@@ -42,18 +35,6 @@ struct Sink {
 
 /// A piece that has arrived.
 type Arrived = (Range<u64>, Result<Record, ExportError>);
-
-/// Pieces that are written and not yet in the journal.
-struct Written<'a> {
-    /// Those that wait for one before them.
-    early: BTreeMap<u64, Record>,
-    /// Those that follow each other.
-    ready: Vec<Record>,
-    end: u64,
-    committed: u64,
-    since: Instant,
-    commits: &'a SyncSender<Vec<Record>>,
-}
 
 impl Sink {
     fn take(&self, piece: Range<u64>, bytes: &[u8]) -> Result<Record, ExportError> {
@@ -79,29 +60,9 @@ pub fn copy(
         return Ok(());
     }
     let file = output.file.try_clone().map_err(|error| output.failed(error))?;
-    let sink = Sink { file, path: output.path.clone(), first: output.range.start };
-    let sink = Arc::new(sink);
-    let (commits, received) = sync_channel(1);
-    let (file, journal) = (&output.file, &output.journal);
-    let failed = |error| ExportError::file(&sink.path, error);
-    let (copied, committed) = thread::scope(|scope| {
-        let committer = scope.spawn(move || commit_all(file, journal, &received, &failed));
-        let mut written = Written {
-            early: BTreeMap::new(),
-            ready: Vec::new(),
-            end: output.done,
-            committed: output.done,
-            since: Instant::now(),
-            commits: &commits,
-        };
-        let copied = pump(original, &sink, output.done..end, how, watcher, &mut written);
-        written.finish();
-        drop(commits);
-        (copied, committer.join())
-    });
-    let committed = committed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    output.done = output.journal.replay(&mut |_, _| Ok(true))?;
-    copied.and(committed)
+    let sink = Sink { file, path: output.path.clone(), first: output.first };
+    let (sink, range) = (Arc::new(sink), output.done..end);
+    Commits::run(output, |commits| pump(original, &sink, range, how, watcher, commits))
 }
 
 /// Keeps pieces under way until all are written.
@@ -111,9 +72,11 @@ fn pump(
     range: Range<u64>,
     how: Copying,
     watcher: &dyn Watcher,
-    written: &mut Written<'_>,
+    commits: &mut Commits,
 ) -> Result<(), ExportError> {
     let (sender, arrived) = channel::<Arrived>();
+    // Pieces that wait for one before them.
+    let mut early = BTreeMap::new();
     let (mut next, mut under_way, mut done) = (range.start, 0_usize, range.start - sink.first);
     let mut result = Ok(());
     loop {
@@ -137,7 +100,10 @@ fn pump(
                 match taken {
                     Ok(record) => {
                         done += piece.end - piece.start;
-                        written.take(piece.start, record);
+                        early.insert(piece.start, record);
+                        while let Some(record) = early.remove(&commits.end()) {
+                            commits.push(record);
+                        }
                     }
                     Err(error) => result = result.and(Err(error)),
                 }
@@ -146,7 +112,7 @@ fn pump(
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         watcher.written(done);
-        written.commit_soon();
+        commits.commit_soon();
     }
 }
 
@@ -176,56 +142,10 @@ impl Drop for Errand {
     }
 }
 
-impl Written<'_> {
-    fn take(&mut self, start: u64, record: Record) {
-        self.early.insert(start, record);
-        while let Some(record) = self.early.remove(&self.end) {
-            self.end = record.end;
-            self.ready.push(record);
-        }
-    }
-
-    /// Hands on what follows without gaps, when it is time.
-    fn commit_soon(&mut self) {
-        let is_due =
-            self.since.elapsed() >= COMMIT_TIME || self.end - self.committed >= COMMIT_BYTES;
-        if self.ready.is_empty() || !is_due {
-            return;
-        }
-        match self.commits.try_send(std::mem::take(&mut self.ready)) {
-            Ok(()) => (self.since, self.committed) = (Instant::now(), self.end),
-            // The disk is slower than the readers, or has failed, which the end will say.
-            Err(TrySendError::Full(ready) | TrySendError::Disconnected(ready)) => {
-                self.ready = ready;
-            }
-        }
-    }
-
-    fn finish(&mut self) {
-        if !self.ready.is_empty() {
-            // Nobody receives after a failure, which the end will say.
-            let _ = self.commits.send(std::mem::take(&mut self.ready));
-        }
-    }
-}
-
-/// Brings pieces to the disk, then into the journal.
-fn commit_all(
-    file: &File,
-    journal: &Journal,
-    commits: &Receiver<Vec<Record>>,
-    failed: &(dyn Fn(io::Error) -> ExportError + Sync),
-) -> Result<(), ExportError> {
-    for records in commits {
-        file.sync_data().map_err(failed)?;
-        journal.append(&records)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::thread;
 
     use super::*;
     use crate::export::original::ReadDone;

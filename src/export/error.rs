@@ -41,6 +41,9 @@ pub enum ExportError {
         /// The reason.
         source: ImsError,
     },
+    /// A filter failed.
+    #[error("cannot compress a chunk: {0}")]
+    Filter(io::Error),
     /// Bytes of the image cannot be produced.
     #[error("cannot read bytes {} to {} of the image: {source}", range.start, range.end)]
     Image {
@@ -71,9 +74,6 @@ pub enum ExportError {
     /// The user wanted an end.
     #[error("stopped; what is written stays, and the same command goes on from there")]
     Stopped,
-    /// The same, of a file that begins again.
-    #[error("stopped; a file with compressed chunks begins again")]
-    StoppedPacked,
 }
 
 impl ExportError {

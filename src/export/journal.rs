@@ -154,6 +154,31 @@ impl Journal {
         Ok(end)
     }
 
+    /// Where each of `count` pieces ends, from piece number `first` on, behind the end of the one before.
+    pub(super) fn ends(&self, first: u64, count: u64) -> Result<Vec<u64>, ExportError> {
+        let read = || {
+            let (header, records) = self.read_header()?.expect("begun");
+            let mut ends = Vec::new();
+            let before = if first == 0 {
+                ends.push(header.from);
+                0
+            } else {
+                1
+            };
+            let mut file = &self.file;
+            file.seek(SeekFrom::Start(records + (first - before) * RECORD_BYTES as u64))?;
+            let mut reader = BufReader::new(file);
+            let mut bytes = [0; RECORD_BYTES];
+            for _ in 0..before + count {
+                reader.read_exact(&mut bytes)?;
+                let record = Record::of_bytes(&bytes);
+                ends.push(record.ok_or_else(|| io::Error::other("the journal is damaged"))?.end);
+            }
+            io::Result::Ok(ends)
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
     /// The record of the piece that begins at `start`, or holds it.
     pub(super) fn record_at(&self, start: u64) -> Result<Option<Record>, ExportError> {
         let found = self.search(start);

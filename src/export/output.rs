@@ -39,7 +39,10 @@ pub struct Output {
     target: Target,
     pub(super) file: File,
     pub(super) journal: Journal,
+    /// The bytes of the whole that are written here.
     pub(super) range: Range<u64>,
+    /// Where the whole is when this file begins.
+    pub(super) first: u64,
     /// The bytes before it are on the disk.
     pub(super) done: u64,
 }
@@ -54,6 +57,29 @@ impl Output {
         original: &dyn Original,
         range: Range<u64>,
     ) -> Result<(Self, Start), ExportError> {
+        let header = Header::new(original.identity(), original.size(), range.clone());
+        Self::begin(target, &header, range.start, Some(range.end - range.start))
+    }
+
+    /// Begins to write pieces of which only `from`, where the first one lies, is known before; or goes on.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub(super) fn open_growing(
+        target: &Target,
+        identity: String,
+        from: u64,
+    ) -> Result<(Self, Start), ExportError> {
+        Self::begin(target, &Header::new(identity, u64::MAX, from..u64::MAX), 0, None)
+    }
+
+    /// `len`: bytes of the file, where they are known before.
+    fn begin(
+        target: &Target,
+        header: &Header,
+        first: u64,
+        len: Option<u64>,
+    ) -> Result<(Self, Start), ExportError> {
         target.check()?;
         let path = target.unfinished();
         let failed = |error: io::Error| ExportError::file(&path, error);
@@ -65,27 +91,48 @@ impl Output {
             return Err(ExportError::Busy(path));
         }
         let mut journal = Journal::open(&Target::journal_of(&path))?;
-        let header = Header::new(original.identity(), original.size(), range.clone());
-        let bytes = range.end - range.start;
         let found = journal.header()?;
-        let len = file.metadata().map_err(failed)?.len();
-        let is_same = found.as_ref() == Some(&header) && len == bytes;
-        if !is_same {
-            journal.begin(&header)?;
+        let there = file.metadata().map_err(failed)?.len();
+        let mut is_same = found.as_ref() == Some(header) && len.is_none_or(|len| there == len);
+        let mut done = header.from;
+        if is_same {
+            done = journal.replay(&mut |_, _| Ok(true))?;
+            is_same = done - first <= there || done == header.from;
         }
-        let done = journal.replay(&mut |_, _| Ok(true))?;
+        if !is_same {
+            journal.begin(header)?;
+            done = header.from;
+        }
         // What is written from here on begins as zeros.
-        let written = done - range.start;
-        file.set_len(written).and_then(|()| file.set_len(bytes)).map_err(failed)?;
+        let written = done - first;
+        let cut =
+            file.set_len(written.min(there)).and_then(|()| file.set_len(len.unwrap_or(written)));
+        cut.map_err(failed)?;
         let start = match found {
             Some(_) if is_same => Start::Resumed(done),
             // A journal alone is what a kill at the very end has left.
-            _ if len == 0 => Start::New,
+            _ if there == 0 => Start::New,
             None => Start::New,
             Some(_) => Start::Again,
         };
-        let output = Self { path, target: target.clone(), file, journal, range, done };
+        let range = header.from..header.to;
+        let output = Self { path, target: target.clone(), file, journal, range, first, done };
         Ok((output, start))
+    }
+
+    /// Drops all pieces but the first `count`.
+    pub(super) fn keep_pieces(&mut self, count: u64) -> Result<(), ExportError> {
+        let mut seen = 0;
+        self.done = self.journal.replay(&mut |_, _| {
+            seen += 1;
+            Ok(seen <= count)
+        })?;
+        self.file.set_len(self.done - self.first).map_err(|error| self.failed(error))
+    }
+
+    /// No further piece follows.
+    pub(super) fn end_here(&mut self) {
+        self.range.end = self.done;
     }
 
     /// The bytes that are not on the disk so far.
@@ -112,8 +159,8 @@ impl Output {
         self.file.sync_all().map_err(|error| self.failed(error))?;
         // What the system has in memory would say nothing of the disk. It may refuse.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
-        let Self { path, file, journal, range, .. } = self;
-        let first = range.start;
+        let Self { path, file, journal, first, .. } = self;
+        let first = *first;
         let mut wrong = None;
         let mut buffer = vec![0; COMPARED_BYTES];
         let mut compare = |piece: Range<u64>, sum: u64| {

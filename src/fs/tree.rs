@@ -13,7 +13,8 @@
 //!
 //! From the bottom up: `file` and `inspected` hold what is known of images and stores, `node` and `nodes`
 //! the inodes, `access` compares owners and modes, `inspect` looks into a folder, `looks` does so in the
-//! background, `names` makes nodes, `refresh` keeps a listing up to date, `decide` and `open` open files.
+//! background, `names` makes nodes, `refresh` keeps a listing up to date, `search` finds inodes of an earlier
+//! run, `decide` and `open` open files.
 
 mod access;
 mod closed;
@@ -31,6 +32,7 @@ mod open;
 mod options;
 mod pages;
 mod refresh;
+mod search;
 mod told;
 
 use std::ffi::{OsStr, OsString};
@@ -38,6 +40,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::by_hand::{StoreTable, Tables};
 use crate::image::Images;
@@ -49,6 +52,7 @@ use super::view::{Attributes, DirectoryEntry, FsError, Ino, NodeKind};
 use access::{Rights, check_not_narrowed};
 use closed::Closed;
 use inspect::Inspector;
+use inspected::Checked;
 use looks::Wait;
 use names::Namer;
 use node::{Content, Listing, Node, Shown};
@@ -66,6 +70,11 @@ pub use told::Told;
 /// How often an opening starts again because the store has changed under it.
 const OPEN_ATTEMPTS: usize = 5;
 
+/// How often a folder is compared with the source because somebody asks for its attributes. Reading a file makes the
+/// kernel ask for those of the root, and listings of other machines may cost money.
+const COMPARED_EVERY: Duration = Duration::from_secs(3);
+const COMPARED_EVERY_REMOTE: Duration = Duration::from_mins(1);
+
 /// The tree of one mount.
 #[derive(Debug)]
 pub struct Tree {
@@ -75,6 +84,8 @@ pub struct Tree {
     opener: Opener,
     /// Files that were closed just now.
     closed: Closed,
+    /// The last search for an inode of an earlier run that found nothing.
+    searched_in_vain: Mutex<Option<Checked>>,
     /// They look into folders.
     workers: Workers,
 }
@@ -134,6 +145,7 @@ impl Tree {
             rights,
             opener,
             closed: Closed::new(config.revalidate.time()),
+            searched_in_vain: Mutex::default(),
             workers: Workers::within("look", looks::THREADS, looks::MOST_THREADS),
         })
     }
@@ -182,6 +194,21 @@ impl Tree {
         }
     }
 
+    /// Compares a folder that was listed with the source, if that was not done lately: the time of the folder then
+    /// tells of new names.
+    pub fn compare(&self, ino: Ino) {
+        let Ok(node) = self.nodes.get(ino) else { return };
+        let Content::Mirror { source, listing } = &node.content else { return };
+        let is_remote = self.source().storage().is_remote();
+        let pause = if is_remote { COMPARED_EVERY_REMOTE } else { COMPARED_EVERY };
+        let checked = lock(listing).as_ref().and_then(|listing| listing.checked);
+        if checked.is_some_and(|checked| checked.is_older_than(pause))
+            && let Err(error) = self.refresh(&node, source, listing, Wait::Listing)
+        {
+            tracing::debug!(path = %node.path.display(), %error, "a folder cannot be compared");
+        }
+    }
+
     /// Attributes of a known inode, if that takes no look into the source.
     #[must_use]
     pub fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {
@@ -201,15 +228,16 @@ impl Tree {
         Ok(found)
     }
 
-    /// Finds a name in a folder.
+    /// Finds a name in a folder. The name `.` is any inode itself, also one that an earlier run has given out: it
+    /// may take a look into all folders.
     ///
     /// # Errors
     /// [`FsError::NotFound`], [`FsError::Stale`], [`FsError::NotADirectory`], [`FsError::Source`].
     pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Attributes, FsError> {
-        let node = self.nodes.get(parent)?;
         if name == "." {
-            return Ok(node.attributes());
+            return self.attributes_of_any(parent);
         }
+        let node = self.nodes.get(parent)?;
         if name == ".." {
             return self.nodes.attributes(node.parent);
         }

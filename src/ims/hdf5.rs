@@ -12,7 +12,6 @@
 
 use std::ffi::CString;
 use std::marker::PhantomData;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdf5_metno::file::LibraryVersion;
@@ -20,9 +19,7 @@ use hdf5_metno::globals::{H5P_DATASET_CREATE, H5P_GROUP_CREATE};
 use hdf5_metno::{h5check, sync::sync};
 use hdf5_metno_sys::h5::{herr_t, hsize_t};
 use hdf5_metno_sys::h5a::{H5Aclose, H5Acreate2, H5Awrite};
-use hdf5_metno_sys::h5d::{
-    H5D_fill_time_t, H5Dclose, H5Dcreate2, H5Dopen2, H5Dwrite, H5Dwrite_chunk,
-};
+use hdf5_metno_sys::h5d::{H5D_fill_time_t, H5Dclose, H5Dcreate2, H5Dwrite};
 use hdf5_metno_sys::h5f::H5Fget_file_image;
 use hdf5_metno_sys::h5g::{H5Gclose, H5Gcreate2};
 use hdf5_metno_sys::h5i::hid_t;
@@ -39,6 +36,7 @@ use hdf5_metno_sys::h5t::{
 
 use hdf5_metno_sys::h5z::H5Z_FLAG_OPTIONAL;
 
+use super::packing::Filter;
 use super::{ImsError, VoxelType};
 
 /// The types a stored element can have. Buffers hold elements in exactly this form, so the
@@ -102,26 +100,13 @@ fn call<T>(
     sync(call).map_err(|source| ImsError::Hdf5 { action, object: object.to_owned(), source })
 }
 
-/// A filter of chunks that are handed over as the filter has made them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Filter<'a> {
-    pub(super) id: i32,
-    pub(super) values: &'a [u32],
-}
-
-/// A new HDF5 file: in memory, with no file on disk behind it, or on disk.
-pub(super) struct NewFile {
+/// An HDF5 file in memory, with no file on disk behind it.
+pub(super) struct MemoryFile {
     file: hdf5_metno::File,
 }
 
-/// A dataset of a [`NewFile`] that is still open.
-pub(super) struct Dataset<'file> {
-    id: Id,
-    file: PhantomData<&'file NewFile>,
-}
-
-impl NewFile {
-    /// Creates an empty file in memory. `growth_bytes` is the step in which its buffer grows.
+impl MemoryFile {
+    /// Creates an empty file. `growth_bytes` is the step in which its buffer grows.
     pub(super) fn create(growth_bytes: usize) -> Result<Self, ImsError> {
         // The library first tries to open the name as a file on disk: this one cannot exist. And
         // it takes two files in memory for the same one if they have the same name.
@@ -138,31 +123,6 @@ impl NewFile {
             .small_data_block_size(0);
         let file = call("create", name, || options.create(name))?;
         Ok(Self { file })
-    }
-
-    /// Creates an empty file on disk, in place of one that is there.
-    pub(super) fn create_on_disk(path: &Path) -> Result<Self, ImsError> {
-        let mut options = hdf5_metno::File::with_options();
-        options.fcpl().obj_track_times(false);
-        options.fapl().libver_bounds(LibraryVersion::Earliest, LibraryVersion::latest());
-        let file = call("create", &path.to_string_lossy(), || options.create(path))?;
-        Ok(Self { file })
-    }
-
-    /// Opens a dataset by its path.
-    pub(super) fn dataset(&self, path: &str) -> Result<Dataset<'_>, ImsError> {
-        let c_path = c_name(path);
-        let raw = call("open dataset", path, || {
-            // SAFETY: the file is open and the path is a C string.
-            h5check(unsafe { H5Dopen2(self.file.id(), c_path.as_ptr(), H5P_DEFAULT) })
-        })?;
-        Ok(Dataset { id: Id { raw, close: H5Dclose }, file: PhantomData })
-    }
-
-    /// Writes everything to the disk's file.
-    pub(super) fn close(self) -> Result<(), ImsError> {
-        call("flush", "file", || self.file.flush())?;
-        call("close", "file", || self.file.close())
     }
 
     /// The root group.
@@ -189,36 +149,16 @@ impl NewFile {
     }
 }
 
-impl Dataset<'_> {
-    /// Writes a chunk, as its filters have made it, at a voxel (z, y, x) at which a chunk begins.
-    pub(super) fn write_chunk(&self, origin: [u64; 3], bytes: &[u8]) -> Result<(), ImsError> {
-        call("write chunk", "Data", || {
-            // SAFETY: the dataset is open and of rank 3, and `bytes` is readable for the length passed.
-            h5check(unsafe {
-                H5Dwrite_chunk(
-                    self.id.raw,
-                    H5P_DEFAULT,
-                    0,
-                    origin.as_ptr(),
-                    bytes.len(),
-                    bytes.as_ptr().cast(),
-                )
-            })
-        })?;
-        Ok(())
-    }
-}
-
 /// The root group is addressed by the file's own identifier.
 enum GroupId {
     Root(hid_t),
     Child(Id),
 }
 
-/// A group of a [`NewFile`] that is still open.
+/// A group of a [`MemoryFile`] that is still open.
 pub(super) struct Group<'file> {
     id: GroupId,
-    file: PhantomData<&'file NewFile>,
+    file: PhantomData<&'file MemoryFile>,
 }
 
 impl<'file> Group<'file> {
@@ -318,7 +258,7 @@ impl<'file> Group<'file> {
         voxel: VoxelType,
         shape: [u64; 3],
         chunk: [u64; 3],
-        filter: Option<Filter<'_>>,
+        filter: Option<Filter>,
     ) -> Result<u64, ImsError> {
         let plist = create_plist(*H5P_DATASET_CREATE, name)?;
         call("set chunk shape of", name, || {
@@ -330,13 +270,13 @@ impl<'file> Group<'file> {
             // SAFETY: `plist` is an open dataset creation property list.
             h5check(unsafe { H5Pset_fill_time(plist.raw, H5D_fill_time_t::H5D_FILL_TIME_NEVER) })
         })?;
-        if let Some(Filter { id, values }) = filter {
+        if let Some(Filter { id, value }) = filter {
             call("set filter of", name, || {
-                // Optional: the library need not know the filter, as it is never to run it.
-                // SAFETY: `plist` is an open dataset creation property list, and `values` is readable for the
-                // number of values passed.
+                // Optional: the library need not know the filter.
+                // SAFETY: `plist` is an open dataset creation property list, and `value` is the one value that is
+                // announced.
                 h5check(unsafe {
-                    H5Pset_filter(plist.raw, id, H5Z_FLAG_OPTIONAL, values.len(), values.as_ptr())
+                    H5Pset_filter(plist.raw, id, H5Z_FLAG_OPTIONAL, 1, &raw const value)
                 })
             })?;
         }

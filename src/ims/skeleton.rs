@@ -5,7 +5,8 @@
 //! stays free of holes (see [`metadata_capacity`](super::metadata_capacity), which relies on it).
 
 use super::describe::{Histogram, ImsFile, PixelMetadata, Thumbnail};
-use super::hdf5::{Element, Filter, Group, NewFile};
+use super::hdf5::{Element, Group, MemoryFile};
+use super::packing::Packing;
 use super::schema::{self, InfoGroup};
 use super::{ImsError, graft, text};
 
@@ -64,31 +65,21 @@ pub(super) fn write(
     expected_len: u64,
 ) -> Result<(Vec<u8>, Vec<DataHeader>), ImsError> {
     let growth = usize::try_from(expected_len / 8).unwrap_or(usize::MAX);
-    let memory = NewFile::create(growth.clamp(*GROWTH_BYTES.start(), *GROWTH_BYTES.end()))?;
-    let headers = write_into(&memory, file, pixels, None)?;
-    Ok((memory.into_image()?, headers))
-}
-
-/// Writes all but the chunks.
-pub(super) fn write_into(
-    new: &NewFile,
-    file: &ImsFile,
-    pixels: &PixelMetadata,
-    filter: Option<Filter<'_>>,
-) -> Result<Vec<DataHeader>, ImsError> {
-    let root = new.root();
+    let memory = MemoryFile::create(growth.clamp(*GROWTH_BYTES.start(), *GROWTH_BYTES.end()))?;
+    let root = memory.root();
     for (name, value) in schema::ROOT_ATTRIBUTES {
         root.write_attribute(name, Element::Text, &text::value_bytes(value))?;
     }
     root.write_attribute(schema::NUMBER_OF_DATA_SETS, Element::U32, &1_u32.to_le_bytes())?;
 
     let mut headers = vec![];
-    write_data_set(&root, file, pixels, filter, &mut headers)?;
+    write_data_set(&root, file, pixels, &mut headers)?;
     write_info(&root, &schema::info_groups(file, &pixels.color_ranges))?;
     if let Some(thumbnail) = &pixels.thumbnail {
         write_thumbnail(&root, thumbnail)?;
     }
-    Ok(headers)
+    drop(root);
+    Ok((memory.into_image()?, headers))
 }
 
 /// `/DataSet/ResolutionLevel r/TimePoint t/Channel c` (Imaris5FileFormat.pdf 3.1).
@@ -96,7 +87,6 @@ fn write_data_set(
     root: &Group,
     file: &ImsFile,
     pixels: &PixelMetadata,
-    filter: Option<Filter<'_>>,
     headers: &mut Vec<DataHeader>,
 ) -> Result<(), ImsError> {
     let heap = schema::heap_bytes;
@@ -110,7 +100,7 @@ fn write_data_set(
         for t in 0..file.time_points {
             let time_group = level_group.create_group(&schema::time_point_name(t), time_heap)?;
             for c in 0..file.channels.len() {
-                let address = write_channel(&time_group, file, pixels, filter, (level, t, c))?;
+                let address = write_channel(&time_group, file, pixels, (level, t, c))?;
                 headers.push(DataHeader { address, level, t, c });
             }
         }
@@ -123,7 +113,6 @@ fn write_channel(
     time_group: &Group,
     file: &ImsFile,
     pixels: &PixelMetadata,
-    filter: Option<Filter<'_>>,
     (level, t, c): (usize, u64, usize),
 ) -> Result<u64, ImsError> {
     let shape = &file.levels[level];
@@ -145,6 +134,7 @@ fn write_channel(
             }
         }
     }
+    let filter = file.packing.map(Packing::filter);
     let header =
         group.create_chunked(schema::DATA, file.voxel_type, shape.padded(), shape.chunk, filter)?;
     for (name, histogram) in [schema::HISTOGRAM, schema::HISTOGRAM_1024].into_iter().zip(histograms)

@@ -84,7 +84,7 @@ pub(super) fn run(wanted: &Export, cli: &Cli) -> Result<ExitCode, Failure> {
 }
 
 fn is_stopped(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ExportError::Stopped | ExportError::StoppedPacked))
+    matches!(error.downcast_ref(), Some(ExportError::Stopped))
 }
 
 fn is_full(error: &anyhow::Error) -> bool {
@@ -303,13 +303,13 @@ impl Job<'_> {
     ) -> anyhow::Result<()> {
         let Self { wanted, source, image, target } = self;
         let total = Packed::total(file);
-        tell_start(wanted, &target.unfinished(), Start::New, total);
-        let mut packed = Packed::create(target, file, packing)?;
+        let (mut packed, start) = Packed::open(target, file, packing)?;
+        tell_start(wanted, &target.unfinished(), start, total);
         let how = Copying { at_a_time: source.resources.threads };
         let is_computed = |level: usize| file.plan().levels[level].origin == LevelOrigin::Computed;
-        let computed_bytes = export::computed_bytes(file);
-        if computed_bytes > 0 {
-            let session = source.open(Some(kept_levels(target, computed_bytes)?))?;
+        if packed.next_level(file).is_some_and(is_computed) {
+            let kept = kept_levels(target, export::computed_bytes(file))?;
+            let session = source.open(Some(kept))?;
             let again = session.open_file(image).with_context(|| image.display().to_string())?.file;
             if again.content() != file.content() {
                 bail!("{}: changes while it is exported", image.display());
@@ -320,9 +320,14 @@ impl Job<'_> {
         }
         let passes = || session.passes();
         let progress = Progress::new(wanted.as_json, "written", total, &STOPPED, &passes);
-        packed.write(file, |level| !is_computed(level), how, &progress)?;
+        packed.write(file, |_| true, how, &progress)?;
         drop(progress);
-        packed.finish()?;
+        if wanted.verify {
+            let written = packed.written();
+            let progress = Progress::new(wanted.as_json, "compared", written, &STOPPED, &no_passes);
+            packed.verify(&progress)?;
+        }
+        packed.finish(file)?;
         let bytes =
             fs::metadata(&target.path).with_context(|| target.path.display().to_string())?.len();
         tell_end(wanted, &target.path, bytes, began);

@@ -116,7 +116,7 @@ pub(super) fn print(as_json: bool, value: &Value, line: &str) -> Result<ExitCode
 
 /// A path as it is, and with the links on the way to its folder resolved. The mount itself is not asked: its daemon
 /// may hang.
-fn spellings(path: &Path) -> Vec<PathBuf> {
+pub(super) fn spellings(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let folder = absolute.parent().and_then(|folder| folder.canonicalize().ok());
     let resolved = folder.zip(absolute.file_name()).map(|(folder, name)| folder.join(name));

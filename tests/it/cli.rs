@@ -3,6 +3,7 @@
 
 mod config_file;
 mod demo;
+mod doctor;
 mod documents;
 mod install;
 mod list;

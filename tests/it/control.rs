@@ -1,6 +1,6 @@
 //! The daemon can be asked what it does, and steered, while it serves.
 
-mod asked;
+pub(crate) mod asked;
 mod evict;
 mod folder;
 mod kept;

@@ -1,5 +1,6 @@
 //! `export` writes what the mount shows, whatever happens meanwhile.
 
+mod declared;
 mod packed;
 mod parts;
 mod resumed;

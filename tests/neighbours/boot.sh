@@ -36,7 +36,8 @@ UNIT
     local bind=()
     [ ! -e /dev/autofs ] || bind=(--bind=/dev/autofs)
     timeout --kill-after=10 180 systemd-nspawn --quiet --boot --directory "$root" --capability=all "${bind[@]}" \
-        --property=DeviceAllow='/dev/fuse rw' --register=no --keep-unit --console=pipe \
+        --system-call-filter='open_by_handle_at name_to_handle_at' --property=DeviceAllow='/dev/fuse rw' \
+        --register=no --keep-unit --console=pipe \
         -- systemd.unit=inside.target >"$2/boot.log" 2>&1 </dev/null || true
     if [ -s "$root/result" ]; then
         cat "$root/result"

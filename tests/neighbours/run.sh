@@ -3,8 +3,8 @@
 #                               of objects
 #
 # Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations
-# of its own in a temporary folder, and as root, without which all is skipped. Checks are: unit, package, opens, samba, ganesha,
-# remote; default all. `speed` measures throughput through smbd, and is not one of them.
+# of its own in a temporary folder, and as root, without which all is skipped. Checks are: unit, package, opens, handles, samba, ganesha,
+# remote; default all. `speed` measures the throughput of shares, and is not one of them.
 # The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -15,7 +15,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 bin=$(realpath -m "${1:-$target/release/zarrims-mount}")
 shift || true
 checks=("$@")
-[ "${#checks[@]}" -gt 0 ] || checks=(unit package opens samba ganesha remote)
+[ "${#checks[@]}" -gt 0 ] || checks=(unit package opens handles samba ganesha remote)
 limit=600 # seconds for all programs in Python together
 
 subject=neighbours

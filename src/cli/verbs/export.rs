@@ -12,7 +12,7 @@ pub(super) const NAME: &str = "export";
 
 const AFTER: &str = "\
 While it is written, the file is called OUT.ims.part, with a journal beside it. The same command goes on where an \
-earlier one was stopped, killed, or met a full disk; with --gzip or --lz4 it begins again.
+earlier one was stopped, killed, or met a full disk.
 
 Exit status: 0 the file is there and complete; 1 it is not, for the reason that is printed; 2 the command line is \
 wrong; 130 it was stopped by a signal.";
@@ -137,9 +137,6 @@ impl Export {
             Made::All(_) if takes_part || self.image.is_some() => {
                 "--all: --image, --crop, --channels and --levels are about one image; leave --all or these out"
             }
-            _ if self.verify && self.packing.is_some() => {
-                "--verify: compares plain files only; leave --gzip or --lz4 out"
-            }
             _ => return None,
         };
         Some(line.to_owned())
@@ -238,7 +235,6 @@ mod tests {
             &["s", "o", "--part", "1/2", "--lz4"],
             &["s", "o", "--gzip", "0"],
             &["s", "o", "--gzip", "2", "--lz4"],
-            &["s", "o", "--lz4", "--verify"],
             &["s", "o", "--crop", "0:1,0:1"],
             &["s", "o", "--crop", "5:5,:,:"],
             &["s", "o", "--crop", "-1:5,:,:"],

@@ -27,16 +27,13 @@ use super::open::{Build, Done, Keeper, Output};
 use super::visitor::Visitor;
 use super::walk::{Root, Step, Walk};
 
-/// Part of the cache that the levels of one image may take when a pass makes them in passing: a large
-/// level must not drive out the coarse ones that every opening reads.
+/// Part of the cache that levels made in passing may take: a large one must not drive out coarse ones.
 const KEPT_SHARE: u64 = 4;
 
-/// Bricks of the store under a brick from which on the shared cache is asked for it: reading fewer takes no
-/// longer than a request.
+/// Bricks of the store under a brick from which on it pays to ask the shared cache for it.
 const ASKED_FOR_BRICKS: u64 = 64;
 
-/// Bricks that the source may complete any time are kept this many times longer than it took to make them:
-/// so making them takes at most this part of the time.
+/// Bricks that the source may complete any time are kept this many times longer than it took to make them.
 const FLEETING_DUTY: u32 = 10;
 
 /// A walk over the pyramid of one image.
@@ -46,11 +43,10 @@ pub(super) struct Pass {
     walk: Mutex<Walk>,
     /// Tasks under way at a time.
     limit: usize,
-    /// The finest level whose bricks are kept although no reader asked for them: of computed levels, and of
-    /// stored ones that had to be fetched.
+    /// The finest level of which computed and fetched bricks are kept although no reader asked for them.
     finest_kept: usize,
     progress: Arc<Progress>,
-    /// Its turn; none for passes that show everything, or are on an errand.
+    /// Its turn; none for passes that show everything or are on an errand.
     headway: Option<Arc<Headway>>,
     errand: Option<Errand>,
 }

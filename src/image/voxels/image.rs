@@ -134,8 +134,12 @@ impl Image {
             job.await_source();
             let resources = self.engine().resources();
             let reserved = resources.reserve(job.memory_bytes()).ok_or(ImageError::Abandoned)?;
-            let produced = job.produce(resources, self.follows_chunks, &instead)?;
-            Ok(produced.holding(reserved))
+            let produced = job.produce(resources, self.follows_chunks, &instead);
+            if let Err(ImageError::NoMemory(error)) = &produced {
+                self.images.damage().report_no_memory(&self.source, *error);
+                self.images.note_error(&self.source.folder(), error.to_string());
+            }
+            Ok(produced?.holding(reserved))
         })
     }
 }

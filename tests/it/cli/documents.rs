@@ -39,6 +39,8 @@ fn help_and_version() {
 const README: &str = include_str!("../../../README.md");
 const CONFIGURATION: &str = include_str!("../../../doc/CONFIGURATION.md");
 const TROUBLESHOOTING: &str = include_str!("../../../doc/TROUBLESHOOTING.md");
+const LOGGING: &str = include_str!("../../../doc/LOGGING.md");
+const ADMIN: &str = include_str!("../../../doc/ADMIN.md");
 const SEMANTICS: &str = include_str!("../../../doc/SEMANTICS.md");
 const DESIGN: &str = include_str!("../../../doc/DESIGN.md");
 const TESTING: &str = include_str!("../../../doc/TESTING.md");
@@ -89,7 +91,7 @@ fn the_documents_quote_what_the_program_says() {
     let program = lines.concat().replace("\\\"", "\"");
     let mut wrong = Vec::new();
     let mut parts = 0;
-    for document in [README, CONFIGURATION, TROUBLESHOOTING] {
+    for document in [README, CONFIGURATION, TROUBLESHOOTING, LOGGING] {
         for quote in quoted(document) {
             if SAID_BY_OTHERS.contains(&quote.as_str()) {
                 continue;
@@ -106,6 +108,17 @@ fn the_documents_quote_what_the_program_says() {
     }
     assert!(parts > 20, "{parts}");
     assert!(wrong.is_empty(), "the program does not say:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn alert_rules_ask_for_metrics_that_there_are() {
+    let is_of_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = ADMIN.split(|letter| !is_of_word(letter));
+    let asked: BTreeSet<&str> = words.filter(|word| word.starts_with("zarrims_")).collect();
+    assert!(asked.len() > 5, "{asked:?}");
+    for metric in asked {
+        assert!(CONFIGURATION.contains(&format!("| `{metric}` |")), "{metric}");
+    }
 }
 
 /// The flags of `--help`, each with its default where that is one word.

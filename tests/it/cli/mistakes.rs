@@ -80,6 +80,18 @@ const SHOWN: &[(&str, &str)] = &[
         "--pyramid sorce: is none of auto, source, imaris; similar: source",
     ),
     (
+        "@source @mount --chunk 16,256",
+        "--chunk 16,256: is neither auto nor three lengths Z,Y,X from 1 on, such as 16,256,256",
+    ),
+    (
+        "@source @mount --chunk 0,64,64",
+        "--chunk 0,64,64: is neither auto nor three lengths Z,Y,X from 1 on, such as 16,256,256",
+    ),
+    (
+        "@source @mount --chunk 1,4096,4096",
+        "--chunk 1,4096,4096: has more than the 4194304 voxels that a chunk may have",
+    ),
+    (
         "@source @mount --default-unit second",
         "--default-unit second: is not a unit of length such as um, mm or nanometer",
     ),

@@ -15,7 +15,7 @@ use crate::process::daemon::{read_all, source_of_one};
 
 /// `status` of a socket, as JSON.
 #[track_caller]
-pub(super) fn status(socket: &Path) -> Value {
+pub(crate) fn status(socket: &Path) -> Value {
     let output = command(&[]).args(["status", "--json", "--socket"]).arg(socket).output();
     let output = output.expect("the program starts");
     assert!(output.status.success(), "{output:?}");

@@ -58,7 +58,7 @@ fn gzip_holds_every_voxel_and_attribute_of_the_plain_file() {
         let store = bench.store(&format!("{name}.zarr"));
         let (plain, packed) = (bench.out("plain.ims"), bench.out("packed.ims"));
         must_export(&[&store, &plain, &"--force"]);
-        must_export(&[&store, &packed, &"--gzip", &"2", &"--force"]);
+        must_export(&[&store, &packed, &"--gzip", &"2", &"--force", &"--verify"]);
         assert_eq!(description(&plain), description(&packed), "{name}");
         let len = |path: &Path| fs::metadata(path).expect("there").len();
         assert!(len(&packed) < len(&plain), "{name}: {} < {}", len(&packed), len(&plain));

@@ -1,6 +1,8 @@
 //! An export that is killed or stopped goes on where it was.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,34 +56,59 @@ fn killed_at_random_moments_it_ends_as_the_same_file() {
     let mount = Mount::of(&bench.source).start();
     let mut resumed = 0;
     for name in ["computed", "stored"] {
-        let expected = fs::read(mount.path().join(format!("{name}.ims"))).expect("readable");
+        let plain = fs::read(mount.path().join(format!("{name}.ims"))).expect("readable");
         let (store, out) =
             (bench.store(&format!("{name}.zarr")), bench.out(&format!("{name}.ims")));
-        let began = Instant::now();
-        must_export(&[&store, &out]);
-        let whole = u64::try_from(began.elapsed().as_millis()).expect("short").max(20);
-        let mut kills = 0;
-        while kills < KILLS {
+        for packing in [&[][..], &["--gzip", "2"], &["--lz4"]] {
+            let mut args: Vec<&dyn AsRef<OsStr>> = vec![&store, &out];
+            args.extend(packing.iter().map(|arg| arg as &dyn AsRef<OsStr>));
             let _ = fs::remove_file(&out);
-            let mut child = exporter(&[&store, &out])
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("the program starts");
-            let moment = Duration::from_millis(picks.below(whole * 3 / 2));
-            if !ends_within(&mut child, moment) {
-                child.kill().expect("ours");
-                kills += 1;
-            }
-            let output = child.wait_with_output().expect("ours");
-            resumed += usize::from(stderr(&output).contains("goes on"));
+            let began = Instant::now();
+            must_export(&args);
+            let whole = u64::try_from(began.elapsed().as_millis()).expect("short").max(20);
+            let packed = fs::read(&out).expect("readable");
+            let expected = if packing.is_empty() { &plain } else { &packed };
+            // Two kinds of compression share the kills.
+            resumed += kill(
+                &args,
+                &out,
+                whole,
+                if packing.is_empty() { KILLS } else { KILLS / 2 },
+                &mut picks,
+            );
+            // A kill at the very end may have left the complete file with what is removed behind it.
+            args.extend([&"--verify" as &dyn AsRef<OsStr>, &"--force"]);
+            must_export(&args);
+            assert_equal(&out, expected, &format!("{name} {packing:?}"));
         }
-        // A kill at the very end may have left the complete file with what is removed behind it.
-        must_export(&[&store, &out, &"--verify", &"--force"]);
-        assert_equal(&out, &expected, name);
     }
     assert_eq!(bench.left(), ["computed.ims", "stored.ims"]);
     println!("{resumed} exports went on where one was killed");
     assert!(resumed > 0, "no kill hit an export that had written anything");
+}
+
+/// Exports until so many exports have been killed. Returns how many went on where one was killed.
+fn kill(
+    args: &[&dyn AsRef<OsStr>],
+    out: &Path,
+    whole: u64,
+    kills: usize,
+    picks: &mut Picks,
+) -> usize {
+    let (mut killed, mut resumed) = (0, 0);
+    while killed < kills {
+        let _ = fs::remove_file(out);
+        let spawned = exporter(args).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.expect("the program starts");
+        let moment = Duration::from_millis(picks.below(whole * 3 / 2));
+        if !ends_within(&mut child, moment) {
+            child.kill().expect("ours");
+            killed += 1;
+        }
+        let output = child.wait_with_output().expect("ours");
+        resumed += usize::from(stderr(&output).contains("goes on"));
+    }
+    resumed
 }
 
 /// Ctrl-C loses nothing, and has a status of its own.
