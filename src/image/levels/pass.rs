@@ -87,10 +87,9 @@ impl Pass {
         if self.image.is_remote() { fetchers } else { workers }
     }
 
-    /// Begins children until enough are under way.
+    /// Begins children until enough are under way. Called off, it stops, and readers who wait ask again.
     pub(super) fn pump(self: &Arc<Self>) {
         if self.errand.as_ref().is_some_and(Errand::is_stopped) {
-            // Readers who wait for what is open ask again.
             self.stop(&ImageError::Abandoned);
         }
         loop {
