@@ -62,14 +62,14 @@ mod trial;
 mod trouble;
 mod version;
 
-pub use brick::{BrickWriter, PinnedBrick};
+pub use brick::{BrickWriter, Check, PinnedBrick};
 pub use brick_cache::BrickCache;
 pub use error::CacheError;
 pub use health::{CacheStatus, Health, Outage};
 pub use key::{BrickKey, ImageId, Slot};
 pub use limits::{CacheLimits, MinFree};
 pub use single_flight::{Role, SingleFlight, Ticket, Waiter};
-pub use stats::{CacheStats, Tally};
+pub use stats::{CacheStats, Removed, Tally};
 pub use steady::SteadyCache;
 pub use trial::{can_punch_holes, owner};
 pub use version::{FORMAT_VERSION, folder_name};

@@ -2,6 +2,9 @@
 
 mod answer;
 mod event;
+mod evict;
+mod files;
+mod jobs;
 mod notify;
 mod reload;
 mod serve;
@@ -9,6 +12,7 @@ pub(crate) mod signals;
 pub(crate) mod source;
 mod state;
 mod status;
+mod warm;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process;
@@ -77,6 +81,7 @@ pub(crate) fn run(given: &Given, merged: Merged) -> anyhow::Result<()> {
     serve_on(&mut serving, received)?;
     drop(control);
     serve::save_all(&mut serving.mounts);
+    state.jobs.stop(None);
     engine.stop();
     Status::now(&state).log_end();
     Ok(())

@@ -8,16 +8,18 @@ mod shelf;
 pub(crate) mod turns;
 mod write_queue;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
-    BrickKey, CacheError, CacheLimits, CacheStatus, ImageId, Role, SingleFlight, Slot, SteadyCache,
+    BrickKey, CacheError, CacheLimits, CacheStatus, ImageId, Removed, Role, SingleFlight, Slot,
+    SteadyCache,
 };
 use crate::objects::ObjectError;
 use crate::resources::buffer::Buffer;
@@ -34,6 +36,9 @@ use write_queue::Unwritten;
 
 pub use crate::resources::memory::MemoryStats;
 pub use write_queue::WriteStats;
+
+/// How long bricks on their way to the disk may take before they are dropped as they are.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -55,6 +60,15 @@ pub struct CacheConfig {
     pub dir: PathBuf,
     /// How much of its disk the cache may take.
     pub limits: CacheLimits,
+}
+
+/// What was dropped of some images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// From the disk.
+    pub removed: Removed,
+    /// Bytes in memory.
+    pub memory_bytes: u64,
 }
 
 /// Counters since the start, and what is in use now.
@@ -334,6 +348,20 @@ impl Engine {
         self.kept.hold(slot, purpose, produced)
     }
 
+    /// Drops all bricks of some images, on disk and in memory. Those that are produced meanwhile are kept.
+    pub fn evict(&self, images: &HashSet<ImageId>) -> Evicted {
+        let (tell, written) = mpsc::channel();
+        self.kept.when_written(move || {
+            // The receiver may have given up.
+            let _ = tell.send(());
+        });
+        // A disk that hangs has nothing to lose.
+        let _ = written.recv_timeout(LONGEST_WRITE);
+        let memory_bytes = self.kept.forget(|key| images.contains(&key.image));
+        let removed = self.cache().map(|cache| cache.remove_images(images)).unwrap_or_default();
+        Evicted { removed, memory_bytes }
+    }
+
     /// Gives memory back that only saves work if readers come again: for a time of rest.
     pub fn give_back(&self) {
         self.kept.give_back();
@@ -377,7 +405,7 @@ impl Engine {
     /// Ends all work: waiting readers get an error, the cache is left in order.
     pub fn stop(&self) {
         // No pass that waits starts while the threads end.
-        self.turns.clear();
+        self.turns.close();
         self.resources.stop();
         self.kept.stop();
         if let Some(shared) = &self.shared {

@@ -14,17 +14,17 @@ pub mod view;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::image::ImageError;
+use crate::image::{ImageError, VirtualFile};
 use crate::sync::lock;
 
 pub use known::KnownImage;
 use known::KnownImages;
 use tree::Opened;
-pub use tree::{ImageNames, Labels, Revalidate, Save, Tree, TreeConfig};
+pub use tree::{ImageNames, Labels, Revalidate, Save, Seen, Tree, TreeConfig};
 pub use view::{
     Attributes, DirectoryEntry, FsError, Ino, NodeKind, OpenedHandle, Paging, ReadDone, Space, View,
 };
@@ -74,6 +74,34 @@ impl FileSystem {
     #[must_use]
     pub fn open_handles(&self) -> usize {
         lock(&self.handles).len()
+    }
+
+    /// What is at a path below the mount point, and below it.
+    ///
+    /// # Errors
+    /// As for [`View::lookup`].
+    pub fn walk_at(&self, path: &Path, see: &mut dyn FnMut(Seen<'_>)) -> Result<(), FsError> {
+        self.tree.walk_at(path, see)
+    }
+
+    /// Opens the file at a path below the mount point for other work than to read it, and calls `work` with it.
+    ///
+    /// # Errors
+    /// As for [`View::lookup`] and [`View::open`].
+    pub fn with_file<T>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&Arc<VirtualFile>) -> T,
+    ) -> Result<T, FsError> {
+        let opened = self.tree.open(self.tree.find(path)?.ino)?;
+        let done = work(&opened.file);
+        self.tree.close(opened);
+        Ok(done)
+    }
+
+    /// Lists the image of a file among those that were opened.
+    pub fn note(&self, path: &Path, file: &VirtualFile) {
+        self.known.note(&path.into(), file);
     }
 
     /// Saves what is known of the source in the cache, for the next start.

@@ -1,13 +1,18 @@
 //! What the program does beside mounting, a file each; the arguments are read in `zarrims::cli::verbs`.
 
 mod doctor;
+mod evict;
 mod export;
 mod inspect;
+mod job;
 mod log;
 mod of_daemon;
+mod progress;
 mod reload;
 mod session;
 mod status;
+mod verify;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -44,10 +49,13 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn run(verb: &Verb, cli: &Cli) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Doctor(wanted) => doctor::run(wanted, cli),
+        Verb::Evict(wanted) => evict::run(wanted),
         Verb::Export(wanted) => export::run(wanted, cli),
         Verb::Inspect(wanted) => inspect::run(wanted, cli),
         Verb::Log(wanted) => log::run(wanted),
         Verb::Reload(wanted) => reload::run(wanted),
         Verb::Status(wanted) => status::run(wanted),
+        Verb::Verify(wanted) => verify::run(wanted),
+        Verb::Warm(wanted) => warm::run(wanted),
     }
 }

@@ -1,17 +1,18 @@
 //! The brick cache: all that it offers to its callers.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::brick::{BrickWriter, PinnedBrick};
+use super::brick::{BrickWriter, Check, PinnedBrick};
 use super::disk::Disk;
 use super::error::CacheError;
 use super::key::{BrickKey, ImageId, Slot};
 use super::limits::CacheLimits;
 use super::recovery;
 use super::segment::SlotSize;
-use super::stats::{CacheStats, Tally};
+use super::stats::{CacheStats, Removed, Tally};
 use super::store::Store;
 
 /// The cache. All its methods may be called from any thread.
@@ -49,6 +50,13 @@ impl BrickCache {
     #[must_use]
     pub fn get_ready(&self, slot: Slot) -> Option<PinnedBrick> {
         PinnedBrick::open(&self.store, slot, true)
+    }
+
+    /// Compares a brick with its checksum, whether that was done before or not, and pins it; a brick that fails is
+    /// forgotten. Counts as no lookup and no use.
+    #[must_use]
+    pub fn check(&self, slot: Slot) -> Check {
+        PinnedBrick::check(&self.store, slot)
     }
 
     /// Whether a lookup would probably find the brick; neither reads nor changes anything.
@@ -105,10 +113,11 @@ impl BrickCache {
         BrickWriter::begin(&self.store, slot, length)
     }
 
-    /// Removes all bricks of an image: pinned ones when their last pin is dropped, those being written
-    /// once they are finished. Costs a walk over all bricks of the cache.
-    pub fn remove_image(&self, image: ImageId) {
-        self.store.discard(|segment| segment.image == image);
+    /// Removes all bricks of some images: pinned ones when their last pin is dropped, those being written
+    /// once they are finished. Costs a walk over all bricks of the cache, however many images there are.
+    #[expect(clippy::must_use_candidate, reason = "what there was matters to few callers")]
+    pub fn remove_images(&self, images: &HashSet<ImageId>) -> Removed {
+        self.store.discard(|segment| images.contains(&segment.image))
     }
 
     /// Whether the directory was removed: what is stored from now on fails.

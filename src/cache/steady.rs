@@ -4,19 +4,20 @@
 //! once when it begins and once when it is over. While a fault lasts, the disk is tried again after
 //! a while, and less and less often. A folder that was removed is created again.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::brick::PinnedBrick;
+use super::brick::{Check, PinnedBrick};
 use super::brick_cache::BrickCache;
 use super::disk::Disk;
 use super::error::CacheError;
 use super::health::{CacheStatus, Fault, Health};
 use super::key::{BrickKey, ImageId, Slot};
 use super::limits::CacheLimits;
-use super::stats::{CacheStats, Tally};
+use super::stats::{CacheStats, Removed, Tally};
 use super::trouble::Troubles;
 use crate::sync::lock;
 
@@ -133,6 +134,17 @@ impl SteadyCache {
     #[must_use]
     pub fn get_ready(&self, slot: Slot) -> Option<PinnedBrick> {
         self.cache()?.get_ready(slot)
+    }
+
+    /// See [`BrickCache::check`]; absent while there is no cache.
+    #[must_use]
+    pub fn check(&self, slot: Slot) -> Check {
+        self.cache().map_or(Check::Absent, |cache| cache.check(slot))
+    }
+
+    /// See [`BrickCache::remove_images`].
+    pub fn remove_images(&self, images: &HashSet<ImageId>) -> Removed {
+        self.cache().map_or_else(Removed::default, |cache| cache.remove_images(images))
     }
 
     /// See [`BrickCache::contains`].

@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::account::Held;
 use super::error::CacheError;
-use super::index::{Claim, Found, Index};
+use super::index::{Claim, Found, Index, Taken};
 use super::journal::{self, Journal, Record, Stored};
 use super::key::BrickKey;
 use super::notes::Notes;
 use super::room::Room;
 use super::segment::{Created, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
-use super::stats::CacheStats;
+use super::stats::{CacheStats, Removed};
 use crate::log_limit::LogLimit;
 use crate::sync::lock;
 
@@ -314,9 +314,10 @@ impl Store {
     }
 
     /// Removes all bricks of some segments; the last reader of a pinned one releases it.
-    pub(super) fn discard(&self, matches: impl Fn(&SegmentKey) -> bool) {
-        let taken = self.index().take_segments(matches);
-        self.release_if_possible(taken, true);
+    pub(super) fn discard(&self, matches: impl Fn(&SegmentKey) -> bool) -> Removed {
+        let Taken { free, removed } = self.index().take_segments(matches);
+        self.release_if_possible(free, true);
+        removed
     }
 
     /// As [`Store::release`]. What cannot be freed now is tried again before the next brick.

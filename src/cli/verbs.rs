@@ -4,11 +4,14 @@
 //! work in a file of the same name below `src/verbs`.
 
 mod doctor;
+mod evict;
 mod export;
 mod inspect;
 mod log;
 mod reload;
 mod status;
+mod verify;
+mod warm;
 
 use std::path::PathBuf;
 
@@ -17,11 +20,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::config::options::OPTIONS;
 
 pub use doctor::Doctor;
+pub use evict::Evict;
 pub use export::{Export, Made};
 pub use inspect::Inspect;
 pub use log::Log;
 pub use reload::Reload;
 pub use status::Status;
+pub use verify::Verify;
+pub use warm::Warm;
 
 /// What is to be done, with its arguments. SOURCE and the options of the table are in
 /// [`Given`](crate::config::Given).
@@ -29,6 +35,8 @@ pub use status::Status;
 pub enum Verb {
     /// Check the machine and the configuration.
     Doctor(Doctor),
+    /// Drop what a daemon has cached of images.
+    Evict(Evict),
     /// Write files without a mount.
     Export(Box<Export>),
     /// Tell what a store becomes.
@@ -39,6 +47,10 @@ pub enum Verb {
     Reload(Reload),
     /// Tell what a daemon does.
     Status(Status),
+    /// Compare what a daemon has cached of images.
+    Verify(Verify),
+    /// Have a daemon cache images.
+    Warm(Warm),
 }
 
 /// Which daemon is meant.
@@ -50,15 +62,27 @@ pub struct OfDaemon {
     pub socket: Option<PathBuf>,
 }
 
+/// A file or folder of a mount, and its daemon.
+#[derive(Debug, Clone, Default)]
+pub struct OfPath {
+    /// The path, as it was given.
+    pub path: PathBuf,
+    /// The control socket of the daemon; the one that serves the path where none is named.
+    pub socket: Option<PathBuf>,
+}
+
 /// Their definitions, in the order of the help.
 pub(super) fn commands() -> Vec<Command> {
     vec![
         doctor::command(),
+        evict::command(),
         export::command(),
         inspect::command(),
         log::command(),
         reload::command(),
         status::command(),
+        verify::command(),
+        warm::command(),
     ]
 }
 
@@ -69,11 +93,14 @@ pub(super) fn commands() -> Vec<Command> {
 pub(super) fn read(name: &str, matches: &ArgMatches) -> Result<Verb, String> {
     match name {
         doctor::NAME => Ok(Verb::Doctor(Doctor::read(matches))),
+        evict::NAME => Ok(Verb::Evict(Evict::read(matches))),
         export::NAME => Ok(Verb::Export(Box::new(Export::read(matches)?))),
         inspect::NAME => Ok(Verb::Inspect(Inspect::read(matches))),
         log::NAME => Log::read(matches).map(Verb::Log),
         reload::NAME => Ok(Verb::Reload(Reload::read(matches))),
         status::NAME => Ok(Verb::Status(Status::read(matches))),
+        verify::NAME => Ok(Verb::Verify(Verify::read(matches))),
+        warm::NAME => Warm::read(matches).map(Verb::Warm),
         _ => Err(format!("{name}: no such verb; see --help")),
     }
 }
@@ -107,7 +134,14 @@ fn with_daemon(command: Command) -> Command {
     with_socket(command.arg(mount.help("The mount point, or a path below it")))
 }
 
-/// The same without MOUNT.
+/// The arguments by which files of a mount are found.
+fn with_path(command: Command) -> Command {
+    let path = Arg::new("path").value_name("PATH").value_parser(clap::value_parser!(PathBuf));
+    let help = "A file of a mount; or a folder of it, or the mount point, for all files below it";
+    with_socket(command.arg(path.required(true).help(help)))
+}
+
+/// The same as [`with_daemon`] without MOUNT.
 fn with_socket(command: Command) -> Command {
     let path = |name: &'static str| {
         Arg::new(name).long(name).value_name("PATH").value_parser(clap::value_parser!(PathBuf))
@@ -122,6 +156,13 @@ impl OfDaemon {
         // Not every verb has both.
         let path = |name| matches.try_get_one::<PathBuf>(name).ok().flatten().cloned();
         Self { mount: path("mount"), socket: path("socket") }
+    }
+}
+
+impl OfPath {
+    fn read(matches: &ArgMatches) -> Self {
+        let path = |name| matches.get_one::<PathBuf>(name).cloned();
+        Self { path: path("path").unwrap_or_default(), socket: path("socket") }
     }
 }
 

@@ -4,8 +4,11 @@
 //! `{"v":1,"progress":...}`, and at the end one `{"v":1,"answer":...}` or `{"v":1,"error":"..."}`. To add a request,
 //! add it to [`Ask`], and answer it in `src/daemon/answer.rs`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zarrims::image::Selection;
 
 /// The version of this protocol. Raise it when a program of the last version would misread an answer.
 pub(crate) const VERSION: u32 = 1;
@@ -31,6 +34,46 @@ pub(crate) enum Ask {
         /// Such as `debug`.
         filter: Option<String>,
     },
+    /// Puts images into the cache, and tells of its progress.
+    Warm {
+        /// Which ones.
+        at: Place,
+        /// What of them.
+        selection: Selection,
+        /// It is begun, and goes on without who has asked.
+        in_background: bool,
+    },
+    /// Compares what is cached of images with its checksums, and tells of its progress.
+    Verify {
+        /// Which ones.
+        at: Place,
+        /// And with the source.
+        with_source: bool,
+    },
+    /// Drops what is cached of images.
+    Evict {
+        /// Which ones.
+        at: Place,
+    },
+}
+
+/// A file or folder of a mount: the images that it is, or that are below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Place {
+    /// The mount point.
+    pub(crate) mountpoint: String,
+    /// Below it; empty for all of the mount.
+    pub(crate) path: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.mountpoint),
+            path => write!(f, "{}/{path}", self.mountpoint),
+        }
+    }
 }
 
 /// A request with its version.

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use zarrims::log_filter;
 
 use super::event::Event;
+use super::evict;
 use super::state::State;
 use super::status::Status;
+use super::warm;
 use crate::control::protocol::Progress;
 use crate::control::{Answers, Ask};
 use crate::logging;
@@ -16,13 +18,18 @@ use crate::logging;
 pub(super) struct FromState(pub(super) Arc<State>);
 
 impl Answers for FromState {
-    fn answer(&self, ask: &Ask, _progress: Progress<'_>) -> Result<Value, String> {
+    fn answer(&self, ask: &Ask, progress: Progress<'_>) -> Result<Value, String> {
         match ask {
             Ask::Mounts {} => Ok(self.mounts()),
             Ask::Status {} => {
                 let status = Status::now(&self.0);
                 serde_json::to_value(status).map_err(|error| error.to_string())
             }
+            Ask::Warm { at, selection, in_background } => {
+                warm::warm(&self.0, at, (selection, *in_background), progress)
+            }
+            Ask::Verify { at, with_source } => warm::verify(&self.0, at, *with_source, progress),
+            Ask::Evict { at } => evict::evict(&self.0, at, progress),
             Ask::Reload {} => {
                 let (tell, told) = mpsc::channel();
                 let gone = || "the daemon ends".to_owned();

@@ -10,6 +10,7 @@ use zarrims::fs::FileSystem;
 use zarrims::image::{Engine, Images};
 
 use super::event::Event;
+use super::jobs::Jobs;
 
 /// The daemon.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct State {
     pub(super) began: SystemTime,
     pub(super) engine: Arc<Engine>,
     pub(super) events: Sender<Event>,
+    /// Long work that was asked for.
+    pub(super) jobs: Arc<Jobs>,
     mounts: Mutex<Vec<Arc<MountState>>>,
     /// Failed reads of chunks of mounts that have gone.
     past_damaged: AtomicU64,
@@ -34,8 +37,8 @@ pub(super) struct MountState {
 
 impl State {
     pub(super) fn new(engine: Arc<Engine>, events: Sender<Event>) -> Arc<Self> {
-        let (mounts, past_damaged) = Default::default();
-        Arc::new(Self { began: SystemTime::now(), engine, events, mounts, past_damaged })
+        let (jobs, mounts, past_damaged) = Default::default();
+        Arc::new(Self { began: SystemTime::now(), engine, events, jobs, mounts, past_damaged })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<MountState>>> {
@@ -46,12 +49,22 @@ impl State {
         self.lock().clone()
     }
 
+    /// The mount at a mount point.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub(super) fn mount_at(&self, mountpoint: &str) -> Result<Arc<MountState>, String> {
+        let found = self.mounts().into_iter().find(|mount| *mount.mountpoint == *mountpoint);
+        found.ok_or_else(|| format!("{mountpoint}: this daemon does not serve it any more"))
+    }
+
     pub(super) fn add(&self, mount: Arc<MountState>) {
         self.lock().push(mount);
     }
 
     /// The kernel has let go of a mount.
     pub(super) fn remove(&self, mount: &Arc<MountState>) {
+        self.jobs.stop(Some(mount));
         let mut mounts = self.lock();
         if let Some(at) = mounts.iter().position(|known| Arc::ptr_eq(known, mount)) {
             let gone = mounts.remove(at);

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use zarrims::cache::ImageId;
 use zarrims::fs::KnownImage;
-use zarrims::image::{Coverage, Engine, EngineStats, ErrorRow, PassKind, PassProgress};
+use zarrims::image::{Coverage, EngineStats, ErrorRow, PassKind, PassProgress};
 
+use super::jobs::JobStatus;
 use super::state::{MountState, State};
 use crate::control::folder::Texts;
 use crate::logging;
@@ -51,6 +52,8 @@ pub(crate) struct MountStatus {
     pub(crate) damaged: u64,
     /// Walks over all voxels of an image that are under way.
     pub(crate) passes: Vec<PassStatus>,
+    /// Warming and verifying that is under way.
+    pub(crate) jobs: Vec<JobStatus>,
     /// Those that were opened since the start, up to 4096.
     pub(crate) images: Vec<ImageStatus>,
     /// The last 1000 errors that readers met, those that came last at the end.
@@ -136,7 +139,7 @@ impl Status {
     fn of(state: &State, mounts: &[Arc<MountState>]) -> Self {
         let engine = state.engine.stats();
         let in_flight = state.engine.in_flight();
-        let of = |mount: &_| MountStatus::of(mount, &state.engine, &in_flight);
+        let of = |mount: &_| MountStatus::of(mount, state, &in_flight);
         let mounts: Vec<MountStatus> = mounts.iter().map(|mount| of(mount)).collect();
         let levels = mounts.iter().flat_map(|mount| &mount.images).flat_map(|image| &image.levels);
         let listed: u64 = levels.map(|level| level.cached).sum();
@@ -200,7 +203,7 @@ impl Status {
 }
 
 impl MountStatus {
-    fn of(mount: &MountState, engine: &Engine, in_flight: &HashMap<ImageId, usize>) -> Self {
+    fn of(mount: &MountState, state: &State, in_flight: &HashMap<ImageId, usize>) -> Self {
         let errors: Vec<_> = mount.images.errors().into_iter().map(ErrorStatus::of).collect();
         let mut errors_of: HashMap<&str, u64> = HashMap::new();
         for ErrorStatus { path, count, .. } in &errors {
@@ -208,7 +211,7 @@ impl MountStatus {
         }
         let image = |known: KnownImage| {
             let flights = in_flight.get(&known.bricks.content).copied().unwrap_or_default();
-            let coverage = known.bricks.coverage(engine);
+            let coverage = known.bricks.coverage(&state.engine);
             let mut image = ImageStatus::of(&known, &coverage, flights);
             let of_path = |path: &str| errors_of.get(path).copied().unwrap_or_default();
             image.errors = of_path(&image.image) + of_path(&image.path);
@@ -222,6 +225,7 @@ impl MountStatus {
             open_handles: mount.fs.open_handles(),
             damaged: mount.images.damaged(),
             passes: mount.images.passes().into_iter().map(PassStatus::of).collect(),
+            jobs: state.jobs.of(mount),
             images,
             errors,
         }
@@ -288,7 +292,7 @@ impl ErrorStatus {
 }
 
 /// With one digit behind the point, and 100 for all only.
-fn percent(part: u64, whole: u64) -> f64 {
+pub(super) fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         return 0.0;
     }
@@ -300,7 +304,7 @@ fn lossy(path: PathBuf) -> String {
     path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned())
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 

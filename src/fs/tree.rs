@@ -90,6 +90,17 @@ pub struct Tree {
     workers: Workers,
 }
 
+/// What a walk comes to.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// An image, with its path below the mount point.
+    Image(&'a Path, &'a FileSpec),
+    /// What of a store, or beside the stores, is skipped.
+    Skipped(&'a Path, &'a [Skipped]),
+    /// A folder of the mount that cannot be listed.
+    Unreadable(&'a Path, &'a FsError),
+}
+
 impl Drop for Tree {
     fn drop(&mut self) {
         self.workers.leave();
@@ -209,7 +220,7 @@ impl Tree {
     ///
     /// # Errors
     /// As for [`Tree::lookup`].
-    fn find(&self, path: &Path) -> Result<Attributes, FsError> {
+    pub fn find(&self, path: &Path) -> Result<Attributes, FsError> {
         let mut found = self.nodes.attributes(Ino::ROOT)?;
         for name in path {
             found = self.lookup(found.ino, name)?;
@@ -298,31 +309,56 @@ impl Tree {
         image: &mut dyn FnMut(&Path, &FileSpec),
         skipped: &mut dyn FnMut(&Path, &[Skipped]),
     ) {
-        let mut pending = vec![Ino::ROOT];
+        self.walk_from(Ino::ROOT, &mut |seen| match seen {
+            Seen::Image(path, spec) => image(path, spec),
+            Seen::Skipped(path, rows) => skipped(path, rows),
+            Seen::Unreadable(path, error) => {
+                skipped(path, &[Skipped::because(path, &error.to_string())]);
+            }
+        });
+    }
+
+    /// The same for what is at a path below the mount point, and below it.
+    ///
+    /// # Errors
+    /// As for [`Tree::lookup`].
+    pub fn walk_at(&self, path: &Path, see: &mut dyn FnMut(Seen<'_>)) -> Result<(), FsError> {
+        self.walk_from(self.find(path)?.ino, see);
+        Ok(())
+    }
+
+    fn walk_from(&self, ino: Ino, see: &mut dyn FnMut(Seen<'_>)) {
+        let mut pending = vec![ino];
         while let Some(ino) = pending.pop() {
             let Ok(node) = self.nodes.get(ino) else { continue };
+            if let Content::File(file) = &node.content {
+                see(Seen::Image(&node.path, &file.spec));
+                continue;
+            }
             let entries = match self.entries_after(ino, Wait::All) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    skipped(&node.path, &[Skipped::because(&node.path, &error.to_string())]);
+                    see(Seen::Unreadable(&node.path, &error));
                     continue;
                 }
             };
             if let Content::Mirror { source, listing } = &node.content
                 && let Some(listing) = lock(listing).as_ref()
             {
-                listing.skipped.iter().for_each(|row| skipped(&row.path, slice::from_ref(row)));
+                for row in &listing.skipped {
+                    see(Seen::Skipped(&row.path, slice::from_ref(row)));
+                }
                 let mut sources: Vec<_> = listing.inspected.iter().collect();
                 sources.sort_by_key(|(name, _)| *name);
                 for (name, inspected) in sources {
-                    skipped(&source.join(name), &inspected.skipped);
+                    see(Seen::Skipped(&source.join(name), &inspected.skipped));
                 }
             }
             let mut folders = Vec::new();
             for entry in entries.into_iter().skip(2) {
                 let Ok(child) = self.nodes.get(entry.attributes.ino) else { continue };
                 match &child.content {
-                    Content::File(file) => image(&child.path, &file.spec),
+                    Content::File(file) => see(Seen::Image(&child.path, &file.spec)),
                     _ => folders.push(entry.attributes.ino),
                 }
             }

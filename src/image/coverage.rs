@@ -3,7 +3,7 @@
 use crate::cache::{ImageId, SteadyCache, Tally};
 use crate::engine::Engine;
 
-use super::file::virtual_file::VirtualFile;
+use super::file::VirtualFile;
 use super::plan::pyramid::LevelOrigin;
 use super::voxels::space::Space;
 
@@ -55,6 +55,12 @@ impl Bricks {
             }
         });
         Self { content: file.content(), levels: levels.collect() }
+    }
+
+    /// Bricks of all levels that are in the cache. Costs little.
+    #[must_use]
+    pub fn cached(&self, engine: &Engine) -> u64 {
+        self.coverage(engine).iter().map(|level| level.cached).sum()
     }
 
     /// Counts what is in the cache, the finest level first. Neither the source nor the disk is asked, and the

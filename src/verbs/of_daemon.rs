@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::Value;
-use zarrims::cli::verbs::OfDaemon;
+use zarrims::cli::verbs::{OfDaemon, OfPath};
 
 use super::Failure;
 use crate::control::Ask;
 use crate::control::client::{Daemon, NoAnswer};
+use crate::control::protocol::Place;
 use crate::logging::Escaped;
 
 impl From<NoAnswer> for Failure {
@@ -64,6 +65,41 @@ pub(super) fn only(wanted: &OfDaemon) -> Result<Daemon, Failure> {
     }
 }
 
+/// The daemon that serves a path, and the place in its mount.
+///
+/// # Errors
+/// [`Failure::NoDaemon`] where there is none.
+pub(super) fn serving(wanted: &OfPath) -> Result<(Daemon, Place), Failure> {
+    let OfPath { path, socket } = wanted;
+    let mut paths = spellings(path);
+    // A link to a mount, or to a file of it. Whoever names it wants its daemon to answer.
+    paths.extend(path.canonicalize());
+    let daemons = match socket {
+        Some(socket) => vec![Daemon::at(socket)?],
+        None => Daemon::all(),
+    };
+    let named = path.display();
+    for mut daemon in daemons {
+        let points = mountpoints(&mut daemon);
+        let place_at = |point: &String| {
+            let below = paths.iter().find_map(|path| path.strip_prefix(point).ok())?;
+            Some((point.clone(), below.to_path_buf()))
+        };
+        // Mounts may lie in mounts.
+        let places = points.iter().filter_map(place_at);
+        if let Some((mountpoint, below)) = places.max_by_key(|(point, _)| point.len()) {
+            let below = below.into_os_string().into_string();
+            let path = below.map_err(|_| {
+                anyhow::anyhow!("{named}: is no UTF-8; name the folder that it is in")
+            })?;
+            return Ok((daemon, Place { mountpoint, path }));
+        }
+    }
+    Err(Failure::NoDaemon(format!(
+        "{named}: no daemon that this user may ask serves this path; is it mounted, with a control socket?"
+    )))
+}
+
 /// Prints what a daemon has said, as JSON or as a line.
 ///
 /// # Errors
@@ -89,9 +125,14 @@ pub(super) fn spellings(path: &Path) -> Vec<PathBuf> {
 
 /// Whether a daemon serves a mount at or above a path.
 fn serves(daemon: &mut Daemon, paths: &[PathBuf]) -> bool {
-    let Ok(mounts) = daemon.ask(&Ask::Mounts {}, |_| ()) else { return false };
+    let points = mountpoints(daemon);
+    points.iter().any(|point| paths.iter().any(|path| path.starts_with(point)))
+}
+
+/// The mount points of a daemon; none where it does not answer.
+fn mountpoints(daemon: &mut Daemon) -> Vec<String> {
+    let mounts = daemon.ask(&Ask::Mounts {}, |_| ()).unwrap_or_default();
     let mounts = mounts.as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut points =
-        mounts.iter().filter_map(|mount| mount.get("mountpoint").and_then(Value::as_str));
-    points.any(|point| paths.iter().any(|path| path.starts_with(point)))
+    let points = mounts.iter().filter_map(|mount| mount.get("mountpoint").and_then(Value::as_str));
+    points.map(str::to_owned).collect()
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use zarrims::by_hand::Tables;
 use zarrims::config::{MountConfig, Resources};
 use zarrims::fs::tree::{FileSpec, Opened, Skipped};
-use zarrims::fs::{FsError, Ino, Tree};
+use zarrims::fs::{FsError, Tree};
 use zarrims::image::{CacheConfig, Engine, EngineConfig, Images, PassProgress};
 
 use crate::daemon::source;
@@ -58,11 +58,7 @@ impl Session {
 
     /// Opens the file at a path below the mount point.
     pub(super) fn open_file(&self, path: &Path) -> Result<Opened, FsError> {
-        let mut ino = Ino::ROOT;
-        for name in path {
-            ino = self.tree.lookup(ino, name)?.ino;
-        }
-        self.tree.open(ino)
+        self.tree.open(self.tree.find(path)?.ino)
     }
 
     /// Passes under way.

@@ -32,7 +32,7 @@ pub(super) fn run(wanted: &Status) -> Result<ExitCode, Failure> {
             if wanted.as_json {
                 let _ = writeln!(out, "{status}");
             } else {
-                let _ = Shown(&status).write(&mut out);
+                let _ = Answer(&status).write(&mut out);
             }
         }
         if wanted.watch && !wanted.as_json && io::stdout().is_terminal() {
@@ -52,32 +52,32 @@ pub(super) fn run(wanted: &Status) -> Result<ExitCode, Failure> {
     }
 }
 
-/// A state, for people. What is missing, as with a daemon of another version, is left out or 0.
-struct Shown<'a>(&'a Value);
+/// What a daemon has answered, for people. What is missing, as with a daemon of another version, is left out or 0.
+pub(super) struct Answer<'a>(pub(super) &'a Value);
 
-impl<'a> Shown<'a> {
-    fn at(&self, path: &str) -> Shown<'a> {
-        Shown(self.0.pointer(path).unwrap_or(&Value::Null))
+impl<'a> Answer<'a> {
+    fn at(&self, path: &str) -> Answer<'a> {
+        Answer(self.0.pointer(path).unwrap_or(&Value::Null))
     }
 
-    fn list(&self, path: &str) -> impl Iterator<Item = Shown<'a>> + use<'a> {
+    pub(super) fn list(&self, path: &str) -> impl Iterator<Item = Answer<'a>> + use<'a> {
         let list = self.0.pointer(path).and_then(Value::as_array);
-        list.into_iter().flatten().map(Shown)
+        list.into_iter().flatten().map(Answer)
     }
 
-    fn number(&self, path: &str) -> u64 {
+    pub(super) fn number(&self, path: &str) -> u64 {
         self.at(path).0.as_u64().unwrap_or_default()
     }
 
-    fn real(&self, path: &str) -> f64 {
+    pub(super) fn real(&self, path: &str) -> f64 {
         self.at(path).0.as_f64().unwrap_or_default()
     }
 
-    fn text(&self, path: &str) -> Escaped<'a> {
+    pub(super) fn text(&self, path: &str) -> Escaped<'a> {
         Escaped(self.at(path).0.as_str().unwrap_or_default())
     }
 
-    fn size(&self, path: &str) -> ByteSize {
+    pub(super) fn size(&self, path: &str) -> ByteSize {
         ByteSize(self.number(path))
     }
 
@@ -97,6 +97,9 @@ impl<'a> Shown<'a> {
         writeln!(out, "{point} shows {source}: {handles} open, {damaged} failed reads of chunks")?;
         for image in self.list("/images") {
             image.write_image(out)?;
+        }
+        for job in self.list("/jobs") {
+            job.write_job(out)?;
         }
         for pass in self.list("/passes") {
             pass.write_pass(out)?;
@@ -137,10 +140,30 @@ impl<'a> Shown<'a> {
         Ok(())
     }
 
+    fn write_job(&self, out: &mut String) -> fmt::Result {
+        let left = self.at("/left_s").0.as_u64();
+        let left = left.map_or(String::new(), |left| format!(", {} left", time(left)));
+        let in_background = self.at("/in_background").0.as_bool().unwrap_or_default();
+        writeln!(
+            out,
+            "  {} {}{}: {:.1} %, {} of {} files, {} failed, {} wrong{left}",
+            self.text("/kind"),
+            self.text("/place"),
+            if in_background { ", in the background" } else { "" },
+            self.real("/percent"),
+            self.number("/files_done"),
+            self.number("/files"),
+            self.number("/failed"),
+            self.number("/wrong"),
+        )
+    }
+
     fn write_pass(&self, out: &mut String) -> fmt::Result {
         let what = match self.at("/kind").0.as_str() {
             Some("compute_levels") => "computing levels",
             Some("read_all") => "reading all voxels",
+            Some("warm") => "warming",
+            Some("compare") => "comparing with the store",
             _ => "reading some of the voxels",
         };
         let left = self.at("/left_s").0.as_u64();
@@ -191,7 +214,7 @@ impl<'a> Shown<'a> {
 }
 
 /// A time for people.
-fn time(seconds: u64) -> String {
+pub(super) fn time(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
@@ -207,7 +230,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_no_hindrance() {
         let mut out = String::new();
-        Shown(&Value::Null).write(&mut out).expect("a string");
+        Answer(&Value::Null).write(&mut out).expect("a string");
         assert!(out.contains("no cache"), "{out}");
     }
 }

@@ -113,8 +113,12 @@ impl VirtualFile {
         Ok(Self { image, fleeting, is_outdated, metadata, read_ahead, _held: held })
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(super) fn engine(&self) -> &Arc<Engine> {
         self.image.engine()
+    }
+
+    pub(super) fn image(&self) -> &Arc<Image> {
+        &self.image
     }
 
     /// Size in bytes.
@@ -383,7 +387,7 @@ impl VirtualFile {
     }
 
     /// Remembers that bytes were served which the source may complete any time.
-    fn note(&self, fleeting: bool) {
+    pub(super) fn note(&self, fleeting: bool) {
         if fleeting {
             self.fleeting.store(true, Ordering::Relaxed);
         }
