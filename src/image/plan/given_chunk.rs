@@ -146,7 +146,7 @@ mod tests {
                 prop_assert_eq!(found.chunk[axis], chunk[axis].min(size[axis]));
                 prop_assert!(found.brick_chunks[axis] >= 1);
                 prop_assert!(brick < size[axis] + found.chunk[axis], "no more than the level");
-                prop_assert!(!is_even[axis] || brick % 2 == 0 || brick >= size[axis]);
+                prop_assert!(!is_even[axis] || brick.is_multiple_of(2) || brick >= size[axis]);
             }
         }
     }
