@@ -122,7 +122,7 @@ fn a_chunk_that_the_container_cannot_hold_is_an_error_and_the_daemon_lives() {
     cat.arg(mount.path().join("large.ims")).stdout(Stdio::null());
     let output = cat.output().expect("cat starts");
     assert!(!output.status.success(), "read in {GROUP_BYTES} bytes");
-    mount.wait_for_line(SOON, |line| line.contains("no memory for 800 MiB"));
+    mount.wait_for_line(SOON, |line| line.contains("no memory for 816 MiB"));
     let small = fs::read(mount.path().join("small.ims")).expect("readable");
     let library = Library::of(source.path(), ImageOptions::default());
     assert!(small == library.bytes("small.zarr"));
