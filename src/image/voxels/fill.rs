@@ -157,7 +157,6 @@ impl<'a> BrickJob<'a> {
         instead: Instead<'_>,
     ) -> Result<Produced, ImageError> {
         usize::try_from(self.frame.bytes()).map_err(|_| ImageError::TooLarge)?;
-        headroom::check(self.largest_unit().saturating_add(self.frame.bytes()))?;
         let mut whole =
             Composed { job: self, out: None, has_zeros: false, same: None, is_zero: true };
         let mut lasts = true;
@@ -173,6 +172,8 @@ impl<'a> BrickJob<'a> {
                     UnitBytes::Fill
                 }
                 Ok(stored) => {
+                    // A unit that is absent takes nothing.
+                    headroom::check(self.largest_unit().saturating_add(self.frame.bytes()))?;
                     lasts &= follows_chunks || stored.is_settled();
                     stored
                 }

@@ -97,8 +97,8 @@ fn a_container_of_512_mib_is_enough_for_a_large_file() {
 /// A chunk that takes more memory than there is costs its readers an error, and no one else anything.
 #[test]
 fn a_chunk_that_the_container_cannot_hold_is_an_error_and_the_daemon_lives() {
-    /// Shape (z, y, x) of one chunk of 400 MiB.
-    const LARGE: [u64; 3] = [100, 1024, 2048];
+    /// Shape (z, y, x) of one chunk of 300 MiB: it fits, and a brick beside it does not.
+    const LARGE: [u64; 3] = [75, 1024, 2048];
     if !can_mount() {
         return;
     }
@@ -122,7 +122,7 @@ fn a_chunk_that_the_container_cannot_hold_is_an_error_and_the_daemon_lives() {
     cat.arg(mount.path().join("large.ims")).stdout(Stdio::null());
     let output = cat.output().expect("cat starts");
     assert!(!output.status.success(), "read in {GROUP_BYTES} bytes");
-    mount.wait_for_line(SOON, |line| line.contains("no memory for 816 MiB"));
+    mount.wait_for_line(SOON, |line| line.contains("no memory for "));
     let small = fs::read(mount.path().join("small.ims")).expect("readable");
     let library = Library::of(source.path(), ImageOptions::default());
     assert!(small == library.bytes("small.zarr"));
