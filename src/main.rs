@@ -92,7 +92,11 @@ fn carry_out(cli: &Cli) -> Result<ExitCode, Failure> {
     if let Task::Verb(verb) = &cli.task {
         return verbs::run(verb, cli);
     }
-    let merged = cli.given.clone().merge()?;
+    let given = match cli.task {
+        Task::Mount { in_background: true } => cli.given.clone().leaving_folder(),
+        _ => cli.given.clone(),
+    };
+    let merged = given.clone().merge()?;
     if let Task::PrintConfig = &cli.task {
         print_config(&merged)?;
         return Ok(ExitCode::SUCCESS);
@@ -108,7 +112,7 @@ fn carry_out(cli: &Cli) -> Result<ExitCode, Failure> {
         list::run(&merged, *as_json, cli.verbose > 0)?;
     } else {
         set_up_log(&merged)?;
-        daemon::run(&cli.given, merged)?;
+        daemon::run(&given, merged)?;
     }
     Ok(ExitCode::SUCCESS)
 }

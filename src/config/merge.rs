@@ -53,6 +53,15 @@ pub struct MergedMount {
 }
 
 impl Given {
+    /// Makes all paths whole, for a program that leaves the current folder and reads them again.
+    #[must_use]
+    pub fn leaving_folder(mut self) -> Self {
+        let Self { source, mountpoint, settings, file, .. } = &mut self;
+        source.iter_mut().chain(mountpoint).chain(file).for_each(Setting::leave_folder);
+        settings.leave_folder();
+        self
+    }
+
     /// Reads the file and lays what is given over it. SOURCE and MOUNTPOINT take the place of the mounts
     /// of the file.
     ///

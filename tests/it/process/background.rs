@@ -114,6 +114,32 @@ fn it_returns_when_the_mount_answers_and_lets_go_of_everything() {
     it.unmount();
 }
 
+/// The daemon has left the folder in which its paths begin.
+#[test]
+fn it_reads_its_configuration_again_by_a_path_from_another_folder() {
+    if !can_mount() {
+        return;
+    }
+    let it = Background::new();
+    let write = |size: &str| {
+        let text = format!("[cache]\nsize = \"{size}\"\nmin-free = 0\n");
+        fs::write(it.folders.path().join("f.toml"), text).expect("a file");
+    };
+    write("1GiB");
+    let words =
+        "--background --config f.toml --cache-dir cache --socket @cache.socket @source mount";
+    let output = it.run("zarrims-mount", words, Stdio::piped());
+    assert!(output.status.success(), "{output:?}");
+    let reload = || it.run("zarrims-mount", "reload --socket @cache.socket", Stdio::piped());
+    let same = reload();
+    assert_eq!(String::from_utf8_lossy(&same.stdout), "nothing has changed\n", "{same:?}");
+    write("2GiB");
+    let output = reload();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && told.contains("changed: cache-size"), "{output:?}");
+    it.unmount();
+}
+
 #[test]
 fn its_log_goes_on_where_standard_error_is_a_file() {
     if !can_mount() {
