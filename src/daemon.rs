@@ -3,8 +3,12 @@
 mod answer;
 mod event;
 mod evict;
+mod figures;
 mod files;
 mod jobs;
+mod listen;
+mod metrics;
+mod mount_state;
 mod notify;
 mod reload;
 mod serve;
@@ -27,7 +31,6 @@ use zarrims::config::{Config, ControlConfig, Given, Merged, Purpose, SocketPlace
 use zarrims::image::{Engine, EngineError};
 use zarrims::objects::connect_at_most;
 
-use crate::control::listen;
 use crate::control::server::{Server, Wanted};
 use crate::{allocator, background, logging};
 use answer::FromState;
@@ -35,7 +38,7 @@ use event::Event;
 use reload::Serving;
 use serve::Served;
 use state::State;
-pub(crate) use status::{MountStatus, Status};
+pub(crate) use status::Status;
 
 /// Exit status after a second signal, as shells report an interrupt.
 const INTERRUPTED: i32 = 130;

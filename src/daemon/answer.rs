@@ -53,7 +53,7 @@ impl Answers for FromState {
 impl FromState {
     fn mounts(&self) -> Value {
         let mounts = self.0.mounts();
-        let row = |mount: &Arc<super::state::MountState>| {
+        let row = |mount: &Arc<super::mount_state::MountState>| {
             json!({
                 "mountpoint": mount.mountpoint.to_string_lossy(),
                 "source": mount.source.to_string_lossy(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use zarrims::fs::tree::FileSpec;
 use zarrims::fs::{FsError, Seen};
 
-use super::state::MountState;
+use super::mount_state::MountState;
 
 /// Files at a path below the mount point, and below it.
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use zarrims::image::{Work, WorkProgress};
 
-use super::state::MountState;
-use super::status::{percent, seconds};
+use super::figures::{percent, seconds};
+use super::mount_state::MountState;
 use crate::control::protocol::{Place, Progress};
 
 /// Most jobs at a time.

@@ -12,8 +12,9 @@ use zarrims::fuse::Adapter;
 use zarrims::image::Images;
 
 use super::event::Event;
+use super::mount_state::MountState;
 use super::source;
-use super::state::{MountState, State};
+use super::state::State;
 use super::status::Status;
 use crate::control::folder::{ControlFolder, Owner};
 use crate::housekeeper::Housekeeper;

@@ -1,16 +1,15 @@
 //! What the threads of the daemon share, so that it can be asked while it works.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use zarrims::fs::FileSystem;
-use zarrims::image::{Engine, Images};
+use zarrims::image::Engine;
 
 use super::event::Event;
 use super::jobs::Jobs;
+use super::mount_state::MountState;
 
 /// The daemon.
 #[derive(Debug)]
@@ -23,16 +22,6 @@ pub(super) struct State {
     mounts: Mutex<Vec<Arc<MountState>>>,
     /// Failed reads of chunks of mounts that have gone.
     past_damaged: AtomicU64,
-}
-
-/// A mount that the kernel has.
-#[derive(Debug)]
-pub(super) struct MountState {
-    pub(super) source: Arc<Path>,
-    pub(super) mountpoint: Arc<Path>,
-    pub(super) since: SystemTime,
-    pub(super) fs: Arc<FileSystem>,
-    pub(super) images: Arc<Images>,
 }
 
 impl State {

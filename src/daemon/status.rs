@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,8 +13,10 @@ use zarrims::cache::ImageId;
 use zarrims::fs::KnownImage;
 use zarrims::image::{Coverage, EngineStats, ErrorRow, PassKind, PassProgress};
 
+use super::figures::{percent, seconds};
 use super::jobs::JobStatus;
-use super::state::{MountState, State};
+use super::mount_state::MountState;
+use super::state::State;
 use crate::control::folder::Texts;
 use crate::logging;
 
@@ -291,21 +293,8 @@ impl ErrorStatus {
     }
 }
 
-/// With one digit behind the point, and 100 for all only.
-pub(super) fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        return 0.0;
-    }
-    let tenths = u128::from(part) * 1000 / u128::from(whole);
-    f64::from(u32::try_from(tenths).unwrap_or(u32::MAX)) / 10.0
-}
-
 fn lossy(path: PathBuf) -> String {
     path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned())
-}
-
-pub(super) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]
@@ -313,13 +302,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    #[test]
-    fn only_all_is_a_hundred_percent() {
-        let shown = [(0, 0), (0, 5), (1, 3), (999_999, 1_000_000), (7, 7)];
-        let shown = shown.map(|(part, whole)| format!("{:.1}", percent(part, whole)));
-        assert_eq!(shown, ["0.0", "0.0", "33.3", "99.9", "100.0"]);
-    }
 
     #[test]
     fn the_time_left_follows_the_pace_so_far() {

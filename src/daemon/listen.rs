@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 
 use super::metrics;
-use crate::daemon::Status;
+use super::status::Status;
 
 /// Connections at a time; others wait.
 const MOST_CONNECTIONS: usize = 16;
@@ -29,13 +29,13 @@ const WHOLE_TIME: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes the state.
-pub(crate) type Tell = Arc<dyn Fn() -> Status + Send + Sync>;
+pub(super) type Tell = Arc<dyn Fn() -> Status + Send + Sync>;
 
 /// Takes the address, so that a mistake is known at the start.
 ///
 /// # Errors
 /// The operating system's reason.
-pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
@@ -45,7 +45,7 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 ///
 /// # Errors
 /// The operating system's reason.
-pub(crate) fn serve(listener: TcpListener, tell: Tell) -> std::io::Result<()> {
+pub(super) fn serve(listener: TcpListener, tell: Tell) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = move || {
         if let Err(error) = runtime.block_on(accept(listener, tell)) {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::daemon::{MountStatus, Status};
+use super::status::{MountStatus, Status};
 
 /// The media type of the text.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
