@@ -81,9 +81,12 @@ pub(super) fn sockets() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Below a folder of root stand only folders that root has made, whoever owns them now.
+/// Only root makes folders in /run: whoever owns this one now, and those below, is a service that root has set up.
 fn is_of_service(folder: &Path) -> bool {
-    folder.parent() == Some(Path::new(SYSTEM)) && check_ours(Path::new(SYSTEM)).is_ok()
+    let system = Path::new(SYSTEM);
+    let is_closed = |found: fs::Metadata| found.is_dir() && found.mode() & 0o022 == 0;
+    (folder == system || folder.parent() == Some(system))
+        && fs::symlink_metadata(system).is_ok_and(is_closed)
 }
 
 fn in_folder(folder: &Path) -> Vec<PathBuf> {

@@ -52,6 +52,26 @@ kill -9 "$(systemctl show -P MainPID "$unit")"
 check "it is started again after kill -9" "$(log "$unit")" within 20 is "$unit" NRestarts 1
 check "and reads again" "$(log "$unit")" within 20 reads /srv/ims/config
 
+install -d -o zarrims /srv/ims/second
+cp /etc/zarrims/config.toml /config.before
+printf '\n[[mount]]\nsource = "/srv/zarr"\nmountpoint = "/srv/ims/second"\n' >>/etc/zarrims/config.toml
+before="$(systemctl show -P MainPID "$unit") $(mountpoint -d /srv/ims/config)"
+check "a reload is taken" "$(log "$unit")" systemctl reload "$unit"
+check "a mount comes with it" "$(log "$unit")" within 20 reads_as /srv/ims/second /srv/ims/config
+check "root sees by status what it serves" "$(zarrims-mount status 2>&1)" \
+    eval 'zarrims-mount status | grep -q /srv/ims/second'
+cat /config.before >/etc/zarrims/config.toml
+systemctl reload "$unit"
+check "and goes with another reload" "$(log "$unit")" within 20 not is_mounted /srv/ims/second
+after="$(systemctl show -P MainPID "$unit") $(mountpoint -d /srv/ims/config)"
+check "the mount that stays is not touched" "$before, then $after" test "$before" = "$after"
+echo 'wrong = 1' >>/etc/zarrims/config.toml
+systemctl reload "$unit"
+check "a wrong file is named in the journal" "$(log "$unit")" \
+    within 20 eval 'journalctl -u "$unit" -o cat | grep -q "configuration not taken"'
+check "and changes nothing" "$(log "$unit")" reads /srv/ims/config
+cat /config.before >/etc/zarrims/config.toml
+
 options=allow_other,cache_size=256M
 check "mount -t zarrims returns when the mount answers" "$(tail -n 3 /noise)" \
     mount -t zarrims /srv/zarr /srv/ims/mount -o "$options"
