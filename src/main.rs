@@ -92,11 +92,12 @@ fn carry_out(cli: &Cli) -> Result<ExitCode, Failure> {
     if let Task::Verb(verb) = &cli.task {
         return verbs::run(verb, cli);
     }
-    let given = match cli.task {
-        Task::Mount { in_background: true } => cli.given.clone().leaving_folder(),
-        _ => cli.given.clone(),
-    };
-    let merged = given.clone().merge()?;
+    let (mut given, mut merged) = (cli.given.clone(), cli.given.clone().merge()?);
+    if let Task::Mount { in_background: true } = cli.task {
+        // What is wrong has been said in the words of the user.
+        given = given.leaving_folder();
+        merged = given.clone().merge()?;
+    }
     if let Task::PrintConfig = &cli.task {
         print_config(&merged)?;
         return Ok(ExitCode::SUCCESS);

@@ -132,7 +132,7 @@ fn it_reads_its_configuration_again_by_a_path_from_another_folder() {
     assert!(output.status.success(), "{output:?}");
     let reload = || it.run("zarrims-mount", "reload --socket @cache.socket", Stdio::piped());
     let same = reload();
-    assert_eq!(String::from_utf8_lossy(&same.stdout), "nothing has changed\n", "{same:?}");
+    assert!(String::from_utf8_lossy(&same.stdout).starts_with("nothing has changed"), "{same:?}");
     write("2GiB");
     let output = reload();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
