@@ -39,10 +39,19 @@ files() {
     echo "644 $PAGES/config.toml $share/doc/zarrims/config.toml"
 }
 
+if [[ $prefix != /* ]]; then
+    echo "install: PREFIX=$prefix: does not begin with /" >&2
+    exit 2
+fi
+
 case ${1:-} in
 install)
-    if [ ! -x "$BIN" ] || [ ! -d "$PAGES" ]; then
-        echo "install: there is no $BIN, or no $PAGES; run \"make build\" or \"make release\" first" >&2
+    if [ ! -x "$BIN" ]; then
+        echo "install: BIN=$BIN: there is no such program; run \"make build\" or \"make release\" first" >&2
+        exit 1
+    fi
+    if [ ! -d "$PAGES" ]; then
+        echo "install: PAGES=$PAGES: there is no such folder; run \"make pages\" or \"make release\" first" >&2
         exit 1
     fi
     objcopy --only-keep-debug "$BIN" "$work/zarrims-mount.debug"
@@ -69,6 +78,8 @@ uninstall)
     files | while read -r _ _ to; do
         rm -f "$to"
     done
+    # Where the pages that were installed are not at hand any more.
+    rm -f "$share"/man/man1/zarrims-mount*.1 "$share/man/man5/zarrims.toml.5" "$share"/man/man8/mount.*zarrims.8
     rm -f "$helpers/mount.zarrims" "$helpers/mount.fuse.zarrims"
     rmdir --ignore-fail-on-non-empty "$dest$prefix/lib/zarrims" "$share/doc/zarrims" "$(dirname "$config")" 2>/dev/null || true
     [ ! -e "$config" ] || echo "uninstall: left as it is: $config"

@@ -29,7 +29,7 @@ pub use checked::{
 pub use example::example;
 pub use file::File;
 pub use merge::{DEFAULT_FILE, Given, Merged, MergedMount};
-pub use options::{OPTIONS, Opt};
+pub use options::{OPTIONS, Opt, is_of_daemon};
 pub use parts::{Parts, memory_of_machine};
 pub use resolve::{Purpose, ServedPoint};
 pub use setting::{Mistake, Origin, Setting, Settings};

@@ -170,7 +170,7 @@ fn helper_page() -> io::Result<Vec<u8>> {
     page.control("SH", ["EXAMPLE"]);
     page.text([roman("A line of /etc/fstab:")]);
     page.control("PP", []);
-    page.text([roman("/data/zarr /srv/ims zarrims allow_other,cache_size=200G,nofail 0 0")]);
+    page.text([roman("/data/zarr /srv/ims/stores zarrims allow_other,cache_size=200G,nofail 0 0")]);
     page.control("SH", ["SEE ALSO"]);
     page.text([roman("zarrims-mount(1), zarrims.toml(5), mount(8), fstab(5), systemd.mount(5)")]);
     let mut text = Vec::new();

@@ -123,7 +123,7 @@ fn with_source(command: Command, help: &'static str) -> Command {
         .help(help)
         .value_parser(clap::value_parser!(PathBuf));
     let config = super::arguments().into_iter().filter(|arg| arg.get_id() == "config");
-    let is_about_reading = |heading: &str| !matches!(heading, "Cache" | "Mount");
+    let is_about_reading = |heading: &str| !matches!(heading, "Cache" | "Mount" | "Control");
     let options = OPTIONS.iter().filter(|option| is_about_reading(option.heading));
     command.arg(source).args(config).args(options.map(super::argument))
 }

@@ -44,7 +44,7 @@ fn write_example(out: &mut String) -> fmt::Result {
     }
     writeln!(out)?;
     comment(out, "A mount; there may be several, each with any key of [defaults].")?;
-    writeln!(out, "#[[mount]]\n#source = \"/data/zarr\"\n#mountpoint = \"/srv/ims\"")
+    writeln!(out, "#[[mount]]\n#source = \"/data/zarr\"\n#mountpoint = \"/srv/ims/stores\"")
 }
 
 /// The default, or a value where there is none.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::by_hand::Tables;
 
 use super::file::{File, FileMount};
+use super::options::is_of_daemon;
 use super::setting::{Mistake, Setting, Settings, plain};
 use super::value::{LOG_FORMAT, LogFormat, parse_choice};
 
@@ -166,7 +167,7 @@ impl MergedMount {
         let path = |setting: &Option<Setting>| setting.as_ref().and_then(|path| path.text.clone());
         self.source.text == other.source.text
             && path(&self.mountpoint) == path(&other.mountpoint)
-            && self.settings.differences(&other.settings).is_empty()
+            && self.settings.differences(&other.settings).into_iter().all(is_of_daemon)
             && said(self) == said(other)
     }
 }

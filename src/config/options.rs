@@ -424,6 +424,13 @@ pub static OPTIONS: [Opt; 38] = [
     ),
 ];
 
+/// Whether an option is about the whole daemon, and not about one mount.
+#[must_use]
+pub fn is_of_daemon(name: &str) -> bool {
+    let option = OPTIONS.iter().find(|option| option.name == name);
+    option.is_some_and(|option| option.section != Section::Mount)
+}
+
 /// The environment variable of a flag, which is given without its dashes.
 pub(crate) fn variable(flag: &str) -> String {
     format!("ZARRIMS_{}", flag.replace('-', "_").to_uppercase())

@@ -99,6 +99,18 @@ impl Merged {
         let control = control::check(&self.settings)?;
         Ok(Config { cache, shared, resources, control, mounts })
     }
+
+    /// What is needed to read one source without a mount: neither a cache nor a socket.
+    ///
+    /// # Errors
+    /// As for [`Merged::resolve`].
+    ///
+    /// # Panics
+    /// If there is no mount, which [`Given::merge`](super::Given::merge) does not allow.
+    pub fn resolve_to_read(&self) -> Result<(MountConfig, Resources), Mistake> {
+        let mount = self.mounts.first().expect("at least one");
+        Ok((mount_of(mount, Purpose::List, &[])?, resources_of(&self.settings)?))
+    }
 }
 
 /// Memory, threads and connections.

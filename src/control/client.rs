@@ -43,6 +43,9 @@ impl Daemon {
                 io::ErrorKind::ConnectionRefused => {
                     "the daemon of this socket has ended".to_owned()
                 }
+                io::ErrorKind::PermissionDenied => {
+                    "only the user of the daemon, its --socket-group and root may ask".to_owned()
+                }
                 _ => error.to_string(),
             };
             NoAnswer::NoDaemon(format!("{}: {reason}", socket.display()))
@@ -51,6 +54,11 @@ impl Daemon {
         stream.set_read_timeout(Some(SILENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(SILENCE)).map_err(failed)?;
         Ok(Self { socket: socket.to_path_buf(), stream: BufReader::new(stream) })
+    }
+
+    /// The socket by which it was found.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Connects to all daemons whose sockets are in the usual places, and that let this user in.

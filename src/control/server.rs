@@ -19,7 +19,7 @@ use super::place;
 use super::protocol::{Answers, Ask, LONGEST_REQUEST, Line};
 
 /// Most clients at a time.
-pub(crate) const MOST_CLIENTS: usize = 16;
+pub(crate) const MOST_CLIENTS: usize = 64;
 
 /// Clients that may wait to be taken on.
 const BACKLOG: i32 = 32;

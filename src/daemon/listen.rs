@@ -19,7 +19,7 @@ use super::metrics;
 use super::status::Status;
 
 /// Connections at a time; others wait.
-const MOST_CONNECTIONS: usize = 16;
+const MOST_CONNECTIONS: usize = 512;
 
 /// How long a client may take for its request, and for the whole of it.
 const HEAD_TIME: Duration = Duration::from_secs(5);

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use zarrims::config::{Config, Given, Merged, MountConfig, Purpose, ServedPoint};
+use zarrims::config::{
+    Config, Given, Merged, MountConfig, Purpose, ServedPoint, is_of_daemon,
+};
 
 use super::serve::Served;
 use super::state::State;
@@ -13,13 +15,6 @@ use crate::logging;
 
 /// Options of the whole daemon that are changed at once; those of the others need a start.
 const AT_ONCE: [&str; 4] = ["cache-size", "min-free", "log-filter", "log-file"];
-
-/// Sections whose options are those of the whole daemon.
-fn is_of_daemon(name: &str) -> bool {
-    use zarrims::config::options::{OPTIONS, Section};
-    let option = OPTIONS.iter().find(|option| option.name == name);
-    option.is_some_and(|option| option.section != Section::Mount)
-}
 
 /// What the daemon serves, and what says so.
 pub(super) struct Serving {

@@ -136,7 +136,7 @@ impl Drop for Errand {
     fn drop(&mut self) {
         if !self.piece.is_empty() {
             let piece = self.piece.clone();
-            let lost = ExportError::Image { range: piece.clone(), source: ImageError::Abandoned };
+            let lost = ExportError::Image { range: piece.clone(), cause: ImageError::Abandoned };
             let _ = self.sender.send((piece, Err(lost)));
         }
     }
@@ -241,7 +241,7 @@ mod tests {
         original.broken.store(900_000, Ordering::Relaxed);
         let (mut output, _) = open();
         let copied = copy(&original, &mut output, original.size, HOW, &Watch::default());
-        let gone = matches!(copied, Err(ExportError::Image { source: ImageError::Abandoned, .. }));
+        let gone = matches!(copied, Err(ExportError::Image { cause: ImageError::Abandoned, .. }));
         assert!(gone && output.done == 900_000, "{copied:?}, {}", output.done);
         drop(output);
         original.broken.store(u64::MAX, Ordering::Relaxed);

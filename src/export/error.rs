@@ -26,31 +26,31 @@ pub enum ExportError {
     )]
     Full(PathBuf),
     /// A call of the operating system failed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The HDF5 library failed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Packed {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: ImsError,
+        cause: ImsError,
     },
     /// A filter failed.
     #[error("cannot compress a chunk: {0}")]
     Filter(io::Error),
     /// Bytes of the image cannot be produced.
-    #[error("cannot read bytes {} to {} of the image: {source}", range.start, range.end)]
+    #[error("cannot read bytes {} to {} of the image: {cause}", range.start, range.end)]
     Image {
         /// Where they would be in the file.
         range: Range<u64>,
         /// The reason.
-        source: ImageError,
+        cause: ImageError,
     },
     /// What the disk returns is not what was written.
     #[error(
@@ -81,7 +81,7 @@ impl ExportError {
     pub(super) fn file(path: &Path, error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             Some(Errno::NOSPC | Errno::DQUOT) => Self::Full(path.to_path_buf()),
-            _ => Self::File { path: path.to_path_buf(), source: error },
+            _ => Self::File { path: path.to_path_buf(), cause: error },
         }
     }
 }

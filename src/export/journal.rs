@@ -187,21 +187,42 @@ impl Journal {
 
     fn search(&self, start: u64) -> io::Result<Option<Record>> {
         let Some((_, first)) = self.read_header()? else { return Ok(None) };
-        let count = (self.file.metadata()?.len() - first) / RECORD_BYTES as u64;
-        let record = |number: u64| {
-            let mut bytes = [0; RECORD_BYTES];
-            self.file.read_exact_at(&mut bytes, first + number * RECORD_BYTES as u64)?;
-            io::Result::Ok(Record::of_bytes(&bytes))
-        };
-        let (mut low, mut high) = (0, count);
+        let number = self.number_of(start, first)?;
+        if number == self.count(first)? { Ok(None) } else { self.record(number, first) }
+    }
+
+    /// Records behind the header, which ends at `first`.
+    fn count(&self, first: u64) -> io::Result<u64> {
+        Ok((self.file.metadata()?.len() - first) / RECORD_BYTES as u64)
+    }
+
+    fn record(&self, number: u64, first: u64) -> io::Result<Option<Record>> {
+        let mut bytes = [0; RECORD_BYTES];
+        self.file.read_exact_at(&mut bytes, first + number * RECORD_BYTES as u64)?;
+        Ok(Record::of_bytes(&bytes))
+    }
+
+    /// The number of the first record that does not end at or before `start`, or is torn.
+    fn number_of(&self, start: u64, first: u64) -> io::Result<u64> {
+        let (mut low, mut high) = (0, self.count(first)?);
         while low < high {
             let middle = low.midpoint(high);
-            match record(middle)? {
+            match self.record(middle, first)? {
                 Some(found) if found.end <= start => low = middle + 1,
                 _ => high = middle,
             }
         }
-        if low == count { Ok(None) } else { record(low) }
+        Ok(low)
+    }
+
+    /// Drops the record of the piece that begins at `start`, and all behind it: the next run writes them again.
+    pub(super) fn cut(&self, start: u64) -> Result<(), ExportError> {
+        let cut = || {
+            let Some((_, first)) = self.read_header()? else { return Ok(()) };
+            let number = self.number_of(start, first)?;
+            self.file.set_len(first + number * RECORD_BYTES as u64)
+        };
+        cut().map_err(|error| self.failed(error))
     }
 
     /// Adds pieces that are on the disk.

@@ -69,7 +69,7 @@ impl Original for Arc<VirtualFile> {
 
     fn read(&self, from: u64, to: u64, done: ReadDone) {
         let len = usize::try_from(to - from).unwrap_or(usize::MAX);
-        let failed = move |source| ExportError::Image { range: from..to, source };
+        let failed = move |cause| ExportError::Image { range: from..to, cause };
         VirtualFile::read(self, from, len, Box::new(move |read| done(read.map_err(failed))));
     }
 }

@@ -3,10 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -20,6 +20,9 @@ const HOLE_BYTES: usize = 64 << 10;
 
 /// Bytes that a comparison reads at a time.
 const COMPARED_BYTES: usize = 1 << 20;
+
+#[expect(clippy::cast_possible_wrap, reason = "a flag of the operating system")]
+const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
 
 /// How an export begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,16 +83,9 @@ impl Output {
         first: u64,
         len: Option<u64>,
     ) -> Result<(Self, Start), ExportError> {
-        target.check()?;
         let path = target.unfinished();
         let failed = |error: io::Error| ExportError::file(&path, error);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(failed)?;
-        // Some file systems have no locks: other errors do not count.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-            return Err(ExportError::Busy(path));
-        }
+        let file = open_locked(target, &path)?;
         let mut journal = Journal::open(&Target::journal_of(&path))?;
         let found = journal.header()?;
         let there = file.metadata().map_err(failed)?.len();
@@ -216,6 +212,28 @@ impl Output {
         self.file.sync_all().map_err(|error| self.failed(error))?;
         let _ = fs::remove_dir_all(self.target.kept());
         sync_folder_of(&self.target.path)
+    }
+}
+
+/// The file that is being written, which no other export has.
+fn open_locked(target: &Target, path: &Path) -> Result<File, ExportError> {
+    let failed = |error: io::Error| ExportError::file(path, error);
+    let mut options = OpenOptions::new();
+    // Nobody's link leads to another file.
+    options.read(true).write(true).create(true).truncate(false).custom_flags(NO_LINK);
+    loop {
+        target.check()?;
+        let file = options.open(path).map_err(failed)?;
+        // Some file systems have no locks: other errors do not count.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(ExportError::Busy(path.to_path_buf()));
+        }
+        let (opened, named) = (file.metadata().map_err(failed)?, fs::symlink_metadata(path));
+        let is_it = |named: &fs::Metadata| (named.dev(), named.ino()) == (opened.dev(), opened.ino());
+        if named.as_ref().is_ok_and(is_it) {
+            return Ok(file);
+        }
+        // Another export has completed it in between.
     }
 }
 

@@ -180,7 +180,7 @@ impl Packed {
     /// # Errors
     /// [`ExportError`].
     pub fn finish(mut self, image: &VirtualFile) -> Result<(), ExportError> {
-        let of_image = |source| ExportError::Image { range: 0..0, source };
+        let of_image = |cause| ExportError::Image { range: 0..0, cause };
         let plan = image.plan();
         let pixels = image.pixel_metadata().map_err(of_image)?;
         self.output.end_here();
@@ -200,7 +200,7 @@ impl Packed {
         let ims = ImsFile { packing: Some(self.packing), ..plan.ims.clone() };
         let (room, end) = (plan.layout.metadata_bytes(), self.output.done);
         let metadata = build_skeleton(&ims, &pixels, room, end, &root);
-        let metadata = metadata.map_err(|source| self.failed(source))?;
+        let metadata = metadata.map_err(|cause| self.failed(cause))?;
         let written = self.output.file.write_all_at(&metadata, 0);
         written.map_err(|error| self.output.failed(error))?;
         self.output.finish()
@@ -230,8 +230,8 @@ impl Packed {
         Ok(())
     }
 
-    fn failed(&self, source: ImsError) -> ExportError {
-        ExportError::Packed { path: self.output.path.clone(), source }
+    fn failed(&self, cause: ImsError) -> ExportError {
+        ExportError::Packed { path: self.output.path.clone(), cause }
     }
 }
 
@@ -277,7 +277,7 @@ fn ask(
     let bytes = in_memory(voxels) * plan.target.bytes();
     let answer = Answer(Some(Box::new(done)));
     let pack = move |read: Result<&[u8], ImageError>| {
-        let read = read.map_err(|source| ExportError::Image { range, source })?;
+        let read = read.map_err(|cause| ExportError::Image { range, cause })?;
         let packed = read.chunks(stride).map(|stored| packing.pack(&stored[..bytes]));
         packed.collect::<std::io::Result<Chunks>>().map_err(ExportError::Filter)
     };
@@ -300,7 +300,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
-            done(Err(ExportError::Image { range: 0..0, source: ImageError::Abandoned }));
+            done(Err(ExportError::Image { range: 0..0, cause: ImageError::Abandoned }));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A part of a file: its number, its bytes, its name.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,9 @@ impl Part {
     }
 
     /// The part that a name beside `whole` stands for.
-    pub(super) fn of_name(name: &str, whole: &str) -> Option<Self> {
-        let rest = name.strip_prefix(whole)?.strip_prefix(".part-")?;
+    pub(super) fn of_name(name: &OsStr, whole: &OsStr) -> Option<Self> {
+        let rest = name.as_encoded_bytes().strip_prefix(whole.as_encoded_bytes())?;
+        let rest = str::from_utf8(rest).ok()?.strip_prefix(".part-")?;
         Self::parse(&rest.replacen("-of-", "/", 1)).ok()
     }
 }
@@ -72,13 +74,14 @@ mod tests {
     #[test]
     fn parts_are_numbers_from_one() {
         let part = Part::parse("3/7").expect("a part");
+        let of_name = |name: &str| Part::of_name(OsStr::new(name), OsStr::new("x.ims"));
         assert_eq!(part.to_string(), "3/7");
         assert_eq!(part.path(Path::new("a/x.ims")), Path::new("a/x.ims.part-3-of-7"));
-        assert_eq!(Part::of_name("x.ims.part-3-of-7", "x.ims"), Some(part));
+        assert_eq!(of_name("x.ims.part-3-of-7"), Some(part));
         for name in
             ["x.ims.part-3-of-7.journal", "x.ims.part", "y.ims.part-3-of-7", "x.ims.part-8-of-7"]
         {
-            assert_eq!(Part::of_name(name, "x.ims"), None, "{name}");
+            assert_eq!(of_name(name), None, "{name}");
         }
         for text in ["", "3", "0/7", "8/7", "+1/7", "1/", "1/99999", "1/7/9"] {
             assert!(Part::parse(text).is_err(), "{text}");

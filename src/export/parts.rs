@@ -105,11 +105,11 @@ fn find(whole: &Path) -> Result<Vec<Part>, ExportError> {
     let folder = whole.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let failed = |error| ExportError::file(folder, error);
-    let own = whole.file_name().unwrap_or_default().to_string_lossy();
+    let own = whole.file_name().unwrap_or_default();
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        found.extend(Part::of_name(&name.to_string_lossy(), &own));
+        found.extend(Part::of_name(&name, own));
     }
     Ok(found)
 }
@@ -136,8 +136,12 @@ impl Written {
         if record
             .is_none_or(|record| record.end == piece.end && record.sum != sum(&bytes, piece.start))
         {
+            // The same command makes these bytes, and what lies behind them, once more.
+            self.journal.cut(piece.start)?;
             let (start, end) = (piece.start, piece.end);
-            let reason = format!("bytes {start} to {end} are not what was written; make it again");
+            let reason = format!(
+                "bytes {start} to {end} are not what was written; make it again with the same --part"
+            );
             return Err(ExportError::Parts { path: self.path.clone(), reason });
         }
         Ok(bytes)

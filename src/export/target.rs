@@ -48,8 +48,8 @@ impl Target {
     pub fn check(&self) -> Result<(), ExportError> {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if found.is_dir() => {
-                let source = io::Error::from(io::ErrorKind::IsADirectory);
-                Err(ExportError::File { path: self.path.clone(), source })
+                let cause = io::Error::from(io::ErrorKind::IsADirectory);
+                Err(ExportError::File { path: self.path.clone(), cause })
             }
             Ok(_) if !self.force => Err(ExportError::Exists(self.path.clone())),
             _ => Ok(()),

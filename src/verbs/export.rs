@@ -19,7 +19,7 @@ use zarrims::by_hand::{Asked, Tables};
 use zarrims::cache::{CacheLimits, MinFree};
 use zarrims::cli::Cli;
 use zarrims::cli::verbs::{Export, Made};
-use zarrims::config::{LogFormat, MountConfig, Purpose, Resources, Setting};
+use zarrims::config::{LogFormat, MountConfig, Resources, Setting};
 use zarrims::export::{
     self, Copying, ExportError, Original, Output, Packed, Packing, Parts, Start, Target,
 };
@@ -108,11 +108,10 @@ fn export(wanted: &Export, cli: &Cli) -> Result<anyhow::Result<()>, Failure> {
     }
     let merged = given.merge()?;
     logging::start(merged.log_format(), cli.verbose, true);
-    let config = merged.resolve(Purpose::List)?;
-    connect_at_most(config.resources.connections);
-    let mount = config.mounts.into_iter().next().expect("at least one");
+    let (mount, resources) = merged.resolve_to_read()?;
+    connect_at_most(resources.connections);
     let by_hand = mount.by_hand.clone();
-    let mut source = Source { mount, resources: config.resources, by_hand };
+    let mut source = Source { mount, resources, by_hand };
     let name = name.as_deref();
     Ok(match &wanted.made {
         Made::All(folder) => export_all(wanted, &source, folder),
@@ -269,6 +268,10 @@ impl Job<'_> {
         }
         let range = target.part.map_or(0..file.size(), |part| part.range(&file));
         let (mut output, start) = Output::open(target, &file, range.clone())?;
+        let start = match start {
+            Start::Resumed(at) => Start::Resumed(at - range.start),
+            other => other,
+        };
         tell_start(wanted, &target.unfinished(), start, range.end - range.start);
         let how = Copying { at_a_time: source.resources.threads };
         let computed_end = export::computed_end(&file).min(range.end);
@@ -377,7 +380,7 @@ fn tell_start(wanted: &Export, out: &Path, start: Start, bytes: u64) {
         Start::New => (format!("{size} to write"), 0),
         Start::Resumed(at) => (format!("goes on; {} of {size} are there", ByteSize(at)), at),
         Start::Again => {
-            (format!("the image has changed since an earlier export began; {size} to write"), 0)
+            (format!("the image or the options have changed since an earlier export began; {size} to write"), 0)
         }
     };
     let more = json!({"bytes": bytes, "there": at, "again": start == Start::Again});

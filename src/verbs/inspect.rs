@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use zarrims::cli::Cli;
 use zarrims::cli::verbs::Inspect;
-use zarrims::config::Purpose;
 use zarrims::fs::tree::{FileSpec, Skipped};
 use zarrims::image::{LevelOrigin, VirtualFile};
 use zarrims::objects::connect_at_most;
@@ -22,23 +21,21 @@ use crate::logging;
 pub(super) fn run(wanted: &Inspect, cli: &Cli) -> Result<ExitCode, Failure> {
     let merged = cli.given.clone().merge()?;
     logging::start(merged.log_format(), cli.verbose, true);
-    let config = merged.resolve(Purpose::List)?;
-    connect_at_most(config.resources.connections);
+    let (mount, resources) = merged.resolve_to_read()?;
+    connect_at_most(resources.connections);
+    let session = Session::open(&mount, resources, mount.by_hand.clone(), None)?;
+    let contents = session.contents();
     let mut rows = Vec::new();
-    for mount in &config.mounts {
-        let session = Session::open(mount, config.resources, mount.by_hand.clone(), None)?;
-        let contents = session.contents();
-        for (path, spec) in &contents.files {
-            rows.push(match session.open_file(path) {
-                Ok(opened) => of_file(path, spec, &opened.file),
-                Err(error) => json!({"skipped": text(path), "reason": error.to_string()}),
-            });
-        }
-        rows.extend(contents.skipped.iter().map(of_skipped));
-        if rows.is_empty() && !wanted.as_json {
-            let source = mount.source.name();
-            return say(&format!("no Zarr stores found in {}\n", source.display()));
-        }
+    for (path, spec) in &contents.files {
+        rows.push(match session.open_file(path) {
+            Ok(opened) => of_file(path, spec, &opened.file),
+            Err(error) => json!({"skipped": text(path), "reason": error.to_string()}),
+        });
+    }
+    rows.extend(contents.skipped.iter().map(of_skipped));
+    if rows.is_empty() && !wanted.as_json {
+        let source = mount.source.name();
+        return say(&format!("no Zarr stores found in {}\n", source.display()));
     }
     let written: String = rows
         .iter()

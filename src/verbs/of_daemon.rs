@@ -13,6 +13,9 @@ use crate::control::client::{Daemon, NoAnswer};
 use crate::control::protocol::Place;
 use crate::logging::Escaped;
 
+/// Why a daemon may not be found.
+const HINT: &str = "a socket that is not in the usual place is named with --socket";
+
 impl From<NoAnswer> for Failure {
     fn from(error: NoAnswer) -> Self {
         match error {
@@ -27,10 +30,10 @@ impl From<NoAnswer> for Failure {
 /// # Errors
 /// [`Failure::NoDaemon`] where there is none.
 pub(super) fn find(wanted: &OfDaemon) -> Result<Vec<Daemon>, Failure> {
-    if let Some(socket) = &wanted.socket {
-        return Ok(vec![Daemon::at(socket)?]);
-    }
-    let mut all = Daemon::all();
+    let mut all = match &wanted.socket {
+        Some(socket) => vec![Daemon::at(socket)?],
+        None => Daemon::all(),
+    };
     if let Some(mount) = &wanted.mount {
         let paths = spellings(mount);
         all.retain_mut(|daemon| serves(daemon, &paths));
@@ -38,10 +41,10 @@ pub(super) fn find(wanted: &OfDaemon) -> Result<Vec<Daemon>, Failure> {
     if all.is_empty() {
         let line = match &wanted.mount {
             Some(mount) => format!(
-                "{}: no daemon that this user may ask serves this mount; is it mounted, with a control socket?",
+                "{}: no daemon that this user may ask serves this mount; {HINT}",
                 mount.display()
             ),
-            None => "no daemon runs that this user may ask".to_owned(),
+            None => format!("no daemon runs that this user may ask; {HINT}"),
         };
         return Err(Failure::NoDaemon(line));
     }
@@ -56,11 +59,10 @@ pub(super) fn only(wanted: &OfDaemon) -> Result<Daemon, Failure> {
     let mut found = find(wanted)?;
     match (found.pop(), found.len()) {
         (Some(daemon), 0) => Ok(daemon),
-        (_, others) => {
-            let count = others + 1;
-            Err(Failure::NoDaemon(format!(
-                "{count} daemons run; name one by --socket, or by its MOUNT"
-            )))
+        (last, _) => {
+            let sockets = found.iter().chain(&last).map(|daemon| daemon.socket().display());
+            let sockets = sockets.map(|socket| socket.to_string()).collect::<Vec<_>>().join(", ");
+            Err(Failure::NoDaemon(format!("several daemons run; name one by --socket: {sockets}")))
         }
     }
 }
@@ -96,7 +98,7 @@ pub(super) fn serving(wanted: &OfPath) -> Result<(Daemon, Place), Failure> {
         }
     }
     Err(Failure::NoDaemon(format!(
-        "{named}: no daemon that this user may ask serves this path; is it mounted, with a control socket?"
+        "{named}: no daemon that this user may ask serves this path; {HINT}"
     )))
 }
 

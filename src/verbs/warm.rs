@@ -24,7 +24,7 @@ pub(super) fn run(wanted: &Warm) -> Result<ExitCode, Failure> {
 fn line(answer: &Answer<'_>) -> String {
     let number = |name| answer.number(name);
     let mut line = format!(
-        "{}: {} bricks cached ({}), {} were there; {} of {} files",
+        "{}: {} bricks cached ({}), {} were there or are empty; {} of {} files",
         job::place(answer),
         number("/made"),
         answer.size("/made_bytes"),

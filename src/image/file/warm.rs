@@ -15,14 +15,14 @@ use crate::image::work::Work;
 use super::VirtualFile;
 
 /// Time between two looks at whether the work is to end, and at what has become of bricks.
-const LOOK_TIME: Duration = Duration::from_millis(200);
+const LOOK_TIME: Duration = Duration::from_millis(50);
 
 /// Most waits for the disk at the end, and the time between two.
 const MOST_WAITS: u32 = 100;
 const WRITE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long bricks under way are waited for after the work was stopped.
-const STOP_LOOKS: u32 = 10;
+const STOP_LOOKS: u32 = 40;
 
 /// Times that the pass begins again because another one, of which it awaited a brick, was called off.
 const MOST_ABANDONED: usize = 3;
