@@ -16,6 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::config::options::{Form, OPTIONS, Opt, variable};
 use crate::config::setting::{Origin, Setting, Settings};
 use crate::config::{DEFAULT_FILE, Given};
+use crate::words::similar;
 
 pub use mistake::Refused;
 pub use mount_helper::is_mount_helper;
@@ -204,10 +205,17 @@ impl Cli {
             return Some(format!("{named}: --list takes SOURCE only; see --help"));
         }
         if let (Task::Mount { .. }, Some(source), None) = (&self.task, source, mountpoint)
-            && let Some(verb) = source.as_path().to_str()
-            && command().find_subcommand(verb).is_some()
+            && let Some(word) = source.as_path().to_str()
         {
-            return Some(mistake::verb_first(verb));
+            let command = command();
+            if command.find_subcommand(word).is_some() {
+                return Some(mistake::verb_first(word));
+            }
+            let verbs = command.get_subcommands().map(clap::Command::get_name);
+            let verb = similar(word, verbs).filter(|_| !source.as_path().exists());
+            if let Some(verb) = verb {
+                return Some(format!("{word}: no such verb or path; similar: {verb}; see --help"));
+            }
         }
         let folders = OPTIONS.iter().filter(|option| matches!(option.form, Form::Folder));
         let folders = folders.map(|option| settings.get(option.name));

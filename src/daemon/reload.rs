@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use zarrims::config::{
-    Config, Given, Merged, MountConfig, Purpose, ServedPoint, is_of_daemon,
-};
+use zarrims::config::{Config, Given, Merged, MountConfig, Purpose, ServedPoint, is_of_daemon};
 
 use super::serve::Served;
 use super::state::State;

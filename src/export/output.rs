@@ -229,7 +229,8 @@ fn open_locked(target: &Target, path: &Path) -> Result<File, ExportError> {
             return Err(ExportError::Busy(path.to_path_buf()));
         }
         let (opened, named) = (file.metadata().map_err(failed)?, fs::symlink_metadata(path));
-        let is_it = |named: &fs::Metadata| (named.dev(), named.ino()) == (opened.dev(), opened.ino());
+        let is_it =
+            |named: &fs::Metadata| (named.dev(), named.ino()) == (opened.dev(), opened.ino());
         if named.as_ref().is_ok_and(is_it) {
             return Ok(file);
         }

@@ -379,9 +379,12 @@ fn tell_start(wanted: &Export, out: &Path, start: Start, bytes: u64) {
     let (line, at) = match start {
         Start::New => (format!("{size} to write"), 0),
         Start::Resumed(at) => (format!("goes on; {} of {size} are there", ByteSize(at)), at),
-        Start::Again => {
-            (format!("the image or the options have changed since an earlier export began; {size} to write"), 0)
-        }
+        Start::Again => (
+            format!(
+                "the image or the options have changed since an earlier export began; {size} to write"
+            ),
+            0,
+        ),
     };
     let more = json!({"bytes": bytes, "there": at, "again": start == Start::Again});
     tell(wanted.as_json, "start", out, &line, more);

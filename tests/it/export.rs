@@ -192,7 +192,11 @@ fn mistakes_have_one_line() {
         (&[&bench.store("a.zarr")], 2, "OUT.ims is missing"),
         (&[&bench.store("a.zarr"), &out, &"--crop", &"0:900,:,:"], 1, "x 0..900"),
         (&[&bench.store("a.zarr"), &out, &"--channels", &"3"], 1, "channel 3"),
-        (&[&bench.store("a.zarr"), &bench.out("no/o.ims")], 1, "no/o.ims.part: No such file"),
+        (
+            &[&bench.store("a.zarr"), &bench.out("no/o.ims")],
+            1,
+            "no/o.ims.part: No such file or directory (os error 2)\n",
+        ),
         (&[&"--join", &out], 1, "has no parts beside it"),
     ];
     for (args, status, words) in cases {

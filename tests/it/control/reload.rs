@@ -1,6 +1,7 @@
 //! The configuration is read again while the daemon serves.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
@@ -101,12 +102,16 @@ fn mounts_come_and_go_and_those_that_stay_are_not_touched() {
     let daemon = OfFile::start(&["m0", "m1"]);
     let kept = fs::File::open(daemon.path("m0/a.ims")).expect("a file");
     let since = status(&daemon.path("s"))["mounts"][0]["since_s"].clone();
+    let device = |path: &Path| fs::metadata(path).expect("a mount").dev();
+    let before = device(&daemon.path("m0"));
     daemon.write("2GiB", &["m0", "m2"], "");
     let (code, text) = daemon.reload();
     assert_eq!(code, Some(0), "{text}");
     for part in ["mounted: ", "/m2", "unmounted: ", "/m1", "changed: cache-size"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    assert!(!text.contains("other options"), "{text}");
+    assert_eq!(device(&daemon.path("m0")), before, "the same mount");
     eventually("exchanged", SOON, || daemon.are_mounted() == [true, false, true]);
     read_all(&daemon.path("m2/a.ims"));
     let now = status(&daemon.path("s"));

@@ -172,7 +172,10 @@ fn a_changed_store_begins_again_with_one_line() {
     let other = Tiny { seed: 9, ..tiny };
     other.write(&bench.store("a.zarr"));
     let text = must_export(&[&bench.store("a.zarr"), &out]);
-    assert!(text.contains("the image or the options have changed since an earlier export began"), "{text}");
+    assert!(
+        text.contains("the image or the options have changed since an earlier export began"),
+        "{text}"
+    );
     let mount = Mount::of(&bench.source).start();
     let expected = fs::read(mount.path().join("a.ims")).expect("readable");
     assert_equal(&out, &expected, "the new image");
