@@ -18,7 +18,7 @@ mapfile -t missing < <(printf '%s\n' ${missing[@]+"${missing[@]}"} | sort -u)
 cat <<END
 test: takes about 35 minutes on two cores, and 16 GB below $target and fuzz/target.
 test: needs the network for what is not there yet:
-test:   below $target: cargo-fuzz (tools), Python packages, Bio-Formats, Azurite (conformance, writers, neighbours);
+test:   below $target: cargo-fuzz, cargo-deb (tools), Python packages, Bio-Formats, Azurite (for the other tests);
 test:   in Cargo's own folder, as always: the sources of Rust packages;
 test:   by apt-get, for the whole machine: ${missing[*]:-nothing}.
 test: mounts and temporary files are below ${TMPDIR:-/tmp} and go away. Ctrl-C stops it.

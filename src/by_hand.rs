@@ -8,6 +8,7 @@
 //! Nothing is corrected halfway: a store about which something wrong is said is not shown, with one line that
 //! says what is wrong. Shown without the correction it would have metadata that a person has found wrong.
 
+mod asked;
 mod beside;
 mod context;
 mod correct;
@@ -24,6 +25,7 @@ mod tables;
 mod tests;
 mod view;
 
+pub use asked::{Asked, AskedChannel};
 pub use beside::parse;
 pub use context::ImagePath;
 pub(crate) use document::{Document, Key, Table, Value, in_order, quoted};

@@ -32,7 +32,7 @@
 //! | [`disk`] | what is asked of the file system |
 //! | `version`, `key`, `limits`, `stats`, `error` | words that all of them use |
 //!
-//! [`SingleFlight`] stands beside them.
+//! [`SingleFlight`] stands beside them, and `trial`, which tells of a folder what a start would find.
 
 mod account;
 mod brick;
@@ -58,16 +58,18 @@ mod steady;
 mod store;
 #[cfg(test)]
 mod testing;
+mod trial;
 mod trouble;
 mod version;
 
-pub use brick::{BrickWriter, PinnedBrick};
+pub use brick::{BrickWriter, Check, PinnedBrick};
 pub use brick_cache::BrickCache;
 pub use error::CacheError;
 pub use health::{CacheStatus, Health, Outage};
 pub use key::{BrickKey, ImageId, Slot};
 pub use limits::{CacheLimits, MinFree};
 pub use single_flight::{Role, SingleFlight, Ticket, Waiter};
-pub use stats::CacheStats;
+pub use stats::{CacheStats, Removed, Tally};
 pub use steady::SteadyCache;
+pub use trial::{can_punch_holes, owner};
 pub use version::{FORMAT_VERSION, folder_name};

@@ -8,15 +8,18 @@ mod shelf;
 pub(crate) mod turns;
 mod write_queue;
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::cache::disk::{Disk, LocalDisk};
 use crate::cache::{
-    BrickKey, CacheError, CacheLimits, CacheStatus, Role, SingleFlight, Slot, SteadyCache,
+    BrickKey, CacheError, CacheLimits, CacheStatus, ImageId, Removed, Role, SingleFlight, Slot,
+    SteadyCache,
 };
 use crate::objects::ObjectError;
 use crate::resources::buffer::Buffer;
@@ -33,6 +36,9 @@ use write_queue::Unwritten;
 
 pub use crate::resources::memory::MemoryStats;
 pub use write_queue::WriteStats;
+
+/// How long bricks on their way to the disk may take before they are dropped as they are.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -56,6 +62,15 @@ pub struct CacheConfig {
     pub limits: CacheLimits,
 }
 
+/// What was dropped of some images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// From the disk.
+    pub removed: Removed,
+    /// Bytes in memory.
+    pub memory_bytes: u64,
+}
+
 /// Counters since the start, and what is in use now.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct EngineStats {
@@ -65,6 +80,8 @@ pub struct EngineStats {
     pub passed: u64,
     /// Bytes produced to be kept.
     pub filled_bytes: u64,
+    /// Bytes produced, kept or not.
+    pub decoded_bytes: u64,
     /// Requests that ended in an error.
     pub failed: u64,
     /// Bricks in production.
@@ -92,6 +109,7 @@ struct Counters {
     filled: AtomicU64,
     passed: AtomicU64,
     filled_bytes: AtomicU64,
+    decoded_bytes: AtomicU64,
     failed: AtomicU64,
 }
 
@@ -319,7 +337,8 @@ impl Engine {
     }
 
     fn hold(&self, slot: Slot, purpose: Purpose, produced: &Produced) -> Option<Unwritten> {
-        let Counters { filled, passed, filled_bytes, .. } = &self.counters;
+        let Counters { filled, passed, filled_bytes, decoded_bytes, .. } = &self.counters;
+        decoded_bytes.fetch_add(produced.bytes.len() as u64, Ordering::Relaxed);
         if purpose == Purpose::Passing {
             passed.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -327,6 +346,20 @@ impl Engine {
             filled_bytes.fetch_add(produced.bytes.len() as u64, Ordering::Relaxed);
         }
         self.kept.hold(slot, purpose, produced)
+    }
+
+    /// Drops all bricks of some images, on disk and in memory. Those that are produced meanwhile are kept.
+    pub fn evict(&self, images: &HashSet<ImageId>) -> Evicted {
+        let (tell, written) = mpsc::channel();
+        self.kept.when_written(move || {
+            // The receiver may have given up.
+            let _ = tell.send(());
+        });
+        // A disk that hangs has nothing to lose.
+        let _ = written.recv_timeout(LONGEST_WRITE);
+        let memory_bytes = self.kept.forget(|key| images.contains(&key.image));
+        let removed = self.cache().map(|cache| cache.remove_images(images)).unwrap_or_default();
+        Evicted { removed, memory_bytes }
     }
 
     /// Gives memory back that only saves work if readers come again: for a time of rest.
@@ -339,12 +372,13 @@ impl Engine {
     /// The counters as they are now.
     #[must_use]
     pub fn stats(&self) -> EngineStats {
-        let Counters { filled, passed, filled_bytes, failed } = &self.counters;
+        let Counters { filled, passed, filled_bytes, decoded_bytes, failed } = &self.counters;
         let [recent_bytes, only_in_memory_bytes] = self.kept.bytes();
         EngineStats {
             filled: filled.load(Ordering::Relaxed),
             passed: passed.load(Ordering::Relaxed),
             filled_bytes: filled_bytes.load(Ordering::Relaxed),
+            decoded_bytes: decoded_bytes.load(Ordering::Relaxed),
             failed: failed.load(Ordering::Relaxed),
             in_flight: self.flights.in_flight(),
             threads: self.resources.running_threads(),
@@ -358,10 +392,20 @@ impl Engine {
         }
     }
 
+    /// The number of bricks in production, by their images.
+    #[must_use]
+    pub fn in_flight(&self) -> HashMap<ImageId, usize> {
+        let mut numbers = HashMap::new();
+        for key in self.flights.keys() {
+            *numbers.entry(key.image).or_default() += 1;
+        }
+        numbers
+    }
+
     /// Ends all work: waiting readers get an error, the cache is left in order.
     pub fn stop(&self) {
         // No pass that waits starts while the threads end.
-        self.turns.clear();
+        self.turns.close();
         self.resources.stop();
         self.kept.stop();
         if let Some(shared) = &self.shared {

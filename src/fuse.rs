@@ -4,6 +4,7 @@
 //! reads that miss take their reply along to the worker that produces the bytes; everything that may
 //! look into the source (names, folders, opening) runs on a few threads of its own.
 
+mod asked;
 mod errno;
 mod folders;
 mod space;
@@ -11,7 +12,7 @@ mod space;
 use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -25,9 +26,9 @@ use crate::fs::view::{
     Attributes, CHECK_INTERVAL, DirectoryEntry, FsError, Ino, NodeKind, OpenedHandle, Paging,
     Space, View,
 };
-use crate::log_limit::LogLimit;
 use crate::resources::workers::Workers;
 
+use asked::Asked;
 use folders::Folders;
 
 /// How long the kernel may answer `stat` and lookups by itself.
@@ -48,6 +49,8 @@ pub struct Adapter {
     view: Arc<dyn View>,
     folders: Arc<Folders>,
     names: Workers,
+    /// For what file servers come back to. To find it may take a look into all folders, for which names do not wait.
+    handles: Workers,
     notifier: Arc<OnceLock<Notifier>>,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
@@ -62,8 +65,9 @@ impl Adapter {
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let names = Workers::new("names", NAME_THREADS);
+        let handles = Workers::new("handles", 1);
         let (folders, notifier) = (Arc::default(), Arc::default());
-        Ok(Self { view, folders, names, notifier, ended: Some(Box::new(ended)) })
+        Ok(Self { view, folders, names, handles, notifier, ended: Some(Box::new(ended)) })
     }
 
     /// The cell for the notifier of the mount, through which the adapter reports changes to the kernel.
@@ -83,20 +87,8 @@ impl Drop for Adapter {
     /// The kernel has let go of the mount: no request waits for an answer.
     fn drop(&mut self) {
         self.names.leave();
+        self.handles.leave();
     }
-}
-
-/// The errno of an error, logged where it is not everyday business.
-fn refuse(operation: &'static str, ino: INodeNo, error: &FsError) -> Errno {
-    /// Programs ask again and again, and for all files of a folder.
-    static TOLD: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
-    let due = if error.is_noteworthy() { TOLD.is_due(&format!("{} {error}", ino.0)) } else { None };
-    if let Some(suppressed) = due {
-        tracing::warn!(operation, ino = ino.0, %error, suppressed, "request failed");
-    } else {
-        tracing::debug!(operation, ino = ino.0, %error, "request failed");
-    }
-    errno::errno_of(error.kind())
 }
 
 fn file_attr(attributes: &Attributes) -> FileAttr {
@@ -162,28 +154,41 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let name = name.to_owned();
-        self.later(move |view| match view.lookup(Ino(parent.0), &name) {
-            Ok(attributes) => reply.entry(&TTL, &file_attr(&attributes), GENERATION),
-            Err(error) => reply.error(refuse("lookup", parent, &error)),
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let asked = Asked::new(request, "lookup", parent);
+        let (name, view) = (name.to_owned(), self.view.clone());
+        let workers = if name == "." { &self.handles } else { &self.names };
+        workers.spawn(move || match view.lookup(Ino(parent.0), &name) {
+            Ok(attributes) => {
+                reply.entry(&TTL, &file_attr(&attributes), GENERATION);
+                asked.answered();
+            }
+            Err(error) => reply.error(asked.refuse(&error)),
         });
     }
 
-    fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let asked = Asked::new(request, "getattr", ino);
         let answer = move |found: Result<Attributes, FsError>, reply: ReplyAttr| match found {
-            Ok(attributes) => reply.attr(&TTL, &file_attr(&attributes)),
-            Err(error) => reply.error(refuse("getattr", ino, &error)),
+            Ok(attributes) => {
+                reply.attr(&TTL, &file_attr(&attributes));
+                asked.answered();
+            }
+            Err(error) => reply.error(asked.refuse(&error)),
         };
-        match self.view.attributes_at_hand(Ino(ino.0)) {
-            Some(found) => answer(Ok(found), reply),
-            None => self.later(move |view| answer(view.attributes(Ino(ino.0)), reply)),
+        if let Some(found) = self.view.attributes_at_hand(Ino(ino.0)) {
+            return answer(Ok(found), reply);
         }
+        self.later(move |view| answer(view.attributes(Ino(ino.0)), reply));
+        // For file servers that keep a folder open and ask for nothing but its time.
+        let view = self.view.clone();
+        self.handles.spawn_if_idle(move || view.compare(Ino(ino.0)));
     }
 
-    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let asked = Asked::new(request, "open", ino);
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
-            reply.error(refuse("open", ino, &FsError::ReadOnly));
+            reply.error(asked.refuse(&FsError::ReadOnly));
             return;
         }
         let notifier = self.notifier.clone();
@@ -199,14 +204,15 @@ impl Filesystem for Adapter {
                     Paging::Bypass => FopenFlags::FOPEN_DIRECT_IO,
                 };
                 reply.opened(FileHandle(handle), flags);
+                asked.answered();
             }
-            Err(error) => reply.error(refuse("open", ino, &error)),
+            Err(error) => reply.error(asked.refuse(&error)),
         });
     }
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -215,10 +221,14 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let asked = Asked::new(request, "read", ino);
         let len = usize::try_from(size).unwrap_or(usize::MAX);
         let done = move |result: Result<&[u8], FsError>| match result {
-            Ok(bytes) => reply.data(bytes),
-            Err(error) => reply.error(refuse("read", ino, &error)),
+            Ok(bytes) => {
+                reply.data(bytes);
+                asked.answered();
+            }
+            Err(error) => reply.error(asked.refuse(&error)),
         };
         // A panic here would end a thread of the kernel loop for good; the dropped reply is EIO.
         let read = AssertUnwindSafe(|| self.view.read(fh.0, offset, len, Box::new(done)));
@@ -241,24 +251,27 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let asked = Asked::new(request, "opendir", ino);
         let folders = self.folders.clone();
         self.later(move |view| match view.entries(Ino(ino.0)) {
             Ok(entries) => {
                 reply.opened(FileHandle(folders.open(entries)), FopenFlags::empty());
+                asked.answered();
             }
-            Err(error) => reply.error(refuse("opendir", ino, &error)),
+            Err(error) => reply.error(asked.refuse(&error)),
         });
     }
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let asked = Asked::new(request, "readdir", ino);
         match self.folders.entries(fh.0) {
             Ok(entries) => {
                 for (next, entry) in entries_from(&entries, offset) {
@@ -268,19 +281,21 @@ impl Filesystem for Adapter {
                     }
                 }
                 reply.ok();
+                asked.answered();
             }
-            Err(error) => reply.error(refuse("readdir", ino, &error)),
+            Err(error) => reply.error(asked.refuse(&error)),
         }
     }
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let asked = Asked::new(request, "readdirplus", ino);
         match self.folders.entries(fh.0) {
             Ok(entries) => {
                 for (next, entry) in entries_from(&entries, offset) {
@@ -290,8 +305,9 @@ impl Filesystem for Adapter {
                     }
                 }
                 reply.ok();
+                asked.answered();
             }
-            Err(error) => reply.error(refuse("readdirplus", ino, &error)),
+            Err(error) => reply.error(asked.refuse(&error)),
         }
     }
 
@@ -307,15 +323,17 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let asked = Asked::new(request, "statfs", ino);
         self.later(move |view| match view.statfs() {
             Ok(space) => {
                 let Space { block_bytes, blocks, free, available, files, files_free } =
                     space::shown(space);
                 let block = u32::try_from(block_bytes).unwrap_or(4096);
                 reply.statfs(blocks, free, available, files, files_free, block, 255, block);
+                asked.answered();
             }
-            Err(error) => reply.error(refuse("statfs", ino, &error)),
+            Err(error) => reply.error(asked.refuse(&error)),
         });
     }
 

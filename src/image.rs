@@ -9,7 +9,9 @@
 //! [`Images`] is what the images of one mount share.
 
 mod conversions;
+mod coverage;
 mod damage;
+mod errors;
 mod file;
 mod identity;
 mod images;
@@ -22,13 +24,18 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 mod voxels;
+mod work;
 
 pub use crate::engine::error::ImageError;
 pub use crate::engine::{CacheConfig, Engine, EngineConfig, EngineError, EngineStats};
 pub use conversions::{Conversions, Int16, Uint32};
-pub use file::virtual_file::VirtualFile;
+pub use coverage::{Bricks, Coverage};
+pub use errors::ErrorRow;
+pub use file::{Selection, VirtualFile, Warmed};
 pub use images::Images;
-pub use options::{ImageOptions, OnError, Pyramid, Statistics};
+pub(crate) use options::CHUNK_VOXELS_LIMIT;
+pub use options::{ChunkShape, ImageOptions, OnError, Pyramid, Statistics};
 pub use plan::layout;
 pub use plan::pyramid::LevelOrigin;
 pub use progress::{PassKind, PassProgress};
+pub use work::{Fault, Work, WorkProgress};

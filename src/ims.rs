@@ -27,17 +27,21 @@ mod describe;
 mod graft;
 #[expect(unsafe_code, reason = "calls of the HDF5 C library that its safe crate does not offer")]
 mod hdf5;
+mod library;
+mod packing;
 mod schema;
 mod skeleton;
 mod text;
 mod validate;
 
 pub use capacity::metadata_capacity;
-pub use chunk_index::ChunkIndex;
+pub use chunk_index::{ChunkIndex, StoredChunk};
 pub use describe::{
     ChannelHistograms, Histogram, ImsChannel, ImsFile, ImsLevel, ImsSection, PixelMetadata,
     Thumbnail, VoxelType,
 };
+pub use library::Library;
+pub use packing::Packing;
 pub use skeleton::build_skeleton;
 
 /// Why no skeleton could be made.

@@ -1,28 +1,39 @@
-//! Log lines on standard error. Nothing here can fail or wait, whatever standard error is.
+//! Log lines on standard error, or in a file. Nothing here can fail or wait, whatever standard error is.
 
 mod escape;
+pub(crate) mod filter;
+mod journal;
 mod lines;
 
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::PanicHookInfo;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use tracing::Level;
 use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use zarrims::config::LogFormat;
 
 pub(crate) use escape::Escaped;
+use journal::Prefixed;
 use lines::Lines;
 
 /// How long the end waits for the last lines to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Mode of a new log file: it names files that not everybody may see.
+const LOG_MODE: u32 = 0o640;
 
 /// The variable that may hold a filter.
 const FILTER: &str = "ZARRIMS_LOG";
@@ -37,18 +48,6 @@ static LINES: LazyLock<(Arc<Lines>, bool)> = LazyLock::new(|| {
     (lines, started.is_ok())
 });
 
-/// What moves bytes of other machines says nothing, whatever the filter: its lines hold addresses and headers,
-/// and so credentials.
-const SILENT: [&str; 7] = [
-    "object_store=off",
-    "reqwest=off",
-    "hyper=off",
-    "hyper_util=off",
-    "h2=off",
-    "rustls=off",
-    "tower=off",
-];
-
 /// Starts logging. `verbose` counts `-v`; `ZARRIMS_LOG` (a filter such as `zarrims::source=trace`)
 /// wins over it.
 pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
@@ -58,40 +57,51 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quiet: bool) {
         (_, 1) => "debug",
         _ => "trace",
     };
-    // `fuser` warns of every operation that is rightly not there, and reports an error for each answer
-    // that came when the one who asked had gone.
-    let fuser = if verbose > 1 { "fuser=debug" } else { "fuser=error,fuser::reply=off" };
-    let default = || EnvFilter::new(format!("{level},{fuser}"));
-    let (filter, refused) = match std::env::var(FILTER) {
-        Err(_) => (default(), None),
-        Ok(given) => match EnvFilter::builder().parse(&given) {
-            Ok(filter) => (filter, None),
-            Err(error) => (default(), Some((given, error))),
+    let default = if verbose > 1 { format!("{level},fuser=debug") } else { level.to_owned() };
+    let (text, refused) = match std::env::var(FILTER) {
+        Err(_) => (default, None),
+        Ok(given) => match filter::parse(&given) {
+            Ok(_) => (given, None),
+            Err(error) => (default, Some((given, error))),
         },
     };
-    // Each is a valid directive.
-    let silent = SILENT.into_iter().filter_map(|directive| directive.parse().ok());
-    let filter = silent.fold(filter, EnvFilter::add_directive);
     // Its own word on a failure would go to standard error, and bring a thread down that cannot write.
-    let lines = tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_timer(SystemTime);
+    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).with_timer(SystemTime);
+    let registry = tracing_subscriber::registry().with(filter::layer(&text));
     match format {
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_writer(|| Line { is_json: true }).init();
+            let lines = lines.json().flatten_event(true).with_writer(|| Line { is_json: true });
+            registry.with(lines.map_event_format(Prefixed)).init();
         }
-        LogFormat::Text => lines
-            .with_ansi(io::stderr().is_terminal())
-            .with_target(verbose > 0)
-            .fmt_fields(debug_fn(write_field))
-            .with_writer(|| Line { is_json: false })
-            .init(),
+        LogFormat::Text => {
+            let lines = lines
+                .with_ansi(io::stderr().is_terminal())
+                .with_target(verbose > 0)
+                .fmt_fields(debug_fn(write_field))
+                .with_writer(|| Line { is_json: false });
+            registry.with(lines.map_event_format(Prefixed)).init();
+        }
     }
     std::panic::set_hook(Box::new(log_panic));
     if let Some((given, error)) = refused {
         tracing::warn!(given, %error, "{FILTER} is not a filter such as zarrims=debug; ignored");
     }
+}
+
+/// Whether the environment has chosen the filter: it wins over the configuration.
+pub(crate) fn is_filter_given() -> bool {
+    std::env::var_os(FILTER).is_some()
+}
+
+/// Writes to a file from now on, which is opened again if it was open: another program may have moved it away.
+///
+/// # Errors
+/// The operating system's reason; lines go where they went before.
+pub(crate) fn write_to(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(LOG_MODE).open(path)?;
+    LINES.0.write_to(file);
+    Ok(())
 }
 
 /// Lines that could not be written so far.
@@ -101,7 +111,8 @@ pub(crate) fn lost() -> u64 {
 
 /// Writes a line that is meant for people, whatever the form of the log.
 pub(crate) fn say(text: &str) {
-    let line = format!("zarrims-mount: {}\n", Escaped(text));
+    let prefix = journal::prefix(Level::ERROR);
+    let line = format!("{prefix}zarrims-mount: {}\n", Escaped(text));
     let (lines, has_writer) = &*LINES;
     if *has_writer {
         lines.push_anyway(line.as_bytes());

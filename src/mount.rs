@@ -5,6 +5,7 @@
 //! gives up on a busy mount. So the session is never dropped (its handle is forgotten), and the
 //! unmounting is done here.
 
+pub(crate) mod table;
 mod window;
 
 use std::io;
@@ -98,7 +99,7 @@ impl Drop for Mount {
 }
 
 /// Whether the kernel mounts for this process, and `fusermount3` is not needed.
-fn mounts_directly() -> bool {
+pub(crate) fn mounts_directly() -> bool {
     process::status_mask("CapEff").is_some_and(|mask| mask >> SYS_ADMIN & 1 == 1)
 }
 

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use zarrims::image::layout::{BrickGrid, FileLayout};
 use zarrims::image::plan::ImagePlan;
-use zarrims::image::{Conversions, ImageOptions, Int16, Pyramid, Uint32};
+use zarrims::image::{ChunkShape, Conversions, ImageOptions, Int16, Pyramid, Uint32};
 use zarrims::ims::ChunkIndex;
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::open_image;
@@ -106,6 +106,12 @@ fn plans(input: &mut Numbers) {
         let attributes = json!({"multiscales": [{ "datasets": datasets }]});
         scratch.write("s.zarr/.zattrs", attributes.to_string().as_bytes());
         let Ok(source) = open_image(root, Path::new("s.zarr"), "", 0) else { return };
+        // Behind all else, so that inputs from before there were such shapes mean what they meant.
+        let chunk = match input.below(2) {
+            0 => ChunkShape::Auto,
+            _ => ChunkShape::Given(input.lengths(6)),
+        };
+        let options = ImageOptions { chunk, ..options };
         let Ok(plan) = ImagePlan::new(&source, &options) else { return };
         assert!(!plan.levels.is_empty() && plan.levels.len() == plan.ims.levels.len());
         plan.ims.validate().expect("a file that cannot be written is refused when it is planned");

@@ -39,6 +39,7 @@ impl Correction {
             }
         }
         options.pyramid = self.pyramid.unwrap_or(options.pyramid);
+        options.chunk = self.chunk.unwrap_or(options.chunk);
         options.conversions.int16 = self.int16.unwrap_or(options.conversions.int16);
         options.conversions.uint32 = self.uint32.unwrap_or(options.conversions.uint32);
         Ok(())

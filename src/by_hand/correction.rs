@@ -1,6 +1,6 @@
 //! What a person says of an image instead of what its store says.
 
-use crate::image::{Int16, Pyramid, Uint32};
+use crate::image::{ChunkShape, Int16, Pyramid, Uint32};
 use crate::source::image::NAME_LIMIT_BYTES;
 use crate::source::{color, micrometres, seconds};
 use crate::words;
@@ -25,8 +25,17 @@ const FARTHEST_UM: f64 = 1e12;
 const TIME_STEP_RANGE_S: std::ops::RangeInclusive<f64> = 1e-9..=3.2e9;
 
 /// Keys for the size, the place and the times of an image, and for how it becomes a file.
-pub(super) const GEOMETRY: [&str; 8] =
-    ["voxel_size", "origin", "unit", "time_step", "time_unit", "pyramid", "int16", "uint32"];
+pub(super) const GEOMETRY: [&str; 9] = [
+    "voxel_size",
+    "origin",
+    "unit",
+    "time_step",
+    "time_unit",
+    "pyramid",
+    "chunk",
+    "int16",
+    "uint32",
+];
 
 /// Keys for what the dimensions, the levels and the channels of a store are.
 pub(super) const CONTENT: [&str; 4] = ["axes", "name", "levels", "channels"];
@@ -56,6 +65,8 @@ pub struct Correction {
     pub channels: Option<Said<Vec<ChannelCorrection>>>,
     /// Where levels come from.
     pub pyramid: Option<Pyramid>,
+    /// Shape of the HDF5 chunks.
+    pub chunk: Option<ChunkShape>,
     /// What becomes of int16 voxels.
     pub int16: Option<Int16>,
     /// What becomes of uint32 voxels.
@@ -113,6 +124,9 @@ impl Correction {
                 })
             })?,
             pyramid: fields.get("pyramid", |value| choice(value, &words::PYRAMID))?,
+            chunk: fields.get("chunk", |value| {
+                words::chunk_shape(&text(value)?).map_err(|words| Wrong::value(value, words))
+            })?,
             int16: fields.get("int16", |value| choice(value, &words::INT16))?,
             uint32: fields.get("uint32", |value| choice(value, &words::UINT32))?,
             ..Self::default()
@@ -136,6 +150,7 @@ impl Correction {
             levels,
             channels,
             pyramid,
+            chunk,
             int16,
             uint32,
         } = self;
@@ -150,6 +165,7 @@ impl Correction {
         take(levels, over.levels.as_ref());
         take(channels, over.channels.as_ref());
         take(pyramid, over.pyramid.as_ref());
+        take(chunk, over.chunk.as_ref());
         take(int16, over.int16.as_ref());
         take(uint32, over.uint32.as_ref());
     }

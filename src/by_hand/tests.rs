@@ -13,7 +13,7 @@ fn a_table_becomes_numbers_in_one_unit() {
     let text = "[[store]]\npath = \"**/e*.zarr\"\nvoxel_size = { x = 100, y = 1_00.0, z = 0.5e3 }\n\
         origin = { z = -20 }\nunit = \"nm\"\ntime_step = 1.5\ntime_unit = \"min\"\naxes = \"CZYX\"\n\
         name = \"embryo\"\nlevels = [0, 2]\npyramid = \"source\"\nint16 = \"keep\"\n\
-        uint32 = \"keep\"\nhidden = false\nimage = \"\"\n\
+        uint32 = \"keep\"\nchunk = \"8,64,64\"\nhidden = false\nimage = \"\"\n\
         channels = [\"DAPI\", {}, { name = \"GFP\", color = \"#0f0\", range = [0, 2.5] }]\n";
     let tables = configured(text).expect("valid");
     let [table] = &tables.stores[..] else { panic!("one table: {tables:?}") };
@@ -29,8 +29,9 @@ fn a_table_becomes_numbers_in_one_unit() {
     assert_eq!(said.origin_um[..2], [None, None]);
     near(said.time_step_s, 90.0);
     assert_eq!(said.axes.as_ref().map(|said| said.value.as_str()), Some("czyx"));
+    assert_eq!(said.chunk, Some(crate::image::ChunkShape::Given([8, 64, 64])));
     let channels = said.channels.as_ref().expect("channels");
-    assert_eq!(channels.origin.to_string(), "/f:16");
+    assert_eq!(channels.origin.to_string(), "/f:17");
     assert_eq!(channels.value[0].name.as_deref(), Some("DAPI"));
     assert_eq!(channels.value[1], correction::ChannelCorrection::default());
     assert_eq!(channels.value[2].color, Some([0, 255, 0]));
@@ -65,6 +66,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("", "\"a\\nb\" = 1\n", "/f:1: a?b: no such table; keys stand in [[store]] or [[view]]"),
     (STORE, "voxel_sise = 1\n", "/f:3: voxel_sise: no such key in [[store]]; similar: voxel_size"),
     (STORE, "voxel_size = [1, 2, 3]\n", "/f:3: voxel_size: write { x = 0.1, y = 0.1, z = 0.5 }"),
+    (
+        STORE,
+        "chunk = \"64,64\"\n",
+        "/f:3: chunk = \"64,64\": is neither auto nor three lengths Z,Y,X from 1 on, such as 16,256,256",
+    ),
     (STORE, "voxel_size = {}\n", "/f:3: voxel_size: write { x = 0.1, y = 0.1, z = 0.5 }"),
     (STORE, "voxel_size = { x = 0 }\n", "/f:3: voxel_size = 0: is not a number above 0"),
     (STORE, "voxel_size = { x = \"1\" }\n", "/f:3: voxel_size = \"1\": is not a number above 0"),
@@ -165,7 +171,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (VIEW, "x = [5, 5]\n", "/f:4: x: is empty: 5 to 5, where the last number is not included"),
     (VIEW, "x = [-1, 5]\n", "/f:4: x = -1: is not a whole number from 0 on"),
-    (VIEW, "c = [0]\n", "/f:4: c: no such key in [[view]]; similar: channels"),
+    (VIEW, "channel = [0]\n", "/f:4: channel: no such key in [[view]]; similar: channels"),
     (
         VIEW,
         "t = [0, 2]\ntime_points = [0]\n",

@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry;
 use super::journal;
 use super::key::{BrickKey, ImageId};
 use super::segment::{PAGE_BYTES, Place, SegmentKey, SlotSize, allocated_bytes};
+use super::stats::Tally;
 
 /// A slot that is charged.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +123,15 @@ impl Account {
         }
     }
 
+    /// Sets another cap; the limit follows.
+    pub(super) fn set_cap(&mut self, cap: u64) {
+        if self.room == self.cap {
+            // Not measured since: the disk had room for all of it.
+            self.room = cap;
+        }
+        self.cap = cap;
+    }
+
     pub(super) fn cap(&self) -> u64 {
         self.cap
     }
@@ -168,6 +178,12 @@ impl Account {
 
     pub(super) fn segments(&self) -> &HashMap<SegmentKey, Segment> {
         &self.segments
+    }
+
+    /// The slots of a segment file that are charged.
+    pub(super) fn tally(&self, segment: &SegmentKey) -> Tally {
+        let found = self.segments.get(segment);
+        found.map_or_else(Tally::default, |found| Tally { bricks: found.slots, bytes: found.bytes })
     }
 
     /// From now on, released bytes become available late.
@@ -349,6 +365,8 @@ mod tests {
         let first = slots[0].place.segment;
         account.observe(&first, account.charged(&first) + 100 * PAGE_BYTES);
         assert!(account.charged(&first) > 100 * PAGE_BYTES);
+        let tally = account.tally(&first);
+        assert_eq!((tally.bricks, tally.bytes), (2, slots[0].bytes + slots[1].bytes));
         for held in &slots {
             let is_last = account.release(held);
             assert_eq!(is_last, account.is_unused(&held.place.segment));
@@ -357,6 +375,7 @@ mod tests {
             }
         }
         assert_eq!((account.used(), account.moving(), account.slots()), (5000, 0, 0));
+        assert_eq!(account.tally(&first), Tally::default());
         assert_eq!((account.in_slots(), account.segments().len()), (0, 0));
     }
 

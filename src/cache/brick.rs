@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::account::Held;
 use super::error::CacheError;
+use super::index::Found;
 use super::journal::Stored;
 use super::key::{BrickKey, Slot};
 use super::segment::{Place, SegmentFile, SlotSize};
@@ -63,6 +64,33 @@ impl PinnedBrick {
         Some(Self(Arc::new(Pinned { file, place, length: found.stored.length, pin })))
     }
 
+    /// See [`super::BrickCache::check`].
+    pub(super) fn check(store: &Arc<Store>, slot: Slot) -> Check {
+        let Slot { key, slot_bytes, .. } = slot;
+        let Some(size) = SlotSize::new(slot_bytes) else { return Check::Absent };
+        let pinned = store.index().pin_unused(&key, size);
+        let Some(found) = pinned else { return Check::Absent };
+        let pin = Pin { store: Arc::clone(store), key };
+        let found = Found { is_verified: false, ..found };
+        let reason = match store.open_pinned(&found) {
+            Ok(Some(file)) => {
+                let place = Place::of(&key, size);
+                let length = found.stored.length;
+                return Check::Right(Self(Arc::new(Pinned { file, place, length, pin })));
+            }
+            Ok(None) => "does not match its checksum".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        store.reject(&key);
+        Check::Wrong(reason)
+    }
+
+    /// Stops the cache from serving the brick, which its caller knows to be wrong.
+    pub fn reject(&self) {
+        let Pin { store, key } = &self.0.pin;
+        store.reject(key);
+    }
+
     /// The brick's length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "there is no empty brick")]
     #[must_use]
@@ -88,6 +116,17 @@ impl PinnedBrick {
             Store::at(&place.segment)(source)
         })
     }
+}
+
+/// What has become of the comparison of a brick with its checksum.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// There is no such brick.
+    Absent,
+    /// It is as it was written.
+    Right(PinnedBrick),
+    /// It is not, for this reason, and is forgotten.
+    Wrong(String),
 }
 
 /// A brick being written, in order, from its first byte to its last.

@@ -1,15 +1,18 @@
 //! The brick cache: all that it offers to its callers.
 
+use std::collections::HashSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::brick::{BrickWriter, PinnedBrick};
+use super::brick::{BrickWriter, Check, PinnedBrick};
 use super::disk::Disk;
 use super::error::CacheError;
 use super::key::{BrickKey, ImageId, Slot};
 use super::limits::CacheLimits;
 use super::recovery;
-use super::stats::CacheStats;
+use super::segment::SlotSize;
+use super::stats::{CacheStats, Removed, Tally};
 use super::store::Store;
 
 /// The cache. All its methods may be called from any thread.
@@ -49,10 +52,39 @@ impl BrickCache {
         PinnedBrick::open(&self.store, slot, true)
     }
 
+    /// Compares a brick with its checksum, whether that was done before or not, and pins it; a brick that fails is
+    /// forgotten. Counts as no lookup and no use.
+    #[must_use]
+    pub fn check(&self, slot: Slot) -> Check {
+        PinnedBrick::check(&self.store, slot)
+    }
+
     /// Whether a lookup would probably find the brick; neither reads nor changes anything.
     #[must_use]
     pub fn contains(&self, key: &BrickKey) -> bool {
         self.store.contains(key)
+    }
+
+    /// Sets other limits; bricks beyond a lower cap go at once.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not tell its free space; the new limits hold all the same.
+    pub fn set_limits(&self, limits: CacheLimits) -> io::Result<()> {
+        self.store.index().set_cap(limits.cap_bytes);
+        self.store.room.set_min_free(limits.min_free);
+        let measured = self.store.room.measure(&self.store.index);
+        self.store.trim();
+        measured
+    }
+
+    /// How many of the `slots` bricks of one space of an image are there. Costs next to nothing, however many
+    /// there are; neither reads nor changes anything.
+    #[must_use]
+    pub fn tally(&self, image: ImageId, space: u16, slots: u64, slot_bytes: u64) -> Tally {
+        let size = SlotSize::new(slot_bytes);
+        let count = |size| self.store.index().tally(image, space, slots, size);
+        size.map_or_else(Tally::default, count)
     }
 
     /// Stores a brick; see [`Self::begin`].
@@ -81,10 +113,11 @@ impl BrickCache {
         BrickWriter::begin(&self.store, slot, length)
     }
 
-    /// Removes all bricks of an image: pinned ones when their last pin is dropped, those being written
-    /// once they are finished. Costs a walk over all bricks of the cache.
-    pub fn remove_image(&self, image: ImageId) {
-        self.store.discard(|segment| segment.image == image);
+    /// Removes all bricks of some images: pinned ones when their last pin is dropped, those being written
+    /// once they are finished. Costs a walk over all bricks of the cache, however many images there are.
+    #[expect(clippy::must_use_candidate, reason = "what there was matters to few callers")]
+    pub fn remove_images(&self, images: &HashSet<ImageId>) -> Removed {
+        self.store.discard(|segment| images.contains(&segment.image))
     }
 
     /// Whether the directory was removed: what is stored from now on fails.

@@ -16,7 +16,7 @@ use super::error::CacheError;
 use super::segment::{IMAGES, PAGE_BYTES};
 use super::version::{FOLDER_PREFIX, folder_name};
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// The folder that the user named.
 const PARENT: &str = "..";
@@ -44,7 +44,7 @@ impl Directory {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(fail(error)),
             _ => {}
         }
-        if !punches_holes(&*directory.folder).map_err(fail)? {
+        if !punches_holes(&*directory.folder, Path::new(PROBE), Opening::Empty).map_err(fail)? {
             return Err(CacheError::NoHolePunching { dir: dir.into() });
         }
         directory.remove_other_versions(dir)?;
@@ -121,12 +121,11 @@ fn remove_all(folder: &dyn Folder, path: &Path) -> io::Result<()> {
     folder.remove_folder(path)
 }
 
-/// Writes three pages, punches the middle one and compares the bytes on disk. Syncs before each
-/// measurement, since some file systems count blocks late.
-fn punches_holes(folder: &dyn Folder) -> io::Result<bool> {
-    let path = Path::new(PROBE);
+/// Writes three pages to a file of this name, punches the middle one and compares the bytes on disk. Syncs before
+/// each measurement, since some file systems count blocks late.
+pub(super) fn punches_holes(folder: &dyn Folder, path: &Path, how: Opening) -> io::Result<bool> {
+    let file = folder.open(path, how)?;
     let probe = || {
-        let file = folder.open(path, Opening::Empty)?;
         let disk_bytes = || -> io::Result<u64> {
             file.sync()?;
             Ok(file.state()?.disk_bytes)

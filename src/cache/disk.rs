@@ -204,15 +204,26 @@ impl Disk for LocalDisk {
         if fs::symlink_metadata(path)?.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(path, Permissions::from_mode(0o700))?;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(path, flags, Mode::empty())?;
-        let kind = u64::try_from(rustix::fs::fstatfs(&folder)?.f_type).unwrap_or(0);
-        let is_late = LATE.contains(&(kind & u64::from(u32::MAX)));
-        Ok(Arc::new(LocalFolder { folder, path: path.to_path_buf(), is_late }))
+        Ok(Arc::new(LocalFolder::open(path)?))
+    }
+}
+
+impl LocalDisk {
+    /// A folder as it is: it must exist, and its mode stays.
+    pub(super) fn visit(path: &Path) -> io::Result<impl Folder> {
+        LocalFolder::open(path)
     }
 }
 
 impl LocalFolder {
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty())?;
+        let kind = u64::try_from(rustix::fs::fstatfs(&folder)?.f_type).unwrap_or(0);
+        let is_late = LATE.contains(&(kind & u64::from(u32::MAX)));
+        Ok(Self { folder, path: path.to_path_buf(), is_late })
+    }
+
     fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 
 use super::account::{Account, Held};
 use super::journal::Stored;
-use super::key::BrickKey;
+use super::key::{BrickKey, ImageId};
 use super::recency::Recency;
 use super::segment::{Place, SegmentKey, SlotSize};
-use super::stats::CacheStats;
+use super::stats::{CacheStats, Removed, Tally};
 
 /// A whole brick.
 #[derive(Debug)]
@@ -59,6 +59,15 @@ enum Busy {
     Releasing,
     /// Its bytes could not be freed.
     Unreleased(Held),
+}
+
+/// What was taken out of the index.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// To be released.
+    pub(super) free: Vec<Held>,
+    /// The same, and what its readers release.
+    pub(super) removed: Removed,
 }
 
 /// A brick that was found and pinned.
@@ -123,6 +132,11 @@ impl Index {
         }
     }
 
+    pub(super) fn set_cap(&mut self, cap: u64) {
+        self.account.set_cap(cap);
+        self.ready.set_cap(cap);
+    }
+
     pub(super) fn bricks(&self) -> u64 {
         self.ready.len() as u64
     }
@@ -156,6 +170,18 @@ impl Index {
         }
     }
 
+    /// What of one space of an image is there. Costs a look at each of its segments, of which a space has one
+    /// for each terabyte of its bricks.
+    pub(super) fn tally(&self, image: ImageId, space: u16, slots: u64, size: SlotSize) -> Tally {
+        let mut all = Tally::default();
+        for segment in 0..size.segments(slots) {
+            let Tally { bricks, bytes } = self.account.tally(&SegmentKey { image, space, segment });
+            all.bricks += bricks;
+            all.bytes += bytes;
+        }
+        all
+    }
+
     /// Every brick that the journal should have, in the order in which they are to be evicted.
     pub(super) fn stored_bricks(&self) -> Vec<Stored> {
         let writing = self.busy.values().filter_map(|busy| match busy {
@@ -180,8 +206,14 @@ impl Index {
         if only_verified && !self.ready.peek(key)?.is_verified {
             return None;
         }
+        self.ready.get(key);
+        self.pin_unused(key, size)
+    }
+
+    /// Pins a ready brick for somebody who does not use it.
+    pub(super) fn pin_unused(&mut self, key: &BrickKey, size: SlotSize) -> Option<Found> {
         let is_proven = self.ready.is_proven(key);
-        let entry = self.ready.get(key).filter(|entry| entry.size == size)?;
+        let entry = self.ready.peek_mut(key).filter(|entry| entry.size == size)?;
         if entry.pins == 0 {
             self.evictable -= entry.held(key).charge();
         }
@@ -327,25 +359,24 @@ impl Index {
 
     /// Removes every brick of the segments that match, and takes those without a pin for release.
     /// Costs a walk over all bricks.
-    pub(super) fn take_segments(&mut self, matches: impl Fn(&SegmentKey) -> bool) -> Vec<Held> {
+    pub(super) fn take_segments(&mut self, matches: impl Fn(&SegmentKey) -> bool) -> Taken {
         for busy in self.busy.values_mut() {
             if let Busy::Writing { segment, is_removed, .. } = busy {
                 *is_removed |= matches(segment);
             }
         }
-        let keys: Vec<BrickKey> = self
-            .ready
-            .iter()
-            .filter(|(key, entry)| matches(&Place::of(key, entry.size).segment))
-            .map(|(key, _)| *key)
-            .collect();
-        let mut taken = Vec::new();
-        for key in keys {
-            let free = self.take(&key);
-            if free.is_none() {
-                self.remove_pinned(&key);
+        let all = self.ready.iter().map(|(key, entry)| entry.held(key));
+        let matching: Vec<Held> = all.filter(|held| matches(&held.place.segment)).collect();
+        let mut taken = Taken::default();
+        for held in matching {
+            taken.removed.bricks += 1;
+            if let Some(free) = self.take(&held.key) {
+                taken.removed.freed_bytes += free.bytes;
+                taken.free.push(free);
+            } else {
+                taken.removed.pinned_bytes += held.bytes;
+                self.remove_pinned(&held.key);
             }
-            taken.extend(free);
         }
         taken
     }
@@ -413,7 +444,7 @@ impl Index {
     }
 
     pub(super) fn forget_segment(&mut self, segment: &SegmentKey) {
-        for held in self.take_segments(|key| key == segment) {
+        for held in self.take_segments(|key| key == segment).free {
             self.released(&held);
         }
         self.account.close_segment(segment);

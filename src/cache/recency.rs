@@ -48,6 +48,10 @@ impl<K: Hash + Eq + Copy, V> Recency<K, V> {
         }
     }
 
+    pub(super) fn set_cap(&mut self, cap: u64) {
+        self.cap = cap;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.trial.len() + self.proven.len()
     }

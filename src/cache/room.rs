@@ -45,7 +45,7 @@ pub(super) struct Room {
     pub(super) directory: Directory,
     pub(super) notes: Notes,
     folder: Arc<dyn Folder>,
-    min_free: MinFree,
+    min_free: Mutex<MinFree>,
     /// Bytes of bricks stored so far.
     stored: AtomicU64,
     /// When the free space was measured, and what was stored by then.
@@ -62,12 +62,17 @@ impl Room {
             folder: directory.folder(),
             directory,
             notes,
-            min_free,
+            min_free: Mutex::new(min_free),
             stored: AtomicU64::new(0),
             measured: Mutex::new((Instant::now(), 0)),
             settled: AtomicU64::new(0),
             measuring: Mutex::default(),
         }
+    }
+
+    /// From now on, this much is left to others.
+    pub(super) fn set_min_free(&self, min_free: MinFree) {
+        *lock(&self.min_free) = min_free;
     }
 
     /// A brick of this length was stored.
@@ -96,7 +101,7 @@ impl Room {
             account.before_measure()
         };
         let mut space = self.folder.space()?;
-        let min_free = self.min_free.of(space.total).saturating_add(MARGIN_BYTES);
+        let min_free = lock(&self.min_free).of(space.total).saturating_add(MARGIN_BYTES);
         // Where space is reported late, what was written may still count as free, and what was released
         // not yet.
         let has_settled = self.folder.tells_space_late()

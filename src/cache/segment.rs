@@ -63,6 +63,11 @@ impl SlotSize {
         SEGMENT_BYTES / self.stride()
     }
 
+    /// Segment files of a space with this number of slots.
+    pub(super) fn segments(self, slots: u64) -> u64 {
+        slots.div_ceil(self.slots_per_segment())
+    }
+
     /// Apparent length of every segment file with slots of this size.
     pub(super) fn file_bytes(self) -> u64 {
         self.slots_per_segment() * self.stride()

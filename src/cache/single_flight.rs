@@ -101,6 +101,15 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         lock(&self.waiting).len()
     }
 
+    /// The keys themselves.
+    #[must_use]
+    pub fn keys(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        lock(&self.waiting).keys().cloned().collect()
+    }
+
     /// Whether a key is being worked on.
     #[must_use]
     pub fn contains(&self, key: &K) -> bool {

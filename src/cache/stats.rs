@@ -35,6 +35,26 @@ pub struct CacheStats {
     pub skipped_records: u64,
 }
 
+/// What the cache holds of one space of an image. Bricks that are being written or released count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Bricks.
+    pub bricks: u64,
+    /// Bytes that they take on disk.
+    pub bytes: u64,
+}
+
+/// What of some images was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Bricks, pinned ones included.
+    pub bricks: u64,
+    /// Bytes that are free on disk now.
+    pub freed_bytes: u64,
+    /// Bytes that are freed when their readers let go of them.
+    pub pinned_bytes: u64,
+}
+
 impl CacheStats {
     /// Adds what happened in an earlier cache, and nothing of what it held.
     pub(super) fn add_events(&mut self, earlier: &Self) {

@@ -4,19 +4,20 @@
 //! once when it begins and once when it is over. While a fault lasts, the disk is tried again after
 //! a while, and less and less often. A folder that was removed is created again.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::brick::PinnedBrick;
+use super::brick::{Check, PinnedBrick};
 use super::brick_cache::BrickCache;
 use super::disk::Disk;
 use super::error::CacheError;
 use super::health::{CacheStatus, Fault, Health};
-use super::key::{BrickKey, Slot};
+use super::key::{BrickKey, ImageId, Slot};
 use super::limits::CacheLimits;
-use super::stats::CacheStats;
+use super::stats::{CacheStats, Removed, Tally};
 use super::trouble::Troubles;
 use crate::sync::lock;
 
@@ -31,7 +32,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(3);
 pub struct SteadyCache {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    limits: CacheLimits,
+    limits: Mutex<CacheLimits>,
     cache: Arc<RwLock<Option<Arc<BrickCache>>>>,
     /// `None` while the cache works; it is there then.
     fault: Mutex<Option<Fault>>,
@@ -68,7 +69,7 @@ impl SteadyCache {
         Ok(Self {
             disk,
             dir: dir.into(),
-            limits,
+            limits: Mutex::new(limits),
             cache,
             fault: Mutex::new(fault),
             troubles,
@@ -80,7 +81,21 @@ impl SteadyCache {
     /// The cap.
     #[must_use]
     pub fn cap_bytes(&self) -> u64 {
-        self.limits.cap_bytes
+        self.limits().cap_bytes
+    }
+
+    fn limits(&self) -> CacheLimits {
+        *lock(&self.limits)
+    }
+
+    /// Sets other limits, also while the cache does not work.
+    pub fn set_limits(&self, limits: CacheLimits) {
+        *lock(&self.limits) = limits;
+        if let Some(cache) = self.cache()
+            && let Err(error) = cache.set_limits(limits)
+        {
+            tracing::debug!(%error, "the cache disk does not tell its free space");
+        }
     }
 
     fn cache(&self) -> Option<Arc<BrickCache>> {
@@ -121,10 +136,28 @@ impl SteadyCache {
         self.cache()?.get_ready(slot)
     }
 
+    /// See [`BrickCache::check`]; absent while there is no cache.
+    #[must_use]
+    pub fn check(&self, slot: Slot) -> Check {
+        self.cache().map_or(Check::Absent, |cache| cache.check(slot))
+    }
+
+    /// See [`BrickCache::remove_images`].
+    pub fn remove_images(&self, images: &HashSet<ImageId>) -> Removed {
+        self.cache().map_or_else(Removed::default, |cache| cache.remove_images(images))
+    }
+
     /// See [`BrickCache::contains`].
     #[must_use]
     pub fn contains(&self, key: &BrickKey) -> bool {
         self.cache().is_some_and(|cache| cache.contains(key))
+    }
+
+    /// See [`BrickCache::tally`]; nothing while there is no cache.
+    #[must_use]
+    pub fn tally(&self, image: ImageId, space: u16, slots: u64, slot_bytes: u64) -> Tally {
+        let cache = self.cache();
+        cache.map_or_else(Tally::default, |cache| cache.tally(image, space, slots, slot_bytes))
     }
 
     /// Stores a brick, if that can be done now; whether it was.
@@ -153,7 +186,7 @@ impl SteadyCache {
     /// Logs once that others have left no room on the disk.
     fn note_squeeze(&self, error: &CacheError) {
         if let CacheError::NoRoom { limit_bytes, .. } = *error
-            && limit_bytes < self.limits.cap_bytes
+            && limit_bytes < self.limits().cap_bytes
             && self.troubles.squeeze.begins()
         {
             tracing::warn!(
@@ -178,7 +211,7 @@ impl SteadyCache {
         if cache.is_some() {
             return cache;
         }
-        match BrickCache::open(&*self.disk, &self.dir, self.limits) {
+        match BrickCache::open(&*self.disk, &self.dir, self.limits()) {
             Ok(cache) => {
                 let mut current = self.cache.write().unwrap_or_else(PoisonError::into_inner);
                 *current = Some(cache.clone());
@@ -249,7 +282,7 @@ impl SteadyCache {
     pub fn stats(&self) -> CacheStats {
         let mut stats = self.cache().map_or_else(CacheStats::default, |cache| cache.stats());
         stats.add_events(&lock(&self.past));
-        stats.cap_bytes = self.limits.cap_bytes;
+        stats.cap_bytes = self.limits().cap_bytes;
         stats
     }
 

@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::account::Held;
 use super::error::CacheError;
-use super::index::{Claim, Found, Index};
+use super::index::{Claim, Found, Index, Taken};
 use super::journal::{self, Journal, Record, Stored};
 use super::key::BrickKey;
 use super::notes::Notes;
 use super::room::Room;
 use super::segment::{Created, Place, SegmentFile, SegmentFiles, SegmentKey, SlotSize};
-use super::stats::CacheStats;
+use super::stats::{CacheStats, Removed};
 use crate::log_limit::LogLimit;
 use crate::sync::lock;
 
@@ -36,10 +36,10 @@ pub(super) struct Store {
     evicting: Mutex<()>,
     journal: Mutex<Journal>,
     files: SegmentFiles,
-    index: Mutex<Index>,
+    pub(super) index: Mutex<Index>,
     /// Files written since the last [`Store::write_back`].
     written: Mutex<HashSet<SegmentKey>>,
-    room: Room,
+    pub(super) room: Room,
     pub(super) told: LogLimit,
 }
 
@@ -72,7 +72,7 @@ impl Store {
         self.room.directory.is_gone()
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
     }
 
@@ -296,7 +296,7 @@ impl Store {
 
     /// Evicts until the limit holds: after a lower cap, or when the file system's own metadata turned
     /// out larger than estimated.
-    fn trim(&self) {
+    pub(super) fn trim(&self) {
         let _evicting = lock(&self.evicting);
         loop {
             if self.index().account.excess() > 0 && self.room.await_returning(&self.index) {
@@ -314,9 +314,10 @@ impl Store {
     }
 
     /// Removes all bricks of some segments; the last reader of a pinned one releases it.
-    pub(super) fn discard(&self, matches: impl Fn(&SegmentKey) -> bool) {
-        let taken = self.index().take_segments(matches);
-        self.release_if_possible(taken, true);
+    pub(super) fn discard(&self, matches: impl Fn(&SegmentKey) -> bool) -> Removed {
+        let Taken { free, removed } = self.index().take_segments(matches);
+        self.release_if_possible(free, true);
+        removed
     }
 
     /// As [`Store::release`]. What cannot be freed now is tried again before the next brick.

@@ -14,6 +14,8 @@ const SEE_HELP: &str = "see --help";
 pub(super) const JSON_ALONE: &str =
     "--json: only with --list: zarrims-mount --list --json SOURCE; see --help";
 
+pub(super) const BACKGROUND_ALONE: &str = "--background: only for a mount; see --help";
+
 /// Why the program does not do what a command line says.
 #[derive(Debug)]
 pub enum Refused {
@@ -47,6 +49,7 @@ impl Report<'_> {
             ErrorKind::InvalidValue => self.none_of(),
             ErrorKind::ValueValidation => self.invalid(),
             ErrorKind::TooManyValues => self.needless(),
+            ErrorKind::ArgumentConflict => self.not_alone(),
             _ => None,
         };
         line.unwrap_or_else(|| format!("{}; {SEE_HELP}", first_paragraph(&self.error.to_string())))
@@ -56,8 +59,7 @@ impl Report<'_> {
     fn unknown(&self) -> Option<String> {
         let given = self.text(ContextKind::InvalidArg)?;
         if !given.starts_with('-') {
-            let hint = "names with spaces need quotes";
-            return Some(format!("{given}: one argument too many; {hint}; {SEE_HELP}"));
+            return Some(one_too_many(&given));
         }
         let (given, similar) = match self.one_dash() {
             Some((word, long)) => (word, Some(long)),
@@ -65,6 +67,14 @@ impl Report<'_> {
         };
         let similar = similar.map(|similar| format!("; similar: {similar}")).unwrap_or_default();
         Some(format!("{given}: no such option{similar}; {SEE_HELP}"))
+    }
+
+    /// A third argument, which clap takes for a verb, or a verb behind options.
+    fn not_alone(&self) -> Option<String> {
+        let given = self.text(ContextKind::InvalidSubcommand)?;
+        let mut words = self.words.iter().filter_map(|word| word.to_str());
+        let verb = words.find(|word| self.command.find_subcommand(word).is_some());
+        Some(verb.map_or_else(|| one_too_many(&given), verb_first))
     }
 
     /// A word such as `-list`, which clap takes for five options of one letter, and what was meant.
@@ -157,6 +167,15 @@ impl Report<'_> {
             _ => None,
         }
     }
+}
+
+/// Options before a verb are no options of the verb.
+pub(super) fn verb_first(verb: &str) -> String {
+    format!("{verb}: a verb comes first: zarrims-mount {verb} ...; {SEE_HELP}")
+}
+
+fn one_too_many(word: &str) -> String {
+    format!("{word}: one argument too many; names with spaces need quotes; {SEE_HELP}")
 }
 
 /// A name without the brackets and dots of a usage line.

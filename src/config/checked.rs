@@ -1,11 +1,13 @@
 //! Settings that have been compared with the machine.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::by_hand::Tables;
 use crate::fs::TreeConfig;
 use crate::image::{CacheConfig, EngineConfig, ImageOptions};
+use crate::resources::shares::Shares;
 use crate::shared_cache::SharedCacheConfig;
 
 use super::source::Source;
@@ -19,6 +21,8 @@ pub struct Config {
     pub shared: Option<SharedCacheConfig>,
     /// What all mounts share of the machine.
     pub resources: Resources,
+    /// How the daemon is asked.
+    pub control: ControlConfig,
     /// At least one.
     pub mounts: Vec<MountConfig>,
 }
@@ -43,6 +47,28 @@ pub struct Resources {
     pub connections: usize,
 }
 
+/// How the daemon is asked and steered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Its control socket.
+    pub socket: SocketPlace,
+    /// Group that may use the socket.
+    pub group: Option<u32>,
+    /// Where metrics are served.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketPlace {
+    /// Where programs look for it.
+    Usual,
+    /// At a path.
+    At(PathBuf),
+    /// There is none.
+    Nowhere,
+}
+
 /// A mount.
 #[derive(Debug, Clone)]
 pub struct MountConfig {
@@ -54,6 +80,8 @@ pub struct MountConfig {
     pub allow_other: bool,
     /// Links may lead out of the source folder.
     pub follow_links: bool,
+    /// Show the control folder.
+    pub control_folder: bool,
     /// Owner, group and mode of what is shown.
     pub tree: TreeConfig,
     /// How images become files.
@@ -73,6 +101,14 @@ pub struct Names {
     pub mountpoint: String,
     /// The option to let others in.
     pub allow_other: String,
+}
+
+impl Resources {
+    /// Memory in bytes that the daemon takes in all: the budget, and the shares of its size that come on top.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        Shares::of(self.memory_bytes).total()
+    }
 }
 
 impl Config {

@@ -17,21 +17,18 @@ use crate::words::similar;
 /// Keys of a mount that are no options.
 const PATHS: [&str; 2] = ["source", "mountpoint"];
 
-/// The tables of a file.
-const TABLES: [(&str, Section); 5] = [
-    ("cache", Section::Cache),
-    ("resources", Section::Resources),
-    ("log", Section::Log),
-    ("defaults", Section::Mount),
-    ("mount", Section::Mount),
-];
+/// The tables of a file: that of each section, and that of one mount.
+fn tables() -> impl Iterator<Item = (&'static str, Section)> {
+    let sections = Section::ALL.into_iter().map(|section| (section.table(), section));
+    sections.chain([("mount", Section::Mount)])
+}
 
 /// A configuration file, each of whose values can be one of its option.
 #[derive(Debug, Clone)]
 pub struct File {
     /// Its path, for messages.
     pub path: Arc<Path>,
-    /// Of the cache, the resources and the log.
+    /// Of the cache, the resources, the control socket and the log.
     pub settings: Vec<Setting>,
     /// Of all mounts that do not say otherwise.
     pub defaults: Vec<Setting>,
@@ -122,7 +119,7 @@ impl Reader<'_> {
             file.by_hand.add(&self.document, key, value, Place::Configuration)?;
             return Ok(());
         }
-        let Some((_, section)) = TABLES.iter().find(|(table, _)| *table == name) else {
+        let Some((_, section)) = tables().find(|(table, _)| *table == name) else {
             let is_table = value.get_ref().is_table() || value.get_ref().is_array();
             return Err(self.mistake(key.span(), &unknown_table(name, is_table)));
         };
@@ -139,7 +136,7 @@ impl Reader<'_> {
                 return Err(self.mistake(key.span(), "mount: write [[mount]], with two brackets"));
             }
             (_, DeValue::Table(table)) => {
-                let settings = self.settings(name, *section, table)?;
+                let settings = self.settings(name, section, table)?;
                 let all = if name == "defaults" { &mut file.defaults } else { &mut file.settings };
                 all.extend(settings);
             }
@@ -246,7 +243,7 @@ fn unknown_table(name: &str, is_table: bool) -> String {
             place_of(name).unwrap_or_else(|| "; keys stand in tables such as [cache]".into());
         return format!("{name}: no such key outside of tables{hint}");
     }
-    let tables = TABLES.iter().map(|(table, _)| *table);
+    let tables = tables().map(|(table, _)| table);
     let similar = similar(name, tables.chain(by_hand::NAMES));
     let similar = similar.map(|table| format!("; similar: {}", bracketed(table)));
     format!("[{name}]: no such table{}", similar.unwrap_or_default())
@@ -264,8 +261,7 @@ fn unknown_key(name: &str, table: &str, section: Section) -> String {
 /// Where an option belongs whose flag or key this is.
 fn place_of(name: &str) -> Option<String> {
     let option = OPTIONS.iter().find(|opt| opt.name == name || opt.key() == name)?;
-    let found = TABLES.iter().find(|(_, section)| *section == option.section);
-    let table = if option.section == Section::Mount { "mount" } else { found?.0 };
+    let table = if option.section == Section::Mount { "mount" } else { option.section.table() };
     Some(format!("; it is {} in {}", option.key(), bracketed(table)))
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::by_hand::Tables;
 
 use super::file::{File, FileMount};
+use super::options::is_of_daemon;
 use super::setting::{Mistake, Setting, Settings, plain};
 use super::value::{LOG_FORMAT, LogFormat, parse_choice};
 
@@ -33,7 +34,7 @@ pub struct Given {
 pub struct Merged {
     /// The file whose mounts these are, if they come from a file.
     pub file: Option<Arc<Path>>,
-    /// Of the cache, the resources and the log.
+    /// Of the cache, the resources, the control socket and the log.
     pub settings: Settings,
     /// At least one.
     pub mounts: Vec<MergedMount>,
@@ -53,6 +54,15 @@ pub struct MergedMount {
 }
 
 impl Given {
+    /// Makes all paths whole, for a program that leaves the current folder and reads them again.
+    #[must_use]
+    pub fn leaving_folder(mut self) -> Self {
+        let Self { source, mountpoint, settings, file, .. } = &mut self;
+        source.iter_mut().chain(mountpoint).chain(file).for_each(Setting::leave_folder);
+        settings.leave_folder();
+        self
+    }
+
     /// Reads the file and lays what is given over it. SOURCE and MOUNTPOINT take the place of the mounts
     /// of the file.
     ///
@@ -61,6 +71,18 @@ impl Given {
     pub fn merge(self) -> Result<Merged, Mistake> {
         let file = self.read_file()?;
         self.merge_with(file.as_ref())
+    }
+
+    /// As [`Given::merge`]; `None` where nobody names anything to mount.
+    ///
+    /// # Errors
+    /// As for [`Given::merge`].
+    pub fn merge_if_any(self) -> Result<Option<Merged>, Mistake> {
+        let file = self.read_file()?;
+        if self.source.is_none() && file.as_ref().is_none_or(File::is_empty) {
+            return Ok(None);
+        }
+        self.merge_with(file.as_ref()).map(Some)
     }
 
     /// The file that is named, or the usual one, if there is one.
@@ -132,7 +154,37 @@ impl Given {
     }
 }
 
+impl MergedMount {
+    /// Whether it is the same mount, whatever lines its settings stand in.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let said = |mount: &Self| -> Vec<(String, String)> {
+            let Tables { stores, views } = &mount.by_hand;
+            let of_stores = stores.iter().flat_map(|table| &table.lines);
+            let lines = of_stores.chain(views.iter().flat_map(|table| &table.lines));
+            lines.map(|line| (line.key.clone(), line.value.clone())).collect()
+        };
+        let path = |setting: &Option<Setting>| setting.as_ref().and_then(|path| path.text.clone());
+        self.source.text == other.source.text
+            && path(&self.mountpoint) == path(&other.mountpoint)
+            && self.settings.differences(&other.settings).into_iter().all(is_of_daemon)
+            && said(self) == said(other)
+    }
+}
+
 impl Merged {
+    /// The filter of the log, where one is set.
+    #[must_use]
+    pub fn log_filter(&self) -> Option<&str> {
+        self.settings.get("log-filter").text.as_ref()?.to_str()
+    }
+
+    /// The file of the log, where there is one.
+    #[must_use]
+    pub fn log_file(&self) -> Option<&Setting> {
+        Some(self.settings.get("log-file")).filter(|setting| setting.text.is_some())
+    }
+
     /// The form of the log.
     #[must_use]
     pub fn log_format(&self) -> LogFormat {

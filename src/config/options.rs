@@ -10,9 +10,10 @@ use super::path;
 pub(crate) use super::path::{mistake as path_mistake, mistake_of_source as source_mistake};
 pub(crate) use super::value::parse_switch as switch;
 use super::value::{
-    ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, PYRAMID, REVALIDATE, SHARED,
-    STATISTICS, UINT32, names, parse_cache_size, parse_connections, parse_endpoint, parse_memory,
-    parse_min_free, parse_region, parse_switch, parse_threads, parse_timeout, parse_umask,
+    ADDRESSING, IMAGE_NAMES, INT16, LABELS, LOG_FORMAT, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
+    SHARED, STATISTICS, UINT32, chunk_shape, names, parse_cache_size, parse_connections,
+    parse_endpoint, parse_filter, parse_group, parse_listen, parse_memory, parse_min_free,
+    parse_region, parse_socket, parse_switch, parse_threads, parse_timeout, parse_umask,
     parse_unit, parse_user,
 };
 use crate::words::check_choice;
@@ -26,8 +27,28 @@ pub enum Section {
     Mount,
     /// Memory and threads, `[resources]`.
     Resources,
+    /// How the daemon is asked, `[control]`.
+    Control,
     /// The log, `[log]`.
     Log,
+}
+
+impl Section {
+    /// In the order of the example of the file, and of its page.
+    pub const ALL: [Self; 5] =
+        [Self::Cache, Self::Resources, Self::Control, Self::Log, Self::Mount];
+
+    /// Its table in the file; that of mounts is the one of all mounts.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Mount => "defaults",
+            Self::Resources => "resources",
+            Self::Control => "control",
+            Self::Log => "log",
+        }
+    }
 }
 
 /// What values an option takes.
@@ -71,7 +92,7 @@ impl Opt {
         let prefix = match self.section {
             Section::Cache => "cache-",
             Section::Log => "log-",
-            Section::Mount | Section::Resources => "",
+            Section::Mount | Section::Resources | Section::Control => "",
         };
         self.name.strip_prefix(prefix).unwrap_or(self.name)
     }
@@ -110,13 +131,14 @@ const MOUNT: (Section, &str) = (Section::Mount, "Mount");
 const IMAGES: (Section, &str) = (Section::Mount, "Images");
 const SOURCE: (Section, &str) = (Section::Mount, "Source");
 const RESOURCES: (Section, &str) = (Section::Resources, "Resources");
+const CONTROL: (Section, &str) = (Section::Control, "Control");
 const LOG: (Section, &str) = (Section::Log, "Log");
 
 const SWITCH: (Form, &str) = (Form::Switch, "");
 const SIZE: &str = "SIZE";
 
 /// All options, in the order of the help.
-pub static OPTIONS: [Opt; 31] = [
+pub static OPTIONS: [Opt; 38] = [
     row(
         CACHE,
         "cache-dir",
@@ -199,12 +221,28 @@ pub static OPTIONS: [Opt; 31] = [
         "Permission bits to take away, in octal; nothing in the mount is ever writable",
     ),
     row(
+        MOUNT,
+        "control-folder",
+        (Form::OneOf(|| names(&ON_OFF)), "WHICH"),
+        Some("on"),
+        "Files that tell how the daemon is, in a folder .zarrims at the root of the mount, which no listing \
+         shows",
+    ),
+    row(
         IMAGES,
         "pyramid",
         (Form::OneOf(|| names(&PYRAMID)), "WHICH"),
         Some("auto"),
         "Resolution levels: \"auto\" shows the store's levels and computes missing ones, \"source\" \
          shows only the store's, \"imaris\" computes all but the finest",
+    ),
+    row(
+        IMAGES,
+        "chunk",
+        (Form::Text(|text| chunk_shape(text).map(drop)), "Z,Y,X"),
+        Some("auto"),
+        "Shape of the HDF5 chunks of all levels in voxels, such as 16,256,256; \"auto\" takes that of the \
+         writer of Imaris where it fits the chunks of the store",
     ),
     row(
         IMAGES,
@@ -341,13 +379,57 @@ pub static OPTIONS: [Opt; 31] = [
          machine or the control group has, if that is less]",
     ),
     row(
+        CONTROL,
+        "socket",
+        (Form::Text(|text| parse_socket(text).map(drop)), "PATH"),
+        None,
+        "Unix socket on which the daemon can be asked and steered, or \"none\" [default: a file in \
+         $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/zarrims, /run/zarrims for root, or a folder in /tmp]",
+    ),
+    row(
+        CONTROL,
+        "socket-group",
+        (Form::Text(|text| parse_group(text).map(drop)), "GROUP"),
+        None,
+        "Group that may use the socket, as a number or a name [default: only the user of the daemon]",
+    ),
+    row(
+        CONTROL,
+        "listen",
+        (Form::Text(|text| parse_listen(text).map(drop)), "ADDRESS"),
+        None,
+        "Serve metrics for Prometheus at http://ADDRESS/metrics, and /healthz, such as 127.0.0.1:9118 \
+         [default: not at all]",
+    ),
+    row(
         LOG,
         "log-format",
         (Form::OneOf(|| names(&LOG_FORMAT)), "FORMAT"),
         Some("text"),
         "Form of the log lines on standard error",
     ),
+    row(
+        LOG,
+        "log-file",
+        (Form::Folder, "FILE"),
+        None,
+        "Write the log to this file; SIGHUP opens it again [default: standard error]",
+    ),
+    row(
+        LOG,
+        "log-filter",
+        (Form::Text(parse_filter), "FILTER"),
+        None,
+        "Which lines are logged, such as debug or info,zarrims::source=trace [default: info, or what -v says]",
+    ),
 ];
+
+/// Whether an option is about the whole daemon, and not about one mount.
+#[must_use]
+pub fn is_of_daemon(name: &str) -> bool {
+    let option = OPTIONS.iter().find(|option| option.name == name);
+    option.is_some_and(|option| option.section != Section::Mount)
+}
 
 /// The environment variable of a flag, which is given without its dashes.
 pub(crate) fn variable(flag: &str) -> String {

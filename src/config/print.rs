@@ -23,8 +23,12 @@ impl Merged {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        let tables =
-            [("cache", Section::Cache), ("resources", Section::Resources), ("log", Section::Log)];
+        let tables = [
+            ("cache", Section::Cache),
+            ("resources", Section::Resources),
+            ("control", Section::Control),
+            ("log", Section::Log),
+        ];
         for (table, section) in tables {
             writeln!(out, "[{table}]")?;
             write_options(out, &self.settings, section)?;

@@ -1,6 +1,7 @@
 //! From settings to a [`Config`], by a look at the machine.
 
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,15 +15,16 @@ use crate::resources::machine;
 
 use super::cache_dir;
 use super::checked::{Config, MountConfig, Names, Resources};
+use super::control;
 use super::merge::{Merged, MergedMount};
 use super::pairs::{Pair, check_apart};
 use super::setting::{Mistake, Setting, Settings, plain};
 use super::shared_cache;
 use super::source::{check as check_source, folder_at};
 use super::value::{
-    IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, PYRAMID, REVALIDATE, STATISTICS,
-    UINT32, parse_choice, parse_connections, parse_memory, parse_switch, parse_threads,
-    parse_umask, parse_unit, parse_user,
+    IMAGE_NAMES, INT16, LABELS, LEAST_MEMORY_BYTES, ON_ERROR, ON_OFF, PYRAMID, REVALIDATE,
+    STATISTICS, THREADS_LIMIT, UINT32, chunk_shape, parse_choice, parse_connections, parse_memory,
+    parse_switch, parse_threads, parse_umask, parse_unit, parse_user,
 };
 
 /// Memory where the machine has enough.
@@ -41,37 +43,87 @@ pub enum Purpose {
     List,
 }
 
+/// A mount point that this program serves.
+#[derive(Debug, Clone)]
+pub struct ServedPoint {
+    /// As it was given.
+    pub given: PathBuf,
+    /// Its canonical path.
+    pub canonical: PathBuf,
+}
+
+impl ServedPoint {
+    fn is_at(&self, path: &Path) -> bool {
+        path == self.given || path == self.canonical
+    }
+}
+
 impl Merged {
     /// Compares the settings with the machine. Nothing is made.
     ///
     /// # Errors
     /// The first mistake, in one line that names the setting.
     pub fn resolve(&self, purpose: Purpose) -> Result<Config, Mistake> {
+        self.resolve_beside(purpose, &[])
+    }
+
+    /// The same while this program serves mounts, whose mount points are not asked: this program would have to
+    /// answer itself.
+    ///
+    /// # Errors
+    /// As for [`Merged::resolve`].
+    pub fn resolve_beside(
+        &self,
+        purpose: Purpose,
+        served: &[ServedPoint],
+    ) -> Result<Config, Mistake> {
         let mut mounts = Vec::new();
         for mount in &self.mounts {
-            mounts.push(mount_of(mount, purpose)?);
+            mounts.push(mount_of(mount, purpose, served)?);
         }
         if purpose == Purpose::Mount {
             let settings = self.mounts.iter().filter_map(|mount| mount.mountpoint.as_ref());
             let pairs: Vec<_> = mounts.iter().zip(settings.clone()).map(pair_of).collect();
             check_apart(&pairs)?;
-            for (mount, setting) in mounts.iter().zip(settings) {
+            let is_free = |mount: &MountConfig| {
+                served.iter().all(|point| point.canonical != mount.mountpoint)
+            };
+            for (mount, setting) in mounts.iter().zip(settings).filter(|(mount, _)| is_free(mount))
+            {
                 check_free(mount.source.folder.as_deref(), &mount.mountpoint, setting)?;
             }
         }
         let cache = cache_dir::plan(self, &mounts)?;
         let shared = shared_cache::check(&self.settings)?;
-        let memory = self.settings.value("memory", parse_memory)?;
-        let threads = self.settings.value("threads", parse_threads)?;
-        let connections = self.settings.value("connections", parse_connections)?;
-        let resources = Resources {
-            connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
-            memory_bytes: memory
-                .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
-            threads: threads.map_or_else(default_threads, usize::from),
-        };
-        Ok(Config { cache, shared, resources, mounts })
+        let resources = resources_of(&self.settings)?;
+        let control = control::check(&self.settings)?;
+        Ok(Config { cache, shared, resources, control, mounts })
     }
+
+    /// What is needed to read one source without a mount: neither a cache nor a socket.
+    ///
+    /// # Errors
+    /// As for [`Merged::resolve`].
+    ///
+    /// # Panics
+    /// If there is no mount, which [`Given::merge`](super::Given::merge) does not allow.
+    pub fn resolve_to_read(&self) -> Result<(MountConfig, Resources), Mistake> {
+        let mount = self.mounts.first().expect("at least one");
+        Ok((mount_of(mount, Purpose::List, &[])?, resources_of(&self.settings)?))
+    }
+}
+
+/// Memory, threads and connections.
+pub(super) fn resources_of(settings: &Settings) -> Result<Resources, Mistake> {
+    let memory = settings.value("memory", parse_memory)?;
+    let threads = settings.value("threads", parse_threads)?;
+    let connections = settings.value("connections", parse_connections)?;
+    Ok(Resources {
+        connections: connections.map_or(DEFAULT_CONNECTIONS, usize::from),
+        memory_bytes: memory
+            .map_or_else(|| default_memory(machine::memory_bytes()), |given| given.as_u64()),
+        threads: threads.map_or_else(default_threads, usize::from),
+    })
 }
 
 fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
@@ -79,23 +131,32 @@ fn pair_of<'a>((mount, setting): (&'a MountConfig, &'a Setting)) -> Pair<'a> {
     Pair { source, mountpoint: mount.mountpoint.as_path().into(), setting }
 }
 
-fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mistake> {
+pub(super) fn mount_of(
+    merged: &MergedMount,
+    purpose: Purpose,
+    served: &[ServedPoint],
+) -> Result<MountConfig, Mistake> {
     let MergedMount { source, mountpoint, settings, by_hand } = merged;
     let checked_source = check_source(source, settings)?;
     let canonical_mountpoint = match mountpoint {
-        Some(setting) if purpose == Purpose::Mount => check_mountpoint(setting)?,
+        Some(setting) if purpose == Purpose::Mount => {
+            let known = served.iter().find(|point| point.is_at(setting.as_path()));
+            known.map_or_else(|| check_mountpoint(setting), |point| Ok(point.canonical.clone()))?
+        }
         _ => PathBuf::new(),
     };
     let switch = |name| settings.value(name, parse_switch).map(Option::unwrap_or_default);
     let allow_other = switch("allow-other")?;
     let revalidate = settings.value("revalidate", |text| parse_choice(&REVALIDATE, text))?;
     let labels = settings.value("labels", |text| parse_choice(&LABELS, text))?;
+    let control_folder = settings.value("control-folder", |text| parse_choice(&ON_OFF, text))?;
     let image_names = settings.value("image-names", |text| parse_choice(&IMAGE_NAMES, text))?;
     Ok(MountConfig {
         source: checked_source,
         mountpoint: canonical_mountpoint,
         allow_other,
         follow_links: switch("follow-links")?,
+        control_folder: control_folder.unwrap_or(true),
         tree: TreeConfig {
             uid: settings.value("uid", parse_user)?,
             gid: settings.value("gid", parse_user)?,
@@ -119,6 +180,7 @@ fn mount_of(merged: &MergedMount, purpose: Purpose) -> Result<MountConfig, Mista
 fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
     let default = ImageOptions::default();
     let pyramid = settings.value("pyramid", |text| parse_choice(&PYRAMID, text))?;
+    let chunk = settings.value("chunk", chunk_shape)?;
     let statistics = settings.value("statistics", |text| parse_choice(&STATISTICS, text))?;
     let on_error = settings.value("on-error", |text| parse_choice(&ON_ERROR, text))?;
     let int16 = settings.value("int16", |text| parse_choice(&INT16, text))?;
@@ -126,6 +188,7 @@ fn images_of(settings: &Settings) -> Result<ImageOptions, Mistake> {
     let unit = settings.value("default-unit", parse_unit)?;
     Ok(ImageOptions {
         pyramid: pyramid.unwrap_or_default(),
+        chunk: chunk.unwrap_or_default(),
         statistics: statistics.unwrap_or_default(),
         on_error: on_error.unwrap_or_default(),
         conversions: Conversions {
@@ -180,7 +243,12 @@ fn default_memory(available: Option<u64>) -> u64 {
 
 /// Most of these threads wait for disks; the memory budget bounds the decoding itself.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(8, |cores| (cores.get() * 4).max(8))
+    threads_for(std::thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// For processors that this process may use: its affinity, control group and quota count.
+fn threads_for(processors: usize) -> usize {
+    (processors * 4).clamp(8, usize::from(THREADS_LIMIT))
 }
 
 #[cfg(test)]
@@ -193,5 +261,10 @@ mod tests {
         let budgets = [64_000, 512, 256, 128, 10].map(budget);
         assert_eq!(budgets, [128, 128, 64, 32, 16]);
         assert_eq!(default_memory(None), 128 << 20);
+    }
+
+    #[test]
+    fn the_threads_follow_the_processors() {
+        assert_eq!([1, 2, 3, 64, 1000].map(threads_for), [8, 8, 12, 256, 1024]);
     }
 }

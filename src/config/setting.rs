@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::by_hand;
 
-use super::options::{OPTIONS, Opt, variable};
+use super::options::{Form, OPTIONS, Opt, variable};
 use crate::objects::{Address, redacted};
 
 /// What is wrong with a setting, in one line that names it.
@@ -74,6 +74,16 @@ impl Setting {
     #[must_use]
     pub fn as_path(&self) -> &Path {
         Path::new(self.text.as_deref().unwrap_or(OsStr::new("")))
+    }
+
+    /// Makes a path whole that begins at the current folder, for a program that leaves this folder.
+    pub(super) fn leave_folder(&mut self) {
+        let is_address =
+            |text: &OsString| text.to_str().is_some_and(|text| Address::parse(text).is_some());
+        if let Some(text) = self.text.take_if(|text| !text.is_empty() && !is_address(text)) {
+            let path = std::path::absolute(&text).map_or(text, OsString::from);
+            self.text = Some(path);
+        }
     }
 
     /// How errors call it: by the flag, the variable, or the file, line and key.
@@ -153,6 +163,24 @@ impl Settings {
     #[must_use]
     pub fn get(&self, name: &str) -> &Setting {
         &self.0[name]
+    }
+
+    /// Makes all paths whole.
+    pub(super) fn leave_folder(&mut self) {
+        let is_path = |setting: &&mut Setting| {
+            let option = OPTIONS.iter().find(|option| option.name == setting.name);
+            option.is_some_and(|option| matches!(option.form, Form::Folder | Form::Place(_)))
+        };
+        self.0.values_mut().filter(is_path).for_each(Setting::leave_folder);
+    }
+
+    /// The options whose values differ.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = |(name, setting): (&&'static str, &Setting)| {
+            (other.get(name).text != setting.text).then_some(*name)
+        };
+        self.0.iter().filter_map(differs).collect()
     }
 
     /// Fills in what nobody gave so far.

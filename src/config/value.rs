@@ -1,5 +1,7 @@
 //! Parsers of single values, each with its own words for what is wrong.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -10,7 +12,7 @@ use crate::image::{OnError, Statistics};
 use crate::objects::Addressing;
 use crate::shared_cache::Shared;
 use crate::source::micrometres;
-pub(super) use crate::words::{INT16, PYRAMID, UINT32};
+pub(super) use crate::words::{INT16, PYRAMID, UINT32, chunk_shape};
 
 /// Smallest cache worth having: a few bricks.
 pub(crate) const LEAST_CACHE_BYTES: u64 = 64 << 20;
@@ -25,7 +27,7 @@ const CONNECTIONS_LIMIT: u16 = 1024;
 const LONGEST_TIMEOUT_S: u64 = 600;
 
 /// Most threads for reading and decoding.
-const THREADS_LIMIT: u16 = 1024;
+pub(super) const THREADS_LIMIT: u16 = 1024;
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(super) const SHARED: [(&str, Shared); 2] =
     [("computed", Shared::Computed), ("all", Shared::All)];
 pub(super) const ON_ERROR: [(&str, OnError); 2] =
     [("error", OnError::Error), ("fill", OnError::Fill)];
+pub(super) const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
 pub(super) const REVALIDATE: [(&str, Revalidate); 3] = [
     ("2s", Revalidate::AFTER_A_MOMENT),
     ("open", Revalidate::AT_ONCE),
@@ -156,6 +159,50 @@ pub(super) fn parse_region(text: &str) -> Result<(), String> {
 /// The number of a user or a group.
 pub(super) fn parse_user(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "is not a number such as 1000".to_owned())
+}
+
+/// Where the control socket is. `None`: there is none.
+pub(super) fn parse_socket(text: &str) -> Result<Option<PathBuf>, String> {
+    // `sun_path` of `unix(7)`, with the 0 behind it.
+    const LONGEST: usize = 107;
+    match text {
+        "none" => Ok(None),
+        _ if !text.starts_with('/') => {
+            Err("is neither none nor a whole path, which begins with /".to_owned())
+        }
+        _ if text.len() > LONGEST => Err(format!("is longer than the {LONGEST} bytes of a socket")),
+        _ => Ok(Some(PathBuf::from(text))),
+    }
+}
+
+/// A filter of log lines.
+pub(super) fn parse_filter(text: &str) -> Result<(), String> {
+    let is_filter = crate::log_filter::is_filter(text);
+    if is_filter { Ok(()) } else { Err(crate::log_filter::WRONG.to_owned()) }
+}
+
+/// Where metrics are served.
+pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is not an address such as 127.0.0.1:9118 or [::1]:9118".to_owned())
+}
+
+/// A group: its number, or a name of `/etc/group`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Group {
+    Number(u32),
+    Name(String),
+}
+
+pub(super) fn parse_group(text: &str) -> Result<Group, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(Group::Number(number));
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.$@ ".contains(c);
+    let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if is_name && text.chars().all(is_plain) {
+        return Ok(Group::Name(text.to_owned()));
+    }
+    Err("is neither the number nor the name of a group".to_owned())
 }
 
 /// The value of a flag that has none, in the environment or in a file.

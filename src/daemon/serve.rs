@@ -7,12 +7,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use zarrims::config::MountConfig;
-use zarrims::fs::{FileSystem, Tree};
+use zarrims::fs::{FileSystem, Tree, TreeConfig, View};
 use zarrims::fuse::Adapter;
-use zarrims::image::{Engine, Images};
+use zarrims::image::Images;
 
 use super::event::Event;
+use super::mount_state::MountState;
 use super::source;
+use super::state::State;
+use super::status::Status;
+use crate::control::folder::{ControlFolder, Owner};
 use crate::housekeeper::Housekeeper;
 use crate::mount::{self, Mount};
 
@@ -24,12 +28,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A mount and what stands behind it.
 #[derive(Debug)]
 pub(super) struct Served {
-    pub(super) source: Arc<Path>,
+    pub(super) number: usize,
     pub(super) mountpoint: Arc<Path>,
-    pub(super) since: SystemTime,
     /// `None` once the kernel has let go of the mount.
-    pub(super) fs: Option<Arc<FileSystem>>,
-    pub(super) images: Arc<Images>,
+    shown: Option<Arc<MountState>>,
+    daemon: Arc<State>,
+    pub(super) config: MountConfig,
     mount: Option<Mount>,
     housekeeper: Option<Housekeeper>,
     /// Hears of the end of the session.
@@ -44,11 +48,10 @@ impl Served {
     pub(super) fn start(
         config: &MountConfig,
         number: usize,
-        engine: &Arc<Engine>,
-        events: &mpsc::Sender<Event>,
+        daemon: &Arc<State>,
     ) -> anyhow::Result<Self> {
         let root = source::open(config)?;
-        let images = Images::new(engine.clone(), config.images);
+        let images = Images::new(daemon.engine.clone(), config.images);
         let by_hand = config.by_hand.clone();
         let tree = Tree::corrected(root, images.clone(), config.tree, by_hand);
         let tree = tree.context("cannot start threads")?;
@@ -58,9 +61,18 @@ impl Served {
             move |when| fs.save(when)
         })
         .context("cannot start threads")?;
+        let mountpoint: Arc<Path> = config.mountpoint.as_path().into();
+        let shown = Arc::new(MountState {
+            source: config.source.name().into(),
+            mountpoint: mountpoint.clone(),
+            since: SystemTime::now(),
+            fs,
+            images,
+        });
+        let view = view_of(config, daemon, &shown);
         let (tell_ended, ended) = mpsc::channel();
-        let events = events.clone();
-        let adapter = Adapter::new(fs.clone(), move || {
+        let events = daemon.events.clone();
+        let adapter = Adapter::new(view, move || {
             // Nobody may be listening any more.
             let _ = tell_ended.send(());
             let _ = events.send(Event::Ended(number));
@@ -69,12 +81,13 @@ impl Served {
         let mount =
             Mount::new(adapter, &config.source.name(), &config.mountpoint, config.allow_other);
         let mount = mount.map_err(|error| explain(&error, config))?;
+        daemon.add(shown.clone());
         Ok(Self {
-            source: config.source.name().into(),
-            mountpoint: config.mountpoint.as_path().into(),
-            since: SystemTime::now(),
-            fs: Some(fs),
-            images,
+            number,
+            mountpoint,
+            shown: Some(shown),
+            daemon: daemon.clone(),
+            config: config.clone(),
             mount: Some(mount),
             housekeeper: Some(housekeeper),
             ended,
@@ -85,14 +98,40 @@ impl Served {
         self.mount.is_some()
     }
 
+    /// Takes the mount away, as the configuration wants it. Files that are open are served until they are closed.
+    ///
+    /// # Errors
+    /// Why it cannot be done; it is served on then.
+    pub(super) fn leave(&mut self) -> anyhow::Result<()> {
+        let Some(mount) = self.mount.take() else { return Ok(()) };
+        let path = self.mountpoint.display();
+        let is_busy = mount.detach().with_context(|| format!("cannot unmount {path}"))?;
+        tracing::info!(mountpoint = %path, is_busy, "taken away, as the configuration says");
+        Ok(())
+    }
+
     /// Another program has unmounted it.
     pub(super) fn forget(&mut self) {
         if let Some(mount) = self.mount.take() {
             mount.forget();
         }
         Housekeeper::finish(self.housekeeper.take());
-        self.fs = None;
+        if let Some(shown) = self.shown.take() {
+            self.daemon.remove(&shown);
+        }
     }
+}
+
+/// What the kernel is shown: the file system, and the control folder where it is wanted.
+fn view_of(config: &MountConfig, daemon: &Arc<State>, shown: &Arc<MountState>) -> Arc<dyn View> {
+    let fs = shown.fs.clone();
+    if !config.control_folder {
+        return fs;
+    }
+    let TreeConfig { uid, gid, umask, .. } = config.tree;
+    let (daemon, shown) = (daemon.clone(), shown.clone());
+    let tell = move || Status::now_of(&daemon, &shown).texts();
+    Arc::new(ControlFolder::new(fs, Owner::new(uid, gid, umask), tell))
 }
 
 /// Saves for the last time what a later start can use.

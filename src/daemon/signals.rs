@@ -1,4 +1,4 @@
-//! Signals: which ask for the end, and which mean nothing here.
+//! Signals: which ask for the end or for something else, and which mean nothing here.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +16,7 @@ use crate::process;
 /// error of the write that was too long for `ulimit -f`; the runtime of Rust ignores `SIGPIPE` itself.
 const MEANINGLESS: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ];
 
-/// From now on these signals do nothing. Call it before there is a mount that would be left behind.
+/// From now on these signals do nothing, until [`watch`] takes some of them. Call it before there is a mount that would be left behind.
 ///
 /// The signals are caught, not ignored: the programs that this one starts get their defaults back.
 pub(crate) fn ignore_meaningless() {
@@ -27,14 +27,19 @@ pub(crate) fn ignore_meaningless() {
     }
 }
 
-/// Calls `told` with each signal that asks for the end, until it returns false.
+/// Reads the configuration again.
+pub(super) const RELOAD: i32 = SIGHUP;
+/// Logs more, or as much as before.
+pub(super) const LOG_MORE: i32 = SIGUSR1;
+
+/// Calls `told` with each signal that asks for something, until it returns false.
 ///
 /// # Errors
 /// The operating system's reason.
 pub(crate) fn watch(told: impl Fn(i32) -> bool + Send + 'static) -> anyhow::Result<()> {
-    let mut wanted = vec![SIGINT, SIGTERM];
-    if !is_ignored(SIGHUP) {
-        wanted.push(SIGHUP);
+    let mut wanted = vec![SIGINT, SIGTERM, LOG_MORE];
+    if !is_ignored(RELOAD) {
+        wanted.push(RELOAD);
     }
     let mut signals = Signals::new(wanted).context("cannot handle signals")?;
     thread::Builder::new()

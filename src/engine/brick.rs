@@ -75,6 +75,8 @@ pub(crate) enum Purpose {
     Metadata,
     /// No reader has asked for it yet: it stays in memory for one that may.
     Ahead,
+    /// It is made to be in the cache.
+    Warming,
 }
 
 pub(crate) type FlightResult = Result<Brick, ImageError>;

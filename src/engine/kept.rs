@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::cache::{BrickKey, Slot, SteadyCache};
+use crate::cache::{BrickKey, ImageId, Slot, SteadyCache};
 use crate::resources::buffer::Buffer;
 use crate::resources::shares::Shares;
 use crate::sync::lock;
@@ -95,10 +95,20 @@ impl KeptBricks {
         shelves.recent.get(key).or_else(unwritten).or_else(|| shelves.only.get(key))
     }
 
+    /// Whether the cache on disk has the brick.
+    pub(crate) fn is_on_disk(&self, slot: Slot) -> bool {
+        self.cache().is_some_and(|cache| cache.contains(&slot.key))
+    }
+
+    /// The same, or will have it in a moment.
+    pub(crate) fn is_cached(&self, slot: Slot) -> bool {
+        self.is_on_disk(slot) || self.queue.get(&slot.key).is_some()
+    }
+
     /// Whether [`KeptBricks::get`] would probably find the brick.
     pub(crate) fn contains(&self, slot: Slot) -> bool {
         let is_in_memory = self.find(&mut lock(&self.places.shelves), &slot.key).is_some();
-        is_in_memory || self.cache().is_some_and(|cache| cache.contains(&slot.key))
+        is_in_memory || self.is_on_disk(slot)
     }
 
     /// Keeps what was produced in memory, to be found at once; returns what is to be written.
@@ -141,14 +151,18 @@ impl KeptBricks {
         }
     }
 
-    /// Has a brick written; see [`WriteQueue::push`].
+    /// Has a brick written; see [`WriteQueue::push`]. One that was made to be cached is never given up: who asks
+    /// for such bricks asks for few at a time.
     pub(super) fn write_soon(&self, brick: Unwritten) {
-        self.queue.push(brick);
+        match brick.purpose {
+            Purpose::Warming => self.queue.push_at_once(brick),
+            _ => self.queue.push(brick),
+        }
     }
 
     /// Whether a brick of `bytes` may be made ahead: not while much is to be written, or more would be read
     /// than is written. Waits as [`KeptBricks::write_soon`] does.
-    pub(super) fn may_make_ahead(&self, bytes: u64) -> bool {
+    pub(crate) fn may_make_ahead(&self, bytes: u64) -> bool {
         self.queue.wait_for_room(bytes)
     }
 
@@ -158,6 +172,22 @@ impl KeptBricks {
         let Shelves { only, recent } = &mut *lock(&self.places.shelves);
         recent.forget(contains);
         only.forget(contains);
+    }
+
+    /// Drops bricks from memory that match; their bytes. Those that are on their way to the disk stay.
+    pub(crate) fn forget(&self, matches: impl Fn(&BrickKey) -> bool) -> u64 {
+        let Shelves { only, recent } = &mut *lock(&self.places.shelves);
+        recent.forget(&matches) + only.forget(&matches)
+    }
+
+    /// Whether bricks of an image are on their way to the disk.
+    pub(crate) fn has_unwritten(&self, image: ImageId) -> bool {
+        self.queue.has_any_of(image)
+    }
+
+    /// Runs a task when all bricks that are on their way by now are written, or never.
+    pub(crate) fn when_written(&self, task: impl FnOnce() + Send + 'static) {
+        self.queue.then(task);
     }
 
     /// The bricks that are not yet written.

@@ -67,10 +67,12 @@ impl Shelf {
         self.bytes
     }
 
-    /// Drops the bricks that are elsewhere as well.
-    pub(super) fn forget(&mut self, is_elsewhere: impl Fn(&BrickKey) -> bool) {
+    /// Drops the bricks that match; their bytes.
+    pub(super) fn forget(&mut self, matches: impl Fn(&BrickKey) -> bool) -> u64 {
+        let before = self.bytes;
         let keys: Vec<BrickKey> = self.bricks.iter().map(|(key, _)| *key).collect();
-        keys.iter().filter(|key| is_elsewhere(key)).for_each(|key| self.remove(key));
+        keys.iter().filter(|key| matches(key)).for_each(|key| self.remove(key));
+        before - self.bytes
     }
 
     fn insert(&mut self, key: BrickKey, kept: Kept) {

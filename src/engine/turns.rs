@@ -37,6 +37,8 @@ pub(crate) struct Turns {
 struct Queue {
     running: Vec<Arc<Headway>>,
     waiting: Vec<Waiting>,
+    /// The end has come: no pass may wait any more.
+    is_closed: bool,
     /// A thread looks at the waiting passes.
     is_watched: bool,
 }
@@ -134,9 +136,13 @@ impl Turns {
         Some(queue.waiting.remove(at).ticket)
     }
 
-    /// Gives up the waiting passes: their readers get an error.
-    pub(super) fn clear(&self) {
-        let waiting = std::mem::take(&mut lock(&self.queue).waiting);
+    /// Gives up the waiting passes, and those to come: their readers get an error.
+    pub(super) fn close(&self) {
+        let waiting = {
+            let mut queue = lock(&self.queue);
+            queue.is_closed = true;
+            std::mem::take(&mut queue.waiting)
+        };
         drop(waiting);
     }
 
@@ -173,7 +179,14 @@ impl Turns {
     /// that finds the brick under way finds it in the queue, too.
     pub(crate) fn enter(&self, lead: impl FnOnce() -> Option<Waiting>) {
         let mut queue = lock(&self.queue);
-        queue.waiting.extend(lead());
+        let entered = lead();
+        if !queue.is_closed {
+            queue.waiting.extend(entered);
+            return;
+        }
+        // Its readers are told without the lock.
+        drop(queue);
+        drop(entered);
     }
 }
 

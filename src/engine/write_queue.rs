@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cache::{BrickKey, Slot};
+use crate::cache::{BrickKey, ImageId, Slot};
 use crate::resources::buffer::Buffer;
 use crate::resources::memory::Reserved;
 use crate::resources::workers::Workers;
@@ -101,6 +101,11 @@ impl<D: Destination> WriteQueue<D> {
         lock(&self.shared.state).bricks.get(key).cloned()
     }
 
+    /// Whether bricks of an image are not yet written.
+    pub(super) fn has_any_of(&self, image: ImageId) -> bool {
+        lock(&self.shared.state).bricks.keys().any(|key| key.image == image)
+    }
+
     /// Lets readers find a brick; `None` if they already do. The caller pushes it afterwards.
     pub(super) fn add(
         &self,
@@ -127,6 +132,11 @@ impl<D: Destination> WriteQueue<D> {
     /// Has a brick written, without a wait.
     pub(super) fn push_at_once(&self, brick: Unwritten) {
         self.spawn(lock(&self.shared.state), brick);
+    }
+
+    /// Runs a task when what was pushed so far is written; never after the end.
+    pub(super) fn then(&self, task: impl FnOnce() + Send + 'static) {
+        self.writer.spawn(task);
     }
 
     /// Whether `bytes` more may be queued, beyond the limit by `more`.

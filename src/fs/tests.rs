@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -40,6 +42,10 @@ impl Scene {
         let source = tempfile::tempdir().expect("a temporary folder");
         write_store(&source.path().join("a.zarr"));
         fs::create_dir(source.path().join("folder")).expect("a folder");
+        Self::of(source)
+    }
+
+    fn of(source: TempDir) -> Self {
         let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
         let engine = Engine::start(&EngineConfig {
             cache: None,
@@ -116,6 +122,58 @@ fn a_changed_chunk_is_another_state_of_the_same_inode() {
     scene.view.close(before.handle);
     scene.view.close(after.handle);
     assert_eq!(scene.view.open(found.ino).expect("the new state").paging, Paging::Drop);
+}
+
+#[test]
+fn the_time_of_a_folder_tells_of_a_store_that_comes_without_a_change_of_the_folder() {
+    let scene = Scene::new();
+    let place = scene.source.path().join("b.zarr");
+    fs::create_dir(&place).expect("a folder");
+    let names = |entries: Vec<DirectoryEntry>| -> Vec<_> {
+        entries.into_iter().map(|entry| entry.name).collect()
+    };
+    let before = names(scene.view.entries(Ino::ROOT).expect("a folder"));
+    let time = scene.view.attributes(Ino::ROOT).expect("it is known").modified;
+    write_store(&place);
+    let began = Instant::now();
+    while scene.view.attributes(Ino::ROOT).expect("it is known").modified == time {
+        scene.view.compare(Ino::ROOT);
+        assert!(began.elapsed() < Duration::from_mins(1), "the time stays");
+        thread::yield_now();
+    }
+    let after = names(scene.view.entries(Ino::ROOT).expect("a folder"));
+    assert_ne!(before, after);
+    assert!(after.iter().any(|name| name == "b.ims"), "{after:?}");
+}
+
+/// As a file server asks that comes back with what an earlier run has given out.
+#[test]
+fn an_inode_of_an_earlier_run_is_found_before_its_name_was_looked_up() {
+    let scene = Scene::new();
+    let within = scene.source.path().join("folder/deep");
+    write_store(&within.join("b.zarr"));
+    let find = |view: &FileSystem, path: &str| {
+        let names = Path::new(path).iter();
+        names.fold(Ino::ROOT, |ino, name| view.lookup(ino, name).expect("it is there").ino)
+    };
+    let paths = ["folder/deep/b.ims", "a.ims", "folder/deep", "folder"];
+    let inos = paths.map(|path| find(&scene.view, path));
+    let Scene { mut source, .. } = scene;
+    for ino in inos {
+        let scene = Scene::of(source);
+        let found = scene.view.lookup(ino, OsStr::new(".")).expect("it is found");
+        assert_eq!(found.ino, ino);
+        if found.kind == NodeKind::File {
+            let opened = scene.view.open(ino).expect("it can be opened");
+            assert_eq!(scene.read(opened.handle, 0, 8).expect("bytes"), b"\x89HDF\r\n\x1a\n");
+        } else {
+            let above = scene.view.lookup(ino, OsStr::new("..")).expect("it is somewhere");
+            assert!(above.ino == Ino::ROOT || inos.contains(&above.ino));
+        }
+        let none = scene.view.lookup(Ino(12_345), OsStr::new("."));
+        assert_eq!(none.map_err(|error| error.kind()), Err(ErrorKind::Stale));
+        source = scene.source;
+    }
 }
 
 #[test]

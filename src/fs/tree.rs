@@ -13,7 +13,8 @@
 //!
 //! From the bottom up: `file` and `inspected` hold what is known of images and stores, `node` and `nodes`
 //! the inodes, `access` compares owners and modes, `inspect` looks into a folder, `looks` does so in the
-//! background, `names` makes nodes, `refresh` keeps a listing up to date, `decide` and `open` open files.
+//! background, `names` makes nodes, `refresh` keeps a listing up to date, `search` finds inodes of an earlier
+//! run, `decide` and `open` open files.
 
 mod access;
 mod closed;
@@ -31,6 +32,7 @@ mod open;
 mod options;
 mod pages;
 mod refresh;
+mod search;
 mod told;
 
 use std::ffi::{OsStr, OsString};
@@ -38,6 +40,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::by_hand::{StoreTable, Tables};
 use crate::image::Images;
@@ -49,6 +52,7 @@ use super::view::{Attributes, DirectoryEntry, FsError, Ino, NodeKind};
 use access::{Rights, check_not_narrowed};
 use closed::Closed;
 use inspect::Inspector;
+use inspected::Checked;
 use looks::Wait;
 use names::Namer;
 use node::{Content, Listing, Node, Shown};
@@ -66,6 +70,11 @@ pub use told::Told;
 /// How often an opening starts again because the store has changed under it.
 const OPEN_ATTEMPTS: usize = 5;
 
+/// How often a folder is compared with the source because somebody asks for its attributes. Reading a file makes the
+/// kernel ask for those of the root, and listings of other machines may cost money.
+const COMPARED_EVERY: Duration = Duration::from_secs(3);
+const COMPARED_EVERY_REMOTE: Duration = Duration::from_mins(1);
+
 /// The tree of one mount.
 #[derive(Debug)]
 pub struct Tree {
@@ -75,8 +84,21 @@ pub struct Tree {
     opener: Opener,
     /// Files that were closed just now.
     closed: Closed,
+    /// The last search for an inode of an earlier run that found nothing.
+    searched_in_vain: Mutex<Option<Checked>>,
     /// They look into folders.
     workers: Workers,
+}
+
+/// What a walk comes to.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// An image, with its path below the mount point.
+    Image(&'a Path, &'a FileSpec),
+    /// What of a store, or beside the stores, is skipped.
+    Skipped(&'a Path, &'a [Skipped]),
+    /// A folder of the mount that cannot be listed.
+    Unreadable(&'a Path, &'a FsError),
 }
 
 impl Drop for Tree {
@@ -123,8 +145,21 @@ impl Tree {
             rights,
             opener,
             closed: Closed::new(config.revalidate.time()),
+            searched_in_vain: Mutex::default(),
             workers: Workers::within("look", looks::THREADS, looks::MOST_THREADS),
         })
+    }
+
+    /// The path of a known inode below the mount point.
+    pub(super) fn path_of(&self, ino: Ino) -> Option<PathBuf> {
+        let node = self.nodes.get(ino).ok();
+        node.map(|node| node.path.clone()).or_else(|| self.nodes.former_path(ino))
+    }
+
+    /// What the images of the mount share.
+    #[must_use]
+    pub fn images(&self) -> &Arc<Images> {
+        &self.inspector.images
     }
 
     /// The source folder.
@@ -159,6 +194,21 @@ impl Tree {
         }
     }
 
+    /// Compares a folder that was listed with the source, if that was not done lately: the time of the folder then
+    /// tells of new names.
+    pub fn compare(&self, ino: Ino) {
+        let Ok(node) = self.nodes.get(ino) else { return };
+        let Content::Mirror { source, listing } = &node.content else { return };
+        let is_remote = self.source().storage().is_remote();
+        let pause = if is_remote { COMPARED_EVERY_REMOTE } else { COMPARED_EVERY };
+        let checked = lock(listing).as_ref().and_then(|listing| listing.checked);
+        if checked.is_some_and(|checked| checked.is_older_than(pause))
+            && let Err(error) = self.refresh(&node, source, listing, Wait::Listing)
+        {
+            tracing::debug!(path = %node.path.display(), %error, "a folder cannot be compared");
+        }
+    }
+
     /// Attributes of a known inode, if that takes no look into the source.
     #[must_use]
     pub fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {
@@ -170,7 +220,7 @@ impl Tree {
     ///
     /// # Errors
     /// As for [`Tree::lookup`].
-    fn find(&self, path: &Path) -> Result<Attributes, FsError> {
+    pub fn find(&self, path: &Path) -> Result<Attributes, FsError> {
         let mut found = self.nodes.attributes(Ino::ROOT)?;
         for name in path {
             found = self.lookup(found.ino, name)?;
@@ -178,15 +228,16 @@ impl Tree {
         Ok(found)
     }
 
-    /// Finds a name in a folder.
+    /// Finds a name in a folder. The name `.` is any inode itself, also one that an earlier run has given out: it
+    /// may take a look into all folders.
     ///
     /// # Errors
     /// [`FsError::NotFound`], [`FsError::Stale`], [`FsError::NotADirectory`], [`FsError::Source`].
     pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Attributes, FsError> {
-        let node = self.nodes.get(parent)?;
         if name == "." {
-            return Ok(node.attributes());
+            return self.attributes_of_any(parent);
         }
+        let node = self.nodes.get(parent)?;
         if name == ".." {
             return self.nodes.attributes(node.parent);
         }
@@ -258,31 +309,56 @@ impl Tree {
         image: &mut dyn FnMut(&Path, &FileSpec),
         skipped: &mut dyn FnMut(&Path, &[Skipped]),
     ) {
-        let mut pending = vec![Ino::ROOT];
+        self.walk_from(Ino::ROOT, &mut |seen| match seen {
+            Seen::Image(path, spec) => image(path, spec),
+            Seen::Skipped(path, rows) => skipped(path, rows),
+            Seen::Unreadable(path, error) => {
+                skipped(path, &[Skipped::because(path, &error.to_string())]);
+            }
+        });
+    }
+
+    /// The same for what is at a path below the mount point, and below it.
+    ///
+    /// # Errors
+    /// As for [`Tree::lookup`].
+    pub fn walk_at(&self, path: &Path, see: &mut dyn FnMut(Seen<'_>)) -> Result<(), FsError> {
+        self.walk_from(self.find(path)?.ino, see);
+        Ok(())
+    }
+
+    fn walk_from(&self, ino: Ino, see: &mut dyn FnMut(Seen<'_>)) {
+        let mut pending = vec![ino];
         while let Some(ino) = pending.pop() {
             let Ok(node) = self.nodes.get(ino) else { continue };
+            if let Content::File(file) = &node.content {
+                see(Seen::Image(&node.path, &file.spec));
+                continue;
+            }
             let entries = match self.entries_after(ino, Wait::All) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    skipped(&node.path, &[Skipped::because(&node.path, &error.to_string())]);
+                    see(Seen::Unreadable(&node.path, &error));
                     continue;
                 }
             };
             if let Content::Mirror { source, listing } = &node.content
                 && let Some(listing) = lock(listing).as_ref()
             {
-                listing.skipped.iter().for_each(|row| skipped(&row.path, slice::from_ref(row)));
+                for row in &listing.skipped {
+                    see(Seen::Skipped(&row.path, slice::from_ref(row)));
+                }
                 let mut sources: Vec<_> = listing.inspected.iter().collect();
                 sources.sort_by_key(|(name, _)| *name);
                 for (name, inspected) in sources {
-                    skipped(&source.join(name), &inspected.skipped);
+                    see(Seen::Skipped(&source.join(name), &inspected.skipped));
                 }
             }
             let mut folders = Vec::new();
             for entry in entries.into_iter().skip(2) {
                 let Ok(child) = self.nodes.get(entry.attributes.ino) else { continue };
                 match &child.content {
-                    Content::File(file) => image(&child.path, &file.spec),
+                    Content::File(file) => see(Seen::Image(&child.path, &file.spec)),
                     _ => folders.push(entry.attributes.ino),
                 }
             }

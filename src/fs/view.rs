@@ -20,6 +20,8 @@ pub struct Ino(pub u64);
 impl Ino {
     /// The root folder, by convention of FUSE.
     pub const ROOT: Self = Self(1);
+    /// The largest number in a tree. Those above are for what a view shows beside a tree.
+    pub const MOST: Self = Self(u64::MAX - 16);
 }
 
 /// File or folder.
@@ -41,7 +43,7 @@ pub struct Attributes {
     /// Size in bytes; 0 for folders.
     pub size: u64,
     /// Time of the newest metadata file of the image, and of its chunk files after the first look at
-    /// them; of a folder, its own.
+    /// them; of a folder, its own, or that of the last change of what is shown in it.
     pub modified: SystemTime,
     /// Permission bits, without any for writing.
     pub mode: u16,
@@ -89,7 +91,8 @@ pub type ReadDone = Box<dyn FnOnce(Result<&[u8], FsError>) + Send>;
 ///
 /// All but [`View::attributes_at_hand`], [`View::read`] and [`View::close`] may wait for the source.
 pub trait View: Send + Sync {
-    /// Finds a name in a folder.
+    /// Finds a name in a folder. The name `.` is any inode itself, also of a file, and also one that an earlier run
+    /// has given out: that may take a look into all folders.
     ///
     /// # Errors
     /// [`FsError::NotFound`], [`FsError::Stale`], [`FsError::NotADirectory`], [`FsError::Source`].
@@ -103,6 +106,10 @@ pub trait View: Send + Sync {
 
     /// The same, if that takes no look into the source.
     fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes>;
+
+    /// Compares a folder with the source, if it was listed before and not compared lately: for after an answer that
+    /// told its time. Clients of NFS keep the names that they know for as long as this time stays.
+    fn compare(&self, _folder: Ino) {}
 
     /// The names in a folder, with `.` and `..` first.
     ///

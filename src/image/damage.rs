@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::error::ImageError;
 use crate::log_limit::LogLimit;
+use crate::resources::headroom::NoMemory;
 use crate::source::SourceError;
 use crate::source::image::{ImageSource, Part};
 
@@ -49,6 +50,14 @@ impl DamageLog {
                 tracing::error!(%store, array, cause = %other, suppressed, "chunk not readable: {instead}");
             }
         }
+    }
+
+    /// Logs that bricks of an image need more memory than there is.
+    pub(super) fn report_no_memory(&self, image: &ImageSource, error: NoMemory) {
+        let folder = image.folder();
+        let store = folder.display();
+        let Some(suppressed) = self.told.is_due(&format!("{store}: {error}")) else { return };
+        tracing::error!(%store, cause = %error, suppressed, "chunks too large: readers get an error");
     }
 }
 

@@ -1,4 +1,9 @@
-//! Reads of one virtual file.
+//! Reads of one virtual file, and work on what is cached of it.
 
 mod read_ahead;
-pub(super) mod virtual_file;
+mod verify;
+mod virtual_file;
+mod warm;
+
+pub use virtual_file::VirtualFile;
+pub use warm::{Selection, Warmed};

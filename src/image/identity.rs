@@ -173,6 +173,8 @@ fn write_ims(fields: &mut Fields, ims: &ImsFile) {
         recording_date,
         time_stamps,
         sections,
+        // Virtual files have none.
+        packing: _,
     } = ims;
     let voxel_type = match voxel_type {
         VoxelType::U8 => "uint8",

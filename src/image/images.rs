@@ -1,10 +1,12 @@
 //! What all images of one mount share.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::Engine;
 
 use super::damage::DamageLog;
+use super::errors::{ErrorRow, ErrorRows};
 use super::options::ImageOptions;
 use super::progress::{PassProgress, Passes};
 
@@ -15,6 +17,7 @@ pub struct Images {
     engine: Arc<Engine>,
     options: ImageOptions,
     damage: DamageLog,
+    errors: ErrorRows,
     passes: Passes,
 }
 
@@ -22,8 +25,8 @@ impl Images {
     /// The images of a mount, with the options of that mount.
     #[must_use]
     pub fn new(engine: Arc<Engine>, options: ImageOptions) -> Arc<Self> {
-        let (damage, passes) = (DamageLog::default(), Passes::default());
-        Arc::new(Self { engine, options, damage, passes })
+        let (damage, errors, passes) = Default::default();
+        Arc::new(Self { engine, options, damage, errors, passes })
     }
 
     /// The engine that produces and keeps their bricks.
@@ -42,6 +45,17 @@ impl Images {
     #[must_use]
     pub fn damaged(&self) -> u64 {
         self.damage.count()
+    }
+
+    /// The errors that readers met lately, those that came last at the end.
+    #[must_use]
+    pub fn errors(&self) -> Vec<ErrorRow> {
+        self.errors.now()
+    }
+
+    /// Notes an error that a reader of a path has met.
+    pub(crate) fn note_error(&self, path: &Path, error: String) {
+        self.errors.note(path, error);
     }
 
     /// The passes under way, and how far they have come.

@@ -16,16 +16,20 @@
 //! a stored level.
 
 mod children;
+mod chores;
 mod cost;
+mod errand;
 mod join;
 mod open;
 mod pass;
 mod request;
+mod visitor;
 mod walk;
 
+pub(super) use chores::{bricks_of, keep_all, show_from_store};
 pub(super) use cost::most_open_bytes;
-pub(super) use pass::Visitor;
 pub(super) use request::{request, visit_all, visit_some};
+pub(super) use visitor::Visitor;
 
 #[cfg(test)]
 mod tests;

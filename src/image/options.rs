@@ -7,6 +7,8 @@ use super::conversions::Conversions;
 pub struct ImageOptions {
     /// Where levels come from.
     pub pyramid: Pyramid,
+    /// Shape of the HDF5 chunks.
+    pub chunk: ChunkShape,
     /// How histograms and ranges are made.
     pub statistics: Statistics,
     /// How voxel types that Imaris lacks are converted.
@@ -23,6 +25,7 @@ impl Default for ImageOptions {
     fn default() -> Self {
         Self {
             pyramid: Pyramid::default(),
+            chunk: ChunkShape::default(),
             statistics: Statistics::default(),
             conversions: Conversions::default(),
             default_unit_um: 1.0,
@@ -54,6 +57,21 @@ pub enum Pyramid {
     /// Level 0 of the store, all others computed by `ImarisWriter`'s rule.
     Imaris,
 }
+
+/// Shape of the HDF5 chunks of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChunkShape {
+    /// For each level, from the chunks of its source.
+    #[default]
+    Auto,
+    /// In voxels, order (z, y, x); cut to the size of each level. At most [`CHUNK_VOXELS_LIMIT`] voxels, and
+    /// none of the sides is 0.
+    Given([u64; 3]),
+}
+
+/// Most voxels of a chunk that a person chooses: 16 MiB of the widest type, which is as much as a brick of
+/// several chunks of a store may have. HDF5 would take 4 GiB, which no cache of a reader holds.
+pub(crate) const CHUNK_VOXELS_LIMIT: u64 = 4 << 20;
 
 /// How the statistics of large images are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

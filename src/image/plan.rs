@@ -2,6 +2,7 @@
 
 mod chunking;
 mod describe;
+mod given_chunk;
 pub mod layout;
 mod makers_chunk;
 pub mod pyramid;
@@ -19,7 +20,7 @@ use crate::source::store_name::stem;
 
 use crate::engine::error::ImageError;
 
-use super::options::ImageOptions;
+use super::options::{ChunkShape, ImageOptions};
 use super::reduce::Reduction;
 use layout::{BrickGrid, FileLayout};
 use makers_chunk::makers_chunk;
@@ -93,7 +94,7 @@ impl ImagePlan {
         let [time_points, channels, ..] = source.levels[0].shape();
         let levels = published_levels(source, options, voxel_bytes)?;
         let Levels { planned, grids, ims: ims_levels } =
-            plan_levels(source, &levels, time_points, voxel_bytes)?;
+            plan_levels(source, &levels, (time_points, voxel_bytes), options.chunk)?;
         let [z, y, x] = planned[0].size;
         let (extent_min_um, extent_max_um) = extents(source, options, [x, y, z]);
         let times = source.times_s.as_deref();
@@ -112,6 +113,7 @@ impl ImagePlan {
             recording_date: source.acquired_ms.map_or_else(String::new, start),
             time_stamps: stamps,
             sections: describe::sections(source),
+            packing: None,
         };
         // Foreign text whose names clash must not cost the file.
         if matches!(ims.validate_foreign_names(), Err(ImsError::Name { .. })) {
@@ -190,8 +192,8 @@ struct Levels {
 fn plan_levels(
     source: &ImageSource,
     levels: &[Level],
-    time_points: u64,
-    voxel_bytes: u64,
+    (time_points, voxel_bytes): (u64, u64),
+    shape: ChunkShape,
 ) -> Result<Levels, ImageError> {
     let (mut planned, mut grids, mut ims) = (Vec::<PlannedLevel>::new(), Vec::new(), Vec::new());
     let mut makers_above = None;
@@ -200,12 +202,21 @@ fn plan_levels(
             (LevelOrigin::Stored(number), _) => source.levels[number].unit_grid(),
             (LevelOrigin::Computed, above) => unit_below(above, size),
         };
-        let unit = even_unit(unit, size, levels.get(number + 1), voxel_bytes);
-        // As if ImarisWriter had written the levels above.
-        let makers = makers_chunk(size, time_points, voxel_bytes, makers_above);
-        makers_above = Some((size, makers));
-        let joins = origin == LevelOrigin::Computed;
-        let chunking = chunking::choose(size, unit, voxel_bytes, makers, joins);
+        let below = levels.get(number + 1);
+        let unit = even_unit(unit, size, below, voxel_bytes);
+        let chunking = match shape {
+            ChunkShape::Auto => {
+                // As if ImarisWriter had written the levels above.
+                let makers = makers_chunk(size, time_points, voxel_bytes, makers_above);
+                makers_above = Some((size, makers));
+                let joins = origin == LevelOrigin::Computed;
+                chunking::choose(size, unit, voxel_bytes, makers, joins)
+            }
+            ChunkShape::Given(chunk) => {
+                let is_even = halved_to_compute(size, below);
+                given_chunk::choose(size, unit, voxel_bytes, chunk, is_even)
+            }
+        };
         let level = ImsLevel { size, chunk: chunking.chunk };
         let chunk_bytes = chunking.chunk.iter().product::<u64>() * voxel_bytes;
         let bricks = BrickGrid::new(level.grid(), chunking.brick_chunks, chunk_bytes);
@@ -253,15 +264,18 @@ fn unit_below(above: Option<&PlannedLevel>, size: [u64; 3]) -> [u64; 3] {
     })
 }
 
+/// Along which axes a level that is computed from one of `size` is half of it.
+fn halved_to_compute(size: [u64; 3], below: Option<&Level>) -> [bool; 3] {
+    let below = below.filter(|below| below.origin == LevelOrigin::Computed);
+    std::array::from_fn(|axis| below.is_some_and(|below| below.size[axis] != size[axis]))
+}
+
 /// The unit with odd lengths doubled along axes that the level below is half of and computed. Very
 /// large odd units are cut instead, and some of them then read for two bricks.
 fn even_unit(unit: [u64; 3], size: [u64; 3], below: Option<&Level>, voxel_bytes: u64) -> [u64; 3] {
-    let Some(below) = below.filter(|below| below.origin == LevelOrigin::Computed) else {
-        return unit;
-    };
-    let odd: [bool; 3] = std::array::from_fn(|axis| {
-        below.size[axis] != size[axis] && unit[axis] < size[axis] && unit[axis] % 2 == 1
-    });
+    let halved = halved_to_compute(size, below);
+    let odd: [bool; 3] =
+        std::array::from_fn(|axis| halved[axis] && unit[axis] < size[axis] && unit[axis] % 2 == 1);
     let doubled: [u64; 3] =
         std::array::from_fn(|axis| if odd[axis] { unit[axis] * 2 } else { unit[axis] });
     let bytes =

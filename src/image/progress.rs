@@ -22,6 +22,10 @@ pub enum PassKind {
     ReadAll,
     /// It reads some of the voxels, for fast statistics.
     ReadSample,
+    /// It puts bricks into the cache, which it counts instead of bricks of the store.
+    Warm,
+    /// It compares bricks in the cache with the store; the total is that of all bricks.
+    Compare,
 }
 
 impl PassKind {
@@ -30,6 +34,8 @@ impl PassKind {
             Self::ComputeLevels => "computing levels",
             Self::ReadAll => "reading all voxels",
             Self::ReadSample => "reading some of the voxels",
+            Self::Warm => "warming",
+            Self::Compare => "comparing the cache with the store",
         }
     }
 }

@@ -33,15 +33,24 @@ const UNDEFINED_ADDRESS: u64 = u64::MAX;
 /// offsets below to stay within 63 bits.
 pub(super) const MAX_CHUNKS: u64 = 1 << 48;
 
-/// The B-tree over a grid of unfiltered chunks of one size. Axes are (z, y, x).
+/// The B-tree over a grid of chunks, which have one size unless they are filtered. Axes are (z, y, x).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkIndex {
     /// Chunks along each axis.
     grid: [u64; 3],
     /// Shape of a chunk in voxels.
     chunk: [u64; 3],
-    /// Bytes of a chunk.
+    /// Bytes of a chunk that is not filtered.
     chunk_bytes: u32,
+}
+
+/// A chunk in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredChunk {
+    /// Absolute address in the file.
+    pub address: u64,
+    /// Bytes there, as its filters have left them.
+    pub bytes: u32,
 }
 
 /// The nodes of one level of the tree.
@@ -141,6 +150,23 @@ impl ChunkIndex {
         chunk_address: &dyn Fn([u64; 3]) -> u64,
         out: &mut [u8],
     ) {
+        let chunk =
+            |position| StoredChunk { address: chunk_address(position), bytes: self.chunk_bytes };
+        self.write_filtered_node(node, index_start, &chunk, out);
+    }
+
+    /// The same of chunks that filters have given sizes of their own.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::write_node`].
+    pub fn write_filtered_node(
+        &self,
+        node: u64,
+        index_start: u64,
+        chunk: &dyn Fn([u64; 3]) -> StoredChunk,
+        out: &mut [u8],
+    ) {
         assert_eq!(out.len() as u64, Self::NODE_BYTES, "a node is written as a whole");
         let level = self
             .levels()
@@ -163,14 +189,14 @@ impl ChunkIndex {
         out.put(&right.to_le_bytes());
 
         for child in first_child..end_child {
-            out.put(&self.key(child * level.child_chunks));
+            out.put(&self.key(child * level.child_chunks, chunk));
             let address = match level.height {
-                0 => chunk_address(self.position(child)),
+                0 => chunk(self.position(child)).address,
                 _ => node_address(level.first_node - level.children + child),
             };
             out.put(&address.to_le_bytes());
         }
-        out.put(&self.key(end_child.saturating_mul(level.child_chunks)));
+        out.put(&self.key(end_child.saturating_mul(level.child_chunks), chunk));
         out.rest.fill(0);
     }
 
@@ -182,9 +208,10 @@ impl ChunkIndex {
 
     /// The key of a chunk: size, filter mask (no filter was skipped), offset in voxels. The key
     /// right of the last chunk names a chunk one beyond the grid and of no size.
-    fn key(&self, chunk: u64) -> [u8; KEY_BYTES] {
-        let (position, bytes) = if chunk < self.chunk_count() {
-            (self.position(chunk), self.chunk_bytes)
+    fn key(&self, number: u64, chunk: &dyn Fn([u64; 3]) -> StoredChunk) -> [u8; KEY_BYTES] {
+        let (position, bytes) = if number < self.chunk_count() {
+            let position = self.position(number);
+            (position, chunk(position).bytes)
         } else {
             ([self.grid[0], 0, 0], 0)
         };

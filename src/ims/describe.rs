@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::packing::Packing;
+
 /// Longest text that is stored as an attribute; a longer one becomes a dataset.
 ///
 /// Source: `ImarisWriter` `bpWriterHDF5.cxx`, `WriteAttribute`.
@@ -129,6 +131,8 @@ pub struct ImsFile {
     pub time_stamps: Vec<String>,
     /// Further groups of text.
     pub sections: Vec<ImsSection>,
+    /// How chunks are compressed; `None`: they are not.
+    pub packing: Option<Packing>,
 }
 
 /// A histogram of equal bins over `[min, max]`.

@@ -25,8 +25,8 @@ use hdf5_metno_sys::h5g::{H5Gclose, H5Gcreate2};
 use hdf5_metno_sys::h5i::hid_t;
 use hdf5_metno_sys::h5o::{self, H5O_info1_t};
 use hdf5_metno_sys::h5p::{
-    H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_chunk, H5Pset_fill_time, H5Pset_local_heap_size_hint,
-    H5Pset_obj_track_times,
+    H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_chunk, H5Pset_fill_time, H5Pset_filter,
+    H5Pset_local_heap_size_hint, H5Pset_obj_track_times,
 };
 use hdf5_metno_sys::h5s::{H5S_ALL, H5Sclose, H5Screate_simple};
 use hdf5_metno_sys::h5t::{
@@ -34,6 +34,9 @@ use hdf5_metno_sys::h5t::{
     H5T_STD_U64LE,
 };
 
+use hdf5_metno_sys::h5z::H5Z_FLAG_OPTIONAL;
+
+use super::packing::Filter;
 use super::{ImsError, VoxelType};
 
 /// The types a stored element can have. Buffers hold elements in exactly this form, so the
@@ -247,14 +250,15 @@ impl<'file> Group<'file> {
         Ok(())
     }
 
-    /// Creates a chunked dataset of rank 3 without a filter and without a chunk, and returns the
-    /// address of its object header.
+    /// Creates a chunked dataset of rank 3 without a chunk, perhaps with a filter, and returns the address of its
+    /// object header.
     pub(super) fn create_chunked(
         &self,
         name: &str,
         voxel: VoxelType,
         shape: [u64; 3],
         chunk: [u64; 3],
+        filter: Option<Filter>,
     ) -> Result<u64, ImsError> {
         let plist = create_plist(*H5P_DATASET_CREATE, name)?;
         call("set chunk shape of", name, || {
@@ -266,6 +270,16 @@ impl<'file> Group<'file> {
             // SAFETY: `plist` is an open dataset creation property list.
             h5check(unsafe { H5Pset_fill_time(plist.raw, H5D_fill_time_t::H5D_FILL_TIME_NEVER) })
         })?;
+        if let Some(Filter { id, value }) = filter {
+            call("set filter of", name, || {
+                // Optional: the library need not know the filter.
+                // SAFETY: `plist` is an open dataset creation property list, and `value` is the one value that is
+                // announced.
+                h5check(unsafe {
+                    H5Pset_filter(plist.raw, id, H5Z_FLAG_OPTIONAL, 1, &raw const value)
+                })
+            })?;
+        }
         let space = create_space_of(name, &shape)?;
         let dataset = self.create_dataset(name, Element::Voxel(voxel), &space, &plist)?;
         let mut info = H5O_info1_t::default();

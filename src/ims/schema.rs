@@ -231,6 +231,7 @@ pub(super) mod tests {
             details: vec![("LensPower".into(), "63".into())],
             recording_date: "2022-01-01 08:30:00".into(),
             time_stamps: vec!["2022-01-01 08:30:00".into(), "2022-01-01 08:30:02.500".into()],
+            packing: None,
             sections: vec![ImsSection {
                 name: "Custom/Section 100%".into(),
                 entries: vec![

@@ -6,6 +6,7 @@
 
 use super::describe::{Histogram, ImsFile, PixelMetadata, Thumbnail};
 use super::hdf5::{Element, Group, MemoryFile};
+use super::packing::Packing;
 use super::schema::{self, InfoGroup};
 use super::{ImsError, graft, text};
 
@@ -133,8 +134,9 @@ fn write_channel(
             }
         }
     }
+    let filter = file.packing.map(Packing::filter);
     let header =
-        group.create_chunked(schema::DATA, file.voxel_type, shape.padded(), shape.chunk)?;
+        group.create_chunked(schema::DATA, file.voxel_type, shape.padded(), shape.chunk, filter)?;
     for (name, histogram) in [schema::HISTOGRAM, schema::HISTOGRAM_1024].into_iter().zip(histograms)
     {
         if let Some(Histogram { bins, .. }) = histogram {

@@ -1,12 +1,13 @@
-//! Log lines on their way to standard error: one thread writes them, and no other thread waits for it.
+//! Log lines on their way to a file or to standard error: one thread writes them, and no other thread waits for it.
 //!
 //! Standard error may be a full disk, a pipe whose reader is gone, or one that nobody reads. Whoever has
 //! a line to write leaves it here; what does not fit, or cannot be written, is counted.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -28,11 +29,21 @@ pub(super) struct Lines {
     /// A line has come, or one is written.
     changed: Condvar,
     lost: AtomicU64,
+    /// Where they are written; `None`: standard error.
+    file: Mutex<Option<Arc<File>>>,
+}
+
+/// A line that is to be written.
+#[derive(Debug)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// It goes to standard error in any case.
+    is_for_people: bool,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    lines: VecDeque<Vec<u8>>,
+    lines: VecDeque<Waiting>,
     bytes: usize,
     is_writing: bool,
 }
@@ -47,17 +58,31 @@ impl Lines {
         if self.lock().bytes + line.len() > MOST_BYTES {
             self.lost.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.push_anyway(line);
+            self.add(line, false);
         }
     }
 
-    /// Leaves a line for which there is always room: the last one.
+    /// Leaves a line for which there is always room: the last one. People find it on standard error, too.
     pub(super) fn push_anyway(&self, line: &[u8]) {
+        self.add(line, true);
+    }
+
+    fn add(&self, line: &[u8], is_for_people: bool) {
         let mut queue = self.lock();
         queue.bytes += line.len();
-        queue.lines.push_back(line.to_vec());
+        queue.lines.push_back(Waiting { bytes: line.to_vec(), is_for_people });
         drop(queue);
         self.changed.notify_all();
+    }
+
+    /// Writes to a file from now on.
+    pub(super) fn write_to(&self, file: File) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(file));
+    }
+
+    /// The file, where lines do not go to standard error.
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lines that were lost so far.
@@ -71,11 +96,11 @@ impl Lines {
         drop(self.changed.wait_timeout_while(self.lock(), time, is_busy));
     }
 
-    fn next(&self) -> Vec<u8> {
+    fn next(&self) -> Waiting {
         let mut queue = self.lock();
         loop {
             if let Some(line) = queue.lines.pop_front() {
-                queue.bytes -= line.len();
+                queue.bytes -= line.bytes.len();
                 queue.is_writing = true;
                 return line;
             }
@@ -91,7 +116,12 @@ impl Lines {
         tell: &dyn Fn(u64),
     ) {
         let line = self.next();
-        if put(&line, write, &mut state.is_within_line).is_err() {
+        if line.is_for_people && self.file().is_some() {
+            // Nobody is left to tell that it failed.
+            let _ =
+                put(&line.bytes, &mut |bytes| rustix::io::write(io::stderr(), bytes), &mut false);
+        }
+        if put(&line.bytes, write, &mut state.is_within_line).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         } else if self.lost() > state.told
             && self.lock().bytes < MOST_BYTES / 2
@@ -104,12 +134,16 @@ impl Lines {
         self.changed.notify_all();
     }
 
-    /// Writes lines to standard error for ever. Not by way of `std`, whose lock a write that hangs would
+    /// Writes lines to the file, or to standard error, for ever. Not by way of `std`, whose lock a write that hangs would
     /// hold.
     pub(super) fn write_all(&self, tell: &dyn Fn(u64)) -> ! {
         let mut state = State::default();
         loop {
-            self.write_next(&mut |bytes| rustix::io::write(io::stderr(), bytes), &mut state, tell);
+            let mut write = |bytes: &[u8]| match self.file() {
+                Some(file) => rustix::io::write(&*file, bytes),
+                None => rustix::io::write(io::stderr(), bytes),
+            };
+            self.write_next(&mut write, &mut state, tell);
         }
     }
 }

@@ -9,6 +9,11 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     Machine { proc: Path::new("/proc"), root: Path::new("/") }.memory_bytes()
 }
 
+/// All memory of the machine. `None` where it is not known.
+pub(crate) fn installed_bytes() -> Option<u64> {
+    Machine { proc: Path::new("/proc"), root: Path::new("/") }.installed()
+}
+
 /// Where a machine states its memory and its control groups.
 struct Machine<'a> {
     proc: &'a Path,

@@ -37,6 +37,9 @@ pub(crate) const REMEMBERED_UNIT_BYTES: u64 = 64 << 20;
 /// Memory for the counts of the datasets that are counted at a time; part of the budget.
 pub(crate) const COUNTS_BYTES: u64 = 16 << 20;
 
+/// The program itself, its stacks and tables, while it is busy.
+const PROGRAM_BYTES: u64 = 16 << 20;
+
 /// The shares of a memory budget.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
@@ -110,30 +113,30 @@ impl Shares {
     pub(crate) const fn last_units(self) -> u64 {
         self.budget / 4
     }
+
+    /// All that the daemon takes.
+    pub(crate) const fn total(self) -> u64 {
+        let on_top = self.recent()
+            + self.only_in_memory()
+            + 2 * self.buffers()
+            + self.shard_indices()
+            + self.zip_directories()
+            + self.inflated_members()
+            + self.last_units()
+            + PROGRAM_BYTES;
+        self.budget.saturating_add(on_top)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The program itself, its stacks and tables, while it is busy.
-    const PROGRAM_BYTES: u64 = 16 << 20;
-
     #[test]
     fn all_shares_together_are_what_the_documents_state() {
         let shares = Shares::of(DEFAULT_BUDGET_BYTES);
-        let on_top = [
-            shares.recent(),
-            shares.only_in_memory(),
-            2 * shares.buffers(),
-            shares.shard_indices(),
-            shares.zip_directories(),
-            shares.inflated_members(),
-            shares.last_units(),
-        ];
-        let total = shares.budget() + on_top.iter().sum::<u64>() + PROGRAM_BYTES;
         // README.md and doc/CONFIGURATION.md: "256 MiB in all by default".
-        assert_eq!(total, 256 << 20);
+        assert_eq!(shares.total(), 256 << 20);
         let within = [shares.aside(), shares.unwritten(), shares.shared_puts(), COUNTS_BYTES];
         assert!(within.iter().sum::<u64>() <= shares.budget() / 2, "decoding has less than a half");
         assert!(shares.ahead() < shares.recent());

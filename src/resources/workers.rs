@@ -144,6 +144,14 @@ impl Workers {
         lock(&self.shared.queue).threads
     }
 
+    /// Tasks that work without a reader may have under way now: no more than leave a thread to others, and
+    /// one where others wait.
+    pub(crate) fn spare(&self) -> usize {
+        let queue = lock(&self.shared.queue);
+        let free = queue.idle + self.shared.threads.saturating_sub(queue.threads);
+        if free > queue.tasks.len() + 1 { self.shared.idle_limit } else { 1 }
+    }
+
     /// Queues a task. After [`Workers::stop`], or where the system lets no thread start, it is dropped
     /// unrun; its owner notices that by the drop of what the task holds.
     pub(crate) fn spawn(&self, task: impl FnOnce() + Send + 'static) {

@@ -103,10 +103,15 @@ fi
 "$venv/bin/python" -m checks.bucket "http://127.0.0.1:$port" "$work/source/reference" references
 serve remote s3://references --endpoint "http://127.0.0.1:$port"
 
+# The same images as files with compressed chunks.
+"$bin" export "$work/source/reference" --all "$work/exported/gzip" --gzip 2
+"$bin" export "$work/source/reference" --all "$work/exported/lz4" --lz4
+
 status=0
 in_background timeout --kill-after=10 "$limit" "$venv/bin/python" -m checks \
     --mount "$work/mount" \
     --remote "$work/remote" \
+    --exported "$work/exported" \
     --list "$work/list.json" \
     --manifest "$corpus/manifest.json" \
     --class-path "$jar:$work/classes" >"$work/results" || status=$?

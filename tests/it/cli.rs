@@ -3,9 +3,12 @@
 
 mod config_file;
 mod demo;
+mod doctor;
 mod documents;
+mod install;
 mod list;
 mod make;
 mod mistakes;
 mod mounted;
+mod pages;
 mod rig;

@@ -2,6 +2,7 @@
 //! changes images: metadata, voxels, levels, statistics. All of it is read through a kernel mount
 //! with libhdf5 and compared with the formulas the stores were written from.
 
+mod chunks;
 mod conventions;
 mod levels;
 mod metadata;

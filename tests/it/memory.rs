@@ -1,5 +1,6 @@
 //! Reading a whole large virtual file keeps the daemon small, and the cache under its cap.
 
+mod container;
 mod many;
 
 use std::fs::{self, File};

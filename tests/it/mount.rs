@@ -250,10 +250,7 @@ fn signals_unmount_and_end_the_daemon_in_order() {
         return;
     }
     let source = two_stores();
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        if signal == Signal::HUP && hangup_is_ignored() {
-            continue;
-        }
+    for signal in [Signal::TERM, Signal::INT] {
         let mount = Mount::of(source.path()).start();
         let at = mount.path().to_path_buf();
         fs::read(at.join("a.ims")).expect("readable");
@@ -265,13 +262,6 @@ fn signals_unmount_and_end_the_daemon_in_order() {
         assert!(status.success(), "{signal:?}: {status}: {stderr:#?}");
         assert_eq!(summary(&stderr, "failed"), 0);
     }
-}
-
-/// Under `nohup` the daemon goes on after a hang-up, as it should.
-fn hangup_is_ignored() -> bool {
-    let status = fs::read_to_string("/proc/self/status").expect("an own process");
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
-    u64::from_str_radix(mask.trim(), 16).expect("a number") & 1 == 1
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The daemon as a process: its log, its limits, its signals, what a dead one leaves behind.
 
+mod background;
 mod chunks;
-mod daemon;
+pub(crate) mod daemon;
 mod dead;
 mod disk;
 mod files;

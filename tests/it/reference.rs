@@ -16,6 +16,8 @@ use std::fs;
 use std::sync::Barrier;
 use std::thread;
 
+use zarrims::image::{ChunkShape, ImageOptions};
+
 use crate::common::store::StoreBuilder;
 use cases::{Case, Picks, any_case, large_case, run, small_case};
 use opened::{Brick, OnDisk, Opened, assert_same, slice};
@@ -149,6 +151,44 @@ fn runs_are_followed(Case { store, seed }: Case) {
             opened.assert_within_cap();
         }
     }
+}
+
+/// `--chunk`: whatever the shape, each level has it, and libhdf5 and the eager reference image agree on every
+/// voxel; also through a small cache, in pieces.
+#[test]
+fn any_shape_of_chunks_has_the_same_voxels() {
+    run("chunks", 32, any_case(), |Case { store, seed }| {
+        let on_disk = OnDisk::new(&store);
+        let mut picks = Picks::new(seed);
+        let longest = [2, 9, 40, 200][picks.index(4)];
+        let chunk: [u64; 3] = std::array::from_fn(|_| 1 + picks.below(longest));
+        println!("chunks of {chunk:?}");
+        let options = ImageOptions { chunk: ChunkShape::Given(chunk), ..ImageOptions::default() };
+        if on_disk.open_with(None, options).file.size() > 32 << 20 {
+            // A page for each chunk is more than a test has time for.
+            return;
+        }
+        let image = on_disk.checked_image_with(options);
+        let copy = on_disk.elsewhere("copy.ims");
+        fs::write(&copy, &image).expect("room for a small file");
+        libhdf5::check(&copy, &store);
+        let file = hdf5_metno::File::open(&copy).expect("libhdf5 opens the file");
+        for (level, published) in eager::published(&store).iter().enumerate() {
+            let dataset = file.dataset(&eager::data_path(level, 0, 0)).expect("a data set");
+            let found: Vec<u64> =
+                dataset.chunk().expect("chunks").iter().map(|side| *side as u64).collect();
+            let expected: Vec<u64> =
+                (0..3).map(|axis| chunk[axis].min(published.size[axis])).collect();
+            assert_eq!(found, expected, "level {level}");
+        }
+        let size = image.len() as u64;
+        let opened = on_disk.open_with(Some(size / 2 + (128 << 10)), options);
+        for _ in 0..40 {
+            let (offset, len) = (picks.below(size), picks.below(size / 4));
+            assert_same(slice(&image, offset, len), &opened.read(offset, len), offset);
+            opened.assert_within_cap();
+        }
+    });
 }
 
 /// A cache size that holds a whole file.

@@ -4,10 +4,10 @@ import signal
 import sys
 from pathlib import Path
 
-from . import ganesha, opens, remote, samba, speed
+from . import ganesha, handles, opens, remote, samba, speed
 from .rig import Daemon, Results
 
-CHECKS = {"opens": opens.run, "samba": samba.run, "ganesha": ganesha.run, "remote": remote.run}
+CHECKS = {"opens": opens.run, "handles": handles.run, "samba": samba.run, "ganesha": ganesha.run, "remote": remote.run}
 # Only on request.
 MEASURED = {"speed": speed.run}
 

@@ -1,6 +1,7 @@
 """What all checks share: results, programs that go away however a check ends, and the daemon."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -135,6 +136,16 @@ class Daemon:
     def restart(self):
         self.program.stop()
         self.start()
+
+    def kill(self):
+        """As if it had crashed."""
+        self.program.kill()
+        subprocess.run(["umount", "-l", self.mount], check=True)
+
+    def handles(self):
+        """Files that are open in the mount, as the daemon tells."""
+        status = json.loads((self.mount / ".zarrims/status.json").read_text())
+        return sum(mount["open_handles"] for mount in status["mounts"])
 
     def __enter__(self):
         return self.start()

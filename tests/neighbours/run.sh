@@ -3,8 +3,8 @@
 #                               of objects
 #
 # Sets up what it needs (scripts/setup-neighbours.sh). Everything runs on loopback, on free ports, with configurations
-# of its own in a temporary folder, and as root, without which all is skipped. Checks are: unit, opens, samba, ganesha,
-# remote; default all. `speed` measures throughput through smbd, and is not one of them.
+# of its own in a temporary folder, and as root, without which all is skipped. Checks are: unit, package, opens, handles, samba, ganesha,
+# remote; default all. `speed` measures the throughput of shares, and is not one of them.
 # The last line is "N passed, N failed, N skipped"; the status is 0 if nothing failed.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -15,7 +15,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 bin=$(realpath -m "${1:-$target/release/zarrims-mount}")
 shift || true
 checks=("$@")
-[ "${#checks[@]}" -gt 0 ] || checks=(unit opens samba ganesha remote)
+[ "${#checks[@]}" -gt 0 ] || checks=(unit package opens handles samba ganesha remote)
 limit=600 # seconds for all programs in Python together
 
 subject=neighbours
@@ -47,18 +47,20 @@ export PATH=$PATH:$target/neighbours/azurite/node_modules/.bin
 python=$target/neighbours/venv/bin/python
 others=()
 for check in "${checks[@]}"; do
-    [ "$check" = unit ] || others+=("$check")
+    [[ $check == unit || $check == package ]] || others+=("$check")
 done
 {
-    if [[ " ${checks[*]} " == *" unit "* ]]; then
+    if [ "${#others[@]}" -lt "${#checks[@]}" ]; then
         "$python" -c 'if True:
             import sys
             from pathlib import Path
             from neighbours.store import Store
             Store(Path(sys.argv[1], "stores", "plain.zarr"))
             Store(Path(sys.argv[1], "later", "later.zarr"))' "$work"
-        "$here/unit.sh" "$bin" "$work" || echo "FAILED unit: status $?"
     fi
+    for check in unit package; do
+        [[ " ${checks[*]} " != *" $check "* ]] || "$here/$check.sh" "$bin" "$work" || echo "FAILED $check: status $?"
+    done
     if [ "${#others[@]}" -gt 0 ]; then
         timeout --kill-after=30 "$limit" "$python" -m neighbours "$bin" "$work" "${others[@]}" ||
             [ "$?" -eq 1 ] || echo "FAILED neighbours: not done within $limit seconds, or stopped"

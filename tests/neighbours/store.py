@@ -76,6 +76,22 @@ class Store:
         (self.path / "0" / f"{number}.0.0").unlink()
 
 
+def write_noise(path, mib):
+    """A store at rest, of noise: `mib` chunks of 1 MiB."""
+    seed = time.time_ns() % 1_000_000
+    noise = numpy.random.default_rng(seed)
+    print(f"{path.name}: seed {seed}", flush=True)
+    (path / "0").mkdir(parents=True)
+    write(path / ".zgroup", {"zarr_format": 2})
+    write(path / ".zattrs", attributes(0))
+    write(path / "0" / ".zarray", {
+        "zarr_format": 2, "shape": [8 * mib, 256, 256], "chunks": [8, 256, 256], "dtype": "<u2",
+        "compressor": None, "filters": None, "fill_value": 0, "order": "C", "dimension_separator": ".",
+    })
+    for number in range(mib):
+        write(path / "0" / f"{number}.0.0", noise.bytes(1 << 20))
+
+
 class Changes:
     """Makes the next change of a store every so often, in the background."""
 

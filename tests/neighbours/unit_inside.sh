@@ -38,7 +38,8 @@ mount -o remount,rw /sys 2>/dev/null || mount -o remount,bind,rw /sys
 options --cache-size=256MiB
 since=$(date +%s)
 
-faults=$(systemd-analyze verify "$unit.service" 2>&1 | grep zarrims)
+# The pages come with the package.
+faults=$(systemd-analyze verify "$unit.service" 2>&1 | grep zarrims | grep -v "Command 'man ")
 check "systemd knows all lines of the unit" "$faults" test -z "$faults"
 systemctl start "$unit"
 check "starts and says that it is ready" "$(journal | tail -n 5)" is SubState running
@@ -79,11 +80,49 @@ check "a disk that comes later is served" "$(ls "$mountpoint" 2>&1)" \
 check "and let go" "in use" within 10 umount /srv/zarr
 check "what was there before is served again" "$(journal | tail -n 3)" within 10 reads_the_same
 
+# An NFS server that is restarted with it.
+nfs_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+nfs_reads() {
+    [ "$(nfs-cat "nfs://127.0.0.1/ims/plain.ims?version=4&nfsport=$nfs_port&uid=0&gid=0" | sha256sum)" = "$first" ]
+}
+nfs_pid() { systemctl show -P MainPID nfs-ganesha; }
+is_another_nfs() { [ "$(nfs_pid)" != 0 ] && [ "$(nfs_pid)" != "$nfs_first" ]; }
+serve_nfs() {
+    cat >/etc/ganesha/ganesha.conf <<CONF
+NFS_CORE_PARAM {
+    Protocols = 4; NFS_Port = $nfs_port; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false;
+}
+NFSV4 { Graceless = true; }
+EXPORT {
+    Export_Id = 77; Path = "$mountpoint"; Pseudo = "/ims"; Protocols = 4; Transports = TCP; SecType = sys;
+    Access_Type = RO; Attr_Expiration_Time = 1; Filesystem_Id = 77.77;
+    FSAL { Name = VFS; fsid_type = Major64; }
+}
+CONF
+    mkdir -p /etc/systemd/system/nfs-ganesha.service.d
+    printf '[Unit]\nPartOf=%s.service\n' "$unit" >/etc/systemd/system/nfs-ganesha.service.d/zarrims.conf
+    # For older versions of NFS, and at ports of the whole machine.
+    systemctl mask rpcbind.service rpcbind.socket nfs-ganesha-lock.service
+    systemctl daemon-reload
+    systemctl start nfs-ganesha
+}
+if [ -e /lib/systemd/system/nfs-ganesha.service ]; then
+    check "NFS-Ganesha starts beside it" "$(journalctl -u nfs-ganesha -o cat | tail -n 3)" serve_nfs
+    check "and serves it" "$(tail -n 3 /var/log/ganesha/ganesha.log)" within 30 nfs_reads
+    nfs_first=$(nfs_pid)
+else
+    echo "SKIPPED unit: NFS-Ganesha beside it: not installed"
+fi
+
 kill -9 "$pid"
 check "it is started again after kill -9" "$(property ActiveState)" \
     within 20 is NRestarts 1
 check "and is ready again" "$(journal | tail -n 5)" within 20 is SubState running
 check "and reads the same" "$(journal | tail -n 5)" within 20 reads_the_same
+if [ -n "${nfs_first:-}" ]; then
+    check "NFS-Ganesha is restarted with it" "$(journalctl -u nfs-ganesha -o cat | tail -n 3)" within 30 is_another_nfs
+    check "and serves it again" "$(tail -n 3 /var/log/ganesha/ganesha.log)" within 30 nfs_reads
+fi
 
 check "it stops" "$(journal | tail -n 5)" systemctl stop "$unit"
 check "nothing is left mounted" "$(grep "$mountpoint" /proc/self/mountinfo)" not mounted

@@ -1,5 +1,6 @@
 //! The cases, in the order in which they run.
 
+mod asked;
 mod cached;
 mod computed;
 mod copying;
@@ -64,6 +65,11 @@ pub(crate) const ALL: &[Case] = &[
     Case { name: listing::NAME, what: "find -ls over 10 000 stores", run: listing::run },
     Case { name: crowd::NAME, what: "64 readers of one image against one", run: crowd::run },
     Case { name: series::NAME, what: "200 time points at the coarsest level", run: series::run },
+    Case {
+        name: asked::NAME,
+        what: "status with 1000 handles and 64 readers at work",
+        run: asked::run,
+    },
 ];
 
 /// The names of all cases, in their order.

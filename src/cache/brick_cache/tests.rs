@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
@@ -89,7 +89,7 @@ proptest! {
                 }
                 Step::Unpin => drop(pins.pop()),
                 Step::Remove { image } => {
-                    cache.remove_image(ImageId(image));
+                    cache.remove_images(&HashSet::from([ImageId(image)]));
                     model.retain(|key, _| key.image != ImageId(image));
                 }
                 Step::Reopen { cap } => {

@@ -54,7 +54,7 @@ fn a_slot_is_busy_while_it_is_written_and_while_it_is_released() {
 fn a_brick_that_is_not_given_up_is_removed_once_it_is_written() {
     let mut index = Index::new(CAP);
     assert!(matches!(index.claim(&held(0)), Claim::Granted));
-    assert!(index.take_segments(|_| true).is_empty());
+    assert!(index.take_segments(|_| true).free.is_empty());
     index.publish(&stored(0));
     assert!(!index.contains(&key(0)));
     assert!(index.unpin(&key(0)).is_some(), "its writer releases it");
@@ -68,7 +68,7 @@ fn the_last_reader_of_a_removed_brick_releases_it() {
     assert!(index.unpin(&key(1)).is_none());
     pin(&mut index, 0).unwrap();
     let free: Vec<BrickKey> =
-        index.take_segments(|_| true).into_iter().map(|held| held.key).collect();
+        index.take_segments(|_| true).free.into_iter().map(|held| held.key).collect();
     assert_eq!(free, [key(1)]);
     assert!(pin(&mut index, 0).is_none());
     assert!(matches!(index.claim(&held(0)), Claim::Busy));

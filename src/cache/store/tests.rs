@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -185,7 +186,7 @@ fn a_brick_stays_while_it_is_read() {
     assert!(put(&cache, slot(1, 0, 2, 100_000), 90_000).is_ok(), "the other goes");
     assert!(cache.get(other).is_none());
     // Removed, it is there for its reader, and goes with the last one.
-    cache.remove_image(ImageId(1));
+    cache.remove_images(&HashSet::from([ImageId(1)]));
     assert!(cache.get(mine).is_none());
     assert_eq!(read(&held), content(&mine.key, 0, 90_000));
     assert!(cache.stats().used_bytes > FIXED);
@@ -250,7 +251,7 @@ fn many_threads_few_bytes() {
                             assert_eq!(read(&brick), content(&slot.key, 0, length(&slot)));
                         }
                         if (state >> 40).is_multiple_of(300) {
-                            cache.remove_image(slot.key.image);
+                            cache.remove_images(&HashSet::from([slot.key.image]));
                         }
                     }
                 })

@@ -62,9 +62,14 @@ impl Checked {
         Self { at: Instant::now(), pause: CHECK_INTERVAL.max(cost * CHECK_DUTY) }
     }
 
-    /// The same for images that are still being written: half of the time may go into checks.
+    /// The same for what is not complete: half of the time may go into checks.
     pub(super) fn of_growing(cost: Duration) -> Self {
         Self { at: Instant::now(), pause: CHECK_INTERVAL.max(cost) }
+    }
+
+    /// Whether it is that long ago.
+    pub(super) fn is_older_than(&self, pause: Duration) -> bool {
+        self.at.elapsed() > pause
     }
 
     /// Whether the next check is not due yet.

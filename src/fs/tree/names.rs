@@ -26,12 +26,21 @@ use super::options::ImageNames;
 const FOLDER: u8 = b'd';
 const FILE: u8 = b'f';
 
-fn inode(kind: u8, path: &Path, identity: u128) -> Ino {
+/// The inode of a path: a hash, so that it is the same after a restart, in whatever order names are looked up. If
+/// another path has it, which two of a million files have with a chance of 3e-8, it is the next hash.
+fn inode(nodes: &Nodes, kind: u8, path: &Path, identity: u128) -> Ino {
     let mut key = vec![kind];
     key.extend_from_slice(path.as_os_str().as_bytes());
     key.extend_from_slice(&identity.to_le_bytes());
-    // 0 means "none" and 1 is the root.
-    Ino(xxh3_64(&key).max(2))
+    loop {
+        // 0 means "none" and 1 is the root.
+        let ino = Ino(xxh3_64(&key).clamp(2, Ino::MOST.0));
+        if nodes.get(ino).is_ok_and(|other| other.path != path) {
+            key.push(kind);
+        } else {
+            return ino;
+        }
+    }
 }
 
 /// Makes nodes.
@@ -65,7 +74,7 @@ impl Namer<'_> {
         let assigned = naming::assign_folders(&mut taken, &sources);
         for (name, (source_name, found)) in assigned.into_iter().zip(folders) {
             let path = node.path.join(&name);
-            let ino = inode(FOLDER, &path, 0);
+            let ino = inode(self.nodes, FOLDER, &path, 0);
             // A folder that may not answer is not asked, but left as it is.
             if !under_way.contains(source_name) || self.nodes.get(ino).is_err() {
                 self.add_folder(node.ino(), ino, path, source.join(source_name));
@@ -186,7 +195,7 @@ impl Namer<'_> {
         places: Vec<(usize, PathBuf)>,
     ) -> Ino {
         let mut folders: BTreeMap<PathBuf, BTreeMap<OsString, Ino>> = BTreeMap::new();
-        let folder_ino = |inside: &Path| inode(FOLDER, &join(path, inside), 0);
+        let folder_ino = |inside: &Path| inode(self.nodes, FOLDER, &join(path, inside), 0);
         let specs = || files.iter().map(|file| &file.spec);
         for (number, inside) in places {
             let above = inside.parent().unwrap_or(Path::new(""));
@@ -212,10 +221,53 @@ impl Namer<'_> {
     }
 
     fn add_file(&self, parent: Ino, path: PathBuf, file: &ListedFile) -> Ino {
-        let ino = inode(FILE, &path, file.spec.id.0);
+        let ino = inode(self.nodes, FILE, &path, file.spec.id.0);
         let shown = Mutex::new(self.rights.file_attributes(ino, file));
         let content = Content::File(file.clone());
         self.nodes.add(ino, Node { shown, parent, path, content });
         ino
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use crate::fs::view::{Attributes, NodeKind};
+
+    use super::*;
+
+    fn node(ino: Ino, path: &str) -> Node {
+        let attributes = Attributes {
+            ino,
+            kind: NodeKind::Directory,
+            size: 0,
+            modified: SystemTime::UNIX_EPOCH,
+            mode: 0o555,
+            uid: 0,
+            gid: 0,
+        };
+        let content = Content::Mirror { source: PathBuf::from(path), listing: Box::default() };
+        let shown = Mutex::new(Shown::now(attributes));
+        Node { shown, parent: Ino::ROOT, path: PathBuf::from(path), content }
+    }
+
+    #[test]
+    fn two_paths_never_share_an_inode() {
+        let nodes = Nodes::new(node(Ino::ROOT, ""));
+        let path = Path::new("a");
+        let first = inode(&nodes, FOLDER, path, 0);
+        nodes.add(first, node(first, "a"));
+        assert_eq!(inode(&nodes, FOLDER, path, 0), first);
+        assert_ne!(inode(&nodes, FOLDER, path, 1), first);
+        assert_ne!(inode(&nodes, FILE, path, 0), first);
+
+        let nodes = Nodes::new(node(Ino::ROOT, ""));
+        nodes.add(first, node(first, "b"));
+        let second = inode(&nodes, FOLDER, path, 0);
+        assert_ne!(second, first);
+        nodes.add(second, node(second, "a"));
+        assert_eq!(inode(&nodes, FOLDER, path, 0), second);
+        assert_eq!(nodes.get(first).expect("it is known").path, Path::new("b"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::fs::view::{Attributes, CHECK_INTERVAL, Ino};
 use crate::sync::lock;
@@ -85,6 +85,13 @@ impl Node {
 
     pub(super) fn ino(&self) -> Ino {
         self.attributes().ino
+    }
+
+    /// Notes that names have come, gone or changed their meaning: who keeps a listing keeps it by the time of the
+    /// folder, which in SOURCE does not change with what is within a store.
+    pub(super) fn touch(&self) {
+        let modified = &mut lock(&self.shown).attributes.modified;
+        *modified = SystemTime::now().max(*modified + Duration::from_nanos(1));
     }
 
     /// Whether owner and mode were compared with the source just now.

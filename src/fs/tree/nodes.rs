@@ -66,7 +66,13 @@ impl Nodes {
                 _ => false,
             };
             if same {
-                *lock(&known.shown) = *lock(&node.shown);
+                let mut shown = *lock(&node.shown);
+                if let Content::Mirror { .. } = known.content {
+                    // See `Node::touch`.
+                    let before = known.attributes().modified;
+                    shown.attributes.modified = shown.attributes.modified.max(before);
+                }
+                *lock(&known.shown) = shown;
                 return;
             }
         }

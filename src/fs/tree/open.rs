@@ -1,6 +1,7 @@
 //! Opening files: look, decide, build. Each handle shows one state of a store: that of the moment it was
 //! opened, or a moment before.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -25,6 +26,8 @@ use super::pages::PageReader;
 pub struct Opened {
     /// Its bytes.
     pub file: Arc<VirtualFile>,
+    /// Its path below the mount point.
+    pub path: Arc<Path>,
     /// What the kernel does with the pages it has.
     pub paging: Paging,
     /// The inode stands for another file now: the kernel must ask for its attributes again.
@@ -77,7 +80,8 @@ impl Opener {
         let mut state = lock(&found.state);
         let may_be_old = decide::may_pages_be_old(knowledge(&state.chunks), may_be_mended);
         let (paging, reader) = state.pages.open(file.content(), may_be_old);
-        Ok(Opened { file, paging, is_another: false, _reader: reader })
+        let path = node.path.as_path().into();
+        Ok(Opened { file, path, paging, is_another: false, _reader: reader })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keeping the listing of a mirrored folder up to date.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use super::inspect::{Inspector, is_notable};
 use super::inspected::{Checked, Inspected, Skipped};
 use super::looks::{Findings, Looks, Wait};
 use super::names::Namer;
-use super::node::{Listing, Node};
+use super::node::{Child, Listing, Node};
 
 /// What a look costs at most that met an outage.
 const OUTAGE_COST: Duration = Duration::from_secs(1);
@@ -219,6 +219,12 @@ impl Refresh<'_> {
         let (shown, held_back): (Vec<_>, Vec<_>) =
             inspected.into_iter().partition(|(name, _)| is_shown(name));
         let names = self.namer.name_children(node, source, &shown, &under_way);
+        let told = |names: &BTreeMap<OsString, Child>| -> Vec<_> {
+            names.iter().map(|(name, child)| (name.clone(), child.ino)).collect()
+        };
+        if old.checked.is_some() && told(&names) != told(&old.names) {
+            node.touch();
+        }
         let kept: HashSet<_> = names.values().map(|child| child.ino).collect();
         self.namer.nodes.forget(old.names.into_values().filter(|child| !kept.contains(&child.ino)));
         let cost = contents.cost + cost;

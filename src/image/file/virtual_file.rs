@@ -16,7 +16,7 @@ use crate::image::plan::layout::Extent;
 use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 use crate::image::voxels::space::Space;
-use crate::ims::{ChunkIndex, build_skeleton};
+use crate::ims::{ChunkIndex, PixelMetadata, build_skeleton};
 use crate::resources::Resources;
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
@@ -113,8 +113,12 @@ impl VirtualFile {
         Ok(Self { image, fleeting, is_outdated, metadata, read_ahead, _held: held })
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(super) fn engine(&self) -> &Arc<Engine> {
         self.image.engine()
+    }
+
+    pub(super) fn image(&self) -> &Arc<Image> {
+        &self.image
     }
 
     /// Size in bytes.
@@ -383,7 +387,7 @@ impl VirtualFile {
     }
 
     /// Remembers that bytes were served which the source may complete any time.
-    fn note(&self, fleeting: bool) {
+    pub(super) fn note(&self, fleeting: bool) {
         if fleeting {
             self.fleeting.store(true, Ordering::Relaxed);
         }
@@ -414,6 +418,15 @@ impl VirtualFile {
                 }
             }
         }
+    }
+
+    /// What the metadata says of the voxels, as the file has it. Waits for voxels.
+    ///
+    /// # Errors
+    /// [`ImageError`] when they cannot be read.
+    pub fn pixel_metadata(&self) -> Result<PixelMetadata, ImageError> {
+        let memory = self.engine().resources().reserve_aside(statistics::memory_bytes(&self.image));
+        Ok(statistics::measure(&self.image, &Arc::new(memory))?.metadata)
     }
 
     fn produce_metadata(&self) -> Result<Produced, ImageError> {

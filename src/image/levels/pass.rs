@@ -22,32 +22,19 @@ use crate::sync::lock;
 
 use super::children::{Child, Children};
 use super::cost::bricks_under;
+use super::errand::Errand;
 use super::open::{Build, Done, Keeper, Output};
+use super::visitor::Visitor;
 use super::walk::{Root, Step, Walk};
 
-/// Part of the cache that the levels of one image may take when a pass makes them in passing: a large
-/// level must not drive out the coarse ones that every opening reads.
+/// Part of the cache that levels made in passing may take: a large one must not drive out coarse ones.
 const KEPT_SHARE: u64 = 4;
 
-/// Bricks of the store under a brick from which on the shared cache is asked for it: reading fewer takes no
-/// longer than a request.
+/// Bricks of the store under a brick from which on it pays to ask the shared cache for it.
 const ASKED_FOR_BRICKS: u64 = 64;
 
-/// Bricks that the source may complete any time are kept this many times longer than it took to make them:
-/// so making them takes at most this part of the time.
+/// Bricks that the source may complete any time are kept this many times longer than it took to make them.
 const FLEETING_DUTY: u32 = 10;
-
-/// Sees every brick of a pass.
-pub(crate) trait Visitor: Send + Sync {
-    /// One brick of any level, in any order, from any thread.
-    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]);
-
-    /// A brick cannot be produced, because a chunk is damaged.
-    fn miss(&self, brick: BrickId);
-
-    /// A brick may be incomplete: parts of the source were absent.
-    fn incomplete(&self);
-}
 
 /// A walk over the pyramid of one image.
 pub(super) struct Pass {
@@ -56,12 +43,12 @@ pub(super) struct Pass {
     walk: Mutex<Walk>,
     /// Tasks under way at a time.
     limit: usize,
-    /// The finest level whose bricks are kept although no reader asked for them: of computed levels, and of
-    /// stored ones that had to be fetched.
+    /// The finest level of which computed and fetched bricks are kept although no reader asked for them.
     finest_kept: usize,
     progress: Arc<Progress>,
-    /// Its turn; none for passes that show everything.
+    /// Its turn; none for passes that show everything or are on an errand.
     headway: Option<Arc<Headway>>,
+    errand: Option<Errand>,
 }
 
 impl Pass {
@@ -71,6 +58,7 @@ impl Pass {
         walk: Walk,
         progress: Arc<Progress>,
         headway: Option<Arc<Headway>>,
+        errand: Option<Errand>,
     ) -> Arc<Self> {
         // Threads that wait for another machine need no processor.
         let limit = if image.is_remote() {
@@ -86,6 +74,7 @@ impl Pass {
             limit,
             progress,
             headway,
+            errand,
         })
     }
 
@@ -98,10 +87,14 @@ impl Pass {
         if self.image.is_remote() { fetchers } else { workers }
     }
 
-    /// Begins children until enough are under way.
+    /// Begins children until enough are under way. Called off, it stops, and readers who wait ask again.
     pub(super) fn pump(self: &Arc<Self>) {
+        if self.errand.as_ref().is_some_and(Errand::is_stopped) {
+            self.stop(&ImageError::Abandoned);
+        }
         loop {
-            let step = lock(&self.walk).next(self.limit);
+            let limit = if self.errand.is_some() { self.workers().spare() } else { self.limit };
+            let step = lock(&self.walk).next(limit.min(self.limit));
             match step {
                 Step::Child(child, parent) => self.begin(child, parent),
                 Step::Root(root) => self.begin_root(root),
@@ -141,7 +134,10 @@ impl Pass {
                 };
                 self.open(brick, Keeper::Reader, true, Done::Call(Box::new(done)));
             }
-            None => self.build_all(brick, true, Box::new(move |_| pass.settle())),
+            None if self.visitor.is_some() => {
+                self.build_all(brick, true, Box::new(move |_| pass.settle()));
+            }
+            None => self.build(child, None),
         }
     }
 
@@ -158,7 +154,7 @@ impl Pass {
             let task = Task { pass: self.clone(), brick: Some((child, Some(parent))) };
             self.workers().spawn(move || task.read_cached());
         } else {
-            self.build(child, parent);
+            self.build(child, Some(parent));
         }
     }
 
@@ -188,11 +184,11 @@ impl Pass {
         }
     }
 
-    /// Makes a child that is not in the cache, unless another thread makes it.
-    fn build(self: &Arc<Self>, child: Child, parent: Arc<Build>) {
+    /// Makes a root or a child that is not in the cache, unless another thread makes it.
+    fn build(self: &Arc<Self>, child: Child, parent: Option<Arc<Build>>) {
         let slot = self.image.slot(child.brick);
         let pass = self.clone();
-        let done = move |result| pass.deliver(child, Some(&parent), result);
+        let done = move |result| pass.deliver(child, parent.as_ref(), result);
         let (ticket, keeper) = match self.engine().join(slot.key, Box::new(done)) {
             Role::Leader(ticket) => (Some(ticket), Keeper::Level),
             // Its pass may be waiting for its turn, perhaps for the end of this one.
@@ -267,11 +263,14 @@ impl Pass {
 
     fn deliver_error(&self, child: Child, parent: Option<&Arc<Build>>, error: ImageError) {
         let is_damage = is_damage(&error);
-        match (&self.visitor, parent) {
-            (Some(visitor), _) if is_damage => visitor.miss(child.brick),
+        match (&self.visitor, parent, &self.errand) {
+            (Some(visitor), ..) if is_damage => visitor.miss(child.brick, &error),
             // The error rises from the brick to those that it is a part of; all else goes on, since
             // readers may wait for it.
-            (None, Some(parent)) if is_damage => lock(&self.walk).skip_rest_of(parent),
+            (None, Some(parent), _) if is_damage => lock(&self.walk).skip_rest_of(parent),
+            (None, None, Some(errand)) if is_damage => {
+                errand.failed(&self.image, child.brick, &error);
+            }
             _ => self.stop(&error),
         }
         if let Some(parent) = parent
@@ -305,20 +304,18 @@ impl Pass {
     fn show(&self, child: Child, whole: &Whole) {
         if let Some(visitor) = &self.visitor {
             let frame = BrickFrame::new(&self.image.plan, child.brick);
-            visitor.visit(child.brick, &frame, &whole.bytes);
-            if !whole.lasting {
-                visitor.incomplete();
-            }
+            visitor.visit(child.brick, &frame, &whole.bytes, whole.lasting);
         }
     }
 
     /// All children of a brick are there.
     fn close(&self, build: &Build) {
         let result = guarded(|| self.complete(build));
-        if let Err(ImageError::Source(_) | ImageError::NoMemory(_) | ImageError::Fault) = &result
+        if let Err(error) = &result
+            && let ImageError::Source(_) | ImageError::NoMemory(_) | ImageError::Fault = error
             && let Some(visitor) = &self.visitor
         {
-            visitor.miss(build.brick);
+            visitor.miss(build.brick, error);
         }
         build.end(result);
     }
@@ -335,7 +332,7 @@ impl Pass {
         if let Some(visitor) = &self.visitor
             && build.is_shown
         {
-            visitor.visit(build.brick, &build.frame, &bytes);
+            visitor.visit(build.brick, &build.frame, &bytes, !incomplete);
         }
         let keep = if incomplete {
             Keep::InMemory(Keep::FLEETING_TIME.max(build.started.elapsed() * FLEETING_DUTY))
@@ -343,20 +340,63 @@ impl Pass {
             Keep::OnDisk
         };
         let slot = self.image.slot(build.brick);
+        let errand = self.errand.as_ref().filter(|errand| errand.keeps(build.brick.level));
         let is_kept = match build.keeper {
             Keeper::Reader => true,
             Keeper::Level => {
-                let is_wanted = build.brick.level >= self.finest_kept || build.has_readers();
-                is_wanted && !self.engine().kept().contains(slot)
+                let is_wanted = build.brick.level >= self.finest_kept && !self.distrusts_cache();
+                let is_wanted = is_wanted || build.has_readers();
+                let kept = self.engine().kept();
+                if errand.is_some() {
+                    !kept.is_cached(slot)
+                } else {
+                    is_wanted && !kept.contains(slot)
+                }
             }
             Keeper::Other => false,
         };
-        let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
+        let purpose = match errand {
+            Some(_) if is_kept => Purpose::Warming,
+            None if is_kept => Purpose::Reader,
+            _ => Purpose::Passing,
+        };
         let produced = Produced::new(Arc::new(bytes), keep, is_zero);
         if let (true, Some(key)) = (is_kept, self.image.shared_key(slot.key, false)) {
             self.engine().share(key, keep, &produced.bytes);
         }
-        Ok(self.engine().take_in(slot, purpose, &produced))
+        let taken_in = self.engine().take_in(slot, purpose, &produced);
+        if let Some(errand) = errand.filter(|_| is_kept) {
+            errand.made(self.engine(), slot, (keep, produced.bytes.len() as u64));
+            self.progress.advance();
+        }
+        Ok(taken_in)
+    }
+
+    /// Whether the visitor is to see what the store has.
+    fn distrusts_cache(&self) -> bool {
+        self.errand.is_some() && self.visitor.is_some()
+    }
+
+    /// Reads a brick of the store that is to be in the cache, unless another thread reads it.
+    fn keep_stored(self: &Arc<Self>, child: Child, parent: Option<Arc<Build>>, errand: &Errand) {
+        let (engine, slot) = (self.engine(), self.image.slot(child.brick));
+        errand.await_room(engine, slot);
+        let deliverer = self.clone();
+        let done = move |result| deliverer.deliver(child, parent.as_ref(), result);
+        let Role::Leader(ticket) = engine.join(slot.key, Box::new(done)) else { return };
+        let mut made = None;
+        let produce = || {
+            let produced = self.image.produce(child.brick)?;
+            made = Some((produced.keep, produced.bytes.len() as u64));
+            Ok(produced)
+        };
+        let shared = self.image.shared_key(slot.key, true);
+        let mode = Mode { purpose: Purpose::Warming, unreadable: false, shared };
+        engine.fill(slot, mode, produce, ticket);
+        if let Some(made) = made {
+            errand.made(engine, slot, made);
+            self.progress.advance();
+        }
     }
 
     /// Stops the walk: what is open cannot be completed any more.
@@ -385,7 +425,14 @@ impl Task {
         let pass = self.pass.clone();
         let Some((child, parent)) = self.brick.take() else { return };
         let slot = pass.image.slot(child.brick);
-        let is_kept = pass.image.is_remote() && child.brick.level >= pass.finest_kept;
+        if let Some(errand) = &pass.errand
+            && errand.keeps(child.brick.level)
+        {
+            return pass.keep_stored(child, parent, errand);
+        }
+        let is_kept = pass.image.is_remote()
+            && child.brick.level >= pass.finest_kept
+            && !pass.distrusts_cache();
         if let Some(found) = is_kept.then(|| pass.engine().kept().get(slot)).flatten() {
             pass.deliver(child, parent.as_ref(), Ok(found));
             pass.progress.advance();
@@ -396,7 +443,7 @@ impl Task {
             Box::new(move |result| deliverer.deliver(child, parent.as_ref(), result));
         let produce = || pass.image.produce(child.brick);
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
-        let mode = Mode { purpose, ..Mode::default() };
+        let mode = Mode { purpose, unreadable: pass.distrusts_cache(), ..Mode::default() };
         match pass.engine().lead(slot.key, done) {
             Ok(ticket) => pass.engine().fill(slot, mode, produce, ticket),
             // A reader's request produces it, perhaps since before.
@@ -405,7 +452,9 @@ impl Task {
                 done(taken);
             }
         }
-        pass.progress.advance();
+        if pass.errand.is_none() || pass.distrusts_cache() {
+            pass.progress.advance();
+        }
     }
 
     /// Reads a computed brick from the cache or the shared one, or builds it if it is in neither.
@@ -426,7 +475,7 @@ impl Task {
             (None, Some(parent)) => {
                 // What `build` takes away is not this task.
                 lock(&self.pass.walk).running += 1;
-                self.pass.build(child, parent);
+                self.pass.build(child, Some(parent));
             }
             (found, parent) => {
                 let result = found.ok_or(ImageError::Abandoned);

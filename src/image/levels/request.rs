@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use crate::cache::Role;
 use crate::engine::brick::{Brick, BrickDone, BrickTicket};
+use crate::engine::error::ImageError;
 use crate::engine::turns::{Headway, Lane, Waiting};
 use crate::image::progress::{PassKind, Progress};
 use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
 
 use super::cost::{bricks_under, open_bytes};
-use super::pass::{Pass, Visitor};
+use super::pass::Pass;
+use super::visitor::Visitor;
 use super::walk::{PassDone, Root, Walk};
 
 /// Passes that read more bricks of the store than this count as large.
 const LARGE_PASS_BRICKS: u64 = 256;
+
+/// Times that a reader asks again for a brick that was left unfinished.
+const MOST_ABANDONED: usize = 3;
 
 /// Requests a brick of a computed level.
 pub(crate) fn request(requested: &Arc<Image>, brick: BrickId, done: BrickDone) {
@@ -28,19 +33,27 @@ pub(crate) fn request(requested: &Arc<Image>, brick: BrickId, done: BrickDone) {
             return;
         }
         let Some(shared) = image.shared_key(slot.key, false) else {
-            return enter(image, brick, done);
+            return enter(image, brick, done, 0);
         };
         engine.find_shared(shared, slot, move |found| match found {
             Some(found) => done(Ok(found)),
-            None => enter(image, brick, done),
+            None => enter(image, brick, done, 0),
         });
     };
     // Away from the caller: a checksum may have to be compared.
     requested.engine().resources().workers.spawn(task);
 }
 
-/// Has a brick made, by a pass that waits for its turn.
-fn enter(image: Arc<Image>, brick: BrickId, done: BrickDone) {
+/// Has a brick made, by a pass that waits for its turn; `abandoned`: how often the pass that had it under way was
+/// called off.
+fn enter(image: Arc<Image>, brick: BrickId, done: BrickDone, abandoned: usize) {
+    let again = image.clone();
+    let done: BrickDone = Box::new(move |result| match result {
+        Err(ImageError::Abandoned) if abandoned < MOST_ABANDONED => {
+            enter(again, brick, done, abandoned + 1);
+        }
+        result => done(result),
+    });
     let (engine, key) = (image.engine().clone(), image.slot(brick).key);
     let is_large = bricks_under(&image, brick) > LARGE_PASS_BRICKS;
     let lane = if is_large { Lane::Large } else { Lane::Small };
@@ -69,7 +82,7 @@ fn start(image: Arc<Image>, brick: BrickId, ticket: BrickTicket, headway: Arc<He
     let total = bricks_under(&image, brick);
     let progress = image.begin_pass(PassKind::ComputeLevels, levels, total);
     let walk = Walk::new(Box::new(std::iter::once(Root { brick, ticket: Some(ticket) })), None);
-    Pass::new(image, None, walk, progress, Some(headway)).pump();
+    Pass::new(image, None, walk, progress, Some(headway), None).pump();
 }
 
 /// Shows every brick of some datasets to a visitor, and calls `done` at the end. The visitor also learns of
@@ -128,5 +141,5 @@ fn visit(
 ) {
     let roots = bricks.map(|brick| Root { brick, ticket: None });
     let walk = Walk::new(Box::new(roots), Some(done));
-    Pass::new(image.clone(), Some(visitor), walk, progress, None).pump();
+    Pass::new(image.clone(), Some(visitor), walk, progress, None, None).pump();
 }

@@ -79,18 +79,15 @@ struct Everything {
 }
 
 impl Visitor for Everything {
-    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]) {
+    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8], _lasting: bool) {
         assert_eq!(bytes.len() as u64, frame.bytes());
         let voxels = frame.voxels.iter().map(|range| range.end - range.start);
         *lock(&self.voxels[brick.level]) += voxels.product::<u64>();
     }
 
-    fn miss(&self, _: BrickId) {
+    fn miss(&self, _: BrickId, _: &ImageError) {
         self.missed.fetch_add(1, Ordering::Relaxed);
     }
-
-    /// Chunks that were written just now may change unnoticed.
-    fn incomplete(&self) {}
 }
 
 #[test]

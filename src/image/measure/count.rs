@@ -141,17 +141,16 @@ struct Reader<F> {
 }
 
 impl<F: Fn(BrickId, &BrickFrame, &[u8]) + Send + Sync> Visitor for Reader<F> {
-    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8]) {
+    fn visit(&self, brick: BrickId, frame: &BrickFrame, bytes: &[u8], lasting: bool) {
         self.findings.memory.renew();
+        if !lasting {
+            self.findings.incomplete.store(true, Ordering::Relaxed);
+        }
         (self.see)(brick, frame, bytes);
     }
 
-    fn miss(&self, _brick: BrickId) {
+    fn miss(&self, _brick: BrickId, _error: &ImageError) {
         self.findings.damage();
-    }
-
-    fn incomplete(&self) {
-        self.findings.incomplete.store(true, Ordering::Relaxed);
     }
 }
 

@@ -16,7 +16,7 @@ const CHUNK_LIMIT_BYTES: u64 = 1 << 20;
 const CHUNK_FLOOR_BYTES: u64 = 1 << 18;
 
 /// A brick of several read units is not made larger than this; one unit may be of any size.
-const BRICK_LIMIT_BYTES: u64 = 16 << 20;
+pub(super) const BRICK_LIMIT_BYTES: u64 = 16 << 20;
 
 /// Read units shorter than this along an axis are joined without penalty.
 const WHOLE_UNIT: u64 = 32;

@@ -30,6 +30,11 @@ const CHUNK_ALIGN_BYTES: u64 = 4096;
 /// Largest virtual file: sums of offsets stay within a signed 64-bit file offset.
 const LARGEST_FILE_BYTES: u64 = 1 << 62;
 
+/// Distance between chunks of `chunk_bytes` within a brick, in bytes.
+pub(super) fn chunk_stride(chunk_bytes: u64) -> u64 {
+    chunk_bytes.next_multiple_of(CHUNK_ALIGN_BYTES)
+}
+
 /// Chunks and bricks of one HDF5 dataset. All triples are (z, y, x).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrickGrid {
@@ -68,7 +73,7 @@ impl BrickGrid {
     /// Lays out `grid` chunks of `chunk_bytes` in bricks of `brick_chunks`.
     #[must_use]
     pub fn new(grid: [u64; 3], brick_chunks: [u64; 3], chunk_bytes: u64) -> Self {
-        let chunk_stride = chunk_bytes.next_multiple_of(CHUNK_ALIGN_BYTES);
+        let chunk_stride = chunk_stride(chunk_bytes);
         let brick_chunks: [u64; 3] = std::array::from_fn(|axis| brick_chunks[axis].min(grid[axis]));
         let brick_bytes = brick_chunks.iter().product::<u64>() * chunk_stride;
         Self {
@@ -170,6 +175,18 @@ impl BrickGrid {
             + position[1] * self.row_bytes(depth, k[1])
             + position[2] * self.cell_bytes(depth, height, k[2])
             + ((within[0] * height + within[1]) * width + within[2]) * self.chunk_stride
+    }
+
+    /// How many chunks lie before a chunk in the dataset's data.
+    #[must_use]
+    pub fn chunks_before(&self, chunk: [u64; 3]) -> u64 {
+        Self { chunk_stride: 1, gap: 0, ..self.clone() }.chunk_offset(chunk)
+    }
+
+    /// Chunks of the dataset.
+    #[must_use]
+    pub fn chunk_count(&self) -> u64 {
+        self.grid.iter().product()
     }
 
     /// What an offset within the dataset's data belongs to.

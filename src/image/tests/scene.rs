@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::engine::{Engine, EngineConfig};
+use crate::cache::{CacheLimits, MinFree};
+use crate::engine::{CacheConfig, Engine, EngineConfig};
 use crate::image::plan::ImagePlan;
 use crate::image::voxels::image::Image;
 use crate::image::{ImageOptions, Images, VirtualFile};
@@ -51,6 +52,28 @@ impl Scene {
         let engine = Engine::start(&config).expect("an engine");
         let root = SourceRoot::open(top.path(), false).expect("a folder");
         Self { top, root, images: Images::new(engine, options) }
+    }
+
+    /// The same with a cache.
+    pub(crate) fn cached(mut self) -> Self {
+        let cache = CacheConfig {
+            dir: self.top.path().join("cache"),
+            limits: CacheLimits { cap_bytes: 64 << 20, min_free: MinFree::Bytes(0) },
+        };
+        let config =
+            EngineConfig { cache: Some(cache), shared: None, memory_bytes: 64 << 20, threads: 2 };
+        self.images.engine().stop();
+        let engine = Engine::start(&config).expect("an engine");
+        self.images = Images::new(engine, *self.images.options());
+        self
+    }
+
+    /// The file in the state that its chunks have now.
+    pub(crate) fn followed(&self) -> Arc<VirtualFile> {
+        let source = self.source();
+        let state = source.keep_to_chunks().expect("few chunks");
+        let file = VirtualFile::new(&self.root, source, self.images.clone(), Some(&state));
+        Arc::new(file.expect("a plan"))
     }
 
     /// The file of a chunk, or of the metadata.

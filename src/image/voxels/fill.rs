@@ -10,6 +10,7 @@ use crate::image::plan::ImagePlan;
 use crate::ims::VoxelType;
 use crate::resources::Resources;
 use crate::resources::buffer::Buffer;
+use crate::resources::headroom;
 use crate::source::boxes::{Box3, common};
 use crate::source::image::{LevelSource, Part};
 use crate::source::parts::{Visible, VisiblePart};
@@ -126,8 +127,12 @@ impl<'a> BrickJob<'a> {
 
     /// Memory needed at the peak: the brick, one decoded unit, one encoded unit.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let units = self.visible.parts.iter().map(|of| of.part.array.unit_bytes());
-        units.max().unwrap_or(0).saturating_mul(2).saturating_add(self.frame.bytes())
+        self.largest_unit().saturating_mul(2).saturating_add(self.frame.bytes())
+    }
+
+    /// Bytes of the largest unit, decoded.
+    fn largest_unit(&self) -> u64 {
+        self.visible.parts.iter().map(|of| of.part.array.unit_bytes()).max().unwrap_or(0)
     }
 
     /// Waits until the files of all units answer. A file system that hangs must not do so while memory is
@@ -143,7 +148,8 @@ impl<'a> BrickJob<'a> {
     /// still write the unit. `instead` decides on each unit that cannot be decoded.
     ///
     /// # Errors
-    /// [`ImageError::Source`] with the error that `instead` returns.
+    /// [`ImageError::Source`] with the error that `instead` returns, [`ImageError::NoMemory`] for a brick and a
+    /// unit that this machine cannot hold.
     pub(super) fn produce(
         &self,
         resources: &Arc<Resources>,
@@ -166,6 +172,8 @@ impl<'a> BrickJob<'a> {
                     UnitBytes::Fill
                 }
                 Ok(stored) => {
+                    // A unit that is absent takes nothing.
+                    headroom::check(self.largest_unit().saturating_add(self.frame.bytes()))?;
                     lasts &= follows_chunks || stored.is_settled();
                     stored
                 }

@@ -127,14 +127,19 @@ impl Image {
                 on_error == OnError::Fill && !matches!(error, SourceError::Changed { .. });
             let gets = if is_fill { "readers get the fill value" } else { "readers get an error" };
             self.images.damage().report(&self.source, part, &error, gets);
+            self.images.note_error(&self.source.folder(), error.to_string());
             if is_fill { Ok(()) } else { Err(error) }
         };
         guarded(|| {
             job.await_source();
             let resources = self.engine().resources();
             let reserved = resources.reserve(job.memory_bytes()).ok_or(ImageError::Abandoned)?;
-            let produced = job.produce(resources, self.follows_chunks, &instead)?;
-            Ok(produced.holding(reserved))
+            let produced = job.produce(resources, self.follows_chunks, &instead);
+            if let Err(ImageError::NoMemory(error)) = &produced {
+                self.images.damage().report_no_memory(&self.source, *error);
+                self.images.note_error(&self.source.folder(), error.to_string());
+            }
+            Ok(produced?.holding(reserved))
         })
     }
 }

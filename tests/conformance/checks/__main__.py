@@ -35,6 +35,10 @@ MOST = 5
 """Messages of one reader about one file that are printed."""
 
 
+LZ4_READERS = frozenset({"h5py", "imaris_ims_file_reader", "imaris_ims_zarr"})
+"""Those that read through h5py, to which `hdf5plugin` brings the filter."""
+
+
 @dataclass
 class Tally:
     """Counts, and prints what is not simply right."""
@@ -64,6 +68,8 @@ class Case:
 
     file: Path
     wanted: Callable[[Image], Image]
+    readers: frozenset[str] | None = None
+    """Names of those that can read it; None: all."""
 
 
 def reference_case(file: Path, reference: stores.Reference) -> Case:
@@ -77,11 +83,14 @@ def reference_case(file: Path, reference: stores.Reference) -> Case:
     return Case(file, wanted)
 
 
-def reference_cases(mount: Path, remote: Path) -> Iterator[Case]:
-    """The images of the maker's writer, in stores, in a bucket, and as views."""
+def reference_cases(mount: Path, remote: Path, exported: Path) -> Iterator[Case]:
+    """The images of the maker's writer, in stores, in a bucket, exported, and as views."""
     for reference in stores.REFERENCES:
         yield reference_case(mount / "reference" / f"{reference.name}.ims", reference)
         yield reference_case(remote / f"{reference.name}.ims", reference)
+        yield reference_case(exported / "gzip" / f"{reference.name}.ims", reference)
+        lz4 = reference_case(exported / "lz4" / f"{reference.name}.ims", reference)
+        yield replace(lz4, readers=LZ4_READERS)
     for file, reference in views.FILES.items():
         yield reference_case(mount / file, reference)
 
@@ -122,7 +131,8 @@ def check(
     case: Case, readers: dict[str, Reader], tally: Tally, unchecked: Counter[Limitation]
 ) -> None:
     """One file with every reader."""
-    answers = {name: see(reader, case.file) for name, reader in readers.items()}
+    able = readers if case.readers is None else case.readers
+    answers = {name: see(reader, case.file) for name, reader in readers.items() if name in able}
     read = answers["h5py"]
     for name, seen in answers.items():
         if isinstance(seen, Exception):
@@ -147,6 +157,9 @@ def main() -> int:
         "--remote", type=Path, required=True, help="a mount of the references in a bucket"
     )
     parser.add_argument(
+        "--exported", type=Path, required=True, help="the references as files, below gzip and lz4"
+    )
+    parser.add_argument(
         "--list", type=Path, required=True, help="what `zarrims-mount --list --json` printed"
     )
     parser.add_argument("--manifest", type=Path, required=True, help="of the corpus; may be absent")
@@ -167,7 +180,7 @@ def main() -> int:
     tally = Tally()
     unchecked: Counter[Limitation] = Counter()
 
-    cases = list(reference_cases(options.mount, options.remote))
+    cases = list(reference_cases(options.mount, options.remote, options.exported))
     if options.manifest.exists():
         cases += corpus_cases(options.manifest, files, refused, tally)
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import h5py
+import hdf5plugin  # noqa: F401  # lets libhdf5 read chunks with LZ4
 import imaris_ims_file_reader
 import imaris_ims_zarr
 import numpy as np

@@ -39,6 +39,8 @@ fn help_and_version() {
 const README: &str = include_str!("../../../README.md");
 const CONFIGURATION: &str = include_str!("../../../doc/CONFIGURATION.md");
 const TROUBLESHOOTING: &str = include_str!("../../../doc/TROUBLESHOOTING.md");
+const LOGGING: &str = include_str!("../../../doc/LOGGING.md");
+const ADMIN: &str = include_str!("../../../doc/ADMIN.md");
 const SEMANTICS: &str = include_str!("../../../doc/SEMANTICS.md");
 const DESIGN: &str = include_str!("../../../doc/DESIGN.md");
 const TESTING: &str = include_str!("../../../doc/TESTING.md");
@@ -89,7 +91,7 @@ fn the_documents_quote_what_the_program_says() {
     let program = lines.concat().replace("\\\"", "\"");
     let mut wrong = Vec::new();
     let mut parts = 0;
-    for document in [README, CONFIGURATION, TROUBLESHOOTING] {
+    for document in [README, CONFIGURATION, TROUBLESHOOTING, LOGGING] {
         for quote in quoted(document) {
             if SAID_BY_OTHERS.contains(&quote.as_str()) {
                 continue;
@@ -106,6 +108,17 @@ fn the_documents_quote_what_the_program_says() {
     }
     assert!(parts > 20, "{parts}");
     assert!(wrong.is_empty(), "the program does not say:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn alert_rules_ask_for_metrics_that_there_are() {
+    let is_of_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = ADMIN.split(|letter| !is_of_word(letter));
+    let asked: BTreeSet<&str> = words.filter(|word| word.starts_with("zarrims_")).collect();
+    assert!(asked.len() > 5, "{asked:?}");
+    for metric in asked {
+        assert!(CONFIGURATION.contains(&format!("| `{metric}` |")), "{metric}");
+    }
 }
 
 /// The flags of `--help`, each with its default where that is one word.
@@ -131,9 +144,9 @@ fn flags() -> Vec<(String, Option<String>)> {
     flags
 }
 
-/// Rows of the tables of a document whose first cell names an option, with the flags in it.
-fn rows(document: &str) -> Vec<(Vec<String>, String)> {
-    let rows = document.lines().filter(|line| line.starts_with("| `-"));
+/// Rows of tables whose first cell names an option, with the flags in it.
+pub(super) fn rows(text: &str) -> Vec<(Vec<String>, String)> {
+    let rows = text.lines().filter(|line| line.starts_with("| `-"));
     rows.map(|row| {
         // A bar within a cell has a backslash in front.
         let first = row.replace("\\|", " ");
@@ -145,12 +158,17 @@ fn rows(document: &str) -> Vec<(Vec<String>, String)> {
     .collect()
 }
 
+/// The sections of a document; those of a verb have its name in backquotes as their heading.
+pub(super) fn sections(document: &str) -> (Vec<&str>, Vec<&str>) {
+    document.split("\n## ").partition(|section| !section.starts_with('`'))
+}
+
 #[test]
 fn the_documents_have_the_options_of_the_program() {
     let flags = flags();
     assert!(flags.len() > 20, "{flags:#?}");
     for (name, document) in [("README", README), ("CONFIGURATION", CONFIGURATION)] {
-        let rows = rows(document);
+        let rows = rows(&sections(document).0.join("\n"));
         let named: BTreeSet<&String> = rows.iter().flat_map(|(flags, _)| flags).collect();
         let wanted: BTreeSet<&String> = flags.iter().map(|(flag, _)| flag).collect();
         assert_eq!(named, wanted, "{name}");

@@ -53,9 +53,12 @@ fn the_test_target_says_first_what_it_costs() {
 /// Whatever is installed by Cargo goes below `target`.
 #[test]
 fn nothing_is_installed_into_the_users_folder() {
-    let script = include_str!("../../../scripts/fuzz.sh");
-    let installs: Vec<&str> =
-        script.lines().filter(|line| line.contains("cargo install")).collect();
-    assert_eq!(installs.len(), 1, "{installs:#?}");
-    assert!(installs[0].contains("--root \"$tools\""), "{installs:#?}");
+    for script in
+        [include_str!("../../../scripts/fuzz.sh"), include_str!("../../../scripts/deb.sh")]
+    {
+        let installs: Vec<&str> =
+            script.lines().filter(|line| line.contains("cargo install")).collect();
+        assert_eq!(installs.len(), 1, "{installs:#?}");
+        assert!(installs[0].contains("--root \"$tools\""), "{installs:#?}");
+    }
 }

@@ -16,6 +16,7 @@ const SHOWN: &[(&str, &str)] = &[
         "@my stores @mount",
         "@mount: one argument too many; names with spaces need quotes; see --help",
     ),
+    ("--memory 1GiB status", "status: a verb comes first: zarrims-mount status ...; see --help"),
     ("@source @mount --list", "MOUNTPOINT @mount: --list takes SOURCE only; see --help"),
     ("--list --json @source @mount", "MOUNTPOINT @mount: --list takes SOURCE only; see --help"),
     ("--json", "--json: only with --list: zarrims-mount --list --json SOURCE; see --help"),
@@ -37,7 +38,7 @@ const SHOWN: &[(&str, &str)] = &[
         "@source @mount --allow-others",
         "--allow-others: no such option; similar: --allow-other; see --help",
     ),
-    ("@source @mount --foreground", "--foreground: no such option; see --help"),
+    ("@source @mount --daemonize", "--daemonize: no such option; see --help"),
     ("@source @mount -o allow_other", "-o: no such option; see --help"),
     ("-list @source", "-list: no such option; similar: --list; see --help"),
     (
@@ -77,6 +78,18 @@ const SHOWN: &[(&str, &str)] = &[
     (
         "@source @mount --pyramid sorce",
         "--pyramid sorce: is none of auto, source, imaris; similar: source",
+    ),
+    (
+        "@source @mount --chunk 16,256",
+        "--chunk 16,256: is neither auto nor three lengths Z,Y,X from 1 on, such as 16,256,256",
+    ),
+    (
+        "@source @mount --chunk 0,64,64",
+        "--chunk 0,64,64: is neither auto nor three lengths Z,Y,X from 1 on, such as 16,256,256",
+    ),
+    (
+        "@source @mount --chunk 1,4096,4096",
+        "--chunk 1,4096,4096: has more than the 4194304 voxels that a chunk may have",
     ),
     (
         "@source @mount --default-unit second",

@@ -12,6 +12,7 @@
 pub mod check;
 pub mod corpus;
 pub mod disk;
+pub mod group;
 pub mod ims;
 pub mod level;
 pub mod library;

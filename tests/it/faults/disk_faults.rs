@@ -1,5 +1,6 @@
 //! A disk under the cache that is full, fails, cannot be written, cannot punch, or went away.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -350,7 +351,7 @@ fn regression_stuck_slots_are_released_while_others_are_evicted() {
     let put = |index| cache.put(small_slot(index), &[1; 5000]).is_ok();
     assert!(put(0));
     disk.set_faults(DiskFaults { no_punch: true, ..HEALTHY });
-    cache.remove_image(ImageId(1));
+    cache.remove_images(&HashSet::from([ImageId(1)]));
     disk.set_faults(HEALTHY);
     let mut next = 1;
     poll("the slot to be released", || {

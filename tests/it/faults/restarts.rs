@@ -1,5 +1,6 @@
 //! Ends of the process and of the power, and what the next start finds.
 
+use std::collections::HashSet;
 use zarrims::cache::{BrickCache, BrickKey, CacheLimits, ImageId, MinFree, Slot};
 
 use super::mem_disk::MemDisk;
@@ -62,7 +63,7 @@ fn workload(cache: &BrickCache, contents: &[Vec<u8>]) {
             let _ = cache.put(slot(index), &contents[usize::try_from(index).expect("small")]);
         }
         if round % 100 == 99 {
-            cache.remove_image(ImageId(picks.below(3).into()));
+            cache.remove_images(&HashSet::from([ImageId(picks.below(3).into())]));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::common::picks::Picks;
 use crate::common::process::allow_descriptors;
 use crate::common::rest::rest;
 use crate::common::store::{Codec, Dtype, Format, Step, StoreBuilder};
+use crate::control::asked::status;
 
 /// Files that are open at once, and the threads that read them.
 const HANDLES: usize = 1000;
@@ -71,17 +72,22 @@ fn a_thousand_handles_are_read_by_many_at_once() {
     let library = Library::of(source.path(), ImageOptions::default());
     let images: Vec<Vec<u8>> =
         (0..STORES).map(|number| library.bytes(&format!("store{number}.zarr"))).collect();
-    let mount = Mount::of(source.path()).wrapper(&["prlimit", DAEMONS_DESCRIPTORS]).start();
+    let folder = TempDir::new().expect("a folder");
+    let socket = folder.path().join("s");
+    let wrapper = ["prlimit", DAEMONS_DESCRIPTORS];
+    let mount = Mount::of(source.path()).args(["--socket"]).args([&socket]).wrapper(&wrapper);
+    let mount = mount.start();
     let path = |image: usize| mount.path().join(format!("store{image}.ims"));
     let handles: Vec<(usize, File)> = (0..HANDLES)
         .map(|number| (number % STORES, open(&path(number % STORES), number / STORES)))
         .collect();
     let together = Barrier::new(READERS);
     thread::scope(|scope| {
+        let mut readers = Vec::new();
         for _ in 0..READERS {
             let mut picks = picks.fork();
             let (handles, images, together) = (&handles, &images, &together);
-            scope.spawn(move || {
+            readers.push(scope.spawn(move || {
                 together.wait();
                 let mut buffer = vec![0; MOST];
                 for _ in 0..READS {
@@ -93,7 +99,16 @@ fn a_thousand_handles_are_read_by_many_at_once() {
                     file.read_exact_at(got, start as u64).expect("a read");
                     assert!(*got == bytes[start..end], "store{image}: wrong from {start} on");
                 }
-            });
+            }));
+        }
+        // Issue: "`status` answers ... with 1000 handles and 64 readers at work".
+        loop {
+            let mount = &status(&socket)["mounts"][0];
+            assert_eq!(mount["open_handles"], HANDLES);
+            assert_eq!(mount["images"].as_array().map(Vec::len), Some(STORES));
+            if readers.iter().all(thread::ScopedJoinHandle::is_finished) {
+                break;
+            }
         }
     });
     let peak = mount.peak_memory_kib();

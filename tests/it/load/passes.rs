@@ -1,5 +1,7 @@
 //! Passes over whole images that wait for a chunk.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::thread;
 
@@ -9,10 +11,13 @@ use zarrims::image::ImageOptions;
 use super::SOON;
 use super::gate::{GatedFolder, OpenAtEnd};
 use super::stalled::{WORKERS, read_exactly, without_hanging};
+use crate::common::eventually;
 use crate::common::library::{BrickBytes, Library, brick_at};
-use crate::common::mount::{Mount, can_mount};
+use crate::common::mount::{Mount, can_mount, summary};
 use crate::common::rest::rest;
+use crate::common::store::{Dtype, StoreBuilder};
 use crate::common::tiny::Tiny;
+use crate::control::asked::status;
 
 /// Images whose coarsest level waits for a chunk: more than the passes that run side by side.
 const STALLED: usize = 20;
@@ -71,4 +76,62 @@ fn many_stalled_passes_hold_up_no_other() {
             reader.join().expect("right bytes");
         }
     });
+}
+
+/// Issue: "channels in parallel, progress, single-pass statistics": one pass asks for the chunks of all channels
+/// at a time, makes each brick of each level once, and says how far it is, to `status` and to the log.
+#[test]
+fn one_pass_over_all_channels_side_by_side_tells_how_far_it_is() {
+    /// As many as one processor has under way.
+    const CHANNELS: u64 = 3;
+    /// After this time the log has a line.
+    const TOLD_AFTER_S: u64 = 10;
+    if !can_mount() {
+        return;
+    }
+    let folder = TempDir::with_prefix("zarrims-passes-").expect("a temporary folder");
+    let mut store = StoreBuilder::new(Dtype::U16, "czyx", &[CHANNELS, 32, 160, 160]);
+    store.unit = vec![1, 32, 160, 160];
+    store.write(&folder.path().join("a.zarr"));
+    rest(folder.path());
+    let source = GatedFolder::over(folder.path());
+    let (bricks, metadata_bytes) = {
+        let file = Library::of(source.path(), ImageOptions::default()).file("a.zarr");
+        let plan = file.plan();
+        assert!(plan.levels.len() > 1, "no computed levels");
+        let of_level = plan.layout.levels().iter().map(|level| level.bricks.count());
+        let bytes = usize::try_from(plan.layout.metadata_bytes()).expect("64 bits");
+        (of_level.sum::<u64>() * CHANNELS, bytes)
+    };
+    let own = TempDir::new().expect("a folder");
+    let socket = own.path().join("s");
+    let args = ["--statistics", "exact", "--socket"];
+    let mount = Mount::of(source.path()).args(args).args([&socket]).start();
+    let passes = || status(&socket)["mounts"][0]["passes"].clone();
+    let gate = source.gate();
+    gate.shut((0..CHANNELS).map(|c| PathBuf::from(format!("a.zarr/0/c/{c}/0/0/0"))));
+    thread::scope(|scope| {
+        let _open = OpenAtEnd(gate);
+        let reader = scope.spawn(|| {
+            // Past the page cache, so that no voxels are read ahead.
+            let path = mount.path().join("a.ims");
+            let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
+            file.expect("opens").read_exact_at(&mut vec![0; metadata_bytes], 0).expect("readable");
+        });
+        assert_eq!(gate.held_up(3, SOON), 3, "channels whose chunks are asked for at a time");
+        eventually("the pass has taken a while", SOON, || {
+            passes()[0]["seconds"].as_u64() >= Some(TOLD_AFTER_S)
+        });
+        let pass = &passes()[0];
+        assert_eq!(pass["image"], "a.zarr");
+        assert_eq!((pass["bricks_read"].as_u64(), pass["percent"].as_f64()), (Some(0), Some(0.0)));
+        assert!(pass["bricks_total"].as_u64() >= Some(CHANNELS), "{pass}");
+        gate.open();
+        reader.join().expect("reads");
+    });
+    mount.wait_for_line(SOON, |line| line.contains("image=a.zarr") && line.contains("percent="));
+    eventually("the pass has ended", SOON, || passes().as_array().is_some_and(Vec::is_empty));
+    let (_, stderr) = mount.stop();
+    let made = summary(&stderr, "filled") + summary(&stderr, "passed");
+    assert_eq!(made, bricks + 1, "each brick once, and the metadata region");
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::RESIDENT_LIMIT_KIB;
+use crate::common::eventually;
+use crate::common::group::Group;
 use crate::common::linked::Linked;
 use crate::common::mount::{Mount, can_mount};
 use crate::common::picks::Picks;
 use crate::common::process::{allow_descriptors, status_kib};
 use crate::common::rest::rest;
 use crate::common::tiny::Tiny;
-use crate::common::{eventually, skipped};
 
 /// 1 GiB in planes of 8 MiB.
 const PLANES: Linked = Linked { image: [1, 128, 2048, 2048], chunk: [1, 1, 2048, 2048] };
@@ -123,58 +124,17 @@ fn many_open_files_stay_under_what_is_documented_and_give_memory_back() {
     println!("closed: {} KiB resident", resident_kib(&mount));
 }
 
-/// A control group of the first or second version, which goes away at the end.
-struct Group(PathBuf);
-
-impl Group {
-    fn make() -> Option<Self> {
-        let name = format!("zarrims-test-{}", std::process::id());
-        let v1 = Path::new("/sys/fs/cgroup/memory");
-        let (top, file) = if v1.join("memory.limit_in_bytes").exists() {
-            (v1, "memory.limit_in_bytes")
-        } else {
-            (Path::new("/sys/fs/cgroup"), "memory.max")
-        };
-        let group = top.join(name);
-        let made = fs::create_dir(&group)
-            .and_then(|()| fs::write(group.join(file), GROUP_BYTES.to_string()));
-        let group = Self(group);
-        match made {
-            Ok(()) => Some(group),
-            Err(error) => {
-                skipped(&format!("no control group for memory: {error}"));
-                None
-            }
-        }
-    }
-
-    /// How many processes of the group the kernel has killed for lack of memory.
-    fn kills(&self) -> u64 {
-        let files = ["memory.oom_control", "memory.events"];
-        let text = files.iter().find_map(|file| fs::read_to_string(self.0.join(file)).ok());
-        let text = text.expect("counters");
-        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        line.and_then(|number| number.trim().parse().ok()).expect("a number")
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Fails while a process is in it.
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 /// Issue: "a cgroup of 256 MiB kills the daemon"; the defaults follow the control group.
 #[test]
 fn a_small_control_group_is_enough() {
     if !can_mount() {
         return;
     }
-    let Some(group) = Group::make() else { return };
+    let Some(group) = Group::make(GROUP_BYTES) else { return };
     let source = Source::of_planes();
-    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
-    let mount = Mount::of(&source.path()).wrapper(&["sh", "-c", &enter, "sh"]).start();
+    let wrapper = group.wrapper();
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let mount = Mount::of(&source.path()).wrapper(&wrapper).start();
     mount.wait_for_line(SOON, |line| line.contains("memory_bytes=64.0 MiB"));
     read_anywhere(&mount.path().join("planes.ims"), 64);
     let peak = mount.peak_memory_kib();

@@ -111,7 +111,12 @@ impl OnDisk {
     /// The whole file as an engine without a cache gives it, after a comparison with the eager
     /// reference image.
     pub(crate) fn checked_image(&self) -> Vec<u8> {
-        let opened = self.open(None);
+        self.checked_image_with(ImageOptions::default())
+    }
+
+    /// As [`OnDisk::checked_image`], with options.
+    pub(crate) fn checked_image_with(&self, options: ImageOptions) -> Vec<u8> {
+        let opened = self.open_with(None, options);
         let file = opened.whole();
         let metadata_bytes = opened.file.plan().layout.metadata_bytes();
         assert_same(&reference_image(&file, metadata_bytes, &self.store), &file, 0);

@@ -142,12 +142,13 @@ fn a_memo_of_another_scope_or_version_is_not_used() {
 
 #[test]
 fn every_option_is_another_scope() {
-    let mut images = [ImageOptions::default(); 7];
+    let mut images = [ImageOptions::default(); 8];
     images[1].pyramid = crate::image::Pyramid::Source;
     images[2].statistics = crate::image::Statistics::Exact;
     images[3].default_unit_um = 1000.0;
     images[4].on_error = crate::image::OnError::Fill;
     images[5].coarsest_bytes = 7;
+    images[7].chunk = crate::image::ChunkShape::Given([1, 2, 3]);
     images[6].conversions.uint32 = crate::image::Uint32::Keep;
     let scopes = images.iter().map(|images| Scope::hash(images).0);
     assert_eq!(scopes.collect::<std::collections::HashSet<_>>().len(), images.len());

@@ -1,4 +1,4 @@
-//! `ZARRIMS_LOG`, a filter of log lines.
+//! Filters of log lines: `ZARRIMS_LOG`, the option, and what a daemon is told while it runs.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -8,17 +8,22 @@ const VARIABLE: &str = "ZARRIMS_LOG";
 /// Where log lines come from: this program and the libraries that log.
 const TARGETS: [&str; 3] = ["zarrims", "fuser", "zarrs"];
 
+/// What is wrong with a text that is no filter.
+pub const WRONG: &str = "is not a log filter such as debug or info,zarrims::source=trace";
+
 /// What is wrong with the filter in the environment.
-pub(super) fn mistake() -> Option<String> {
+pub(crate) fn mistake() -> Option<String> {
     let text = std::env::var_os(VARIABLE)?;
     let text = text.to_string_lossy();
-    let wrong = "is not a log filter such as debug or info,zarrims::source=trace";
-    (!is_filter(&text)).then(|| format!("{VARIABLE}={text}: {wrong}"))
+    (!is_filter(&text)).then(|| format!("{VARIABLE}={text}: {WRONG}"))
 }
 
-/// `tracing-subscriber` takes a misspelled level for the name of a module, and then shows nothing else.
-fn is_filter(text: &str) -> bool {
-    if EnvFilter::builder().parse(text).is_err() {
+/// Whether a text is a filter that shows something. `tracing-subscriber` takes a misspelled level for the name of a
+/// module, and then shows nothing else.
+#[must_use]
+pub fn is_filter(text: &str) -> bool {
+    // An empty one would show nothing.
+    if text.trim().is_empty() || EnvFilter::builder().parse(text).is_err() {
         return false;
     }
     // Fields of spans may hold commas; who knows these knows the rest.
@@ -38,7 +43,6 @@ mod tests {
     #[test]
     fn filters_and_others() {
         for good in [
-            "",
             "debug",
             "INFO",
             "off",
@@ -49,7 +53,7 @@ mod tests {
         ] {
             assert!(is_filter(good), "{good}");
         }
-        for bad in ["loud", "debugg", "zarrims=loud", "info;zarrims=debug", "zarims=debug"] {
+        for bad in ["", "loud", "debugg", "zarrims=loud", "info;zarrims=debug", "zarims=debug"] {
             assert!(!is_filter(bad), "{bad}");
         }
     }
