@@ -30,9 +30,11 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_zarrims-mount");
@@ -53,8 +55,24 @@ pub fn eventually(what: &str, limit: Duration, mut cond: impl FnMut() -> bool) {
     }
 }
 
+/// Programs inherit that signals are ignored, as `nohup` does, and as a shell does for `&`. Signals that this process
+/// catches have their default in the programs that it starts.
+fn restore_signals() {
+    static RESTORE: LazyLock<()> = LazyLock::new(|| {
+        let status = std::fs::read_to_string("/proc/self/status").expect("proc is mounted");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = u64::from_str_radix(ignored.unwrap_or("0").trim(), 16).expect("a mask");
+        for signal in [SIGHUP, SIGINT].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 1)
+        {
+            signal_hook::flag::register(signal, Arc::default()).expect("it can be caught");
+        }
+    });
+    LazyLock::force(&RESTORE);
+}
+
 /// The program without the environment variables it reads, perhaps started by a wrapper.
 pub fn command(wrapper: &[&str]) -> Command {
+    restore_signals();
     let mut command = match wrapper {
         [] => Command::new(BINARY),
         [program, args @ ..] => {
