@@ -25,7 +25,7 @@ export PIP_NO_CACHE_DIR := 1
 help:
 	@echo "make demo                        write a sample store, mount it, read it, unmount"
 	@echo "make demo SOURCE=DIR MOUNT=DIR   mount your own folder in the foreground"
-	@echo "make test                        run all tests (35 minutes; first prints what it installs where)"
+	@echo "make test                        run all tests (45 minutes; first prints what it installs where)"
 	@echo "make conformance                 read virtual files with third-party readers"
 	@echo "make writers                     compare stores by the newest writers with what these read (WRITERS=zarr: one)"
 	@echo "make neighbours                  put the mount beside systemd, Samba, NFS-Ganesha and more (as root)"

@@ -16,7 +16,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 mapfile -t missing < <(printf '%s\n' ${missing[@]+"${missing[@]}"} | sort -u)
 
 cat <<END
-test: takes about 35 minutes on two cores, and 16 GB below $target and fuzz/target.
+test: takes about 45 minutes on two cores, and 16 GB below $target and fuzz/target.
 test: needs the network for what is not there yet:
 test:   below $target: cargo-fuzz, cargo-deb (tools), Python packages, Bio-Formats, Azurite (for the other tests);
 test:   in Cargo's own folder, as always: the sources of Rust packages;
