@@ -13,7 +13,7 @@ use super::cost::{most_open_bytes, open_bytes};
 use super::errand::Errand;
 use super::pass::Pass;
 use super::visitor::Visitor;
-use super::walk::{PassDone, Root, Walk};
+use super::walk::{PassDone, Walk};
 
 /// All bricks of some levels and datasets, both half-open: coarsest level first.
 pub(crate) fn bricks_of(
@@ -56,7 +56,7 @@ pub(crate) fn keep_all(
     });
     let progress =
         image.begin_pass(PassKind::Warm, [levels.start, levels.end.saturating_sub(1)], missing);
-    let walk = walk_of(roots, done);
+    let walk = Walk::over(roots, done);
     let errand = Errand { work: work.clone(), kept: levels };
     Pass::new(image.clone(), None, walk, progress, None, Some(errand)).pump();
 }
@@ -87,13 +87,8 @@ pub(crate) fn show_from_store(
     let total = total * image.plan.datasets();
     let progress = image.begin_pass(PassKind::Compare, [0, image.plan.coarsest()], total);
     let errand = Errand { work: work.clone(), kept: 0..0 };
-    let walk = walk_of(roots, done);
+    let walk = Walk::over(roots, done);
     Pass::new(image.clone(), Some(visitor), walk, progress, None, Some(errand)).pump();
-}
-
-fn walk_of(bricks: impl Iterator<Item = BrickId> + Send + 'static, done: PassDone) -> Walk {
-    let roots = bricks.map(|brick| Root { brick, ticket: None });
-    Walk::new(Box::new(roots), Some(done))
 }
 
 /// The brick of the computed level below that a brick is shown with: the one that holds its first voxel, or the

@@ -139,7 +139,5 @@ fn visit(
     progress: Arc<Progress>,
     done: PassDone,
 ) {
-    let roots = bricks.map(|brick| Root { brick, ticket: None });
-    let walk = Walk::new(Box::new(roots), Some(done));
-    Pass::new(image.clone(), Some(visitor), walk, progress, None, None).pump();
+    Pass::new(image.clone(), Some(visitor), Walk::over(bricks, done), progress, None, None).pump();
 }

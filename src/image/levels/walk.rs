@@ -62,6 +62,14 @@ impl Walk {
         Self { roots, stack, running: 0, pending: 0, ended: false, failed: false, done }
     }
 
+    /// Over bricks that nobody has asked for yet, to their end.
+    pub(super) fn over(
+        bricks: impl Iterator<Item = BrickId> + Send + 'static,
+        done: PassDone,
+    ) -> Self {
+        Self::new(Box::new(bricks.map(|brick| Root { brick, ticket: None })), Some(done))
+    }
+
     /// The next step, with at most `limit` tasks under way.
     pub(super) fn next(&mut self, limit: usize) -> Step {
         if self.failed || self.running >= limit {
