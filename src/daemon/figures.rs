@@ -16,6 +16,15 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
+/// Seconds until the end of work that goes on as it did for `elapsed_s`; nothing while it is too early for a guess.
+pub(super) fn seconds_left(elapsed_s: u64, done: u64, whole: u64) -> Option<u64> {
+    if done == 0 || elapsed_s == 0 {
+        return None;
+    }
+    let left = u128::from(elapsed_s) * u128::from(whole.saturating_sub(done)) / u128::from(done);
+    left.try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use zarrims::image::{Work, WorkProgress};
 
-use super::figures::{percent, seconds};
+use super::figures::{percent, seconds, seconds_left};
 use super::mount_state::MountState;
 use crate::control::protocol::{Place, Progress};
 
@@ -263,10 +263,6 @@ impl Job {
         };
         let done = files.bytes_done.saturating_add(share(files.bytes_of_current));
         let elapsed = self.began.elapsed().as_secs();
-        let left = u128::from(elapsed) * u128::from(files.bytes.saturating_sub(done));
-        // Too early for a guess.
-        let is_known = done > 0 && elapsed > 0;
-        let left = is_known.then(|| left / u128::from(done));
         JobStatus {
             kind: self.asked.kind,
             place: self.asked.at.to_string(),
@@ -278,7 +274,7 @@ impl Job {
             percent: percent(done.min(files.bytes), files.bytes),
             since_s: seconds(self.since),
             seconds: elapsed,
-            left_s: left.and_then(|left| left.try_into().ok()),
+            left_s: seconds_left(elapsed, done, files.bytes),
             warning,
             progress,
         }

@@ -13,7 +13,7 @@ use zarrims::cache::ImageId;
 use zarrims::fs::KnownImage;
 use zarrims::image::{Coverage, EngineStats, ErrorRow, PassKind, PassProgress};
 
-use super::figures::{percent, seconds};
+use super::figures::{percent, seconds, seconds_left};
 use super::jobs::JobStatus;
 use super::mount_state::MountState;
 use super::state::State;
@@ -269,10 +269,6 @@ impl PassStatus {
     fn of(pass: PassProgress) -> Self {
         let PassProgress { kind, image, levels, bricks_read, bricks_total, started } = pass;
         let seconds = started.elapsed().map_or(0, |time| time.as_secs());
-        let left = bricks_total.saturating_sub(bricks_read);
-        // Too early for a guess.
-        let is_known = bricks_read > 0 && seconds > 0;
-        let left_s = u128::from(seconds) * u128::from(left) / u128::from(bricks_read.max(1));
         Self {
             kind,
             image: lossy(image),
@@ -281,7 +277,7 @@ impl PassStatus {
             bricks_total,
             percent: percent(bricks_read.min(bricks_total), bricks_total),
             seconds,
-            left_s: is_known.then_some(left_s).and_then(|left| left.try_into().ok()),
+            left_s: seconds_left(seconds, bricks_read, bricks_total),
         }
     }
 }

@@ -25,15 +25,20 @@ impl From<NoAnswer> for Failure {
     }
 }
 
+/// The daemon of a socket, or all that this user may ask.
+fn candidates(socket: Option<&Path>) -> Result<Vec<Daemon>, Failure> {
+    Ok(match socket {
+        Some(socket) => vec![Daemon::at(socket)?],
+        None => Daemon::all(),
+    })
+}
+
 /// The daemons that are meant: that of a socket, that of a mount, or all.
 ///
 /// # Errors
 /// [`Failure::NoDaemon`] where there is none.
 pub(super) fn find(wanted: &OfDaemon) -> Result<Vec<Daemon>, Failure> {
-    let mut all = match &wanted.socket {
-        Some(socket) => vec![Daemon::at(socket)?],
-        None => Daemon::all(),
-    };
+    let mut all = candidates(wanted.socket.as_deref())?;
     if let Some(mount) = &wanted.mount {
         let paths = spellings(mount);
         all.retain_mut(|daemon| serves(daemon, &paths));
@@ -76,12 +81,8 @@ pub(super) fn serving(wanted: &OfPath) -> Result<(Daemon, Place), Failure> {
     let mut paths = spellings(path);
     // A link to a mount, or to a file of it. Whoever names it wants its daemon to answer.
     paths.extend(path.canonicalize());
-    let daemons = match socket {
-        Some(socket) => vec![Daemon::at(socket)?],
-        None => Daemon::all(),
-    };
     let named = path.display();
-    for mut daemon in daemons {
+    for mut daemon in candidates(socket.as_deref())? {
         let points = mountpoints(&mut daemon);
         let place_at = |point: &String| {
             let below = paths.iter().find_map(|path| path.strip_prefix(point).ok())?;
