@@ -38,4 +38,5 @@ pub use options::{ChunkShape, ImageOptions, OnError, Pyramid, Statistics};
 pub use plan::layout;
 pub use plan::pyramid::LevelOrigin;
 pub use progress::{PassKind, PassProgress};
+pub(crate) use voxels::frame::BrickId;
 pub use work::{Fault, Work, WorkProgress};

@@ -154,6 +154,12 @@ impl Journal {
         Ok(end)
     }
 
+    /// How many pieces are in it, all of them whole after a replay.
+    pub(super) fn pieces(&self) -> Result<u64, ExportError> {
+        let count = || self.read_header()?.map_or(Ok(0), |(_, first)| self.count(first));
+        count().map_err(|error| self.failed(error))
+    }
+
     /// Where each of `count` pieces ends, from piece number `first` on, behind the end of the one before.
     pub(super) fn ends(&self, first: u64, count: u64) -> Result<Vec<u64>, ExportError> {
         let read = || {

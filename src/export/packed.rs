@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::image::layout::{BrickGrid, LevelLayout};
 use crate::image::plan::ImagePlan;
-use crate::image::{ImageError, VirtualFile};
+use crate::image::{BrickId, ImageError, VirtualFile};
 use crate::ims::{ChunkIndex, ImsError, ImsFile, Packing, StoredChunk, build_skeleton};
 
 use super::commits::Commits;
@@ -42,14 +42,6 @@ pub struct Packed {
 /// Chunks of a brick, compressed.
 type Chunks = Vec<Vec<u8>>;
 
-/// A brick of a dataset of a level.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    level: usize,
-    dataset: u64,
-    brick: u64,
-}
-
 impl Packed {
     /// Begins a file, or goes on. What is there is counted in bytes of voxels, before compression.
     ///
@@ -63,11 +55,7 @@ impl Packed {
         let identity = format!("{} {packing:?}", file.content());
         let plan = file.plan();
         let (mut output, start) = Output::open_growing(target, identity, end_of_indices(plan))?;
-        let mut chunks = 0;
-        output.journal.replay(&mut |_, _| {
-            chunks += 1;
-            Ok(true)
-        })?;
+        let chunks = output.journal.pieces()?;
         let (mut next, mut kept, mut done) = (0, 0, 0);
         while let Some(place) = brick_at(plan, next) {
             let grid = &plan.layout.levels()[place.level].bricks;
@@ -120,7 +108,7 @@ impl Packed {
             let (sender, arrived) = channel();
             let mut early: BTreeMap<u64, Chunks> = BTreeMap::new();
             let mut asked = *next;
-            let is_wanted = |place: &Place| wanted(place.level);
+            let is_wanted = |place: &BrickId| wanted(place.level);
             loop {
                 if watcher.is_stopped() {
                     return Err(ExportError::Stopped);
@@ -242,12 +230,12 @@ fn end_of_indices(plan: &ImagePlan) -> u64 {
 }
 
 /// The brick with a number in the order of the file; `None` behind the last one.
-fn brick_at(plan: &ImagePlan, mut number: u64) -> Option<Place> {
+fn brick_at(plan: &ImagePlan, mut number: u64) -> Option<BrickId> {
     for level in (0..plan.levels.len()).rev() {
         let bricks = plan.layout.levels()[level].bricks.count();
         let of_level = bricks * plan.datasets();
         if number < of_level {
-            return Some(Place { level, dataset: number / bricks, brick: number % bricks });
+            return Some(BrickId { level, dataset: number / bricks, brick: number % bricks });
         }
         number -= of_level;
     }
@@ -262,7 +250,7 @@ fn chunks_of(grid: &BrickGrid, brick: u64) -> u64 {
 /// Reads a brick and compresses its chunks, on the thread that produces it.
 fn ask(
     image: &Arc<VirtualFile>,
-    place: Place,
+    place: BrickId,
     packing: Packing,
     done: impl FnOnce(Result<Chunks, ExportError>) + Send + 'static,
 ) {
