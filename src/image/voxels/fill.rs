@@ -160,6 +160,7 @@ impl<'a> BrickJob<'a> {
         let mut whole =
             Composed { job: self, out: None, has_zeros: false, same: None, is_zero: true };
         let mut lasts = true;
+        let peak = self.largest_unit().saturating_add(self.frame.bytes());
         whole.add_gaps()?;
         let needed: Vec<_> = self.needed().collect();
         let unit =
@@ -173,7 +174,7 @@ impl<'a> BrickJob<'a> {
                 }
                 Ok(stored) => {
                     // A unit that is absent takes nothing.
-                    headroom::check(self.largest_unit().saturating_add(self.frame.bytes()))?;
+                    headroom::check(peak)?;
                     lasts &= follows_chunks || stored.is_settled();
                     stored
                 }
