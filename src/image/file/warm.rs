@@ -151,7 +151,7 @@ impl VirtualFile {
     }
 
     /// Waits until what was made is on disk, or given up. Readers may add to it: not for ever.
-    fn await_disk(&self, work: &Arc<Work>) {
+    pub(super) fn await_disk(&self, work: &Arc<Work>) {
         for _ in 0..MOST_WAITS {
             let (sender, ended) = mpsc::sync_channel(1);
             self.engine().kept().when_written(move || {
