@@ -1,8 +1,16 @@
-//! What the metadata says about voxels.
+//! What the metadata says about voxels: histograms of datasets, displayed ranges of channels, the thumbnail.
+//!
+//! Each is measured when it is first read, from no more voxels than it needs, and is a pure function of the store: it
+//! does not depend on what was measured before, on the number of threads or on time. Each has a record, which is kept
+//! in the cache as a brick is.
 
 mod count;
+pub(super) mod datasets;
 mod histogram;
-mod measured;
-mod sample;
+mod projection;
+pub(super) mod ranges;
+mod record;
+mod rule;
+mod runs;
 pub(super) mod statistics;
-mod thumbnail;
+pub(super) mod thumbnail;

@@ -34,8 +34,9 @@ pub(crate) const POOLED_BUFFER_BYTES: usize = 4 << 20;
 /// Largest read unit that an array remembers, and the estimated cost of an entry of a shard index.
 pub(crate) const REMEMBERED_UNIT_BYTES: u64 = 64 << 20;
 
-/// Memory for the counts of the datasets that are counted at a time; part of the budget.
-pub(crate) const COUNTS_BYTES: u64 = 16 << 20;
+/// Memory for the counts of the datasets that are counted at a time, unless those of one take more; part of the
+/// budget.
+pub(crate) const COUNTS_BYTES: u64 = 8 << 20;
 
 /// The program itself, its stacks and tables, while it is busy.
 const PROGRAM_BYTES: u64 = 16 << 20;

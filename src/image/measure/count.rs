@@ -1,12 +1,10 @@
 //! Counting voxels brick by brick, in passes over an image: all of its bricks, or some of one level.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::engine::error::ImageError;
 use crate::image::levels::{Visitor, visit_all, visit_some};
-use crate::image::plan::ImagePlan;
 use crate::image::voxels::frame::{BrickFrame, BrickId};
 use crate::image::voxels::image::Image;
 use crate::ims::VoxelType;
@@ -14,50 +12,31 @@ use crate::resources::Aside;
 use crate::sync::lock;
 
 use super::histogram::Counts;
-use super::thumbnail::Projection;
+use super::rule::{Extent, evenly};
 
-/// Which bricks of a dataset are read.
-#[derive(Debug, Clone)]
-pub(super) enum Extent {
-    /// All of every level.
-    All,
-    /// Some of one stored level, by their linear numbers.
-    Some { level: usize, bricks: Arc<[u64]> },
-}
-
-impl Extent {
-    fn levels(&self, plan: &ImagePlan) -> Range<usize> {
-        match self {
-            Self::All => 0..plan.levels.len(),
-            Self::Some { level, .. } => *level..*level + 1,
+/// Shows the bricks of some datasets to a visitor, and waits for the end.
+///
+/// # Errors
+/// [`ImageError`] when the store changed or vanished.
+pub(super) fn visit(
+    image: &Arc<Image>,
+    datasets: &[u64],
+    extent: &Extent,
+    visitor: Arc<dyn Visitor>,
+) -> Result<(), ImageError> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let done = move |result| {
+        // The receiver waits below.
+        let _ = sender.send(result);
+    };
+    match extent {
+        Extent::All => visit_all(image, datasets, visitor, Box::new(done)),
+        Extent::Some { level, among, count } => {
+            let bricks: Arc<[u64]> = evenly(among.clone(), *count).collect();
+            visit_some(image, datasets, *level, &bricks, visitor, Box::new(done));
         }
     }
-
-    /// Bytes of the counts of one dataset: one to count in and one to add up for each level.
-    pub(super) fn bytes_per_dataset(&self, plan: &ImagePlan) -> u64 {
-        Counts::bytes(plan.target).saturating_mul(2 * self.levels(plan).len() as u64)
-    }
-
-    /// Shows the bricks of some datasets to a visitor, and waits for the end.
-    fn visit(
-        &self,
-        image: &Arc<Image>,
-        datasets: &[u64],
-        visitor: Arc<dyn Visitor>,
-    ) -> Result<(), ImageError> {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let done = move |result| {
-            // The receiver waits below.
-            let _ = sender.send(result);
-        };
-        match self {
-            Self::All => visit_all(image, datasets, visitor, Box::new(done)),
-            Self::Some { level, bricks } => {
-                visit_some(image, datasets, *level, bricks, visitor, Box::new(done));
-            }
-        }
-        receiver.recv().unwrap_or(Err(ImageError::Abandoned))
-    }
+    receiver.recv().unwrap_or(Err(ImageError::Abandoned))
 }
 
 /// Problems met during the passes over an image.
@@ -127,17 +106,25 @@ impl Cell {
         fits
     }
 
-    fn sum(&self, target: VoxelType) -> Counts {
-        let mut sum = Counts::over(target, self.range);
-        lock(&self.counts).iter().for_each(|counts| sum.merge(counts));
+    /// Takes what was counted, once all has been.
+    fn take_sum(&self, target: VoxelType) -> Counts {
+        let mut kept = std::mem::take(&mut *lock(&self.counts)).into_iter();
+        let mut sum = kept.next().unwrap_or_else(|| Counts::over(target, self.range));
+        kept.for_each(|counts| sum.merge(&counts));
         sum
     }
 }
 
 /// Shows bricks to a function, and notes what is wrong with them.
-struct Reader<F> {
+pub(super) struct Reader<F> {
     see: F,
     findings: Arc<Findings>,
+}
+
+impl<F: Fn(BrickId, &BrickFrame, &[u8]) + Send + Sync + 'static> Reader<F> {
+    pub(super) fn new(see: F, findings: &Arc<Findings>) -> Arc<dyn Visitor> {
+        Arc::new(Self { see, findings: findings.clone() })
+    }
 }
 
 impl<F: Fn(BrickId, &BrickFrame, &[u8]) + Send + Sync> Visitor for Reader<F> {
@@ -154,24 +141,7 @@ impl<F: Fn(BrickId, &BrickFrame, &[u8]) + Send + Sync> Visitor for Reader<F> {
     }
 }
 
-/// Adds a brick to the thumbnail, if it is of its level and of the first time point.
-fn project(
-    image: &Image,
-    projection: &Mutex<Projection>,
-    brick: BrickId,
-    frame: &BrickFrame,
-    bytes: &[u8],
-) {
-    let (time, channel) = image.plan.time_and_channel(brick.dataset);
-    let mut projection = lock(projection);
-    if time == 0 && brick.level == projection.level {
-        let channel = usize::try_from(channel).unwrap_or(usize::MAX);
-        frame.each_row(bytes, &mut |start, row| projection.add(channel, start, row));
-    }
-}
-
-/// Counts some datasets, given in ascending order: by dataset, then by level. The thumbnail gets what is of its
-/// level.
+/// Counts some datasets, given in ascending order: by dataset, then by level.
 ///
 /// # Errors
 /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
@@ -179,7 +149,6 @@ pub(super) fn count(
     image: &Arc<Image>,
     datasets: &[u64],
     extent: &Extent,
-    projection: Option<&Arc<Mutex<Projection>>>,
     findings: &Arc<Findings>,
 ) -> Result<Vec<Counts>, ImageError> {
     let target = image.plan.target;
@@ -190,10 +159,8 @@ pub(super) fn count(
     for &only_range in stages {
         let cells: Arc<[Cell]> = ranges.into_iter().map(Cell::new).collect();
         let see = {
-            let (image, datasets) = (image.clone(), datasets.to_vec());
-            let (levels, cells) = (levels.clone(), cells.clone());
-            let projection = projection.filter(|_| !only_range).cloned();
-            let findings = findings.clone();
+            let (datasets, levels) = (datasets.to_vec(), levels.clone());
+            let (cells, findings) = (cells.clone(), findings.clone());
             move |brick: BrickId, frame: &BrickFrame, bytes: &[u8]| {
                 let Ok(dataset) = datasets.binary_search(&brick.dataset) else { return };
                 let cell = &cells[dataset * levels.len() + brick.level - levels.start];
@@ -201,35 +168,11 @@ pub(super) fn count(
                     // A chunk came between the passes.
                     findings.damage();
                 }
-                if let Some(projection) = &projection {
-                    project(&image, projection, brick, frame, bytes);
-                }
             }
         };
-        extent.visit(image, datasets, Arc::new(Reader { see, findings: findings.clone() }))?;
-        // Copied: a task that has handed in its last brick may still hold the cells.
-        counts = cells.iter().map(|cell| cell.sum(target)).collect();
+        visit(image, datasets, extent, Reader::new(see, findings))?;
+        counts = cells.iter().map(|cell| cell.take_sum(target)).collect();
         ranges = counts.iter().map(Counts::range).collect();
     }
     Ok(counts)
-}
-
-/// Reads the first time point for the thumbnail alone.
-///
-/// # Errors
-/// As for [`count`].
-pub(super) fn paint(
-    image: &Arc<Image>,
-    projection: &Arc<Mutex<Projection>>,
-    findings: &Arc<Findings>,
-) -> Result<(), ImageError> {
-    let level = lock(projection).level;
-    let bricks = image.plan.layout.levels()[level].bricks.count();
-    let channels: Vec<u64> = (0..image.plan.ims.channels.len() as u64).collect();
-    let (painted, projection) = (image.clone(), projection.clone());
-    let see = move |brick: BrickId, frame: &BrickFrame, bytes: &[u8]| {
-        project(&painted, &projection, brick, frame, bytes);
-    };
-    let reader = Arc::new(Reader { see, findings: findings.clone() });
-    Extent::Some { level, bricks: (0..bricks).collect() }.visit(image, &channels, reader)
 }

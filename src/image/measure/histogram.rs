@@ -4,16 +4,18 @@
 //! For int16 likewise, from the smallest value on. For uint32 and float32 equal bins over the exact
 //! range of what was counted. Values that are not finite are not counted.
 
+use std::ops::Range;
+
 use crate::ims::{ChannelHistograms, Histogram, VoxelType};
 
-/// Bins over the range of floats and 32-bit integers.
+/// Bins over the range of floats and 32-bit integers, and most of `Histogram1024`.
 const RANGE_BINS: usize = 1024;
 
 /// Bins of `Histogram`.
 const COARSE_BINS: usize = 256;
 
 /// Fewest bins of `Histogram1024`: `ImarisWriter` does not trim below.
-const LEAST_FINE_BINS: usize = 257;
+pub(super) const LEAST_FINE_BINS: usize = 257;
 
 /// Part of the voxels that may lie outside the display range on either side.
 const RANGE_TAIL: f64 = 0.001;
@@ -140,39 +142,25 @@ impl Counts {
         }
     }
 
-    /// The histograms; scaled so that the bins sum to `voxels` where that is given. `None` when
-    /// nothing was counted.
-    pub(super) fn histograms(&self, voxels: Option<u64>) -> Option<ChannelHistograms> {
-        let scaled = |bins: &[u64]| match voxels {
-            Some(voxels) => scale(bins, voxels),
-            None => bins.iter().any(|&count| count > 0).then(|| bins.to_vec()),
-        };
-        let (min, max, fine) = match self {
-            Self::Values { bins, .. } if bins.len() == COARSE_BINS => {
-                let histogram = Histogram { min: 0.0, max: 255.0, bins: scaled(bins)? };
-                return Some(ChannelHistograms { histogram, histogram_1024: None });
-            }
-            Self::Values { first, bins } => {
-                let largest = bins.iter().rposition(|&count| count > 0)?;
-                // uint16 starts at 0, whatever the smallest value.
-                let smallest =
-                    if *first < 0 { bins.iter().position(|&count| count > 0)? } else { 0 };
-                let used = (largest + 1 - smallest).max(LEAST_FINE_BINS);
-                let smallest = smallest.min(bins.len() - used);
-                let full = scaled(&bins[smallest..smallest + used])?;
-                #[expect(clippy::cast_precision_loss, reason = "at most 65535")]
-                let value = |bin: usize| bin as f64 + f64::from(*first);
-                let fine = if used <= 1024 { full } else { resample(&full, 1024) };
-                (value(smallest), value(smallest + used - 1), fine)
-            }
+    /// One bin per value, or equal bins over the range, 1024 at most; `None` when nothing was counted.
+    pub(super) fn histogram(&self) -> Option<Histogram> {
+        if self.bins().iter().all(|&count| count == 0) {
+            return None;
+        }
+        let (first, bins) = match self {
+            Self::Values { first, bins } => (*first, bins),
             Self::Range { min, max, bins } => {
-                (*min, if max > min { *max } else { min + 1.0 }, scaled(bins)?)
+                let max = if max > min { *max } else { min + 1.0 };
+                return Some(Histogram { min: *min, max, bins: bins.clone() });
             }
         };
-        Some(ChannelHistograms {
-            histogram: Histogram { min, max, bins: resample(&fine, COARSE_BINS) },
-            histogram_1024: Some(Histogram { min, max, bins: fine }),
-        })
+        let used = if bins.len() == COARSE_BINS { 0..COARSE_BINS } else { used(bins, first < 0)? };
+        #[expect(clippy::cast_precision_loss, reason = "at most 65535")]
+        let value = |bin: usize| bin as f64 + f64::from(first);
+        let (min, max) = (value(used.start), value(used.end - 1));
+        let all = &bins[used];
+        let bins = if all.len() <= RANGE_BINS { all.to_vec() } else { resample(all, RANGE_BINS) };
+        Some(Histogram { min, max, bins })
     }
 
     /// The values between which all but the tails lie.
@@ -222,7 +210,8 @@ fn each_number(row: &[u8], target: VoxelType, mut each: impl FnMut(f64)) {
     } else {
         let values = voxels.iter().map(|voxel| f32::from_le_bytes(*voxel));
         for value in values.filter(|value| value.is_finite()) {
-            each(f64::from(value));
+            // Added to 0, -0 is 0: of the two, either could be found to be the smallest.
+            each(f64::from(value) + 0.0);
         }
     }
 }
@@ -238,32 +227,50 @@ fn bin_of(above: f64, width: f64) -> usize {
     if width > 0.0 { ((above / width * RANGE_BINS as f64) as usize).min(RANGE_BINS - 1) } else { 0 }
 }
 
-/// Scales counts so that they sum to `voxels`. Bins without a count stay empty; what rounding leaves
-/// goes to the bins with the largest fractions.
-fn scale(bins: &[u64], voxels: u64) -> Option<Vec<u64>> {
-    let total: u64 = bins.iter().sum();
-    if total == 0 {
-        return None;
+/// The bins of 16-bit values from the smallest to the largest one, 257 at least. Those of uint16 begin at 0, whatever
+/// the smallest value.
+fn used(bins: &[u64], is_signed: bool) -> Option<Range<usize>> {
+    let is_full = |&count: &u64| count > 0;
+    let largest = bins.iter().rposition(is_full)?;
+    let smallest = if is_signed { bins.iter().position(is_full)? } else { 0 };
+    let used = (largest + 1 - smallest).max(LEAST_FINE_BINS);
+    let smallest = smallest.min(bins.len() - used);
+    Some(smallest..smallest + used)
+}
+
+/// Most bins of the histogram that is kept of a channel.
+pub(super) fn most_bins(target: VoxelType) -> usize {
+    if target.has_histogram_1024() { RANGE_BINS } else { COARSE_BINS }
+}
+
+/// The histograms of a channel, from the one with most bins.
+pub(super) fn of_channel(fine: Histogram, target: VoxelType) -> ChannelHistograms {
+    if !target.has_histogram_1024() {
+        return ChannelHistograms { histogram: fine, histogram_1024: None };
     }
-    if total == voxels {
-        return Some(bins.to_vec());
+    let bins = resample(&fine.bins, COARSE_BINS);
+    let histogram = Histogram { min: fine.min, max: fine.max, bins };
+    ChannelHistograms { histogram, histogram_1024: Some(fine) }
+}
+
+/// Scales counts, of which there are some, so that they sum to `voxels`. Bins without a count stay empty; what rounding
+/// leaves goes to the bins with the largest fractions.
+pub(super) fn scale(bins: &[u64], voxels: u64) -> Vec<u64> {
+    let total: u128 = bins.iter().map(|&count| u128::from(count)).sum();
+    if total == u128::from(voxels) || total == 0 {
+        return bins.to_vec();
     }
     let product = |count: u64| u128::from(count) * u128::from(voxels);
-    let mut scaled: Vec<u64> = bins
-        .iter()
-        .map(|&count| u64::try_from(product(count) / u128::from(total)).unwrap_or(u64::MAX))
-        .collect();
-    let mut rest = voxels - scaled.iter().sum::<u64>();
+    let part = |&count: &u64| u64::try_from(product(count) / total).unwrap_or(u64::MAX);
+    let mut scaled: Vec<u64> = bins.iter().map(part).collect();
+    // Less than one for each bin with a count.
+    let rest = voxels - scaled.iter().sum::<u64>();
     let mut order: Vec<usize> = (0..bins.len()).filter(|&bin| bins[bin] > 0).collect();
-    order.sort_by_key(|&bin| std::cmp::Reverse(product(bins[bin]) % u128::from(total)));
-    for bin in order.into_iter().cycle() {
-        if rest == 0 {
-            break;
-        }
+    order.sort_by_key(|&bin| std::cmp::Reverse(product(bins[bin]) % total));
+    for (bin, _) in order.into_iter().zip(0..rest) {
         scaled[bin] += 1;
-        rest -= 1;
     }
-    Some(scaled)
+    scaled
 }
 
 /// Bin `i` of `n` goes to bin `i * m / n` of `m` (`ImarisWriter` `bpHistogram.cxx`).
@@ -283,14 +290,13 @@ mod tests {
     proptest! {
         #[test]
         fn scaled_bins_sum_to_the_voxels(bins in prop::collection::vec(0_u64..1000, 1..300), voxels in 1_u64..1 << 50) {
-            match scale(&bins, voxels) {
-                None => prop_assert!(bins.iter().all(|&count| count == 0)),
-                Some(scaled) => {
-                    prop_assert_eq!(scaled.iter().sum::<u64>(), voxels);
-                    for (count, scaled) in bins.iter().zip(scaled) {
-                        prop_assert!(*count > 0 || scaled == 0);
-                    }
-                }
+            let scaled = scale(&bins, voxels);
+            if bins.iter().all(|&count| count == 0) {
+                return Ok(prop_assert_eq!(scaled, bins));
+            }
+            prop_assert_eq!(scaled.iter().sum::<u64>(), voxels);
+            for (count, scaled) in bins.iter().zip(scaled) {
+                prop_assert!(*count > 0 || scaled == 0);
             }
         }
     }
@@ -304,20 +310,24 @@ mod tests {
         counts
     }
 
+    fn histograms(counts: &Counts, target: VoxelType) -> ChannelHistograms {
+        of_channel(counts.histogram().expect("counted"), target)
+    }
+
     #[test]
     fn bins_of_the_maker() {
         // ImarisWriter: at least 257 bins, all of them kept up to 1024.
         let mut voxels = vec![7_u16.to_le_bytes(); 12];
-        let low = counted(VoxelType::U16, &voxels).histograms(None).expect("counted");
+        let low = histograms(&counted(VoxelType::U16, &voxels), VoxelType::U16);
         let fine = low.histogram_1024.expect("16 bit");
         assert_eq!((fine.bins.len(), fine.min, fine.max), (257, 0.0, 256.0));
         assert_eq!(low.histogram.bins.len(), 256);
         voxels.push(5000_u16.to_le_bytes());
-        let high = counted(VoxelType::U16, &voxels).histograms(None).expect("counted");
+        let high = histograms(&counted(VoxelType::U16, &voxels), VoxelType::U16);
         let fine = high.histogram_1024.expect("16 bit");
         assert_eq!((fine.bins.len(), fine.max), (1024, 5000.0));
         assert_eq!(fine.bins[7 * 1024 / 5001], 12);
-        let full = counted(VoxelType::U8, &[[3], [255], [3]]).histograms(None).expect("counted");
+        let full = histograms(&counted(VoxelType::U8, &[[3], [255], [3]]), VoxelType::U8);
         assert_eq!(full.histogram_1024, None);
         assert_eq!((full.histogram.bins[3], full.histogram.bins[255]), (2, 1));
     }
@@ -327,12 +337,11 @@ mod tests {
         let voxels = [-300_i16, -300, 5].map(i16::to_le_bytes);
         let counts = counted(VoxelType::I16, &voxels);
         assert_eq!(counts.display_range(), Some((-300.0, 5.0)));
-        let fine = counts.histograms(None).and_then(|found| found.histogram_1024);
-        let fine = fine.expect("16 bit");
+        let fine = counts.histogram().expect("counted");
         assert_eq!((fine.bins.len(), fine.min, fine.max), (306, -300.0, 5.0));
         assert_eq!((fine.bins[0], fine.bins[305]), (2, 1));
         let top = counted(VoxelType::I16, &[i16::MAX.to_le_bytes()]);
-        let fine = top.histograms(None).and_then(|found| found.histogram_1024).expect("16 bit");
+        let fine = top.histogram().expect("counted");
         assert_eq!((fine.bins.len(), fine.max, fine.bins[256]), (257, 32_767.0, 1));
     }
 
@@ -340,13 +349,13 @@ mod tests {
     fn ranges_leave_out_what_is_not_finite() {
         let voxels = [f32::NAN, -1.0, 3.0, f32::INFINITY, 3.0, f32::NEG_INFINITY];
         let counts = counted(VoxelType::F32, &voxels.map(f32::to_le_bytes));
-        let found = counts.histograms(None).expect("counted");
+        let found = histograms(&counts, VoxelType::F32);
         assert_eq!((found.histogram.min, found.histogram.max), (-1.0, 3.0));
         assert_eq!((found.histogram.bins[0], found.histogram.bins[255]), (1, 2));
         let none = counted(VoxelType::F32, &[f32::NAN.to_le_bytes()]);
-        assert_eq!((none.histograms(None), none.histograms(Some(9))), (None, None));
+        assert_eq!(none.histogram(), None);
         let large = counted(VoxelType::U32, &[u32::MAX.to_le_bytes(), 0_u32.to_le_bytes()]);
-        let found = large.histograms(None).expect("counted").histogram;
+        let found = histograms(&large, VoxelType::U32).histogram;
         assert_eq!((found.min, found.max), (0.0, f64::from(u32::MAX)));
     }
 

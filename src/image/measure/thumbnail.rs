@@ -1,179 +1,111 @@
-//! The thumbnail: a maximum projection on a small grid, built row by row.
+//! The thumbnail: which voxels it shows, and its bytes.
 //!
-//! Source: `ImarisWriter` `bpThumbnailBuilder.cxx`. Longer side 256, aspect of isotropic pixels, nearest
-//! neighbour (source index = i * source / target), time point 0, each channel through its colour and
-//! range, channels combined by maximum. Of `ImarisWriter`'s two candidates this is the projection.
+//! It is made from the level that `ImarisWriter` would take, where that is read in a moment; else from the finest
+//! stored level below it that is small enough; else from bricks in the middle of the coarsest stored level. Its size
+//! does not depend on that choice, and it is the same whatever voxels the histograms are made from. What is absent or
+//! damaged is black.
 
+use std::sync::{Arc, Mutex};
+
+use crate::engine::error::ImageError;
+use crate::image::levels::most_open_bytes;
 use crate::image::plan::ImagePlan;
-use crate::ims::{Thumbnail, VoxelType};
+use crate::image::voxels::frame::{BrickFrame, BrickId};
+use crate::image::voxels::image::Image;
+use crate::resources::Aside;
+use crate::sync::lock;
 
-/// Longer side in pixels.
-const SIDE: u64 = 256;
+use super::count::{Findings, Reader, visit};
+use super::projection::{self, Projection};
+use super::ranges::DisplayRanges;
+use super::rule::{self, Extent};
 
-/// Upper bound of the memory of a [`Projection`].
-pub(super) fn memory_bytes(plan: &ImagePlan) -> u64 {
-    let pixels = SIDE * SIDE * size_of::<f32>() as u64;
-    pixels.saturating_mul(plan.ims.channels.len() as u64)
+/// Voxels read for the thumbnail, over all channels that it shows.
+const THUMBNAIL_BUDGET: u64 = 4 << 20;
+
+/// Channels that are shown. The maximum of more of them shows nothing, and opening a file must not depend on their
+/// number.
+const MOST_CHANNELS: u64 = 64;
+
+/// Width and height in pixels, 1 to 256.
+pub(crate) fn size(plan: &ImagePlan) -> (u32, u32) {
+    projection::size(plan)
 }
 
-/// The level a thumbnail is made from: the coarsest that is as large, else the finest.
-pub(super) fn level_for(plan: &ImagePlan) -> usize {
-    let is_large = |level: &usize| {
-        let [_, y, x] = plan.levels[*level].size;
-        y >= SIDE && x >= SIDE
+/// Memory that [`measure`] takes beside the bricks that are decoded.
+pub(crate) fn memory_bytes(image: &Arc<Image>) -> u64 {
+    let (_, extent) = shown(image);
+    let open_bytes = if extent == Extent::All { most_open_bytes(image) } else { 0 };
+    let painted = projection::memory_bytes(channels(&image.plan));
+    painted.saturating_add(open_bytes).max(DisplayRanges::new(image).memory_bytes())
+}
+
+/// Reads voxels and paints the thumbnail: rows of red, green, blue, alpha, `4 * width * height` bytes, and whether they
+/// may be kept on disk. `memory` is reserved for it.
+///
+/// # Errors
+/// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
+pub(crate) fn measure(
+    image: &Arc<Image>,
+    memory: &Arc<Aside>,
+) -> Result<(Vec<u8>, bool), ImageError> {
+    let channels = channels(&image.plan);
+    let display = DisplayRanges::new(image);
+    let (mut ranges, mut keep) = (Vec::new(), true);
+    for run in 0..=display.run_of(channels - 1) {
+        let (of_run, is_lasting) = display.ranges(image, run, memory)?;
+        ranges.extend(of_run);
+        keep &= is_lasting;
+    }
+    ranges.truncate(usize::try_from(channels).unwrap_or(usize::MAX));
+    let findings = Findings::new(memory);
+    let projection = project(image, channels, &findings)?;
+    let rgba = lock(&projection).render(&image.plan, &ranges);
+    Ok((rgba, keep && findings.are_lasting()))
+}
+
+/// Channels that are shown.
+fn channels(plan: &ImagePlan) -> u64 {
+    (plan.ims.channels.len() as u64).min(MOST_CHANNELS)
+}
+
+/// The level that is shown, and the bricks that are read for it.
+fn shown(image: &Image) -> (usize, Extent) {
+    let plan = &image.plan;
+    let wanted = projection::level_for(plan);
+    if rule::is_small(image) {
+        let is_stored = image.stored(wanted).is_some();
+        return (wanted, if is_stored { Extent::whole(plan, wanted) } else { Extent::All });
+    }
+    let budget = THUMBNAIL_BUDGET / channels(plan);
+    let is_cheap = |&level: &usize| level >= wanted && plan.levels[level].voxels() <= budget;
+    if let Some(level) = rule::stored(plan).find(is_cheap) {
+        return (level, Extent::whole(plan, level));
+    }
+    let level = rule::coarsest_stored(plan);
+    let [depth, height, width] = plan.layout.levels()[level].bricks.bricks();
+    let middle = depth / 2 * height * width..(depth / 2 + 1) * height * width;
+    (level, Extent::sampled(plan, level, middle, budget))
+}
+
+/// Reads the first time point.
+fn project(
+    image: &Arc<Image>,
+    channels: u64,
+    findings: &Arc<Findings>,
+) -> Result<Arc<Mutex<Projection>>, ImageError> {
+    let (level, extent) = shown(image);
+    let projection = Arc::new(Mutex::new(Projection::new(&image.plan, level, channels)));
+    let painted = projection.clone();
+    let see = move |brick: BrickId, frame: &BrickFrame, bytes: &[u8]| {
+        // Of time point 0, the number of the dataset is that of the channel.
+        let channel = usize::try_from(brick.dataset).unwrap_or(usize::MAX);
+        if brick.level == level {
+            let mut projection = lock(&painted);
+            frame.each_row(bytes, &mut |start, row| projection.add(channel, start, row));
+        }
     };
-    (0..plan.levels.len()).rev().find(is_large).unwrap_or(0)
-}
-
-/// Edges of a voxel of a level along x and y.
-#[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53 voxels per axis")]
-fn voxel_um(plan: &ImagePlan, level: usize) -> [f64; 2] {
-    let [_, y, x] = plan.levels[level].size;
-    [(0, x), (1, y)].map(|(axis, size)| {
-        (plan.ims.extent_max_um[axis] - plan.ims.extent_min_um[axis]) / size as f64
-    })
-}
-
-/// Width and height in pixels: the image in square pixels as small as the shorter edge of a voxel, a
-/// last part of one cut off (`bpComputeThumbnailSizeXY`), scaled to the longer side.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to the side of the thumbnail"
-)]
-fn grid(size_x: u64, size_y: u64, [edge_x, edge_y]: [f64; 2]) -> (u64, u64) {
-    let pixel = edge_x.min(edge_y);
-    // Float noise must not cost a whole pixel.
-    let pixels =
-        |size: u64, edge: f64| (size as f64 * (edge / pixel) * (1.0 + 1e-9)).floor().max(1.0);
-    let (x, y) = (pixels(size_x, edge_x), pixels(size_y, edge_y));
-    let side =
-        |length: f64| (length / x.max(y) * SIDE as f64).round().clamp(1.0, SIDE as f64) as u64;
-    (side(x), side(y))
-}
-
-/// Which columns, or rows, of a level the pixels of the thumbnail show: one often, where it is smaller.
-struct Shown {
-    /// In ascending order, each once.
-    sources: Vec<u64>,
-    /// For each pixel, which of them.
-    of_pixel: Vec<usize>,
-}
-
-impl Shown {
-    fn new(size: u64, pixels: u64) -> Self {
-        let mut shown = Self { sources: Vec::new(), of_pixel: Vec::new() };
-        for pixel in 0..pixels {
-            // In 128 bits: sizes may be declared up to 2^60.
-            let source = u128::from(pixel) * u128::from(size) / u128::from(pixels);
-            let source = u64::try_from(source).unwrap_or(0);
-            if shown.sources.last() != Some(&source) {
-                shown.sources.push(source);
-            }
-            shown.of_pixel.push(shown.sources.len() - 1);
-        }
-        shown
-    }
-}
-
-/// The largest value along z of every voxel that the thumbnail shows.
-pub(super) struct Projection {
-    pub(super) level: usize,
-    target: VoxelType,
-    columns: Shown,
-    rows: Shown,
-    /// Per channel, row by row; `NEG_INFINITY` where nothing was seen.
-    values: Vec<Vec<f32>>,
-}
-
-impl Projection {
-    pub(super) fn new(plan: &ImagePlan, level: usize) -> Self {
-        let [_, size_y, size_x] = plan.levels[level].size;
-        let (width, height) = grid(size_x, size_y, voxel_um(plan, level));
-        let (columns, rows) = (Shown::new(size_x, width), Shown::new(size_y, height));
-        let unseen = vec![f32::NEG_INFINITY; columns.sources.len() * rows.sources.len()];
-        let values = vec![unseen; plan.ims.channels.len()];
-        Self { level, target: plan.target, columns, rows, values }
-    }
-
-    /// Takes a row of voxels in, in any order.
-    pub(super) fn add(&mut self, channel: usize, start: [u64; 3], row: &[u8]) {
-        let Ok(line) = self.rows.sources.binary_search(&start[1]) else { return };
-        let columns = &self.columns.sources;
-        let line = &mut self.values[channel][line * columns.len()..][..columns.len()];
-        let end = start[2] + (row.len() / self.target.bytes()) as u64;
-        let first = columns.partition_point(|&x| x < start[2]);
-        let last = columns.partition_point(|&x| x < end);
-        let at = columns[first..last].iter().map(|x| usize::try_from(x - start[2]).unwrap_or(0));
-        let known = at.zip(&mut line[first..last]);
-        #[expect(clippy::cast_precision_loss, reason = "a pixel has 8 bits")]
-        match self.target {
-            VoxelType::U8 => raise(known, row, |[v]| f32::from(v)),
-            VoxelType::U16 => raise(known, row, |v| f32::from(u16::from_le_bytes(v))),
-            VoxelType::I16 => raise(known, row, |v| f32::from(i16::from_le_bytes(v))),
-            VoxelType::U32 => raise(known, row, |v| u32::from_le_bytes(v) as f32),
-            VoxelType::F32 => raise(known, row, f32::from_le_bytes),
-        }
-    }
-
-    /// Each channel through its colour and range, channels combined by maximum.
-    pub(super) fn render(&self, plan: &ImagePlan, ranges: &[(f64, f64)]) -> Thumbnail {
-        let (width, height) = (self.columns.of_pixel.len(), self.rows.of_pixel.len());
-        let mut rgba = vec![0; width * height * 4];
-        for (pixel, out) in rgba.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let (row, column) = (pixel / width, pixel % width);
-            let line = self.rows.of_pixel[row] * self.columns.sources.len();
-            let voxel = line + self.columns.of_pixel[column];
-            for (channel, (low, high)) in ranges.iter().enumerate() {
-                let value = f64::from(self.values[channel][voxel]);
-                let intensity = ((value - low) / (high - low)).clamp(0.0, 1.0);
-                for (component, color) in out.iter_mut().zip(plan.ims.channels[channel].color) {
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        reason = "0..=255, cut as the maker does"
-                    )]
-                    let shade = (intensity * f64::from(color) * 255.0) as u8;
-                    *component = (*component).max(shade);
-                }
-            }
-            out[3] = 255;
-        }
-        let side = |n: usize| u32::try_from(n).unwrap_or(1);
-        Thumbnail { width: side(width), height: side(height), rgba }
-    }
-}
-
-/// Replaces values that those of some voxels of a row are greater than; NaN is not.
-fn raise<'a, const B: usize>(
-    known: impl Iterator<Item = (usize, &'a mut f32)>,
-    row: &[u8],
-    read: impl Fn([u8; B]) -> f32,
-) {
-    let (voxels, _) = row.as_chunks::<B>();
-    for (at, known) in known {
-        let value = read(voxels[at]);
-        if value > *known {
-            *known = value;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grids_of_the_makers_files() {
-        // Sizes of level 0 and voxels in the reference files, and the shape of their thumbnails.
-        assert_eq!(grid(161, 151, [0.8, 0.8]), (256, 240));
-        assert_eq!(grid(40, 30, [2.0, 3.0]), (228, 256));
-        assert_eq!(grid(215, 199, [0.5, 0.5]), (256, 237));
-        assert_eq!(grid(133, 97, [0.5, 0.25]), (256, 93));
-        assert_eq!(grid(65, 33, [2.0, 3.0]), (256, 193));
-        assert_eq!(grid(550, 452, [0.65, 0.65]), (256, 210));
-        assert_eq!(grid(301, 201, [0.65, 0.65]), (256, 171));
-        assert_eq!(grid(1, 1_000_000, [1.0, 1.0]), (1, 256));
-    }
+    let datasets: Vec<u64> = (0..channels).collect();
+    visit(image, &datasets, &extent, Reader::new(see, findings))?;
+    Ok(projection)
 }

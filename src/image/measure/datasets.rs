@@ -1,0 +1,130 @@
+//! The histograms of datasets, measured and kept a run at a time.
+//!
+//! The record of a run has a cell for each dataset and level where all voxels are counted, else one for each
+//! dataset: its counts are then scaled to the voxels of a level when they are read. Voxels that cannot be decoded are
+//! left out, and the record is not kept; padding is never counted.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::engine::error::ImageError;
+use crate::image::levels::most_open_bytes;
+use crate::image::options::Statistics;
+use crate::image::voxels::image::Image;
+use crate::ims::{ChannelHistograms, VoxelType};
+use crate::resources::Aside;
+
+use super::count::{Findings, count};
+use super::histogram::{of_channel, scale};
+use super::record::{self, BadRecord, longest_cell};
+use super::rule::{self, Extent};
+use super::runs::{Runs, Share};
+
+/// How the datasets of an image are measured. A dataset has the number `t * channels + c`.
+#[derive(Debug)]
+pub(crate) struct Datasets {
+    extent: Extent,
+    target: VoxelType,
+    /// Of a dataset at each level.
+    voxels: Vec<u64>,
+    runs: Runs,
+    record_bytes: u64,
+    memory_bytes: u64,
+}
+
+impl Datasets {
+    /// `rule`: which voxels of large images count.
+    pub(crate) fn new(image: &Arc<Image>, rule: Statistics) -> Self {
+        let plan = &image.plan;
+        let extent = rule::extent(image, rule);
+        let read = || extent.levels(plan).map(|level| extent.voxels(plan, level));
+        let share = Share {
+            voxels: read().fold(0, u64::saturating_add),
+            counts_bytes: extent.counts_bytes(plan),
+            record_bytes: read().map(|voxels| longest_cell(plan.target, voxels)).sum(),
+        };
+        let runs = Runs::new(plan.datasets(), share);
+        let record_bytes = share.record_bytes * runs.length();
+        let open_bytes = if extent == Extent::All { most_open_bytes(image) } else { 0 };
+        let counts_bytes = share.counts_bytes * runs.length();
+        Self {
+            target: plan.target,
+            voxels: plan.levels.iter().map(|level| level.voxels()).collect(),
+            runs,
+            record_bytes,
+            memory_bytes: (counts_bytes + record_bytes).saturating_add(open_bytes),
+            extent,
+        }
+    }
+
+    /// The run that a dataset belongs to.
+    pub(crate) fn run_of(&self, dataset: u64) -> u64 {
+        self.runs.run_of(dataset)
+    }
+
+    /// The datasets of a run, half-open.
+    pub(crate) fn datasets(&self, run: u64) -> Range<u64> {
+        self.runs.members(run)
+    }
+
+    /// Length of the longest record, in bytes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "records are not kept yet"))]
+    pub(crate) fn record_bytes(&self) -> u64 {
+        self.record_bytes
+    }
+
+    /// Memory that measuring a run takes beside the bricks that are decoded.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Measures a run: its record, and whether that may be kept on disk. Chunks that were absent may come, chunks
+    /// that could not be decoded may be mended, and neither is to leave a mark. `memory` is reserved for it.
+    ///
+    /// # Errors
+    /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
+    pub(crate) fn measure(
+        &self,
+        image: &Arc<Image>,
+        run: u64,
+        memory: &Arc<Aside>,
+    ) -> Result<(Vec<u8>, bool), ImageError> {
+        let datasets: Vec<u64> = self.datasets(run).collect();
+        let findings = Findings::new(memory);
+        let mut record = Vec::new();
+        for counts in count(image, &datasets, &self.extent, &findings)? {
+            record::put(&mut record, counts.histogram().as_ref());
+        }
+        debug_assert!(record.len() as u64 <= self.record_bytes, "longer than its slot");
+        Ok((record, findings.are_lasting()))
+    }
+
+    /// The histograms of a dataset at a level, from the record of its run; `None`: nothing was counted.
+    ///
+    /// # Errors
+    /// [`BadRecord`].
+    pub(crate) fn histograms(
+        &self,
+        record: &[u8],
+        dataset: u64,
+        level: usize,
+    ) -> Result<Option<ChannelHistograms>, BadRecord> {
+        let run = self.datasets(self.run_of(dataset));
+        let voxels = *self.voxels.get(level).ok_or(BadRecord)?;
+        let (levels, level) = match self.extent {
+            Extent::All => (self.voxels.len() as u64, level as u64),
+            Extent::Some { .. } => (1, 0),
+        };
+        let number = dataset.saturating_sub(run.start).saturating_mul(levels) + level;
+        let cells = (run.end - run.start) * levels;
+        let Some(mut fine) = record::get(record, number, cells, self.target)? else {
+            return Ok(None);
+        };
+        match self.extent {
+            Extent::All if fine.bins.iter().sum::<u64>() > voxels => return Err(BadRecord),
+            Extent::All => {}
+            Extent::Some { .. } => fine.bins = scale(&fine.bins, voxels),
+        }
+        Ok(Some(of_channel(fine, self.target)))
+    }
+}

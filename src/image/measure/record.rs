@@ -1,0 +1,154 @@
+//! The bytes in which counts are kept: cells, one after the other.
+//!
+//! A cell has the histogram of one dataset at one level, or at all of them. All numbers are little-endian.
+//!
+//! | Bytes | Meaning |
+//! |---|---|
+//! | 2 | length of what follows; 0: nothing was counted, and the cell ends here |
+//! | 2 | number of bins |
+//! | 8, 8 | values of the first and of the last bin, binary64 |
+//! | rest | the bins in LEB128; a 0 and a number stand for as many empty bins; empty ones at the end are left out |
+//!
+//! Records come back from a disk, so nothing of them is trusted: bytes that are no record are an error, and no more
+//! memory is taken than the bins of the plan need.
+
+use thiserror::Error;
+
+use crate::ims::{Histogram, VoxelType};
+
+use super::histogram::{LEAST_FINE_BINS, most_bins};
+
+/// The bytes are no record of what was measured.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("not a record of what was measured of this image")]
+pub(crate) struct BadRecord;
+
+/// Bytes of a cell before its bins, with and without its length.
+const LENGTH_BYTES: usize = 2;
+const HEADER_BYTES: usize = 18;
+
+/// Length of the longest cell of at most `voxels` voxels.
+pub(super) fn longest_cell(target: VoxelType, voxels: u64) -> u64 {
+    let bins = most_bins(target) as u64;
+    // A number takes one byte more for each 7 bits: only so many can be as large.
+    let counts: u64 = (0..64).step_by(7).map(|bits| bins.min(voxels >> bits)).sum();
+    // A full bin follows each run of empty ones. Runs of 128 and more take three bytes, others two.
+    let runs = 2 * voxels.min(bins / 2) + bins / 128;
+    (LENGTH_BYTES + HEADER_BYTES) as u64 + counts + runs
+}
+
+/// Appends a cell; `None`: nothing was counted.
+pub(super) fn put(record: &mut Vec<u8>, counted: Option<&Histogram>) {
+    let start = record.len();
+    record.extend([0; LENGTH_BYTES]);
+    let Some(Histogram { min, max, bins }) = counted else { return };
+    let short = |number: usize| u16::try_from(number).expect("1024 bins of 10 bytes").to_le_bytes();
+    record.extend(short(bins.len()));
+    record.extend(min.to_le_bytes());
+    record.extend(max.to_le_bytes());
+    let mut empty = 0;
+    for &count in bins {
+        if count == 0 {
+            empty += 1;
+            continue;
+        }
+        if empty > 0 {
+            put_number(record, 0);
+            put_number(record, std::mem::take(&mut empty));
+        }
+        put_number(record, count);
+    }
+    let length = short(record.len() - start - LENGTH_BYTES);
+    record[start..start + LENGTH_BYTES].copy_from_slice(&length);
+}
+
+/// The cell of a number, of a record that has as many as `cells`; `None`: nothing was counted.
+///
+/// # Errors
+/// [`BadRecord`].
+pub(super) fn get(
+    mut record: &[u8],
+    number: u64,
+    cells: u64,
+    target: VoxelType,
+) -> Result<Option<Histogram>, BadRecord> {
+    let mut found = None;
+    for at in 0..cells {
+        let length = u16::from_le_bytes(take(&mut record)?);
+        let (cell, rest) = record.split_at_checked(length.into()).ok_or(BadRecord)?;
+        record = rest;
+        if at == number {
+            found = Some(cell);
+        }
+    }
+    match found {
+        Some(cell) if record.is_empty() => histogram(cell, target),
+        _ => Err(BadRecord),
+    }
+}
+
+fn histogram(mut cell: &[u8], target: VoxelType) -> Result<Option<Histogram>, BadRecord> {
+    if cell.is_empty() {
+        return Ok(None);
+    }
+    let count = usize::from(u16::from_le_bytes(take(&mut cell)?));
+    let [min, max] = [f64::from_le_bytes(take(&mut cell)?), f64::from_le_bytes(take(&mut cell)?)];
+    let most = most_bins(target);
+    let is_sound = (most.min(LEAST_FINE_BINS)..=most).contains(&count)
+        && min.is_finite()
+        && max.is_finite()
+        && min <= max;
+    let bins = if is_sound { bins(cell, count)? } else { return Err(BadRecord) };
+    let total = bins.iter().try_fold(0_u64, |total, &count| total.checked_add(count));
+    match total {
+        None | Some(0) => Err(BadRecord),
+        Some(_) => Ok(Some(Histogram { min, max, bins })),
+    }
+}
+
+fn bins(mut bytes: &[u8], count: usize) -> Result<Vec<u64>, BadRecord> {
+    let mut bins = Vec::with_capacity(count);
+    while !bytes.is_empty() {
+        let (number, times) = match take_number(&mut bytes)? {
+            0 => (0, usize::try_from(take_number(&mut bytes)?).map_err(|_| BadRecord)?),
+            number => (number, 1),
+        };
+        if times > count - bins.len() {
+            return Err(BadRecord);
+        }
+        bins.resize(bins.len() + times, number);
+    }
+    bins.resize(count, 0);
+    Ok(bins)
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], BadRecord> {
+    let (taken, rest) = bytes.split_first_chunk().ok_or(BadRecord)?;
+    *bytes = rest;
+    Ok(*taken)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lowest 7 bits")]
+fn put_number(record: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        record.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    record.push(number as u8);
+}
+
+fn take_number(bytes: &mut &[u8]) -> Result<u64, BadRecord> {
+    let mut number = 0;
+    for bits in (0..64).step_by(7) {
+        let [byte] = take(bytes)?;
+        let part = u64::from(byte & 0x7f);
+        if (part << bits) >> bits != part {
+            break;
+        }
+        number |= part << bits;
+        if byte < 0x80 {
+            return Ok(number);
+        }
+    }
+    Err(BadRecord)
+}
