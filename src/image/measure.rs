@@ -13,4 +13,6 @@ mod record;
 mod rule;
 mod runs;
 pub(super) mod statistics;
+#[cfg(test)]
+mod tests;
 pub(super) mod thumbnail;

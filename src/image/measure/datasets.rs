@@ -34,7 +34,7 @@ pub(crate) struct Datasets {
 
 impl Datasets {
     /// `rule`: which voxels of large images count.
-    pub(crate) fn new(image: &Arc<Image>, rule: Statistics) -> Self {
+    pub(crate) fn new(image: &Image, rule: Statistics) -> Self {
         let plan = &image.plan;
         let extent = rule::extent(image, rule);
         let read = || extent.levels(plan).map(|level| extent.voxels(plan, level));

@@ -152,3 +152,122 @@ fn take_number(bytes: &mut &[u8]) -> Result<u64, BadRecord> {
     }
     Err(BadRecord)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bins as there are of a type, at least one of them full.
+    fn bins(target: VoxelType) -> impl Strategy<Value = Vec<u64>> {
+        let most = most_bins(target);
+        let count = prop_oneof![
+            3 => Just(0_u64),
+            2 => 1_u64..300,
+            1 => (0..40_u32).prop_map(|bits| 1 << bits),
+        ];
+        let bins = prop::collection::vec(count, most.min(LEAST_FINE_BINS)..=most);
+        (bins, any::<prop::sample::Index>()).prop_map(|(mut bins, at)| {
+            let full = at.index(bins.len());
+            bins[full] = bins[full].max(1);
+            bins
+        })
+    }
+
+    const TYPES: [VoxelType; 3] = [VoxelType::U8, VoxelType::U16, VoxelType::F32];
+
+    fn cell() -> impl Strategy<Value = (VoxelType, Option<Histogram>)> {
+        prop::sample::select(TYPES.to_vec()).prop_flat_map(|target| {
+            let histogram = (bins(target), -1e38..1e38_f64, 0.0..1e38_f64)
+                .prop_map(|(bins, min, more)| Histogram { min, max: min + more, bins });
+            (Just(target), prop::option::weighted(0.8, histogram))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_cell_comes_back_among_others((target, counted) in cell(), before in 0_u64..3, after in 0_u64..3) {
+            let other = Histogram { min: 1.0, max: 2.0, bins: vec![7; most_bins(target)] };
+            let mut record = Vec::new();
+            (0..before).for_each(|_| put(&mut record, Some(&other)));
+            let start = record.len();
+            put(&mut record, counted.as_ref());
+            let length = (record.len() - start) as u64;
+            (0..after).for_each(|_| put(&mut record, None));
+            let cells = before + 1 + after;
+            prop_assert_eq!(get(&record, before, cells, target), Ok(counted.clone()));
+            prop_assert_eq!(get(&record, cells, cells, target), Err(BadRecord));
+            prop_assert_eq!(get(&record, 0, cells + 1, target), Err(BadRecord));
+            prop_assert_eq!(get(&record, 0, cells - 1, target), Err(BadRecord));
+            let voxels = counted.map_or(0, |counted| counted.bins.iter().sum());
+            prop_assert!(length <= longest_cell(target, voxels), "{} voxels in {} bytes", voxels, length);
+        }
+
+        #[test]
+        fn bytes_that_are_no_record_are_an_error_or_sound(
+            (target, counted) in cell(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            cut in 0_usize..4,
+        ) {
+            let mut record = Vec::new();
+            put(&mut record, counted.as_ref());
+            for (at, byte) in damage {
+                let at = at.index(record.len());
+                record[at] = byte;
+            }
+            record.truncate(record.len().saturating_sub(cut));
+            if let Ok(Some(found)) = get(&record, 0, 1, target) {
+                prop_assert!(found.bins.len() <= most_bins(target) && found.min <= found.max);
+                prop_assert!(found.bins.iter().any(|&count| count > 0));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..200), number in 0_u64..9) {
+            // What follows the length of a cell, as random lengths lead nowhere.
+            drop(histogram(&bytes, VoxelType::U8));
+            drop(super::bins(&bytes, 257));
+            drop(get(&bytes, number, 9, VoxelType::U16));
+        }
+
+        #[test]
+        fn numbers_come_back(number in any::<u64>(), bits in 0..64_u32) {
+            let mut bytes = Vec::new();
+            put_number(&mut bytes, number >> bits);
+            prop_assert_eq!(take_number(&mut &*bytes), Ok(number >> bits));
+        }
+    }
+
+    #[test]
+    fn an_image_of_one_value_takes_a_few_bytes() {
+        let mut bins = vec![0; 1024];
+        bins[600] = 1 << 20;
+        let counted = Histogram { min: 0.0, max: 5000.0, bins };
+        let mut record = Vec::new();
+        put(&mut record, Some(&counted));
+        put(&mut record, None);
+        assert_eq!(record.len(), 2 + 18 + 3 + 3 + 2);
+        assert_eq!(get(&record, 1, 2, VoxelType::U16), Ok(None));
+    }
+
+    #[test]
+    fn what_no_counts_give_is_refused() {
+        let refused = |min: f64, max: f64, bins: &[u64]| {
+            let mut record = Vec::new();
+            put(&mut record, Some(&Histogram { min, max, bins: bins.to_vec() }));
+            assert_eq!(get(&record, 0, 1, VoxelType::U16), Err(BadRecord), "{min} {max}");
+        };
+        let full = [1; 257];
+        refused(0.0, 256.0, &[1; 256]);
+        refused(0.0, 1024.0, &[1; 1025]);
+        refused(0.0, 256.0, &[0; 257]);
+        refused(1.0, 0.0, &full);
+        refused(f64::NAN, 1.0, &full);
+        refused(0.0, f64::INFINITY, &full);
+        refused(0.0, 256.0, &[u64::MAX; 257]);
+        // An eleventh byte, and a tenth that is too large.
+        assert_eq!(take_number(&mut &[0x80; 11][..]), Err(BadRecord));
+        assert_eq!(take_number(&mut &[[0xff; 9].as_slice(), &[2]].concat()[..]), Err(BadRecord));
+        assert_eq!(take_number(&mut &[[0xff; 9].as_slice(), &[1]].concat()[..]), Ok(u64::MAX));
+    }
+}

@@ -28,7 +28,10 @@ const SMALL_REMOTE_IMAGE_VOXELS: u64 = LEVEL_BUDGET;
 const LEVEL_BUDGET: u64 = 2 << 20;
 
 /// Voxels sampled per image where no level is small enough. Always all of them: 80 ms.
-const SAMPLE_BUDGET: u64 = 8 << 20;
+pub(super) const SAMPLE_BUDGET: u64 = 8 << 20;
+
+/// Bricks sampled of a dataset. Small ones have fewer voxels then: each costs a look at a file, or a request.
+const MOST_SAMPLED: u64 = 1024;
 
 /// Voxels counted per time point and channel even if there are very many of them.
 const VOXEL_FLOOR: u64 = 64 << 10;
@@ -49,10 +52,11 @@ impl Extent {
         Self::Some { level, among: 0..bricks, count: bricks }
     }
 
-    /// As many bricks of a stored level, of those `among`, as have about `budget` voxels; one at least.
+    /// As many bricks of a stored level, of those `among`, as have about `budget` voxels; one at least, and not very
+    /// many.
     pub(super) fn sampled(plan: &ImagePlan, level: usize, among: Range<u64>, budget: u64) -> Self {
         let per_brick = (plan.levels[level].voxels() / bricks(plan, level)).max(1);
-        let count = (budget / per_brick).clamp(1, among.end - among.start);
+        let count = (budget / per_brick).min(MOST_SAMPLED).clamp(1, among.end - among.start);
         Self::Some { level, among, count }
     }
 

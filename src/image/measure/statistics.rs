@@ -18,7 +18,7 @@ pub(crate) struct Measured {
 }
 
 /// Memory that [`measure`] takes beside the bricks that are decoded.
-pub(crate) fn memory_bytes(image: &Arc<Image>) -> u64 {
+pub(crate) fn memory_bytes(image: &Image) -> u64 {
     let datasets = Datasets::new(image, image.images.options().statistics).memory_bytes();
     let ranges = DisplayRanges::new(image).memory_bytes();
     datasets.max(ranges).max(thumbnail::memory_bytes(image))

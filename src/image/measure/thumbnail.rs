@@ -20,7 +20,7 @@ use super::projection::{self, Projection};
 use super::ranges::DisplayRanges;
 use super::rule::{self, Extent};
 
-/// Voxels read for the thumbnail, over all channels that it shows.
+/// Voxels of a level that is read whole for the thumbnail, over all channels that it shows.
 const THUMBNAIL_BUDGET: u64 = 4 << 20;
 
 /// Channels that are shown. The maximum of more of them shows nothing, and opening a file must not depend on their
@@ -33,7 +33,7 @@ pub(crate) fn size(plan: &ImagePlan) -> (u32, u32) {
 }
 
 /// Memory that [`measure`] takes beside the bricks that are decoded.
-pub(crate) fn memory_bytes(image: &Arc<Image>) -> u64 {
+pub(crate) fn memory_bytes(image: &Image) -> u64 {
     let (_, extent) = shown(image);
     let open_bytes = if extent == Extent::All { most_open_bytes(image) } else { 0 };
     let painted = projection::memory_bytes(channels(&image.plan));
@@ -85,7 +85,7 @@ fn shown(image: &Image) -> (usize, Extent) {
     let level = rule::coarsest_stored(plan);
     let [depth, height, width] = plan.layout.levels()[level].bricks.bricks();
     let middle = depth / 2 * height * width..(depth / 2 + 1) * height * width;
-    (level, Extent::sampled(plan, level, middle, budget))
+    (level, Extent::sampled(plan, level, middle, rule::SAMPLE_BUDGET / channels(plan)))
 }
 
 /// Reads the first time point.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::cache::{CacheLimits, MinFree};
@@ -48,22 +49,83 @@ impl Scene {
             let bytes: Vec<u8> = places(chunk).flat_map(|within| voxel(at(within))).collect();
             fs::write(store.join(format!("{z}.{y}.{x}")), bytes).expect("a file");
         }
-        let config = EngineConfig { cache: None, shared: None, memory_bytes: 64 << 20, threads: 2 };
-        let engine = Engine::start(&config).expect("an engine");
+        Self::of_store(top, options)
+    }
+
+    /// A series with levels of these sizes, the finest first; `voxel` gives the bytes of each voxel, by its level and its
+    /// place (t, c, z, y, x). Chunks that `is_there` refuses, by level and place (t, c, z, y, x) in chunks, are absent.
+    pub(crate) fn series(
+        options: ImageOptions,
+        data_type: &str,
+        [times, channels]: [u64; 2],
+        (sizes, chunk): (&[[u64; 3]], [u64; 3]),
+        is_there: impl Fn(usize, [u64; 5]) -> bool,
+        voxel: impl Fn(usize, [u64; 5]) -> Vec<u8>,
+    ) -> Self {
+        let top = TempDir::new().expect("a folder");
+        let store = top.path().join(STORE);
+        let mut datasets = Vec::new();
+        for (level, size) in sizes.iter().enumerate() {
+            let folder = store.join(level.to_string());
+            fs::create_dir_all(&folder).expect("a folder");
+            let [z, y, x] = *size;
+            let (shape, [dz, dy, dx]) = ([times, channels, z, y, x], chunk);
+            let array = json!({
+                "zarr_format": 2, "shape": shape, "chunks": [1, 1, dz, dy, dx], "dtype": data_type,
+                "compressor": null, "fill_value": 0, "order": "C", "filters": null
+            });
+            fs::write(folder.join(".zarray"), array.to_string()).expect("a file");
+            let scale = [0, 1, 2].map(|axis| sizes[0][axis] as f64 / size[axis] as f64);
+            let scale = [1.0, 1.0, scale[0], scale[1], scale[2]];
+            datasets.push(json!({"path": level.to_string(),
+                "coordinateTransformations": [{"type": "scale", "scale": scale}]}));
+            let grid = [0, 1, 2].map(|axis| size[axis].div_ceil(chunk[axis]));
+            let of_time = |t| (0..channels).map(move |c| [t, c]);
+            for ([t, c], [z, y, x]) in
+                (0..times).flat_map(of_time).flat_map(|at| places(grid).map(move |of| (at, of)))
+            {
+                if !is_there(level, [t, c, z, y, x]) {
+                    continue;
+                }
+                let voxel = |[oz, oy, ox]: [u64; 3]| {
+                    voxel(level, [t, c, z * dz + oz, y * dy + oy, x * dx + ox])
+                };
+                let bytes: Vec<u8> = places(chunk).flat_map(voxel).collect();
+                fs::write(folder.join(format!("{t}.{c}.{z}.{y}.{x}")), bytes).expect("a file");
+            }
+        }
+        let axis = |(name, kind): (&str, &str)| json!({"name": name, "type": kind});
+        let axes =
+            [("t", "time"), ("c", "channel"), ("z", "space"), ("y", "space"), ("x", "space")];
+        let multiscales = json!([{"version": "0.4", "axes": axes.map(axis), "datasets": datasets}]);
+        let write = |name: &str, text: String| fs::write(store.join(name), text).expect("a file");
+        write(".zgroup", json!({"zarr_format": 2}).to_string());
+        write(".zattrs", json!({"multiscales": multiscales}).to_string());
+        Self::of_store(top, options)
+    }
+
+    fn of_store(top: TempDir, options: ImageOptions) -> Self {
         let root = SourceRoot::open(top.path(), false).expect("a folder");
-        Self { top, root, images: Images::new(engine, options) }
+        let images = Images::new(engine(None, 2), options);
+        Self { top, root, images }
     }
 
     /// The same with a cache.
-    pub(crate) fn cached(mut self) -> Self {
+    pub(crate) fn cached(self) -> Self {
         let cache = CacheConfig {
             dir: self.top.path().join("cache"),
             limits: CacheLimits { cap_bytes: 64 << 20, min_free: MinFree::Bytes(0) },
         };
-        let config =
-            EngineConfig { cache: Some(cache), shared: None, memory_bytes: 64 << 20, threads: 2 };
+        self.served_by(engine(Some(cache), 2))
+    }
+
+    /// The same with another number of threads.
+    pub(crate) fn with_threads(self, threads: usize) -> Self {
+        self.served_by(engine(None, threads))
+    }
+
+    fn served_by(mut self, engine: Arc<Engine>) -> Self {
         self.images.engine().stop();
-        let engine = Engine::start(&config).expect("an engine");
         self.images = Images::new(engine, *self.images.options());
         self
     }
@@ -92,10 +154,23 @@ impl Scene {
         Arc::new(Image::new(self.images.clone(), &self.root, source, plan, None))
     }
 
+    /// The image in the state that its chunks have now.
+    pub(crate) fn followed_image(&self) -> Arc<Image> {
+        let source = self.source();
+        let state = source.keep_to_chunks().expect("few chunks");
+        let plan = ImagePlan::new(&source, self.images.options()).expect("a plan");
+        Arc::new(Image::new(self.images.clone(), &self.root, source, plan, Some(&state)))
+    }
+
     pub(crate) fn file(&self) -> Arc<VirtualFile> {
         let file = VirtualFile::new(&self.root, self.source(), self.images.clone(), None);
         Arc::new(file.expect("a plan"))
     }
+}
+
+fn engine(cache: Option<CacheConfig>, threads: usize) -> Arc<Engine> {
+    let config = EngineConfig { cache, shared: None, memory_bytes: 64 << 20, threads };
+    Engine::start(&config).expect("an engine")
 }
 
 impl Drop for Scene {

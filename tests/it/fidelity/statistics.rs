@@ -190,9 +190,8 @@ fn write_float32(store: &Path) {
     });
 }
 
-/// Compares everything that depends on voxels with what the whole arrays give.
 #[track_caller]
-fn assert_statistics(shown: &Shown, sizes: &[[usize; 3]], is_measured: bool) {
+fn assert_all_histograms(shown: &Shown, sizes: &[[usize; 3]]) {
     assert_eq!(shown.sizes(), sizes);
     for level in 0..sizes.len() {
         for t in 0..2 {
@@ -201,6 +200,12 @@ fn assert_statistics(shown: &Shown, sizes: &[[usize; 3]], is_measured: bool) {
             }
         }
     }
+}
+
+/// Compares everything that depends on voxels with what the whole arrays give.
+#[track_caller]
+fn assert_statistics(shown: &Shown, sizes: &[[usize; 3]], is_measured: bool) {
+    assert_all_histograms(shown, sizes);
     if is_measured {
         assert_measured_range(shown, 0);
         assert_measured_range(shown, 1);
@@ -237,8 +242,32 @@ fn exact_statistics_equal_those_of_whole_arrays() {
     write_uint16(&source.path().join("uint16.zarr"), [5, 905, 1101]);
     write_float32(&source.path().join("float32.zarr"));
     let mount = Mount::of(source.path()).args(["--statistics", "exact"]).start();
-    assert_statistics(&Shown::open(&mount, "uint16.ims"), &LARGE_SIZES, true);
+    assert_all_histograms(&Shown::open(&mount, "uint16.ims"), &LARGE_SIZES);
     assert_statistics(&Shown::open(&mount, "float32.ims"), &SMALL_SIZES, false);
+}
+
+#[test]
+fn exact_and_fast_files_differ_in_nothing_but_histograms() {
+    if !can_mount() {
+        return;
+    }
+    let source = source();
+    write_uint16(&source.path().join("uint16.zarr"), [5, 905, 1101]);
+    let mounts = ["fast", "exact"]
+        .map(|statistics| Mount::of(source.path()).args(["--statistics", statistics]).start());
+    let [fast, exact] = mounts.each_ref().map(|mount| Shown::open(mount, "uint16.ims"));
+    for c in 0..2 {
+        assert_eq!(fast.color_range(c), exact.color_range(c), "range of channel {c}");
+    }
+    let thumbnail = fast.thumbnail();
+    assert!(thumbnail == exact.thumbnail(), "another thumbnail");
+    let shades: std::collections::BTreeSet<_> = thumbnail.2.chunks(4).collect();
+    assert!(shades.len() > 20, "a thumbnail of {} shades tells nothing", shades.len());
+    let group = Ims::channel_path(0, 1, 1);
+    let [fast, exact] = [fast, exact].map(|shown| shown.counts(&group, "Histogram"));
+    let (fast, exact) = (fast.expect("a histogram"), exact.expect("a histogram"));
+    assert!(fast != exact, "of a part of the voxels, and of all");
+    assert_eq!(fast.iter().sum::<u64>(), exact.iter().sum::<u64>());
 }
 
 /// How many bytes of metadata a virtual file begins with, from its plan.
