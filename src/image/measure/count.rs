@@ -121,8 +121,8 @@ pub(super) struct Reader<F> {
     findings: Arc<Findings>,
 }
 
-impl<F: Fn(BrickId, &BrickFrame, &[u8]) + Send + Sync + 'static> Reader<F> {
-    pub(super) fn new(see: F, findings: &Arc<Findings>) -> Arc<dyn Visitor> {
+impl<F> Reader<F> {
+    pub(super) fn new(see: F, findings: &Arc<Findings>) -> Arc<Self> {
         Arc::new(Self { see, findings: findings.clone() })
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::engine::error::ImageError;
 use crate::image::levels::most_open_bytes;
 use crate::image::options::Statistics;
+use crate::image::plan::PlannedLevel;
 use crate::image::voxels::image::Image;
 use crate::ims::{ChannelHistograms, VoxelType};
 use crate::resources::Aside;
@@ -49,7 +50,7 @@ impl Datasets {
         let counts_bytes = share.counts_bytes * runs.length();
         Self {
             target: plan.target,
-            voxels: plan.levels.iter().map(|level| level.voxels()).collect(),
+            voxels: plan.levels.iter().map(PlannedLevel::voxels).collect(),
             runs,
             record_bytes,
             memory_bytes: (counts_bytes + record_bytes).saturating_add(open_bytes),

@@ -100,13 +100,11 @@ pub(super) fn extent(image: &Image, rule: Statistics) -> Extent {
     }
     let share = |budget: u64| (budget / plan.datasets()).max(VOXEL_FLOOR);
     let within = stored(plan).find(|&level| plan.levels[level].voxels() <= share(LEVEL_BUDGET));
-    match within {
-        Some(level) => Extent::whole(plan, level),
-        None => {
-            let level = coarsest_stored(plan);
-            Extent::sampled(plan, level, 0..bricks(plan, level), share(SAMPLE_BUDGET))
-        }
+    if let Some(level) = within {
+        return Extent::whole(plan, level);
     }
+    let level = coarsest_stored(plan);
+    Extent::sampled(plan, level, 0..bricks(plan, level), share(SAMPLE_BUDGET))
 }
 
 /// What is counted of a dataset for the display range of its channel: one level, whatever the rule is for

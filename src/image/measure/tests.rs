@@ -42,7 +42,9 @@ fn records(image: &Arc<Image>, order: impl Fn(u64) -> Vec<u64>) -> (Vec<Vec<u8>>
         .collect();
     measured.sort_by_key(|(run, _)| *run);
     assert_eq!(measured.len() as u64, runs);
-    measured.into_iter().for_each(|(_, found)| take(found, datasets.record_bytes()));
+    for (_, found) in measured {
+        take(found, datasets.record_bytes());
+    }
     for run in 0..=display.run_of(plan.ims.channels.len() as u64 - 1) {
         take(display.measure(image, run, &memory).expect("readable"), display.record_bytes());
     }

@@ -75,8 +75,8 @@ impl Scene {
                 "compressor": null, "fill_value": 0, "order": "C", "filters": null
             });
             fs::write(folder.join(".zarray"), array.to_string()).expect("a file");
-            let scale = [0, 1, 2].map(|axis| sizes[0][axis] as f64 / size[axis] as f64);
-            let scale = [1.0, 1.0, scale[0], scale[1], scale[2]];
+            let scale = [0, 1, 2].map(|axis| sizes[0][axis].div_ceil(size[axis]));
+            let scale = [1, 1, scale[0], scale[1], scale[2]];
             datasets.push(json!({"path": level.to_string(),
                 "coordinateTransformations": [{"type": "scale", "scale": scale}]}));
             let grid = [0, 1, 2].map(|axis| size[axis].div_ceil(chunk[axis]));
