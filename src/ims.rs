@@ -3,15 +3,14 @@
 //! An `.ims` file is an HDF5 file with a fixed tree of groups. This layer makes its two parts
 //! that are not voxels:
 //!
-//! * the **metadata skeleton** ([`build_skeleton`]): superblock, groups, attributes, histograms,
-//!   thumbnail and one `Data` dataset per resolution level, time point and channel. The HDF5
-//!   library writes it, in memory, in the oldest layout of the format;
-//! * the **chunk index** ([`ChunkIndex`]): the version 1 B-tree of each `Data` dataset, computed
-//!   node by node from numbers alone. The skeleton's `Data` headers are *grafted*: each points at
-//!   a root node the library never wrote.
+//! * the **metadata region** ([`MetadataLayout`], [`MetadataWriter`]): superblock, groups, attributes, histograms,
+//!   thumbnail and the headers of one `Data` dataset per resolution level, time point and channel, in the oldest
+//!   layout of the format. The HDF5 library writes one header of each kind of dataset ([`Templates`]); what repeats
+//!   is computed;
+//! * the **chunk index** ([`ChunkIndex`]): the version 1 B-tree of each `Data` dataset, computed node by node from
+//!   numbers alone.
 //!
-//! [`metadata_capacity`] bounds the skeleton's length before any pixel is known, so a file can be
-//! laid out, and its size computed, from its description alone.
+//! Both are laid out, and the size of the file is known, from its description alone.
 //!
 //! Nothing here knows where voxels come from. Sizes on disk are in bytes and shapes are (z, y, x)
 //! in voxels, unless a name says otherwise.
@@ -21,30 +20,36 @@
 //! writer (`writer/bpWriterHDF5.cxx` there). Binary structures cite the HDF5 File Format
 //! Specification, version 3.0.
 
-mod capacity;
+mod channels;
 mod chunk_index;
 mod describe;
-mod graft;
 #[expect(unsafe_code, reason = "calls of the HDF5 C library that its safe crate does not offer")]
 mod hdf5;
+mod header;
 mod library;
+mod metadata;
+mod names;
 mod packing;
 mod schema;
-mod skeleton;
+mod superblock;
+mod symbol_table;
+mod template;
 mod text;
+mod time_stamps;
 mod validate;
+mod window;
 
-pub use capacity::metadata_capacity;
+pub use channels::{ImsChannel, ImsChannels, NO_DESCRIPTION, channel_color, channel_name};
 pub use chunk_index::{ChunkIndex, StoredChunk};
-pub use describe::{
-    ChannelHistograms, Histogram, ImsChannel, ImsFile, ImsLevel, ImsSection, PixelMetadata,
-    Thumbnail, VoxelType,
-};
+pub use describe::{ChannelHistograms, Histogram, ImsFile, ImsLevel, ImsSection, VoxelType};
 pub use library::Library;
+pub use metadata::{MetadataLayout, MetadataPart, MetadataWriter, Pixels};
 pub use packing::Packing;
-pub use skeleton::build_skeleton;
+pub use template::Templates;
+pub use time_stamps::TimeStamps;
+pub use validate::{MAX_TIME_POINTS, validate_counts};
 
-/// Why no skeleton could be made.
+/// Why no metadata could be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImsError {
@@ -53,16 +58,6 @@ pub enum ImsError {
     Empty {
         /// The empty thing.
         what: &'static str,
-    },
-    /// Two lists that must agree in length do not.
-    #[error("{what}: {found} given, {expected} needed")]
-    Count {
-        /// What is counted.
-        what: &'static str,
-        /// How many were given.
-        found: u64,
-        /// How many are needed.
-        expected: u64,
     },
     /// A number beyond what the format, or a 63-bit file address, can hold.
     #[error("{what} is {value}, above the limit of {limit}")]
@@ -90,29 +85,29 @@ pub enum ImsError {
         /// Why it is refused.
         reason: &'static str,
     },
-    /// The histogram of a channel does not have the number of bins its dataset must have.
-    #[error(
-        "histogram of level {level}, time point {time_point}, channel {channel} has {bins} bins"
-    )]
+    /// The histogram of a dataset does not have the number of bins it must have.
+    #[error("histogram of level {level}, dataset {dataset} has {bins} bins")]
     HistogramBins {
         /// Resolution level.
         level: usize,
-        /// Time point.
-        time_point: u64,
-        /// Channel.
-        channel: usize,
+        /// Number of the dataset within the level: `t * channels + c`.
+        dataset: u64,
         /// Number of bins given.
         bins: u64,
     },
-    /// The thumbnail is empty, larger than 256 pixels on a side, or its bytes do not fit its size.
-    #[error("thumbnail of {width} x {height} pixels with {bytes} bytes")]
+    /// The thumbnail is empty or larger than 256 pixels on a side.
+    #[error("thumbnail of {width} x {height} pixels")]
     Thumbnail {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// Number of bytes given.
-        bytes: u64,
+    },
+    /// What is said of pixels is not what this part of the metadata tells.
+    #[error("pixels do not belong to {part:?}")]
+    Pixels {
+        /// The part.
+        part: MetadataPart,
     },
     /// A call of the HDF5 library failed.
     #[error("hdf5 could not {action} {object:?}")]
@@ -125,19 +120,17 @@ pub enum ImsError {
         #[source]
         source: hdf5_metno::Error,
     },
-    /// The skeleton is longer than the room kept for it.
-    #[error("metadata takes {needed} bytes, {capacity} were reserved")]
+    /// An object is longer than the room kept for it.
+    #[error("an object of the metadata takes {needed} bytes, {capacity} were reserved")]
     Capacity {
-        /// Length of the skeleton in bytes.
+        /// Its length in bytes.
         needed: u64,
         /// Room in bytes.
         capacity: u64,
     },
-    /// The skeleton written by the library is not laid out as the graft expects.
-    #[error("unexpected metadata layout at byte {address}: {problem}")]
-    Graft {
-        /// Byte address in the skeleton.
-        address: u64,
+    /// A header written by the library is not what it should be.
+    #[error("unexpected header of the HDF5 library: {problem}")]
+    Template {
         /// What was found.
         problem: &'static str,
     },

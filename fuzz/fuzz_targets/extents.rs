@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 use zarrims::image::layout::{BrickGrid, FileLayout};
 use zarrims::image::plan::ImagePlan;
 use zarrims::image::{ChunkShape, Conversions, ImageOptions, Int16, Pyramid, Uint32};
-use zarrims::ims::ChunkIndex;
+use zarrims::ims::{
+    ChunkIndex, ImsChannel, ImsFile, ImsLevel, MetadataLayout, TimeStamps, VoxelType,
+};
 use zarrims::source::SourceRoot;
 use zarrims::source::discover::open_image;
-use zarrims_fuzz::layout::{Shape, check};
+use zarrims_fuzz::layout::{Shape, check, check_metadata};
 use zarrims_fuzz::{Numbers, Scratch};
 
 fuzz_target!(|data: &[u8]| {
@@ -35,7 +37,7 @@ fn grids(input: &mut Numbers) {
     let mut shapes = Vec::new();
     let mut levels = Vec::new();
     let datasets = input.length(20);
-    let metadata_bytes = input.length(30);
+    let (channels, name_bytes) = (input.length(8).min(datasets), input.length(10));
     for _ in 0..=input.below(8) {
         let (grid, chunk) = (input.lengths(30), input.lengths(33));
         let (brick_chunks, chunk_bytes) = (input.lengths(16), input.length(31));
@@ -53,8 +55,44 @@ fn grids(input: &mut Numbers) {
             ChunkIndex::new(grid, chunk, bytes),
         ));
     }
-    if let Some(file) = FileLayout::new(metadata_bytes, datasets, levels) {
+    let time_points = datasets / channels;
+    let datasets = time_points * channels;
+    let Some(metadata) =
+        MetadataLayout::new(&described(&shapes, time_points, channels, name_bytes))
+    else {
+        return;
+    };
+    if let Some(file) = FileLayout::new(metadata, datasets, levels) {
         check(&file, datasets, &shapes, input);
+    }
+}
+
+/// A description of a file of such datasets.
+fn described(shapes: &[Shape], time_points: u64, channels: u64, name_bytes: u64) -> ImsFile {
+    let size = |shape: &Shape| std::array::from_fn(|axis| shape.grid[axis] * shape.chunk[axis]);
+    let channel = ImsChannel {
+        name: "n".repeat(usize::try_from(name_bytes).expect("short")),
+        description: "".into(),
+        color: [1.0; 3],
+        details: Vec::new(),
+    };
+    ImsFile {
+        voxel_type: VoxelType::U16,
+        levels: shapes
+            .iter()
+            .map(|shape| ImsLevel { size: size(shape), chunk: shape.chunk })
+            .collect(),
+        time_points,
+        channels: vec![channel; usize::try_from(channels).expect("few")].into(),
+        extent_min_um: [0.0; 3],
+        extent_max_um: [1.0; 3],
+        name: String::new(),
+        description: String::new(),
+        details: Vec::new(),
+        recording_date: String::new(),
+        time_stamps: TimeStamps::new(None, None, None, time_points),
+        sections: Vec::new(),
+        packing: None,
     }
 }
 
@@ -62,8 +100,9 @@ thread_local! {
     static STORES: OnceCell<(Scratch, Arc<SourceRoot>)> = const { OnceCell::new() };
 }
 
-/// Planning takes time with each time point and channel, and learns nothing from them.
-const POINTS_BITS: u8 = 6;
+/// Planning takes time with each channel, and the format has room for some 65 000 time points.
+const TIME_BITS: u8 = 16;
+const CHANNEL_BITS: u8 = 7;
 
 const TYPES: [&str; 8] = ["|u1", "<u2", "<i2", "<u4", "<f4", "|i1", ">f8", "<u8"];
 
@@ -89,8 +128,11 @@ fn plans(input: &mut Numbers) {
         for level in 0..=input.below(4) {
             let lengths: Vec<(u64, u64)> = (0..dimensions)
                 .map(|axis| {
-                    let is_time_or_channel = axis + 3 < dimensions;
-                    let bits = if is_time_or_channel { POINTS_BITS } else { 62 };
+                    let bits = match dimensions - axis {
+                        5 => TIME_BITS,
+                        4 => CHANNEL_BITS,
+                        _ => 62,
+                    };
                     (input.length(bits), input.length(24))
                 })
                 .collect();
@@ -125,5 +167,6 @@ fn plans(input: &mut Numbers) {
             })
             .collect();
         check(&plan.layout, plan.datasets(), &shapes, input);
+        check_metadata(&plan.ims, &plan.layout, input);
     });
 }

@@ -1,7 +1,10 @@
 //! What must hold for the layout of any file.
 
 use zarrims::image::layout::{Extent, FileLayout};
-use zarrims::ims::ChunkIndex;
+use zarrims::ims::{
+    ChannelHistograms, ChunkIndex, Histogram, ImsFile, MetadataPart, MetadataWriter, Pixels,
+    Templates, VoxelType,
+};
 
 use crate::numbers::Numbers;
 
@@ -40,6 +43,62 @@ pub fn check(file: &FileLayout, datasets: u64, shapes: &[Shape], input: &mut Num
     }
     for _ in 0..8 {
         check_around(file, input.number() % file.file_bytes());
+        check_around(file, input.number() % file.metadata_bytes());
+    }
+}
+
+/// Most bytes of metadata that are written at once.
+const WRITTEN_BYTES: u64 = 1 << 14;
+
+/// Writes ranges of the metadata that `input` picks, in one piece and in two.
+///
+/// # Panics
+/// If they differ, or cannot be written.
+pub fn check_metadata(file: &ImsFile, layout: &FileLayout, input: &mut Numbers) {
+    let templates = Templates::new(file, [256, 200]).expect("libhdf5 writes them");
+    let writer = MetadataWriter {
+        file,
+        layout: layout.metadata(),
+        templates: &templates,
+        eof: layout.file_bytes(),
+        index_root: &|level, dataset| layout.index_root(level, dataset),
+    };
+    // The longest that pixels can say.
+    let histogram = |bins| Histogram { min: f64::MIN, max: f64::MIN, bins: vec![u64::MAX; bins] };
+    let histograms = ChannelHistograms {
+        histogram: histogram(256),
+        histogram_1024: (file.voxel_type != VoxelType::U8).then(|| histogram(1024)),
+    };
+    let rgba = vec![7; 4 * 256 * 200];
+    let write = |from: u64, to: u64| {
+        let mut bytes = vec![0xaa; usize::try_from(to - from).expect("few")];
+        let mut at = from;
+        while at < to {
+            let (part, run) = layout.metadata().locate(at);
+            assert!(run > 0);
+            let end = to.min(at + run);
+            let pixels = match part {
+                MetadataPart::Fixed => Pixels::None,
+                MetadataPart::Channel(_) => Pixels::Range((f64::MIN, f64::MIN)),
+                MetadataPart::Dataset { .. } => Pixels::Histograms(Some(&histograms)),
+                MetadataPart::Thumbnail => Pixels::Thumbnail(&rgba),
+            };
+            let place = |at: u64| usize::try_from(at - from).expect("few");
+            let out = &mut bytes[place(at)..place(end)];
+            writer.write(at, out, pixels).expect("there is room for all that pixels can say");
+            at = end;
+        }
+        bytes
+    };
+    for _ in 0..4 {
+        let from = input.number() % layout.metadata_bytes();
+        let to = layout.metadata_bytes().min(from + 1 + input.number() % WRITTEN_BYTES);
+        let cut = from + input.number() % (to - from);
+        assert_eq!(
+            write(from, to),
+            [write(from, cut), write(cut, to)].concat(),
+            "{from} {cut} {to}"
+        );
     }
 }
 
@@ -65,10 +124,8 @@ fn check_around(file: &FileLayout, offset: u64) {
 
 fn within(extent: Extent) -> Option<u64> {
     match extent {
-        Extent::Metadata { within }
-        | Extent::IndexNode { within, .. }
-        | Extent::Brick { within, .. } => Some(within),
-        Extent::Zero => None,
+        Extent::IndexNode { within, .. } | Extent::Brick { within, .. } => Some(within),
+        Extent::Metadata { .. } | Extent::Zero => None,
     }
 }
 
@@ -79,10 +136,10 @@ fn begins(extent: Extent) -> bool {
 /// The place in the same extent, `by` bytes further on.
 fn moved(mut extent: Extent, by: u64) -> Extent {
     match &mut extent {
-        Extent::Metadata { within }
-        | Extent::IndexNode { within, .. }
-        | Extent::Brick { within, .. } => *within = within.wrapping_add(by),
-        Extent::Zero => {}
+        Extent::IndexNode { within, .. } | Extent::Brick { within, .. } => {
+            *within = within.wrapping_add(by);
+        }
+        Extent::Metadata { .. } | Extent::Zero => {}
     }
     extent
 }

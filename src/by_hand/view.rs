@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::ims::MAX_TIME_POINTS;
+
 use super::correction::{CHANNEL, ChannelCorrection, Correction, GEOMETRY, channel_list, name};
 use super::document::{
     Document, Fields, Line, Mistake, Origin, Said, Value, Wrong, choice, count, list, range, text,
@@ -12,9 +14,6 @@ use super::store::Place;
 
 /// Most stores, or patterns for stores, that a list names.
 const PARTS_LIMIT: usize = 1000;
-
-/// Most time points that a list names: a file has no more.
-const TIMES_LIMIT: usize = 50_000;
 
 /// How deep views may be nested.
 const DEPTH_LIMIT: usize = 4;
@@ -202,10 +201,10 @@ impl Pick {
 }
 
 fn numbers(value: &Value<'_>) -> Result<Vec<u64>, Wrong> {
-    const EXPECTED: &str = "is not a list of numbers such as [0, 5, 9]";
-    let found = list(value, EXPECTED)?;
-    if found.is_empty() || found.len() > TIMES_LIMIT {
-        return Err(Wrong::value(value, EXPECTED));
+    let found = list(value, "is not a list of numbers such as [0, 5, 9]")?;
+    if found.is_empty() || found.len() as u64 > MAX_TIME_POINTS {
+        let words = format!("is empty, or has more than {MAX_TIME_POINTS} entries");
+        return Err(Wrong::value(value, words));
     }
     found.iter().map(count).collect()
 }

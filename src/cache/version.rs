@@ -10,7 +10,7 @@
 /// Do not bump it when the *content* of bricks changes: that is another image, and
 /// `FORMAT_VERSION` of [`crate::image`] is part of its [`ImageId`](super::ImageId). Nor when the
 /// content of a note changes: its owner has a version of its own.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// What the names of the folders of all versions begin with.
 pub(super) const FOLDER_PREFIX: &str = "zarrims-v";

@@ -22,14 +22,9 @@ pub enum ImageError {
     /// The file would be larger than a file can be.
     #[error("virtual file larger than 2^62 bytes")]
     TooLarge,
-    /// More time points, channels and levels than this program shows.
-    #[error("{datasets} time points times channels times levels; the most shown is {limit}")]
-    TooManyDatasets {
-        /// Number of HDF5 datasets needed.
-        datasets: u64,
-        /// Most that a file has.
-        limit: u64,
-    },
+    /// What was measured of pixels cannot be read any more; it is measured again.
+    #[error("what was measured of the pixels cannot be read")]
+    BadRecord,
     /// A brick needs more memory than the machine, or this process, has.
     #[error("{0}")]
     NoMemory(#[from] NoMemory),

@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::image::ImageError;
-use crate::ims::ImsError;
 
 /// Why an export ends without a file.
 #[derive(Debug, Error)]
@@ -33,14 +32,9 @@ pub enum ExportError {
         /// The reason.
         cause: io::Error,
     },
-    /// The HDF5 library failed.
-    #[error("{}: {cause}", path.display())]
-    Packed {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        cause: ImsError,
-    },
+    /// The metadata cannot be made.
+    #[error("cannot make the metadata: {0}")]
+    Metadata(#[from] ImageError),
     /// A filter failed.
     #[error("cannot compress a chunk: {0}")]
     Filter(io::Error),

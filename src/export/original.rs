@@ -59,10 +59,13 @@ impl Original for Arc<VirtualFile> {
     fn cut_near(&self, offset: u64) -> u64 {
         match self.plan().layout.locate(offset) {
             None => VirtualFile::size(self),
-            Some((Extent::Brick { within: 0, .. } | Extent::Zero, _)) => offset,
-            Some((Extent::IndexNode { within: 0, .. } | Extent::Metadata { within: 0 }, _)) => {
-                offset
-            }
+            Some((
+                Extent::Brick { within: 0, .. }
+                | Extent::IndexNode { within: 0, .. }
+                | Extent::Metadata { .. }
+                | Extent::Zero,
+                _,
+            )) => offset,
             Some((_, run)) => offset + run,
         }
     }

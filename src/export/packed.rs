@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::image::layout::{BrickGrid, LevelLayout};
 use crate::image::plan::ImagePlan;
 use crate::image::{BrickId, ImageError, VirtualFile};
-use crate::ims::{ChunkIndex, ImsError, ImsFile, Packing, StoredChunk, build_skeleton};
+use crate::ims::{ChunkIndex, Packing, StoredChunk};
 
 use super::commits::Commits;
 use super::error::ExportError;
@@ -167,10 +167,8 @@ impl Packed {
     ///
     /// # Errors
     /// [`ExportError`].
-    pub fn finish(mut self, image: &VirtualFile) -> Result<(), ExportError> {
-        let of_image = |cause| ExportError::Image { range: 0..0, cause };
+    pub fn finish(mut self, image: &Arc<VirtualFile>) -> Result<(), ExportError> {
         let plan = image.plan();
-        let pixels = image.pixel_metadata().map_err(of_image)?;
         self.output.end_here();
         let mut first = 0;
         for level in (0..plan.levels.len()).rev() {
@@ -183,14 +181,13 @@ impl Packed {
                 first += count;
             }
         }
-        let channels = plan.ims.channels.len() as u64;
-        let root = |level, t, c: usize| plan.layout.index_root(level, t * channels + c as u64);
-        let ims = ImsFile { packing: Some(self.packing), ..plan.ims.clone() };
-        let (room, end) = (plan.layout.metadata_bytes(), self.output.done);
-        let metadata = build_skeleton(&ims, &pixels, room, end, &root);
-        let metadata = metadata.map_err(|cause| self.failed(cause))?;
-        let written = self.output.file.write_all_at(&metadata, 0);
-        written.map_err(|error| self.output.failed(error))?;
+        let (file, end) = (&self.output.file, self.output.done);
+        image.each_packed_metadata(self.packing, end, |at, bytes| {
+            // What is not written reads as zero.
+            let is_zero = bytes.iter().all(|&byte| byte == 0);
+            let written = if is_zero { Ok(()) } else { file.write_all_at(bytes, at) };
+            written.map_err(|error| self.output.failed(error))
+        })?;
         self.output.finish()
     }
 
@@ -216,10 +213,6 @@ impl Packed {
             written.map_err(|error| self.output.failed(error))?;
         }
         Ok(())
-    }
-
-    fn failed(&self, cause: ImsError) -> ExportError {
-        ExportError::Packed { path: self.output.path.clone(), cause }
     }
 }
 

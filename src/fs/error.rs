@@ -124,10 +124,11 @@ fn kind_of_folder(error: &SourceError) -> ErrorKind {
 /// Voxels that cannot be produced are unreadable, whatever the reason, unless the store has changed.
 fn kind_of_image(error: &ImageError) -> ErrorKind {
     match error {
-        ImageError::TooLarge | ImageError::TooManyDatasets { .. } => ErrorKind::TooLarge,
+        ImageError::TooLarge => ErrorKind::TooLarge,
         error if error.is_change() => ErrorKind::Stale,
         ImageError::Source(_)
         | ImageError::Ims(_)
+        | ImageError::BadRecord
         | ImageError::NoMemory(_)
         | ImageError::Fault
         | ImageError::Abandoned => ErrorKind::Unreadable,

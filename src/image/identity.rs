@@ -15,13 +15,13 @@ use crate::source::image::{ChannelSource, ImageSource};
 use crate::source::{ChunkState, Seen, SourceRoot};
 
 use super::plan::pyramid::LevelOrigin;
-use super::plan::{ImagePlan, PlannedLevel};
+use super::plan::{ImagePlan, PlannedLevel, Reductions};
 use super::reduce::Reduction;
 
 /// Part of every identity. Raise it by one whenever the same store would give other bytes than before: other
 /// voxels, another layout, other metadata. Bricks of earlier versions are then never read again, and leave the
 /// cache as others need their room. The tests of this file notice such a change.
-const FORMAT_VERSION: u64 = 4;
+const FORMAT_VERSION: u64 = 5;
 
 /// Writes fields into a hash.
 struct Fields(Xxh3);
@@ -148,13 +148,16 @@ fn write_plan(fields: &mut Fields, plan: &ImagePlan) {
         fields.numbers("brick", brick);
     });
     fields.real("shift", *shift);
-    fields.list("reductions", reductions, |fields, reduction| {
+    let Reductions { first, others } = reductions;
+    let write = |fields: &mut Fields, reduction: &Reduction| {
         let reduction = match reduction {
             Reduction::Mean => "mean",
             Reduction::MostFrequent => "most frequent",
         };
         fields.text("reduction", reduction);
-    });
+    };
+    fields.list("reductions", first, write);
+    write(fields, others);
     fields.number("metadata bytes", layout.metadata_bytes());
     fields.number("file bytes", layout.file_bytes());
 }
@@ -189,7 +192,9 @@ fn write_ims(fields: &mut Fields, ims: &ImsFile) {
         fields.numbers("chunk", chunk);
     });
     fields.number("time points", *time_points);
-    fields.list("channels", channels, |fields, channel| {
+    // The others follow from their number.
+    fields.number("channels", channels.len() as u64);
+    fields.list("described", channels.described(), |fields, channel| {
         let ImsChannel { name, description, color, details } = channel;
         fields.text("name", name);
         fields.text("description", description);
@@ -202,7 +207,9 @@ fn write_ims(fields: &mut Fields, ims: &ImsFile) {
     fields.text("description", description);
     fields.pairs("details", details);
     fields.text("recording date", recording_date);
-    fields.list("time stamps", time_stamps, |fields, stamp| fields.text("stamp", stamp));
+    let (start_ms, seconds) = time_stamps.parts();
+    fields.text("time start", &start_ms.to_string());
+    fields.reals("time points", seconds);
     fields.list("sections", sections, |fields, ImsSection { name, entries }| {
         fields.text("name", name);
         fields.pairs("entries", entries);

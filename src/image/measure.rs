@@ -5,14 +5,16 @@
 //! in the cache as a brick is.
 
 mod count;
-pub(super) mod datasets;
+mod datasets;
 mod histogram;
 mod projection;
-pub(super) mod ranges;
+mod ranges;
 mod record;
 mod rule;
 mod runs;
-pub(super) mod statistics;
 #[cfg(test)]
 mod tests;
 pub(super) mod thumbnail;
+
+pub(super) use datasets::Datasets;
+pub(super) use ranges::DisplayRanges;

@@ -1,21 +1,24 @@
 //! The plan of a virtual file: everything that follows from a store's metadata alone.
 
+mod brick_grid;
 mod chunking;
 mod describe;
 mod given_chunk;
 pub mod layout;
 mod makers_chunk;
 pub mod pyramid;
-mod time;
 
 use std::path::Path;
 
 use crate::ims::{
-    ChunkIndex, ImsChannel, ImsError, ImsFile, ImsLevel, VoxelType, metadata_capacity,
+    ChunkIndex, ImsChannel, ImsChannels, ImsError, ImsFile, ImsLevel, MetadataLayout,
+    NO_DESCRIPTION, TimeStamps, VoxelType, channel_color, channel_name, validate_counts,
 };
 use crate::source::SourceType;
 use crate::source::halving::StoredLevel;
-use crate::source::image::{ImageSource, LevelSource, NAME_LIMIT_BYTES, Role, Title};
+use crate::source::image::{
+    ChannelSource, ImageSource, LevelSource, NAME_LIMIT_BYTES, Role, Title,
+};
 use crate::source::store_name::stem;
 
 use crate::engine::error::ImageError;
@@ -25,14 +28,6 @@ use super::reduce::Reduction;
 use layout::{BrickGrid, FileLayout};
 use makers_chunk::makers_chunk;
 use pyramid::{Level, LevelOrigin};
-use time::{start, time_stamps};
-
-/// What `ImarisWriter` writes where nothing is given.
-const NO_DESCRIPTION: &str = "(description not specified)";
-
-/// Most `Data` datasets of a file. Each takes 0.3 ms and up to 13 KB of metadata, so a file with more
-/// would take too long to open, and too much memory.
-const DATASET_LIMIT: u64 = 50_000;
 
 /// A brick of a level that others are computed from may become this large by joining odd units.
 const EVEN_UNIT_LIMIT_BYTES: u64 = 64 << 20;
@@ -51,7 +46,16 @@ pub struct ImagePlan {
     /// Where the bytes lie.
     pub layout: FileLayout,
     /// How voxels of each channel are joined to those of a coarser level.
-    pub(super) reductions: Vec<Reduction>,
+    pub(super) reductions: Reductions,
+}
+
+/// How voxels of each channel are joined.
+#[derive(Debug)]
+pub(super) struct Reductions {
+    /// Of the first channels.
+    pub(super) first: Vec<Reduction>,
+    /// Of the others.
+    pub(super) others: Reduction,
 }
 
 /// One published level. Triples are in voxels, order (z, y, x).
@@ -86,31 +90,34 @@ impl ImagePlan {
     /// Plans the virtual file of an image.
     ///
     /// # Errors
-    /// [`ImageError::TooLarge`] when it would exceed what a file can be,
-    /// [`ImageError::TooManyDatasets`] for more time points and channels than open in reasonable time.
+    /// [`ImageError::TooLarge`] when it would exceed what a file can be, [`ImageError::Ims`] for what the format cannot
+    /// hold, such as too many time points.
     pub fn new(source: &ImageSource, options: &ImageOptions) -> Result<Self, ImageError> {
         let target = options.conversions.target(source.source_type());
         let voxel_bytes = target.bytes() as u64;
         let [time_points, channels, ..] = source.levels[0].shape();
-        let levels = published_levels(source, options, voxel_bytes)?;
+        let levels = published_levels(source, options, voxel_bytes);
+        // Before anything is made for each of them: a store may declare any number.
+        validate_counts(time_points, channels, levels.len() as u64)?;
         let Levels { planned, grids, ims: ims_levels } =
             plan_levels(source, &levels, (time_points, voxel_bytes), options.chunk)?;
         let [z, y, x] = planned[0].size;
         let (extent_min_um, extent_max_um) = extents(source, options, [x, y, z]);
         let times = source.times_s.as_deref();
-        let stamps = time_stamps(source.acquired_ms, source.time_step_s, times, time_points);
+        let stamps = TimeStamps::new(source.acquired_ms, source.time_step_s, times, time_points);
+        let (described, reductions) = self::channels(source, channels);
         let mut ims = ImsFile {
             voxel_type: target,
             levels: ims_levels,
             time_points,
-            channels: (0..channels).map(|c| channel(source, c, channels)).collect(),
+            channels: described,
             extent_min_um,
             extent_max_um,
             name: shorten(&image_name(source)),
             description: source.description.clone().unwrap_or_else(|| NO_DESCRIPTION.to_owned()),
             details: describe::image_details(&source.microscope),
             // ImarisWriter leaves it empty where it does not know, too.
-            recording_date: source.acquired_ms.map_or_else(String::new, start),
+            recording_date: source.acquired_ms.map_or_else(String::new, TimeStamps::start),
             time_stamps: stamps,
             sections: describe::sections(source),
             packing: None,
@@ -119,11 +126,10 @@ impl ImagePlan {
         if matches!(ims.validate_foreign_names(), Err(ImsError::Name { .. })) {
             ims.sections.clear();
         }
-        let layout = time_points
-            .checked_mul(channels)
-            .and_then(|datasets| FileLayout::new(metadata_capacity(&ims), datasets, grids))
+        ims.validate()?;
+        let layout = MetadataLayout::new(&ims)
+            .and_then(|metadata| FileLayout::new(metadata, time_points * channels, grids))
             .ok_or(ImageError::TooLarge)?;
-        let reductions = (0..channels).map(|c| reduction(source, c)).collect();
         let is_shifted = source.source_type() == SourceType::I16 && target == VoxelType::U16;
         let shift = if is_shifted { 32_768.0 } else { 0.0 };
         Ok(Self { ims, levels: planned, target, shift, layout, reductions })
@@ -139,7 +145,9 @@ impl ImagePlan {
     /// How voxels of a dataset are joined to those of a coarser level.
     pub(super) fn reduction(&self, dataset: u64) -> Reduction {
         let (_, channel) = self.time_and_channel(dataset);
-        self.reductions[usize::try_from(channel).unwrap_or(usize::MAX)]
+        let Reductions { first, others } = &self.reductions;
+        let channel = usize::try_from(channel).ok();
+        channel.and_then(|channel| first.get(channel)).copied().unwrap_or(*others)
     }
 
     /// Number of datasets of each level: time points times channels.
@@ -230,23 +238,11 @@ fn plan_levels(
     Ok(Levels { planned, grids, ims })
 }
 
-/// The levels of the file, as many as there may be.
-fn published_levels(
-    source: &ImageSource,
-    options: &ImageOptions,
-    voxel_bytes: u64,
-) -> Result<Vec<Level>, ImageError> {
+/// The levels of the file.
+fn published_levels(source: &ImageSource, options: &ImageOptions, voxel_bytes: u64) -> Vec<Level> {
     let stored: Vec<StoredLevel> = source.levels.iter().map(LevelSource::stored).collect();
     let coarsest_voxels = (options.coarsest_bytes / voxel_bytes).max(1);
-    let mut levels = pyramid::levels(&stored, options.pyramid, coarsest_voxels);
-    let [time_points, channels, ..] = source.levels[0].shape();
-    let datasets = time_points.saturating_mul(channels);
-    if datasets > DATASET_LIMIT {
-        return Err(ImageError::TooManyDatasets { datasets, limit: DATASET_LIMIT });
-    }
-    // A long series does without its coarsest levels.
-    levels.truncate(usize::try_from(DATASET_LIMIT / datasets).unwrap_or(usize::MAX));
-    Ok(levels)
+    pyramid::levels(&stored, options.pyramid, coarsest_voxels)
 }
 
 /// What a brick of a computed level is a multiple of: then it is made of whole bricks of the level
@@ -340,48 +336,23 @@ fn further_name(source: &ImageSource) -> Option<String> {
     (source.multiscale > 0).then(own)
 }
 
-fn channel(source: &ImageSource, c: u64, channels: u64) -> ImsChannel {
-    let given = usize::try_from(c).ok().and_then(|c| source.channels.get(c));
-    let name = given.and_then(|given| given.name.clone()).unwrap_or_else(|| format!("Channel {c}"));
-    let color = given.and_then(|given| given.color).unwrap_or_else(|| palette(c, channels));
-    ImsChannel {
-        name: shorten(&name),
-        description: NO_DESCRIPTION.to_owned(),
-        color: color.map(|component| f32::from(component) / 255.0),
-        details: given.map(describe::channel_details).unwrap_or_default(),
-    }
-}
-
-fn reduction(source: &ImageSource, c: u64) -> Reduction {
-    let given = usize::try_from(c).ok().and_then(|c| source.channels.get(c));
-    if source.role == Role::Label || given.is_some_and(|given| given.is_label) {
-        Reduction::MostFrequent
-    } else {
-        Reduction::Mean
-    }
-}
-
-/// Colours for channels without one: white alone, else primaries first, then hues by the golden
-/// angle, which stay distinct for any number of channels.
-fn palette(c: u64, channels: u64) -> [u8; 3] {
-    const FIRST: [[u8; 3]; 6] =
-        [[0, 255, 0], [255, 0, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255], [0, 255, 255]];
-    if channels == 1 {
-        return [255; 3];
-    }
-    if let Some(color) = usize::try_from(c).ok().and_then(|c| FIRST.get(c)) {
-        return *color;
-    }
-    // 0.618 is the golden ratio; the offset keeps the first hue off the primaries.
-    #[expect(clippy::cast_precision_loss, reason = "a hue needs no exact channel number")]
-    let hue = ((c as f64) * 0.618_033_988_749_895 + 0.08).fract() * 6.0;
-    let ramp = |shift: f64| {
-        let distance = ((hue + shift).rem_euclid(6.0) - 3.0).abs() - 1.0;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..=255")]
-        let component = (distance.clamp(0.0, 1.0) * 255.0) as u8;
-        component
-    };
-    [ramp(0.0), ramp(-2.0), ramp(2.0)]
+/// The channels, and how the voxels of each are joined to those of a coarser level.
+fn channels(source: &ImageSource, channels: u64) -> (ImsChannels, Reductions) {
+    let channels = usize::try_from(channels).unwrap_or(usize::MAX);
+    let given = source.channels.iter().take(channels).enumerate();
+    let described = given.map(|(c, given)| ImsChannel {
+        name: shorten(given.name.as_ref().unwrap_or(&channel_name(c))),
+        description: NO_DESCRIPTION.into(),
+        color: match given.color {
+            Some(color) => color.map(|component| f32::from(component) / 255.0),
+            None => channel_color(c, channels),
+        },
+        details: describe::channel_details(given),
+    });
+    let others = if source.role == Role::Label { Reduction::MostFrequent } else { Reduction::Mean };
+    let of = |given: &ChannelSource| if given.is_label { Reduction::MostFrequent } else { others };
+    let first = source.channels.iter().take(channels).map(of).collect();
+    (ImsChannels::new(described.collect(), channels), Reductions { first, others })
 }
 
 /// Cuts a name at a character boundary: the format keeps longer texts in datasets, where readers do not
@@ -400,13 +371,6 @@ mod tests {
     use crate::source::SourceRoot;
     use crate::source::discover::open_image;
 
-    #[test]
-    fn palette_colours_are_distinct() {
-        let colours: std::collections::HashSet<_> = (0..24).map(|c| palette(c, 24)).collect();
-        assert_eq!(colours.len(), 24);
-        assert_eq!(palette(0, 1), [255; 3]);
-    }
-
     /// Found by the fuzz target `extents`: a plane as thin has more chunks than an index can have.
     #[test]
     fn plan_thin_plane() {
@@ -418,6 +382,27 @@ mod tests {
         let source = open_image(&root, Path::new(""), "", 0).unwrap();
         let refused = ImagePlan::new(&source, &ImageOptions::default());
         assert!(matches!(refused, Err(ImageError::TooLarge)));
+    }
+
+    #[test]
+    fn more_than_a_file_holds_is_refused_before_it_is_listed() {
+        for (shape, what) in [
+            ("[70000, 1, 8, 8, 8]", "time points is 70000, above the limit of 65532"),
+            ("[1, 100001, 8, 8, 8]", "channels is 100001, above the limit of 100000"),
+            ("[1, 1000000000000000, 8, 8, 8]", "channels is 1000000000000000"),
+            ("[20000, 6000, 8, 8, 8]", "datasets (time points x channels x levels) is 120000000"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let array = format!(
+                r#"{{"zarr_format": 2, "shape": {shape}, "chunks": [1, 1, 8, 8, 8], "dtype": "|u1",
+                "compressor": null, "fill_value": 0, "order": "C", "filters": null}}"#
+            );
+            std::fs::write(dir.path().join(".zarray"), array).unwrap();
+            let root = std::sync::Arc::new(SourceRoot::open(dir.path(), false).unwrap());
+            let source = open_image(&root, Path::new(""), "", 0).unwrap();
+            let refused = ImagePlan::new(&source, &ImageOptions::default()).expect_err("too many");
+            assert!(refused.to_string().contains(what), "{refused}");
+        }
     }
 
     #[test]

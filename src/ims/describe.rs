@@ -1,12 +1,10 @@
 //! The description of an Imaris file: plain data.
 //!
-//! [`ImsFile`] is everything known without reading a pixel; [`PixelMetadata`] is the rest. Only
-//! the first decides the length reserved for the metadata.
+//! [`ImsFile`] is everything known without reading a pixel, and decides where all metadata lie.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use super::channels::ImsChannels;
 use super::packing::Packing;
+use super::time_stamps::TimeStamps;
 
 /// Longest text that is stored as an attribute; a longer one becomes a dataset.
 ///
@@ -80,19 +78,6 @@ impl ImsLevel {
     }
 }
 
-/// One channel, as under `/DataSetInfo/Channel c`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ImsChannel {
-    /// Name shown to the user; at most 1024 bytes.
-    pub name: String,
-    /// Free text.
-    pub description: String,
-    /// Base colour (red, green, blue), each 0 to 1.
-    pub color: [f32; 3],
-    /// Further attributes, such as `LSMEmissionWavelength`, in the order they are written.
-    pub details: Vec<(String, String)>,
-}
-
 /// A group of free text under `/DataSetInfo`; Imaris lists it in its image properties
 /// (Imaris5FileFormat.pdf 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +98,7 @@ pub struct ImsFile {
     /// Number of time points.
     pub time_points: u64,
     /// The channels.
-    pub channels: Vec<ImsChannel>,
+    pub channels: ImsChannels,
     /// Outer faces of the first voxel, (x, y, z) in micrometres.
     pub extent_min_um: [f64; 3],
     /// Outer faces of the last voxel, (x, y, z) in micrometres.
@@ -128,7 +113,7 @@ pub struct ImsFile {
     /// Time of the first time point, `YYYY-MM-DD HH:MM:SS[.mmm]`; empty where it is not known.
     pub recording_date: String,
     /// One per time point, in the same form, strictly increasing.
-    pub time_stamps: Vec<String>,
+    pub time_stamps: TimeStamps,
     /// Further groups of text.
     pub sections: Vec<ImsSection>,
     /// How chunks are compressed; `None`: they are not.
@@ -153,37 +138,6 @@ pub struct ChannelHistograms {
     pub histogram: Histogram,
     /// Up to 1024 bins; never for [`VoxelType::U8`].
     pub histogram_1024: Option<Histogram>,
-}
-
-/// A small RGBA picture of the image, longer side 256 pixels.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thumbnail {
-    /// Width in pixels, 1 to 256.
-    pub width: u32,
-    /// Height in pixels, 1 to 256.
-    pub height: u32,
-    /// Rows of red, green, blue, alpha: 4 * width * height bytes.
-    pub rgba: Vec<u8>,
-}
-
-/// What can only be known from the pixels.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PixelMetadata {
-    /// Histograms by (level, time point, channel). A channel without an entry is written without
-    /// histograms, as `ImarisWriter` does when it counted nothing.
-    pub histograms: BTreeMap<(usize, u64, usize), Arc<ChannelHistograms>>,
-    /// Displayed range (black, full colour) of each channel.
-    pub color_ranges: Vec<(f64, f64)>,
-    /// The thumbnail, if there is one.
-    pub thumbnail: Option<Thumbnail>,
-}
-
-impl PixelMetadata {
-    /// The histograms of one channel at one level and time point.
-    #[must_use]
-    pub fn histograms(&self, level: usize, t: u64, c: usize) -> Option<&ChannelHistograms> {
-        self.histograms.get(&(level, t, c)).map(Arc::as_ref)
-    }
 }
 
 #[cfg(test)]

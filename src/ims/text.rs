@@ -1,5 +1,7 @@
 //! How numbers and names become the text of an Imaris file.
 
+use std::borrow::Cow;
+
 /// Longest text [`decimals_3`] and [`range`] give: a sign, the 39 digits of the largest binary32, a
 /// point and three decimals.
 pub(super) const LONGEST_DECIMALS_3: usize = 44;
@@ -59,15 +61,19 @@ pub(super) fn encode_name(name: &str) -> String {
 
 /// The bytes of a text as stored: NUL bytes would end it early in many readers, so they are
 /// dropped.
-pub(super) fn without_nul(text: &str) -> Vec<u8> {
-    text.bytes().filter(|&byte| byte != 0).collect()
+pub(super) fn without_nul(text: Cow<str>) -> Cow<[u8]> {
+    match text {
+        text if text.contains('\0') => text.bytes().filter(|&byte| byte != 0).collect(),
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
 }
 
 /// The bytes of an attribute value. A dataspace of no elements cannot hold a text, so an empty
 /// one is stored as a single zero byte (`ImarisWriter` `bpWriterHDF5.cxx`, `WriteAttributeT`).
-pub(super) fn value_bytes(text: &str) -> Vec<u8> {
+pub(super) fn value_bytes(text: Cow<str>) -> Cow<[u8]> {
     let bytes = without_nul(text);
-    if bytes.is_empty() { vec![0] } else { bytes }
+    if bytes.is_empty() { Cow::Borrowed(&[0]) } else { bytes }
 }
 
 #[cfg(test)]
@@ -114,8 +120,9 @@ mod tests {
 
     #[test]
     fn an_empty_value_is_one_zero_byte() {
-        assert_eq!(value_bytes(""), [0]);
-        assert_eq!(value_bytes("\0"), [0]);
-        assert_eq!(value_bytes("a\0b"), b"ab");
+        for (text, bytes) in [("", &[0][..]), ("\0", &[0]), ("a\0b", b"ab"), ("ab", b"ab")] {
+            assert_eq!(*value_bytes(text.into()), *bytes);
+            assert_eq!(*value_bytes(text.to_owned().into()), *bytes);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::ImsError;
 use super::chunk_index::MAX_CHUNKS;
-use super::describe::{ImsFile, ImsLevel, MAX_ATTRIBUTE_BYTES, PixelMetadata, Thumbnail};
+use super::describe::{ImsFile, ImsLevel, MAX_ATTRIBUTE_BYTES};
 use super::schema;
 use super::text;
 
@@ -17,17 +17,25 @@ const MAX_NAME_BYTES: usize = 1024;
 /// left for the messages that are not attributes.
 const MAX_ATTRIBUTES: u64 = 65_000;
 
+/// Most time points: an object header counts at most 65 535 messages (HDF5 specification, section IV.A.1.a), and that
+/// of `TimeInfo` has one for each, one for the symbol table and two for their number.
+pub const MAX_TIME_POINTS: u64 = 65_535 - 3;
+
+/// Most channels, levels and datasets: beyond them nothing was tried.
+const MAX_CHANNELS: u64 = 100_000;
+const MAX_LEVELS: u64 = 64;
+const MAX_DATASETS: u64 = 100_000_000;
+
 /// Most bytes of one dataset: addresses are signed in the library's file drivers.
 const MAX_DATA_BYTES: u64 = 1 << 62;
 
 impl ImsFile {
-    /// Checks what [`build_skeleton`](super::build_skeleton) demands of a description, so that a file
-    /// can be refused when it is planned and not when it is first read. Left to it are the names that
-    /// are this program's own.
+    /// Checks what the metadata demand of a description, so that a file can be refused when it is planned and not
+    /// when it is first read.
     ///
     /// # Errors
     ///
-    /// [`ImsError::Empty`], [`ImsError::Count`], [`ImsError::TooLarge`], [`ImsError::Extent`] or
+    /// [`ImsError::Empty`], [`ImsError::TooLarge`], [`ImsError::Extent`] or
     /// [`ImsError::Name`].
     pub fn validate(&self) -> Result<(), ImsError> {
         let empty = |what| Err(ImsError::Empty { what });
@@ -40,7 +48,8 @@ impl ImsFile {
         if self.time_points == 0 {
             return empty("list of time points");
         }
-        check_count("time stamps", self.time_stamps.len(), self.time_points)?;
+        let (channels, levels) = (self.channels.len() as u64, self.levels.len() as u64);
+        validate_counts(self.time_points, channels, levels)?;
         for level in &self.levels {
             self.validate_level(level)?;
         }
@@ -49,7 +58,8 @@ impl ImsFile {
         {
             return Err(ImsError::Extent { axis });
         }
-        for name in self.channels.iter().map(|channel| &channel.name).chain([&self.name]) {
+        let described = self.channels.described().iter();
+        for name in described.map(|channel| &channel.name).chain([&self.name]) {
             check_limit(
                 "length of a name in bytes",
                 name.len() as u64,
@@ -72,34 +82,40 @@ impl ImsFile {
         check_limit("size of a level in bytes", product(level.padded(), bytes), MAX_DATA_BYTES)
     }
 
-    /// Checks the names in all groups.
-    pub(super) fn validate_names(&self) -> Result<(), ImsError> {
-        let mut taken = BTreeSet::new();
-        // Any ranges: only names are looked at.
-        let ranges = vec![(0.0, 0.0); self.channels.len()];
-        for group in schema::info_groups(self, &ranges) {
-            check_group(&mut taken, group)?;
-        }
-        self.sections.iter().try_for_each(|section| check_name(&section.name, &section.name))
-    }
-
-    /// Checks the names of the sections alone, which are foreign text; the rest is of this program, and
-    /// takes long to be put into words.
+    /// Checks the names of the sections, which are foreign text; the rest is of this program.
     ///
     /// # Errors
     ///
     /// [`ImsError::Name`] and [`ImsError::TooLarge`], as for [`ImsFile::validate`].
     pub fn validate_foreign_names(&self) -> Result<(), ImsError> {
-        let mut taken = schema::own_group_names(self.channels.len());
-        for group in schema::section_groups(self) {
-            check_group(&mut taken, group)?;
+        let mut taken = BTreeSet::new();
+        for section in &self.sections {
+            check_group(&mut taken, self.channels.len(), schema::section_group(section))?;
+            check_name(&section.name, &section.name)?;
         }
-        self.sections.iter().try_for_each(|section| check_name(&section.name, &section.name))
+        Ok(())
     }
 }
 
+/// Checks how many there are, which a description should not be made of before.
+///
+/// # Errors
+/// [`ImsError::TooLarge`].
+pub fn validate_counts(time_points: u64, channels: u64, levels: u64) -> Result<(), ImsError> {
+    check_limit("number of time points", time_points, MAX_TIME_POINTS)?;
+    check_limit("number of channels", channels, MAX_CHANNELS)?;
+    check_limit("number of resolution levels", levels, MAX_LEVELS)?;
+    let datasets = [time_points, channels, levels].into_iter().fold(1, u64::saturating_mul);
+    let what = "number of datasets (time points x channels x levels)";
+    check_limit(what, datasets, MAX_DATASETS)
+}
+
 /// Checks the names in a group, and that its own is not taken.
-fn check_group(taken: &mut BTreeSet<String>, group: schema::InfoGroup) -> Result<(), ImsError> {
+fn check_group(
+    taken: &mut BTreeSet<String>,
+    channels: usize,
+    group: schema::InfoGroup,
+) -> Result<(), ImsError> {
     check_limit("attributes of a group", group.entries.len() as u64, MAX_ATTRIBUTES)?;
     let mut keys = BTreeSet::new();
     for entry in &group.entries {
@@ -108,16 +124,11 @@ fn check_group(taken: &mut BTreeSet<String>, group: schema::InfoGroup) -> Result
             return Err(name_error(&group.name, &entry.key, "it occurs twice"));
         }
     }
-    if taken.contains(&group.name) {
+    if taken.contains(&group.name) || schema::is_own_group(&group.name, channels) {
         return Err(name_error(&group.name, &group.name, "it is taken"));
     }
     taken.insert(group.name);
     Ok(())
-}
-
-fn check_count(what: &'static str, found: usize, expected: u64) -> Result<(), ImsError> {
-    let found = found as u64;
-    if found == expected { Ok(()) } else { Err(ImsError::Count { what, found, expected }) }
 }
 
 fn check_limit(what: &'static str, value: u64, limit: u64) -> Result<(), ImsError> {
@@ -125,8 +136,8 @@ fn check_limit(what: &'static str, value: u64, limit: u64) -> Result<(), ImsErro
 }
 
 fn check_name(section: &str, name: &str) -> Result<(), ImsError> {
-    let plain = text::without_nul(name);
-    let reason = match plain.as_slice() {
+    let plain = text::without_nul(name.into());
+    let reason = match &*plain {
         [] => "it is empty",
         // The library takes "." for the group one stands in.
         b"." => "a single dot names the group itself",
@@ -138,39 +149,6 @@ fn check_name(section: &str, name: &str) -> Result<(), ImsError> {
 
 fn name_error(section: &str, name: &str, reason: &'static str) -> ImsError {
     ImsError::Name { section: section.to_owned(), name: name.to_owned(), reason }
-}
-
-impl PixelMetadata {
-    /// Checks that this belongs to `file` and fits the room its capacity keeps.
-    pub(super) fn validate(&self, file: &ImsFile) -> Result<(), ImsError> {
-        check_count("colour ranges", self.color_ranges.len(), file.channels.len() as u64)?;
-        for (&(level, time_point, channel), found) in &self.histograms {
-            let error = |bins: usize| ImsError::HistogramBins {
-                level,
-                time_point,
-                channel,
-                bins: bins as u64,
-            };
-            if found.histogram.bins.len() != schema::HISTOGRAM_BINS {
-                return Err(error(found.histogram.bins.len()));
-            }
-            if let Some(large) = &found.histogram_1024 {
-                let allowed = file.voxel_type.has_histogram_1024();
-                if !allowed || !(1..=schema::HISTOGRAM_1024_BINS).contains(&large.bins.len()) {
-                    return Err(error(large.bins.len()));
-                }
-            }
-        }
-        if let Some(Thumbnail { width, height, rgba }) = &self.thumbnail {
-            let sides = 1..=schema::THUMBNAIL_SIDE;
-            let bytes = rgba.len() as u64;
-            let expected = 4 * u64::from(*width) * u64::from(*height);
-            if !sides.contains(width) || !sides.contains(height) || bytes != expected {
-                return Err(ImsError::Thumbnail { width: *width, height: *height, bytes });
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -209,9 +187,13 @@ mod tests {
         let mut file = sample();
         file.levels[0].size[1] = 0;
         assert!(matches!(file.validate(), Err(ImsError::Empty { .. })));
-        let mut file = sample();
-        file.time_stamps.pop();
-        assert!(matches!(file.validate(), Err(ImsError::Count { .. })));
+        for (what, time_points) in [("time points", 70_000), ("datasets", 60_000)] {
+            let mut file = sample();
+            file.time_points = time_points;
+            file.channels = vec![file.channels.get(0).into_owned(); 1000].into();
+            let error = file.validate().expect_err("too many");
+            assert!(error.to_string().contains(what), "{error}");
+        }
         let mut file = sample();
         file.extent_max_um[1] = f64::NAN;
         assert!(matches!(file.validate(), Err(ImsError::Extent { axis: 1 })));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use zarrims::image::ImageOptions;
+use zarrims::image::{ImageOptions, Statistics};
 
 use crate::common::disk::disk_bytes;
 use crate::common::library::Library;
@@ -41,6 +41,12 @@ const MOST_READS: u64 = 150;
 /// The least that the program takes; the files are nearly twice as large.
 const CAP: u64 = 64 << 20;
 
+/// Kills while readers are in the metadata of a series, for each kind of statistics.
+const METADATA_KILLS: u64 = 12;
+
+/// Most reads of metadata before the kill.
+const MOST_METADATA_READS: u64 = 60;
+
 /// More than a mount takes to go.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -56,11 +62,23 @@ struct Bench {
     cache: PathBuf,
     mountpoint: PathBuf,
     images: Vec<Image>,
+    args: Vec<String>,
     _folder: TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
+        let names = ["levels.ims", "series.ims", "sharded.ims"];
+        let args = vec!["--cache-size".to_owned(), CAP.to_string()];
+        Self::of(write_stores, &names, ImageOptions::default(), args)
+    }
+
+    fn of(
+        write: impl FnOnce(&Path),
+        names: &[&'static str],
+        options: ImageOptions,
+        args: Vec<String>,
+    ) -> Self {
         let folder = TempDir::with_prefix("zarrims-kill-").expect("a temporary folder");
         let root = folder.path().canonicalize().expect("just made");
         let own = |name: &str| {
@@ -68,19 +86,19 @@ impl Bench {
             root.join(name)
         };
         let (source, cache, mountpoint) = (own("source"), own("cache"), own("mount"));
-        write_stores(&source);
-        let library = Library::of(&source, ImageOptions::default());
+        write(&source);
+        let library = Library::of(&source, options);
         let image = |name: &'static str| Image {
             name,
             bytes: library.bytes(&name.replace(".ims", ".zarr")),
         };
-        let images = ["levels.ims", "series.ims", "sharded.ims"].map(image).into();
-        Self { source, cache, mountpoint, images, _folder: folder }
+        let images = names.iter().copied().map(image).collect();
+        Self { source, cache, mountpoint, images, args, _folder: folder }
     }
 
     fn start(&self) -> Mount {
         let starter = Mount::of(&self.source).cache(&self.cache).at(&self.mountpoint);
-        starter.args(["--cache-size", &CAP.to_string()]).start()
+        starter.args(self.args.iter().map(String::as_str)).start()
     }
 
     /// Reads every byte of every file.
@@ -258,4 +276,44 @@ fn no_byte_is_wrong_after_any_number_of_kills() {
     assert!(summary(&stderr, "evicted") > 0, "never short of room: {stderr:#?}");
     assert!(full >= KILLS / 2, "the cache was full at {full} of {KILLS} restarts only");
     assert!(most <= CAP, "{most} bytes at a restart, {} over the cap", most - CAP);
+}
+
+/// A long series of small volumes, too large to be measured exactly unless that is asked for.
+fn write_series(source: &Path) {
+    let mut series = StoreBuilder::new(Dtype::U16, "tczyx", &[36, 2, 16, 128, 128]);
+    series.unit = vec![1, 1, 16, 128, 128];
+    series.codec = Codec::Zstd;
+    series.write(&source.join("series.zarr"));
+    rest(source);
+}
+
+/// Slots are measured by one daemon, and others are killed while they measure: no reader sees two versions of one, and
+/// each is that of a daemon that measured all of them in one go.
+#[test]
+fn metadata_have_one_version_through_kills() {
+    if !can_mount() {
+        return;
+    }
+    let mut picks = Picks::of_test("kill-metadata");
+    for (mode, statistics) in [("fast", Statistics::Fast), ("exact", Statistics::Exact)] {
+        let args = ["--statistics", mode].map(str::to_owned).into();
+        let options = ImageOptions { statistics, ..ImageOptions::default() };
+        let mut bench = Bench::of(write_series, &["series.ims"], options, args);
+        let file = Library::of(&bench.source, options).file("series.zarr");
+        let metadata = usize::try_from(file.plan().layout.metadata_bytes()).expect("small");
+        bench.images[0].bytes.truncate(metadata);
+        for number in 0..METADATA_KILLS {
+            let mount = bench.start();
+            let goal = 1 + picks.below(MOST_METADATA_READS);
+            let (done, killed) = (AtomicU64::new(0), AtomicBool::new(false));
+            Round { bench: &bench, mount: &mount, number, goal, done, killed }.run(&mut picks);
+            let (status, stderr) = mount.wait();
+            assert!(!status.success(), "{mode}, round {number}: not killed: {stderr:#?}");
+        }
+        let mount = bench.start();
+        let whole = fs::read(mount.path().join("series.ims")).expect("readable");
+        assert_same(&bench.images[0].bytes, &whole[..metadata], 0, mode);
+        let (status, stderr) = mount.stop();
+        assert!(status.success(), "{status}: {stderr:#?}");
+    }
 }

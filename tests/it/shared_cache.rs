@@ -242,7 +242,7 @@ fn a_bucket_may_fail_and_come_back() {
     let found = counters(mount);
     assert_eq!(found["passed"], 0, "{found:?}");
     // The middle of an answer is missing: the brick is made here.
-    server.judge(|asked| (asked.method == "GET").then_some(Fault::Cut(100)));
+    server.judge(|asked| (asked.method == "GET").then_some(Fault::Cut(20)));
     let mount = in_bucket().start();
     assert!(bytes(&mount) == alone);
     assert_eq!(counters(mount)["shared_hits"], 0);

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, mpsc};
 
-use crate::cache::{BrickKey, Check, PinnedBrick, Slot};
+use crate::cache::{Check, PinnedBrick, Slot};
 use crate::engine::error::ImageError;
 use crate::image::coverage::Bricks;
 use crate::image::levels::{self, Visitor};
 use crate::image::voxels::frame::{BrickFrame, BrickId};
 use crate::image::voxels::image::Image;
-use crate::image::voxels::space::Space;
 use crate::image::work::{Place, Work};
 use crate::resources::buffer::with_buffer;
 use crate::sync::lock;
@@ -50,10 +49,14 @@ impl VirtualFile {
     /// Compares checksums of the levels of which there is anything, and of the metadata.
     fn check_all(&self, levels: &[bool], work: &Arc<Work>) -> Result<(), ImageError> {
         let image = self.image();
-        for space in [Space::Metadata, Space::ExactMetadata] {
-            let key = BrickKey { image: image.content, space: space.number(), index: 0 };
-            let slot_bytes = self.plan().layout.metadata_bytes();
-            check(image, Slot { key, slot_bytes, is_proven: true }, None, work);
+        for record in self.metadata().records(self.plan(), 0..self.plan().datasets()) {
+            if work.is_stopped() {
+                return Err(ImageError::Abandoned);
+            }
+            let slot = self.metadata().slot(image, record);
+            if self.engine().kept().is_on_disk(slot) {
+                check(image, slot, None, work);
+            }
         }
         for (level, _) in levels.iter().enumerate().filter(|(_, has_any)| **has_any) {
             let datasets = 0..self.plan().datasets();
@@ -205,7 +208,8 @@ mod tests {
         let size = usize::try_from(file.size()).expect("small");
         let right = file.read_blocking(0, size).expect("readable");
         let progress = verified(&file);
-        assert_eq!((progress.checked, progress.compared), (made + 1, made), "{progress:?}");
+        let checked = made + file.records();
+        assert_eq!((progress.checked, progress.compared), (checked, made), "{progress:?}");
         for level in [0, 1] {
             let slot = file.image().slot(BrickId { level, dataset: 0, brick: 0 });
             let cache = file.engine().cache().expect("a cache");

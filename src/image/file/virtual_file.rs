@@ -3,20 +3,18 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use crate::cache::{BrickKey, ImageId, Slot};
+use crate::cache::{ImageId, Slot};
 use crate::engine::Engine;
-use crate::engine::brick::{Brick, BrickDone, Keep, Mode, Produced, Purpose, Whole};
+use crate::engine::brick::{Brick, BrickDone, Mode, Purpose, Whole};
 use crate::engine::error::ImageError;
 use crate::image::images::Images;
 use crate::image::levels;
-use crate::image::measure::statistics;
-use crate::image::options::{ImageOptions, Statistics};
+use crate::image::options::ImageOptions;
 use crate::image::plan::ImagePlan;
 use crate::image::plan::layout::Extent;
 use crate::image::voxels::frame::BrickId;
 use crate::image::voxels::image::Image;
-use crate::image::voxels::space::Space;
-use crate::ims::{ChunkIndex, PixelMetadata, build_skeleton};
+use crate::ims::ChunkIndex;
 use crate::resources::Resources;
 use crate::resources::buffer::with_buffer;
 use crate::resources::memory::Held;
@@ -25,6 +23,7 @@ use crate::source::image::{ImageSource, LevelSource};
 use crate::source::{ChunkState, SourceRoot};
 use crate::sync::lock;
 
+use super::metadata::{Metadata, Record};
 use super::read_ahead::ReadAhead;
 
 /// Times that a part of one read may be found in the cache and not be readable there.
@@ -41,28 +40,33 @@ pub struct VirtualFile {
     fleeting: Arc<AtomicBool>,
     /// A reader has met a change of the store.
     is_outdated: AtomicBool,
-    /// The metadata region, once served: made again it might be another, and readers of one opening
-    /// must see one.
-    metadata: Mutex<Option<Brick>>,
+    metadata: Metadata,
     read_ahead: ReadAhead,
     /// What all this takes.
     _held: Held,
 }
 
-/// A part of a read that lies in one brick.
+/// A part of a read that is made from one brick.
 #[derive(Clone, Copy)]
 struct Part {
     brick: Wanted,
-    /// Offset within the brick.
-    within: u64,
+    /// Offset within a brick of voxels; of the metadata, offset within the file.
+    at: u64,
     len: usize,
 }
 
 /// What a worker can produce.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
-    Metadata,
+    Record(Record),
     Voxels(BrickId),
+}
+
+/// Why a brick does not give the bytes of a part.
+enum Miss {
+    /// It cannot be read any more.
+    Lost,
+    Failed(ImageError),
 }
 
 /// A read of which parts are still being produced.
@@ -100,7 +104,6 @@ impl VirtualFile {
         chunks: Option<&ChunkState>,
     ) -> Result<Self, ImageError> {
         let plan = ImagePlan::new(&source, options)?;
-        plan.ims.validate()?;
         let read_ahead = ReadAhead::new(&plan, images.engine().resources().threads + 2);
         let image = Arc::new(Image::new(images, root, source, plan, chunks));
         // A composed image has more arrays than levels.
@@ -108,8 +111,8 @@ impl VirtualFile {
         let open_bytes =
             OPEN_FILE_BYTES + OPEN_LEVEL_BYTES * described as u64 + image.source.snapshot_bytes();
         let held = image.engine().resources().memory.hold(open_bytes);
-        let (fleeting, is_outdated, metadata) =
-            (Arc::default(), AtomicBool::new(false), Mutex::default());
+        let metadata = Metadata::new(&image);
+        let (fleeting, is_outdated) = (Arc::default(), AtomicBool::new(false));
         Ok(Self { image, fleeting, is_outdated, metadata, read_ahead, _held: held })
     }
 
@@ -119,6 +122,10 @@ impl VirtualFile {
 
     pub(super) fn image(&self) -> &Arc<Image> {
         &self.image
+    }
+
+    pub(super) fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Size in bytes.
@@ -172,9 +179,10 @@ impl VirtualFile {
     pub fn read(self: &Arc<Self>, offset: u64, len: usize, done: ReadDone) {
         let left = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
         let len = len.min(left);
-        match self.plan().layout.locate(offset).map(|(extent, run)| (wanted(extent), run)) {
-            Some((Some((brick, within)), run)) if run >= len as u64 => {
-                self.read_part(Part { brick, within, len }, done);
+        let located = self.plan().layout.locate(offset);
+        match located.map(|(extent, run)| (self.wanted(extent, offset), run)) {
+            Some((Some((brick, at)), run)) if run >= len as u64 => {
+                self.read_part(Part { brick, at, len }, done);
             }
             _ => self.read_parts(offset, len, done),
         }
@@ -194,28 +202,69 @@ impl VirtualFile {
         receiver.recv().unwrap_or(Err(ImageError::Abandoned))
     }
 
-    /// A read that lies in one brick: no byte is copied that is in memory.
+    /// A read that is made from one brick: no byte of voxels is copied that is in memory.
     fn read_part(self: &Arc<Self>, part: Part, done: ReadDone) {
         match self.at_hand(part.brick) {
-            Some(Brick::Memory(whole)) => done(Ok(whole.slice(part.within, part.len))),
-            Some(Brick::Cached(brick)) => {
-                with_buffer(part.len, |buffer| match brick.read_at(part.within, buffer) {
-                    Ok(()) => done(Ok(buffer)),
-                    Err(_) => self.request(part, done, 1),
-                });
-            }
+            Some(found) => self.serve(part, &found, done, 0),
             None => self.request(part, done, 0),
+        }
+    }
+
+    /// Gives a part that is made from what was `found`; `lost`: how often that could not be read before.
+    fn serve(self: &Arc<Self>, part: Part, found: &Brick, done: ReadDone, lost: u32) {
+        if let (Wanted::Voxels(_), Brick::Memory(whole)) = (part.brick, found) {
+            return done(Ok(whole.slice(part.at, part.len)));
+        }
+        with_buffer(part.len, |buffer| match self.fill(part, found, buffer) {
+            Ok(()) => done(Ok(buffer)),
+            Err(Miss::Failed(error)) => done(Err(error)),
+            Err(Miss::Lost) if lost == MOST_LOST => done(Err(ImageError::Abandoned)),
+            // The cache failed between the look and the read. Produced again, the brick is in memory, unless
+            // another reader has had it stored before this one asked.
+            Err(Miss::Lost) => self.request(part, done, lost + 1),
+        });
+    }
+
+    fn fill(&self, part: Part, found: &Brick, out: &mut [u8]) -> Result<(), Miss> {
+        let Wanted::Record(_) = part.brick else {
+            return match found {
+                Brick::Memory(whole) => {
+                    out.copy_from_slice(whole.slice(part.at, part.len));
+                    Ok(())
+                }
+                Brick::Cached(cached) => cached.read_at(part.at, out).map_err(|_| Miss::Lost),
+            };
+        };
+        let read;
+        let record = match found {
+            Brick::Memory(whole) => &whole.bytes[..],
+            Brick::Cached(cached) => {
+                let mut bytes = vec![0; usize::try_from(cached.len()).unwrap_or(usize::MAX)];
+                cached.read_at(0, &mut bytes).map_err(|_| Miss::Lost)?;
+                read = bytes;
+                &read
+            }
+        };
+        match self.metadata.write(&self.image, part.at, out, record) {
+            Err(ImageError::BadRecord) => Err(Miss::Lost),
+            result => result.map_err(Miss::Failed),
         }
     }
 
     /// A read of more than one brick, or of what is no brick.
     fn read_parts(self: &Arc<Self>, offset: u64, len: usize, done: ReadDone) {
         let filled = with_buffer(len, |buffer| {
-            let missing = self.read_ready(offset, buffer);
-            if missing.is_empty() {
-                done(Ok(buffer));
-                return None;
-            }
+            let missing = match self.read_ready(offset, buffer) {
+                Ok(missing) if missing.is_empty() => {
+                    done(Ok(buffer));
+                    return None;
+                }
+                Ok(missing) => missing,
+                Err(error) => {
+                    done(Err(error));
+                    return None;
+                }
+            };
             Some((missing, buffer.to_vec(), done))
         });
         let Some((missing, buffer, done)) = filled else { return };
@@ -232,51 +281,69 @@ impl VirtualFile {
     }
 
     /// Fills what is at hand and returns what is not, with its place in the buffer.
-    fn read_ready(self: &Arc<Self>, offset: u64, buffer: &mut [u8]) -> Vec<(Part, usize)> {
+    fn read_ready(
+        self: &Arc<Self>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<Vec<(Part, usize)>, ImageError> {
         let mut missing = Vec::new();
         let mut at = 0;
         while at < buffer.len() {
-            let Some((extent, run)) = self.plan().layout.locate(offset + at as u64) else { break };
+            let place = offset + at as u64;
+            let Some((extent, run)) = self.plan().layout.locate(place) else { break };
             let run = usize::try_from(run).unwrap_or(usize::MAX).min(buffer.len() - at);
             let start = at;
             at += run;
             let out = &mut buffer[start..at];
-            let Some((brick, within)) = wanted(extent) else {
+            let Some((brick, within)) = self.wanted(extent, place) else {
                 match extent {
                     Extent::IndexNode { level, dataset, node, within } => {
                         self.read_index_node(level, dataset, node, within, out);
                     }
-                    _ => out.fill(0),
+                    Extent::Metadata { .. } => self.metadata.write(&self.image, place, out, &[])?,
+                    Extent::Brick { .. } | Extent::Zero => out.fill(0),
                 }
                 continue;
             };
-            let is_ready = match self.at_hand(brick) {
-                Some(Brick::Memory(whole)) => {
-                    out.copy_from_slice(whole.slice(within, run));
-                    true
-                }
-                Some(Brick::Cached(brick)) => brick.read_at(within, out).is_ok(),
-                None => false,
-            };
-            if !is_ready {
-                missing.push((Part { brick, within, len: run }, start));
+            let part = Part { brick, at: within, len: run };
+            match self.at_hand(brick).map(|found| self.fill(part, &found, out)) {
+                Some(Ok(())) => {}
+                Some(Err(Miss::Failed(error))) => return Err(error),
+                Some(Err(Miss::Lost)) | None => missing.push((part, start)),
             }
         }
-        missing
+        Ok(missing)
+    }
+
+    /// What bytes of an extent, which are at `offset`, are made from, but for what is made on the spot.
+    fn wanted(&self, extent: Extent, offset: u64) -> Option<(Wanted, u64)> {
+        match extent {
+            Extent::Metadata { part } => {
+                self.metadata.record_of(part).map(|record| (Wanted::Record(record), offset))
+            }
+            Extent::Brick { level, dataset, brick, within } => {
+                Some((Wanted::Voxels(BrickId { level, dataset, brick }), within))
+            }
+            Extent::IndexNode { .. } | Extent::Zero => None,
+        }
     }
 
     fn at_hand(self: &Arc<Self>, brick: Wanted) -> Option<Brick> {
-        if let Wanted::Metadata = brick
-            && let Some(known) = &*lock(&self.metadata)
+        if let Wanted::Record(record) = brick
+            && let Some(seen) = self.metadata.seen(record)
         {
-            return Some(known.clone());
+            return Some(seen);
         }
         let found = self.engine().kept().get_ready(self.slot(brick))?;
-        if let (Wanted::Voxels(brick), Brick::Memory(_)) = (brick, &found) {
-            let most = self.most_ahead(brick.level);
-            if let Some(next) = self.read_ahead.found(brick, most) {
-                self.make_ahead(next);
+        match brick {
+            Wanted::Record(record) => self.measure_ahead(record),
+            Wanted::Voxels(brick) if matches!(found, Brick::Memory(_)) => {
+                let most = self.most_ahead(brick.level);
+                if let Some(next) = self.read_ahead.found(brick, most) {
+                    self.make_ahead(next);
+                }
             }
+            Wanted::Voxels(_) => {}
         }
         Some(self.settled(brick, found, false))
     }
@@ -319,48 +386,31 @@ impl VirtualFile {
         out.copy_from_slice(&bytes[within..within + out.len()]);
     }
 
-    /// Where a part is kept.
-    fn slot(&self, part: Wanted) -> Slot {
-        let space = match part {
-            Wanted::Voxels(brick) => return self.image.slot(brick),
-            Wanted::Metadata if self.is_exact() => Space::ExactMetadata,
-            Wanted::Metadata => Space::Metadata,
-        };
-        let key = BrickKey { image: self.image.content, space: space.number(), index: 0 };
-        Slot { key, slot_bytes: self.plan().layout.metadata_bytes(), is_proven: true }
-    }
-
-    /// Whether the metadata region depends on all voxels.
-    fn is_exact(&self) -> bool {
-        self.image.images.options().statistics == Statistics::Exact
+    /// Where a brick is kept.
+    fn slot(&self, brick: Wanted) -> Slot {
+        match brick {
+            Wanted::Voxels(brick) => self.image.slot(brick),
+            Wanted::Record(record) => self.metadata.slot(&self.image, record),
+        }
     }
 
     /// Requests a part; `lost`: how often it was there and could not be read.
     fn request(self: &Arc<Self>, part: Part, done: ReadDone, lost: u32) {
-        let Part { brick, within, len } = part;
         let unreadable = lost > 0;
         let again = self.clone();
-        let done = move |result: Result<Brick, ImageError>| {
-            let found = match result {
-                Ok(found) => again.settled(brick, found, unreadable),
-                Err(error) => return done(Err(error)),
-            };
-            match found {
-                Brick::Memory(whole) => done(Ok(whole.slice(within, len))),
-                Brick::Cached(cached) => with_buffer(len, |buffer| {
-                    match cached.read_at(within, buffer) {
-                        Ok(()) => done(Ok(buffer)),
-                        Err(_) if lost == MOST_LOST => done(Err(ImageError::Abandoned)),
-                        // The cache failed between the look and the read. Produced again, the brick is
-                        // in memory, unless another reader has had it stored before this one asked.
-                        Err(_) => again.request(part, done, lost + 1),
-                    }
-                }),
+        let done = move |result: Result<Brick, ImageError>| match result {
+            Ok(found) => {
+                let found = again.settled(part.brick, found, unreadable);
+                again.serve(part, &found, done, lost);
             }
+            Err(error) => done(Err(error)),
         };
         let mode = Mode { unreadable, ..Mode::default() };
-        match brick {
-            Wanted::Metadata => self.request_metadata(mode, Box::new(done)),
+        match part.brick {
+            Wanted::Record(record) => {
+                self.request_record(record, mode, Box::new(done));
+                self.measure_ahead(record);
+            }
             Wanted::Voxels(brick) if self.image.stored(brick.level).is_some() => {
                 let image = self.image.clone();
                 let produce = move || image.produce(brick);
@@ -377,13 +427,24 @@ impl VirtualFile {
         }
     }
 
-    fn request_metadata(self: &Arc<Self>, mode: Mode, done: BrickDone) {
-        let slot = self.slot(Wanted::Metadata);
+    pub(super) fn request_record(self: &Arc<Self>, record: Record, mode: Mode, done: BrickDone) {
+        let slot = self.metadata.slot(&self.image, record);
         let shared = self.image.shared_key(slot.key, false);
         let mode = Mode { purpose: Purpose::Metadata, shared, ..mode };
         let file = self.clone();
-        let produce = move || file.produce_metadata();
+        let produce = move || file.metadata.produce(&file.image, record);
         self.engine().request(slot, mode, produce, done);
+    }
+
+    /// Has the records made that a reader of this one will probably want.
+    fn measure_ahead(self: &Arc<Self>, record: Record) {
+        for record in self.metadata.ahead(self.plan(), record).map(Record::Histograms) {
+            let slot = self.metadata.slot(&self.image, record);
+            if !self.engine().is_under_way(slot) && !self.engine().kept().is_cached(slot) {
+                // Whoever reads it later sees the error.
+                self.request_record(record, Mode::default(), Box::new(drop));
+            }
+        }
     }
 
     /// Remembers that bytes were served which the source may complete any time.
@@ -393,67 +454,20 @@ impl VirtualFile {
         }
     }
 
-    /// Notes what is served: bytes that may be others at the next opening, and the metadata region,
-    /// of which the first one is the one for all readers of an opening, unless it was `lost`.
-    fn settled(&self, part: Wanted, found: Brick, lost: bool) -> Brick {
+    /// Notes what is served: bytes that may be others at the next opening, and records, of which the first one is the
+    /// one for all readers of an opening, unless it was `lost`.
+    fn settled(&self, brick: Wanted, found: Brick, lost: bool) -> Brick {
         let is_fleeting = matches!(found, Brick::Memory(Whole { lasting: false, .. }));
-        match part {
-            Wanted::Voxels(brick) => {
-                // Only a chunk need change to give another computed brick.
-                let is_computed = self.image.stored(brick.level).is_none();
-                self.note(is_fleeting || (is_computed && !self.image.follows_chunks));
-                found
-            }
-            Wanted::Metadata => {
-                self.note(is_fleeting || (self.is_exact() && !self.image.follows_chunks));
-                // A large region stays in memory only until it is on disk.
-                let is_passing = matches!(found, Brick::Memory(Whole { lasting: true, .. }));
-                let mut known = lock(&self.metadata);
-                match &*known {
-                    Some(known) if !lost => known.clone(),
-                    _ => {
-                        *known = (!is_passing || self.is_exact()).then(|| found.clone());
-                        found
-                    }
-                }
-            }
+        // Only a chunk need change to give another one.
+        let is_derived = match brick {
+            Wanted::Voxels(brick) => self.image.stored(brick.level).is_none(),
+            Wanted::Record(record) => self.metadata.is_exact(record),
+        };
+        self.note(is_fleeting || (is_derived && !self.image.follows_chunks));
+        match brick {
+            Wanted::Voxels(_) => found,
+            Wanted::Record(record) => self.metadata.settled(record, found, lost),
         }
-    }
-
-    /// What the metadata says of the voxels, as the file has it. Waits for voxels.
-    ///
-    /// # Errors
-    /// [`ImageError`] when they cannot be read.
-    pub fn pixel_metadata(&self) -> Result<PixelMetadata, ImageError> {
-        let memory = self.engine().resources().reserve_aside(statistics::memory_bytes(&self.image));
-        Ok(statistics::measure(&self.image, &Arc::new(memory))?.metadata)
-    }
-
-    fn produce_metadata(&self) -> Result<Produced, ImageError> {
-        let layout = &self.plan().layout;
-        // What libhdf5 writes to, which grows by doubling, and what is made of it.
-        let bytes = layout.metadata_bytes().saturating_mul(3);
-        let bytes = bytes.saturating_add(statistics::memory_bytes(&self.image));
-        let memory = Arc::new(self.engine().resources().reserve_aside(bytes));
-        let result = statistics::measure(&self.image, &memory).and_then(|measured| {
-            let channels = self.plan().ims.channels.len() as u64;
-            let index_root =
-                |level: usize, t: u64, c: usize| layout.index_root(level, t * channels + c as u64);
-            let bytes = build_skeleton(
-                &self.plan().ims,
-                &measured.metadata,
-                layout.metadata_bytes(),
-                layout.file_bytes(),
-                &index_root,
-            )?;
-            let keep = if measured.keep { Keep::OnDisk } else { Keep::FLEETING };
-            Ok(Produced::new(Arc::new(bytes.into()), keep, false))
-        });
-        if let Err(error) = &result {
-            let store = self.source().folder();
-            tracing::error!(store = %store.display(), %error, "cannot produce the metadata");
-        }
-        result
     }
 }
 
@@ -477,17 +491,6 @@ impl PendingRead {
                 done(error.map_or(Ok(&bytes), Err));
             }
         }
-    }
-}
-
-/// Where the bytes of an extent are kept, but for what is made on the spot.
-fn wanted(extent: Extent) -> Option<(Wanted, u64)> {
-    match extent {
-        Extent::Metadata { within } => Some((Wanted::Metadata, within)),
-        Extent::Brick { level, dataset, brick, within } => {
-            Some((Wanted::Voxels(BrickId { level, dataset, brick }), within))
-        }
-        Extent::IndexNode { .. } | Extent::Zero => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::brick::{Brick, Mode};
 use crate::engine::error::ImageError;
 use crate::image::coverage::Bricks;
 use crate::image::levels;
@@ -81,7 +82,7 @@ impl VirtualFile {
             bricks.cached(self.engine()) < before + made || warmed.0.iter().any(is_less)
         };
         let result = self.warm_bricks(selection, work, &is_full);
-        let result = result.and_then(|()| self.warm_metadata(work));
+        let result = result.and_then(|()| self.warm_metadata(selection, work));
         self.await_disk(work);
         if !work.is_stopped() && is_full() {
             work.stop_full();
@@ -98,10 +99,8 @@ impl VirtualFile {
         is_full: &dyn Fn() -> bool,
     ) -> Result<(), ImageError> {
         let (image, plan) = (self.image(), self.plan());
-        let Selection { levels, time_points } =
-            selection.within(plan.levels.len(), plan.ims.time_points);
-        let channels = plan.ims.channels.len() as u64;
-        let datasets = time_points.start * channels..time_points.end * channels;
+        let Selection { levels, .. } = selection.within(plan.levels.len(), plan.ims.time_points);
+        let datasets = self.selected(selection);
         let mut abandoned = 0;
         loop {
             let (mut total, mut there) = (0, 0);
@@ -139,15 +138,34 @@ impl VirtualFile {
         }
     }
 
-    /// Opens the file as a reader does, who reads its first byte.
-    fn warm_metadata(self: &Arc<Self>, work: &Arc<Work>) -> Result<(), ImageError> {
-        let (sender, ended) = mpsc::sync_channel(1);
-        let done = move |result: Result<&[u8], ImageError>| {
-            // The receiver may have given up.
-            let _ = sender.send(result.map(drop));
-        };
-        self.read(0, 1, Box::new(done));
-        await_end(&ended, work, &|| false)
+    /// Has measured what the metadata say of the pixels of the selected time points.
+    fn warm_metadata(
+        self: &Arc<Self>,
+        selection: &Selection,
+        work: &Arc<Work>,
+    ) -> Result<(), ImageError> {
+        let datasets = self.selected(selection);
+        if datasets.is_empty() {
+            return Ok(());
+        }
+        for record in self.metadata().records(self.plan(), datasets) {
+            let (sender, ended) = mpsc::sync_channel(1);
+            let done = move |result: Result<Brick, ImageError>| {
+                // The receiver may have given up.
+                let _ = sender.send(result.map(drop));
+            };
+            self.request_record(record, Mode::default(), Box::new(done));
+            await_end(&ended, work, &|| false)?;
+        }
+        Ok(())
+    }
+
+    /// The datasets of the selected time points.
+    fn selected(&self, selection: &Selection) -> Range<u64> {
+        let plan = self.plan();
+        let within = selection.within(plan.levels.len(), plan.ims.time_points);
+        let channels = plan.ims.channels.len() as u64;
+        within.time_points.start * channels..within.time_points.end * channels
     }
 
     /// Waits until what was made is on disk, or given up. Readers may add to it: not for ever.

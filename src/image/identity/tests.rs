@@ -11,21 +11,21 @@ use crate::image::{ImageOptions, Images, Pyramid, VirtualFile};
 
 /// Hashes of bytes that are made by this version, and what they are of.
 const GOLDEN: (u64, &str) = (
-    4,
+    5,
     "\
-skeleton uint8: c4b04e9623fbf550b993bb0e83bb09ef
+metadata uint8: b2e984e5c55c1bf65b36e3c7c94b80ed
 brick uint8: 71115b58881876a517db1117b0636f06
 computed level uint8: f5b8cb7ae42bfd086a74e9ced71077c8
-skeleton uint16: 72415b3252ee91284b66d6ddc14402f2
+metadata uint16: c3f74301e0162abb106357c9a75d8fc2
 brick uint16: 16fc273d8d44a63acc6e2a31595b5d32
 computed level uint16: 4c3758b5b490b2b654993cce7dea994c
-skeleton int16: 31f89f1746373eb93aeaf16bd23b2d4a
+metadata int16: b026cec7479199c0e26113d1bc8da6e3
 brick int16: 16fc273d8d44a63acc6e2a31595b5d32
 computed level int16: 233a4f954b263bc8c026fbeec29bf141
-skeleton uint32: 67c56da4990c9ecb72083d18a25ff8aa
+metadata uint32: 6b9dc59e2f5a8c3be46dd0b8a2f207d5
 brick uint32: 314cd24107be0f1c337b999b082fee11
 computed level uint32: 59b05893fb554eddb32f7f448f4e4e56
-skeleton float32: ea63627f53959a24b31e9d09a2f25425
+metadata float32: f3f6756ed3f8997af5e7b13dd76b886f
 brick float32: bc0d762f65b9b95dc0ce94ff31c18e68
 computed level float32: 9401d31408c0853ef9727e3ea036ab8b
 ",
@@ -59,7 +59,7 @@ fn brick(file: &Arc<VirtualFile>, level: usize) -> Vec<u8> {
 }
 
 /// The metadata, but for the version of the program, which does not count.
-fn skeleton(file: &Arc<VirtualFile>) -> Vec<u8> {
+fn metadata(file: &Arc<VirtualFile>) -> Vec<u8> {
     let bytes = usize::try_from(file.plan().layout.metadata_bytes()).expect("small");
     let mut bytes = file.read_blocking(0, bytes).expect("readable");
     let version = env!("CARGO_PKG_VERSION").as_bytes();
@@ -79,7 +79,7 @@ fn the_bytes_are_those_of_the_format_version() {
         let scene = scene_of(store_type);
         let file = scene.file();
         assert_eq!(file.plan().levels[1].origin, LevelOrigin::Computed);
-        add(&format!("skeleton {name}"), &skeleton(&file));
+        add(&format!("metadata {name}"), &metadata(&file));
         add(&format!("brick {name}"), &brick(&file, 0));
         add(&format!("computed level {name}"), &brick(&file, 1));
     }

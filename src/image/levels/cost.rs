@@ -1,7 +1,10 @@
-//! What bricks of computed levels cost: memory while they are made, and bricks of the store.
+//! What passes cost: threads, memory while bricks of computed levels are made, and bricks of the store.
+
+use std::thread;
 
 use crate::image::voxels::frame::{BrickFrame, BrickId};
 use crate::image::voxels::image::Image;
+use crate::resources::shares::FETCH_THREADS;
 
 /// Most memory that the bricks take which a pass up to a level has open: two of each level below it, as
 /// the last children of one are still under way when the next one is begun.
@@ -30,4 +33,14 @@ pub(super) fn bricks_under(image: &Image, brick: BrickId) -> u64 {
         voxels.saturating_mul(factor).div_ceil(plan.levels[base].brick[axis])
     });
     bricks.fold(1, u64::saturating_mul)
+}
+
+/// Tasks of a pass that are under way at a time.
+pub(super) fn tasks_at_a_time(image: &Image) -> usize {
+    // Threads that wait for another machine need no processor.
+    if image.is_remote() {
+        FETCH_THREADS
+    } else {
+        thread::available_parallelism().map_or(2, |cores| cores.get() + 2)
+    }
 }

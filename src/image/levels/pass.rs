@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Instant;
 
 use crate::cache::Role;
@@ -16,12 +15,11 @@ use crate::image::voxels::frame::{BrickFrame, BrickId};
 use crate::image::voxels::image::Image;
 use crate::resources::Resources;
 use crate::resources::memory::Reserved;
-use crate::resources::shares::FETCH_THREADS;
 use crate::resources::workers::Workers;
 use crate::sync::lock;
 
 use super::children::{Child, Children};
-use super::cost::bricks_under;
+use super::cost::{bricks_under, tasks_at_a_time};
 use super::errand::Errand;
 use super::open::{Build, Done, Keeper, Output};
 use super::visitor::Visitor;
@@ -60,18 +58,12 @@ impl Pass {
         headway: Option<Arc<Headway>>,
         errand: Option<Errand>,
     ) -> Arc<Self> {
-        // Threads that wait for another machine need no processor.
-        let limit = if image.is_remote() {
-            FETCH_THREADS
-        } else {
-            thread::available_parallelism().map_or(2, |cores| cores.get() + 2)
-        };
         Arc::new(Self {
             finest_kept: image.plan.finest_within(image.cache_bytes() / KEPT_SHARE),
+            limit: tasks_at_a_time(&image),
             image,
             visitor,
             walk: Mutex::new(walk),
-            limit,
             progress,
             headway,
             errand,
@@ -444,12 +436,19 @@ impl Task {
         let produce = || pass.image.produce(child.brick);
         let purpose = if is_kept { Purpose::Reader } else { Purpose::Passing };
         let mode = Mode { purpose, unreadable: pass.distrusts_cache(), ..Mode::default() };
-        match pass.engine().lead(slot.key, done) {
-            Ok(ticket) => pass.engine().fill(slot, mode, produce, ticket),
-            // A reader's request produces it, perhaps since before.
-            Err(done) => {
-                let taken = produce().map(|made| pass.engine().take_in(slot, purpose, &made));
-                done(taken);
+        if is_kept {
+            // What has to be fetched is fetched once, whoever else wants it.
+            if let Role::Leader(ticket) = pass.engine().join(slot.key, done) {
+                pass.engine().fill(slot, mode, produce, ticket);
+            }
+        } else {
+            match pass.engine().lead(slot.key, done) {
+                Ok(ticket) => pass.engine().fill(slot, mode, produce, ticket),
+                // A reader's request produces it, perhaps since before.
+                Err(done) => {
+                    let taken = produce().map(|made| pass.engine().take_in(slot, purpose, &made));
+                    done(taken);
+                }
             }
         }
         if pass.errand.is_none() || pass.distrusts_cache() {

@@ -69,7 +69,6 @@ impl Datasets {
     }
 
     /// Length of the longest record, in bytes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "records are not kept yet"))]
     pub(crate) fn record_bytes(&self) -> u64 {
         self.record_bytes
     }

@@ -129,15 +129,17 @@ impl Projection {
     /// Each channel through its colour and range, channels combined by maximum: rows of red, green, blue, alpha.
     pub(super) fn render(&self, plan: &ImagePlan, ranges: &[(f64, f64)]) -> Vec<u8> {
         let (width, height) = (self.columns.of_pixel.len(), self.rows.of_pixel.len());
+        let colors: Vec<[f32; 3]> =
+            (0..ranges.len()).map(|c| plan.ims.channels.get(c).color).collect();
         let mut rgba = vec![0; width * height * 4];
         for (pixel, out) in rgba.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let (row, column) = (pixel / width, pixel % width);
             let line = self.rows.of_pixel[row] * self.columns.sources.len();
             let voxel = line + self.columns.of_pixel[column];
-            for (channel, (low, high)) in ranges.iter().enumerate() {
+            for (channel, ((low, high), color)) in ranges.iter().zip(&colors).enumerate() {
                 let value = f64::from(self.values[channel][voxel]);
                 let intensity = ((value - low) / (high - low)).clamp(0.0, 1.0);
-                for (component, color) in out.iter_mut().zip(plan.ims.channels[channel].color) {
+                for (component, &color) in out.iter_mut().zip(color) {
                     #[expect(
                         clippy::cast_possible_truncation,
                         clippy::cast_sign_loss,

@@ -61,7 +61,6 @@ impl DisplayRanges {
     }
 
     /// Length of the longest record, in bytes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "records are not kept yet"))]
     pub(crate) fn record_bytes(&self) -> u64 {
         CHANNEL_BYTES as u64 * self.runs.length()
     }

@@ -14,6 +14,7 @@
 
 use thiserror::Error;
 
+use crate::engine::error::ImageError;
 use crate::ims::{Histogram, VoxelType};
 
 use super::histogram::{LEAST_FINE_BINS, most_bins};
@@ -22,6 +23,12 @@ use super::histogram::{LEAST_FINE_BINS, most_bins};
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 #[error("not a record of what was measured of this image")]
 pub(crate) struct BadRecord;
+
+impl From<BadRecord> for ImageError {
+    fn from(_: BadRecord) -> Self {
+        Self::BadRecord
+    }
+}
 
 /// Bytes of a cell before its bins, with and without its length.
 const LENGTH_BYTES: usize = 2;

@@ -4,8 +4,8 @@
 //! its borders coincide with those of the read units, because then no unit is decoded for two bricks; that it is
 //! not large; and that tiny chunks do not become as many tiny bricks. All shapes are (z, y, x) in voxels.
 
+use super::brick_grid::chunk_stride;
 use super::chunking::{BRICK_LIMIT_BYTES, Chunking};
-use super::layout::chunk_stride;
 
 /// Bricks are not smaller than this where the level allows: each costs a record in the cache.
 const BRICK_FLOOR_BYTES: u64 = 1 << 18;

@@ -10,7 +10,7 @@ use super::node::{children, length, short_text, text, whole};
 use crate::source::units;
 
 /// Times beyond this many are left out: no file has as many time points.
-const MAX_TIMES: usize = 50_000;
+const MAX_TIMES: usize = 65_532;
 
 /// Sizes and times of the element "Pixels".
 #[derive(Debug, Default, Clone, PartialEq)]

@@ -59,7 +59,9 @@ impl Background {
 
     /// The daemon, which has left its number in the cache.
     fn pid(&self) -> Option<Pid> {
-        let text = fs::read_to_string(self.cache().join("zarrims-v2/lock")).ok()?;
+        let text =
+            fs::read_to_string(self.cache().join(zarrims::cache::folder_name()).join("lock"))
+                .ok()?;
         Pid::from_raw(text.trim().parse().ok()?)
     }
 

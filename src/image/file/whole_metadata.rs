@@ -1,0 +1,80 @@
+//! The metadata region as a whole: its records, and that of another file with the same pixels.
+
+use std::sync::{Arc, mpsc};
+
+use crate::engine::brick::{Brick, Mode};
+use crate::engine::error::ImageError;
+use crate::image::measure::thumbnail;
+use crate::ims::{ImsFile, MetadataWriter, Packing, Templates};
+
+use super::VirtualFile;
+use super::metadata::Record;
+
+/// Most bytes that are given at a time.
+const PIECE_BYTES: u64 = 1 << 20;
+
+impl VirtualFile {
+    /// How many records its metadata are made from; each is kept as a brick is.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.metadata().records(self.plan(), 0..self.plan().datasets()).count() as u64
+    }
+
+    /// Gives the metadata region of a file of `eof` bytes whose chunks are compressed, and all else as here: each piece
+    /// and where it lies. Waits for voxels.
+    ///
+    /// # Errors
+    /// [`ImageError`] when they cannot be read, and what `put` returns.
+    pub fn each_packed_metadata<E: From<ImageError>>(
+        self: &Arc<Self>,
+        packing: Packing,
+        eof: u64,
+        mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let plan = self.plan();
+        let (layout, metadata) = (&plan.layout, plan.layout.metadata());
+        let ims = ImsFile { packing: Some(packing), ..plan.ims.clone() };
+        let (width, height) = thumbnail::size(plan);
+        let templates = Templates::new(&ims, [width, height]).map_err(ImageError::from)?;
+        let index_root = |level, dataset| layout.index_root(level, dataset);
+        let writer = MetadataWriter {
+            file: &ims,
+            layout: metadata,
+            templates: &templates,
+            eof,
+            index_root: &index_root,
+        };
+        let (mut known, mut at) = ((None, Vec::new()), 0);
+        let mut buffer = Vec::new();
+        while at < metadata.bytes() {
+            let (part, run) = metadata.locate(at);
+            let record = self.metadata().record_of(part);
+            if record != known.0 {
+                known = (record, record.map_or(Ok(Vec::new()), |record| self.record(record))?);
+            }
+            buffer.resize(usize::try_from(run.min(PIECE_BYTES)).unwrap_or(usize::MAX), 0);
+            self.metadata().write_with(&writer, at, &mut buffer, &known.1)?;
+            put(at, &buffer)?;
+            at += buffer.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The bytes of a record.
+    fn record(self: &Arc<Self>, record: Record) -> Result<Vec<u8>, ImageError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let done = move |result: Result<Brick, ImageError>| {
+            // The receiver waits below.
+            let _ = sender.send(result);
+        };
+        self.request_record(record, Mode::default(), Box::new(done));
+        match receiver.recv().unwrap_or(Err(ImageError::Abandoned))? {
+            Brick::Memory(whole) => Ok(whole.bytes.to_vec()),
+            Brick::Cached(cached) => {
+                let mut bytes = vec![0; usize::try_from(cached.len()).unwrap_or(usize::MAX)];
+                cached.read_at(0, &mut bytes).map_err(|_| ImageError::BadRecord)?;
+                Ok(bytes)
+            }
+        }
+    }
+}
