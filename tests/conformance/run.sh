@@ -6,6 +6,7 @@
 # ZARRIMS_CORPUS=DIR        the corpus of stores; default ../shared/corpus, left out if not there
 # ZARRIMS_FIELD=DIR         stores rebuilt from public reports; default ../shared/field, left out if not there
 # ALLOW_MISSING_LEVELS=1    a reference image may lack its coarser levels
+# SEED=N                    of the pieces in which files are read; default random, printed where they differ
 # CONFORMANCE_DIR=DIR       where the Python environment and the Bio-Formats jar are kept;
 #                           default target/conformance
 set -euo pipefail
@@ -32,7 +33,7 @@ need_program
 declare -A wanted=(
     [java]=openjdk-17-jdk-headless
     [javac]=openjdk-17-jdk-headless
-    [h5dump]=hdf5-tools
+    [h5dump]=hdf5-tools # and h5stat, h5ls, h5repack, h5diff
     [fusermount3]=fuse3
     [python3]=python3
     [tar]=tar
@@ -77,17 +78,24 @@ fi
 # Run --------------------------------------------------------------------------------------------------
 
 begin
-mkdir "$work/source" "$work/source/reference" "$work/classes"
+mkdir "$work/source" "$work/source/reference" "$work/source/series" "$work/classes"
 javac -cp "$jar" -d "$work/classes" "$here/BioFormats.java"
 if [ -e "$corpus/stores.tar.zst" ]; then
     tar --zstd -xf "$corpus/stores.tar.zst" -C "$work/source" --no-same-owner good
 fi
 export PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1 TMPDIR=$work
 "$venv/bin/python" -m checks.stores "$work/source/reference"
+"$venv/bin/python" -m checks.series "$work/source/series"
+"$venv/bin/python" -m checks.limits "$work/source/limits"
 "$venv/bin/python" -m checks.views "$work/source" >"$work/config.toml"
 
 "$bin" --config "$work/config.toml" --list --json "$work/source" >"$work/list.json"
 serve mount "$work/source" --config "$work/config.toml"
+
+# The series in mounts that nobody has read yet.
+for name in fast fast-again exact exact-again; do
+    serve "$name" "$work/source/series" --statistics "${name%-again}"
+done
 
 # A server that speaks S3, with the reference stores.
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
@@ -113,6 +121,7 @@ in_background timeout --kill-after=10 "$limit" "$venv/bin/python" -m checks \
     --remote "$work/remote" \
     --exported "$work/exported" \
     --list "$work/list.json" \
+    --unread "$work" \
     --manifest "$corpus/manifest.json" \
     --class-path "$jar:$work/classes" >"$work/results" || status=$?
 if is_timeout "$status"; then

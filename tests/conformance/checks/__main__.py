@@ -5,17 +5,18 @@ The last line counts pairs of a reader and a file."""
 import argparse
 import json
 import os
+import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from . import section4, stores, truth, views
+from . import limits, mounts, section4, series, stores, tools, truth, views
 from .compare import Limitation, differences
 from .image import Image
 from .readers import (
@@ -57,6 +58,14 @@ class Tally:
         text = " ".join("; ".join(faults[:MOST]).split())
         print(f"FAIL {what}: {text}{rest}", flush=True)
 
+    def check(self, what: str, find: Callable[[], Iterable[str]]) -> None:
+        """The result of a function that finds faults."""
+        try:
+            faults = list(find())
+        except Exception as error:  # whatever libhdf5 may raise
+            faults = [f"{type(error).__name__}: {error}"]
+        self.result(what, faults)
+
     def skip(self, what: str, reason: str) -> None:
         self.skipped += 1
         print(f"SKIPPED {what}: {reason}", flush=True)
@@ -70,6 +79,8 @@ class Case:
     wanted: Callable[[Image], Image]
     readers: frozenset[str] | None = None
     """Names of those that can read it; None: all."""
+    more: dict[str, Callable[[Path], Iterator[str]]] = field(default_factory=dict)
+    """Further functions that find faults, by name."""
 
 
 def reference_case(file: Path, reference: stores.Reference) -> Case:
@@ -93,6 +104,27 @@ def reference_cases(mount: Path, remote: Path, exported: Path) -> Iterator[Case]
         yield replace(lz4, readers=LZ4_READERS)
     for file, reference in views.FILES.items():
         yield reference_case(mount / file, reference)
+
+
+def series_cases(mount: Path) -> Iterator[Case]:
+    """Series, with what only they have many of."""
+    for each in series.SERIES:
+        image = series.expected(each)
+        more = {"histograms and stamps": partial(series.faults, series=each), "tools": tools.faults}
+        yield Case(mount / "series" / f"{each.name}.ims", lambda _, image=image: image, more=more)
+
+
+def check_mounts(below: Path, tally: Tally) -> None:
+    """The series in four mounts that nobody has read before."""
+    seed = int(os.environ.get("SEED") or random.randrange(2**32))
+    for file in sorted(file.name for file in (below / "fast").iterdir()):
+        fast, exact = below / "fast" / file, below / "exact" / file
+        for once in (fast, exact):
+            other = Path(f"{once.parent}-again", file)
+            pieces = partial(mounts.differing_pieces, once, other, seed)
+            tally.check(f"{once}: in pieces, SEED={seed}", pieces)
+        histograms = partial(mounts.other_than_histograms, fast, exact)
+        tally.check(f"{file}: fast and exact statistics", histograms)
 
 
 def corpus_cases(
@@ -143,11 +175,8 @@ def check(
             faults = list(differences(name, seen, case.wanted(read), unchecked))
             faults += truth.broken_steps(seen)
         tally.result(f"{case.file}: {name}", faults)
-    try:
-        faults = list(section4.faults(case.file))
-    except Exception as error:  # whatever libhdf5 may raise
-        faults = [f"{type(error).__name__}: {error}"]
-    tally.result(f"{case.file}: section 4", faults)
+    for name, find in {"section 4": section4.faults, **case.more}.items():
+        tally.check(f"{case.file}: {name}", partial(find, case.file))
 
 
 def main() -> int:
@@ -166,6 +195,12 @@ def main() -> int:
     parser.add_argument(
         "--class-path", required=True, help="where Java finds BioFormats.class and Bio-Formats"
     )
+    parser.add_argument(
+        "--unread",
+        type=Path,
+        required=True,
+        help="below it, mounts of the series: fast, exact, and the same with -again",
+    )
     options = parser.parse_args()
 
     rows: list[dict[str, Any]] = [
@@ -181,10 +216,17 @@ def main() -> int:
     unchecked: Counter[Limitation] = Counter()
 
     cases = list(reference_cases(options.mount, options.remote, options.exported))
+    cases += series_cases(options.mount)
     if options.manifest.exists():
-        cases += corpus_cases(options.manifest, files, refused, tally)
+        corpus = list(corpus_cases(options.manifest, files, refused, tally))
+        corpus[:1] = [replace(case, more={"tools": tools.faults}) for case in corpus[:1]]
+        cases += corpus
     else:
         tally.skip("corpus", f"no {options.manifest}")
+
+    check_mounts(options.unread, tally)
+    for name, faults in limits.faults(options.mount / "limits", refused).items():
+        tally.result(f"limits: {name}", faults)
 
     with BioFormats(options.class_path) as read_bioformats:
         readers: list[tuple[str, Reader]] = [

@@ -17,8 +17,8 @@ class Level:
     dtype: str
     voxel: Voxel | None
     """Micrometres. None: the reader does not tell."""
-    hashes: list[list[str]]
-    """SHA-256 of the volumes by time point and channel."""
+    hashes: list[list[str | None]]
+    """SHA-256 of the volumes by time point and channel. None: the reader has not read it."""
 
 
 @dataclass(frozen=True)

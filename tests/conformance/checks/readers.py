@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,8 +32,8 @@ class Tree(Protocol):
     def text(self, group: str, attribute: str) -> str:
         """An attribute that is text."""
 
-    def data(self, dataset: str) -> np.ndarray:
-        """A whole dataset."""
+    def data(self, dataset: str) -> np.ndarray | None:
+        """A whole dataset. None: this one is not read."""
 
 
 def read_tree(tree: Tree) -> Image:
@@ -51,7 +52,7 @@ def read_tree(tree: Tree) -> Image:
     for r in range(len(tree.children("DataSet"))):
         group = f"DataSet/ResolutionLevel {r}"
         size = _size(tree, f"{group}/TimePoint 0/Channel 0", "ImageSize")
-        hashes: list[list[str]] = []
+        hashes: list[list[str | None]] = []
         for t in range(times):
             hashes.append([])
             for c in range(channels):
@@ -59,7 +60,9 @@ def read_tree(tree: Tree) -> Image:
                 if _size(tree, channel, "ImageSize") != size:
                     raise ValueError(f"{channel} differs in size")
                 data = tree.data(f"{channel}/Data")
-                hashes[t].append(digest(data[: size[0], : size[1], : size[2]]))
+                is_read = data is not None
+                hashes[t].append(digest(data[tuple(map(slice, size))]) if is_read else None)
+        assert data is not None  # the last one is always read
         levels.append(Level(size, data.dtype.name, voxels_of_level(voxel, finest, size), hashes))
     names = [tree.text(f"DataSetInfo/Channel {c}", "Name") for c in range(channels)]
     return Image(times, channels, names, levels)
@@ -74,16 +77,24 @@ class _Python:
     """h5py and pyfive have the same interface."""
 
     def __init__(self, file: Any) -> None:
-        self.file = file
+        self.groups = {"": file}
+
+    def group(self, path: str) -> Any:
+        """Opens each group once: for each part of a path, pyfive reads all names there."""
+        if path not in self.groups:
+            parent, _, name = path.rpartition("/")
+            self.groups[path] = self.group(parent)[name]
+        return self.groups[path]
 
     def children(self, group: str) -> list[str]:
-        return list(self.file[group])
+        return list(self.group(group))
 
     def text(self, group: str, attribute: str) -> str:
-        return b"".join(self.file[group].attrs[attribute].tolist()).decode()
+        return b"".join(self.group(group).attrs[attribute].tolist()).decode()
 
     def data(self, dataset: str) -> np.ndarray:
-        return self.file[dataset][...]
+        group, _, name = dataset.rpartition("/")
+        return self.group(group)[name][...]
 
 
 def read_h5py(path: Path) -> Image:
@@ -98,20 +109,28 @@ def read_pyfive(path: Path) -> Image:
         return read_tree(_Python(file))
 
 
-class _H5dump:
+class H5dump:
     """The text that `h5dump -A` prints, and the bytes that `h5dump -b` writes."""
+
+    FEW = 1000
+    """Of more volumes than so many, only those of the last time point are read: for each, another h5dump walks
+    through the whole file."""
 
     TYPES = {"H5T_STD_U8LE": "u1", "H5T_STD_U16LE": "<u2", "H5T_IEEE_F32LE": "<f4"}
 
     def __init__(self, path: Path, scratch: Path) -> None:
         self.path = path
         self.scratch = scratch
-        self.groups: set[str] = set()
+        self.groups: defaultdict[str, list[str]] = defaultdict(list)
         self.attributes: dict[str, bytes] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.types: dict[str, str] = {}
         self._run("-H")
         self._parse(self._run("-A"))
+        self.volumes = sum(
+            path.startswith("DataSet/") and path.endswith("/Data") for path in self.types
+        )
+        self.last = len(self.children("DataSet/ResolutionLevel 0")) - 1
 
     def _run(self, *options: str) -> str:
         done = subprocess.run(["h5dump", *options, self.path], capture_output=True, check=False)
@@ -134,7 +153,7 @@ class _H5dump:
                 path = parent + opened[2].removeprefix("/")
                 stack.append((opened[1], path))
                 if opened[1] == "GROUP":
-                    self.groups.add(path)
+                    self.groups[path.rpartition("/")[0]].append(path)
                 if opened[1] == "ATTRIBUTE":
                     self.attributes[path] = b""
             elif line.endswith("{"):
@@ -152,12 +171,14 @@ class _H5dump:
                 self.shapes[path] = tuple(map(int, space[1].split(",")))
 
     def children(self, group: str) -> list[str]:
-        return [g for g in self.groups if g.rpartition("/")[0] == group]
+        return self.groups[group]
 
     def text(self, group: str, attribute: str) -> str:
         return self.attributes[f"{group}@{attribute}"].decode()
 
-    def data(self, dataset: str) -> np.ndarray:
+    def data(self, dataset: str) -> np.ndarray | None:
+        if self.volumes > self.FEW and f"/TimePoint {self.last}/" not in dataset:
+            return None
         self._run("-d", f"/{dataset}", "-b", "LE", "-o", str(self.scratch))
         dtype = np.dtype(self.TYPES[self.types[dataset]])
         return np.fromfile(self.scratch, dtype).reshape(self.shapes[dataset])
@@ -173,7 +194,7 @@ def _unescape(token: str) -> bytes:
 def read_h5dump(path: Path) -> Image:
     """h5dump of the HDF5 tools."""
     with tempfile.NamedTemporaryFile() as scratch:
-        return read_tree(_H5dump(path, Path(scratch.name)))
+        return read_tree(H5dump(path, Path(scratch.name)))
 
 
 _AS_STORED: dict[str, Any] = {"squeeze_output": False, "resolution_decimal_places": None}

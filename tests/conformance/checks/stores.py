@@ -12,8 +12,11 @@ import zarr
 
 from .image import Image, Level, Size, Voxel, digest, voxels_of_level
 
-NAMES = ("405 nm", "α-tubulin", "mCherry-H2B (561)")
-COLOURS = ("0000FF", "00FF00", "FF0000")
+NAMES = ("405 nm", "α-tubulin", "mCherry-H2B (561)", "DAPI")
+COLOURS = ("0000FF", "00FF00", "FF0000", "FFFFFF")
+
+TIME_STEP = 2.5
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def create(reference: Reference, store: Path, channels: range, levels: int = 1) 
         {
             "path": str(r),
             "coordinateTransformations": [
-                {"type": "scale", "scale": [2.5, 1.0, *(v * 2**r for v in reference.voxel)]},
+                {"type": "scale", "scale": [TIME_STEP, 1.0, *(v * 2**r for v in reference.voxel)]},
                 translation,
             ],
         }
@@ -171,13 +174,16 @@ def create(reference: Reference, store: Path, channels: range, levels: int = 1) 
     )
 
 
-def create_level(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str) -> zarr.Array:
+def create_level(
+    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, shards: tuple[int, ...] | None = None
+) -> zarr.Array:
     """A level of such a store."""
     return group.create_array(
         name,
         shape=shape,
         dtype=dtype,
         chunks=(1, 1, *(min(n, 64) for n in shape[2:])),
+        shards=shards,
         chunk_key_encoding=(
             {"name": "v2", "separator": "/"} if group.metadata.zarr_format == 2 else None
         ),
