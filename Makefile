@@ -100,7 +100,7 @@ check: setup
 
 bench: setup
 	$(CARGO) bench --locked --bench mounted -- $(BENCH)
-	$(CARGO) bench --locked --bench scale --bench pyramid -- $(filter --write,$(BENCH))
+	$(CARGO) bench --locked --bench scale --bench datasets -- $(filter --write,$(BENCH))
 	$(CARGO) bench --locked --bench parts
 
 # The bench makes the store that is read.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 /// `ImarisWriter` ends a pyramid with the first level that is no larger.
-const COARSEST_BYTES: u64 = 1 << 20;
+pub const COARSEST_BYTES: u64 = 1 << 20;
 
 /// An image, or a store of several levels, by its metadata.
 #[derive(Debug, Clone)]
@@ -24,8 +24,8 @@ pub struct Declared<'a> {
     pub fill_value: u64,
     /// Between the parts of a chunk's name.
     pub separator: &'a str,
-    /// Whether there are coarser levels.
-    pub pyramid: bool,
+    /// The last level is the first one whose channels have no more bytes; `None`: there is only one.
+    pub coarsest_bytes: Option<u64>,
 }
 
 impl Declared<'static> {
@@ -40,7 +40,7 @@ impl Declared<'static> {
             compressor: None,
             fill_value: 7,
             separator: "/",
-            pyramid,
+            coarsest_bytes: pyramid.then_some(COARSEST_BYTES),
         }
     }
 }
@@ -56,7 +56,7 @@ impl Declared<'_> {
         let first = self.shape.len() - 3;
         while let Some(last) = shapes.last() {
             let bytes = last[first..].iter().product::<u64>() * self.voxel_bytes();
-            if !self.pyramid || bytes <= COARSEST_BYTES {
+            if self.coarsest_bytes.is_none_or(|most| bytes <= most) {
                 break;
             }
             let halved = last.iter().enumerate();

@@ -10,7 +10,7 @@ use zarrs::array::Array;
 use zarrs::filesystem::FilesystemStore;
 
 use super::content::{self, Place};
-use super::declare::{Declared, blosc, zstd};
+use super::declare::{COARSEST_BYTES, Declared, blosc, zstd};
 use super::machine;
 use super::progress::Progress;
 
@@ -126,7 +126,7 @@ impl Kind {
             }),
             fill_value: 0,
             separator: "/",
-            pyramid: self.pyramid,
+            coarsest_bytes: self.pyramid.then_some(COARSEST_BYTES),
         }
     }
 }
