@@ -74,7 +74,7 @@ pub struct Evicted {
 /// Counters since the start, and what is in use now.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct EngineStats {
-    /// Bricks and metadata regions produced to be kept.
+    /// Bricks and records produced to be kept.
     pub filled: u64,
     /// Bricks produced to make others from, or to be counted.
     pub passed: u64,
@@ -86,7 +86,7 @@ pub struct EngineStats {
     pub failed: u64,
     /// Bricks in production.
     pub in_flight: usize,
-    /// Threads that produce bricks and metadata regions.
+    /// Threads that produce bricks and measure pixels.
     pub threads: usize,
     /// Bricks on their way to the cache.
     pub unwritten: WriteStats,
@@ -94,7 +94,7 @@ pub struct EngineStats {
     pub memory: MemoryStats,
     /// Bytes of bricks in memory that were produced lately.
     pub recent_bytes: u64,
-    /// Bytes of metadata regions in memory, and of bricks that are not on disk.
+    /// Bytes of records in memory, and of bricks that are not on disk.
     pub only_in_memory_bytes: u64,
     /// Bytes of buffers that are kept for the next task.
     pub buffer_bytes: u64,

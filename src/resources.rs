@@ -19,20 +19,20 @@ use workers::Workers;
 pub(crate) struct Resources {
     /// They produce bricks. A task on them must not wait for another task.
     pub(crate) workers: Workers,
-    /// They produce metadata regions, and wait for bricks.
+    /// They measure what metadata say of pixels, and wait for bricks.
     pub(crate) metadata_workers: Workers,
     /// They fetch and decode what comes from other machines: many wait at a time.
     pub(crate) fetchers: Workers,
     /// For bricks that are decoded, and what leaves less for them.
     pub(crate) memory: Arc<MemoryBudget>,
-    /// The part of it that passes and metadata regions may take.
+    /// The part of it that passes and records in production may take.
     aside: Arc<MemoryBudget>,
     /// Most threads that produce bricks.
     pub(crate) threads: usize,
     is_stopping: AtomicBool,
 }
 
-/// Memory of a pass over bricks, or of a metadata region in production; less is decoded while it is in use.
+/// Memory of a pass over bricks, or of a record in production; less is decoded while it is in use.
 #[derive(Debug)]
 pub(crate) struct Aside {
     reserved: Reserved,

@@ -30,7 +30,7 @@ const METRICS: [Row; 33] = [
     ("zarrims_mounts", "Mounts that the kernel has.", Daemon(|s| s.mounts.len() as u64)),
     (
         "zarrims_filled_bricks_total",
-        "Bricks and metadata regions produced to be kept.",
+        "Bricks and records produced to be kept.",
         Daemon(|s| s.engine.filled),
     ),
     ("zarrims_filled_bytes_total", "Bytes produced to be kept.", Daemon(|s| s.engine.filled_bytes)),
@@ -56,7 +56,7 @@ const METRICS: [Row; 33] = [
     ),
     (
         "zarrims_threads",
-        "Threads that produce bricks and metadata regions.",
+        "Threads that produce bricks and measure pixels.",
         Daemon(|s| s.engine.threads as u64),
     ),
     ("zarrims_memory_budget_bytes", "The memory budget.", Daemon(|s| s.engine.memory.budget_bytes)),

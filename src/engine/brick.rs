@@ -70,7 +70,7 @@ pub(crate) enum Purpose {
     Reader,
     /// Other bricks are made from it: it is kept only if a reader asks meanwhile.
     Passing,
-    /// It is the metadata region: read in many small pieces, so also kept in memory, and produced by a
+    /// It is a record that metadata are made from: read in many small pieces, so also kept in memory, and produced by a
     /// thread that waits for other bricks.
     Metadata,
     /// No reader has asked for it yet: it stays in memory for one that may.

@@ -29,7 +29,7 @@ struct Places {
 
 #[derive(Debug)]
 struct Shelves {
-    /// Bricks that are not on disk as well, and metadata regions.
+    /// Bricks that are not on disk as well, and records.
     only: Shelf,
     /// Bricks that were produced lately: most are read in several pieces, or were made ahead of a reader.
     recent: Shelf,

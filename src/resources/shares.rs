@@ -1,6 +1,6 @@
 //! Every share and cap of memory and threads, side by side.
 //!
-//! The memory budget (`--memory`) is for bricks that are decoded. Open passes, metadata regions in production,
+//! The memory budget (`--memory`) is for bricks that are decoded. Open passes, records in production,
 //! bricks that wait for the cache's disk and the state of open files leave less of it for decoding. What else
 //! stays in memory takes a share of its size on top. [`Shares::total`] adds it all up; `doc/CONFIGURATION.md`
 //! states the sum.
@@ -19,7 +19,7 @@ pub(crate) const MOST_IDLE_TASKS: usize = 256;
 /// Most threads that wait for remote sources beside those that produce bricks. They hold a unit or two each.
 pub(crate) const FETCH_THREADS: usize = 32;
 
-/// Most threads that produce metadata regions. They wait for the threads that produce bricks.
+/// Most threads that measure what metadata say of pixels. They wait for the threads that produce bricks.
 pub(crate) const METADATA_THREADS: usize = 32;
 
 /// What an open file takes, and more for each of its levels: descriptions of arrays, and where things lie.
@@ -57,7 +57,7 @@ impl Shares {
         self.budget
     }
 
-    /// Within the budget: open passes, and metadata regions in production.
+    /// Within the budget: open passes, and records in production.
     pub(crate) const fn aside(self) -> u64 {
         self.budget / 4
     }
@@ -84,7 +84,7 @@ impl Shares {
         self.recent() / 2
     }
 
-    /// On top: metadata regions, and bricks that are not on disk.
+    /// On top: records, and bricks that are not on disk.
     pub(crate) const fn only_in_memory(self) -> u64 {
         self.budget / 8
     }
