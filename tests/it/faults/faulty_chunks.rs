@@ -3,11 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use zarrims::source::storage::{Links, Meta, OpenFile, OpenFolder, Space};
 use zarrims::source::{Stamp, Storage};
 
 use crate::common::picks::Picks;
+
+/// Longer than anything takes that is to come.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How many operations of a thousand fail, by kind of failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,8 +98,10 @@ impl Chunks {
 
     /// Waits until `reads` reads wait at the gate.
     pub(crate) fn await_stalled(&self, reads: usize) {
-        let state = self.lock();
-        drop(self.changed.wait_while(state, |state| state.waiting < reads));
+        let is_missing = |state: &mut State| state.waiting < reads;
+        let waited = self.changed.wait_timeout_while(self.lock(), PATIENCE, is_missing);
+        let (_state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!timeout.timed_out(), "fewer than {reads} reads of stalled chunks");
     }
 
     fn begin(&self, path: &Path, is_read: bool) -> io::Result<()> {
