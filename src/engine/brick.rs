@@ -1,5 +1,6 @@
 //! A brick on its way from its producer to its readers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,21 @@ impl Whole {
 }
 
 impl Brick {
+    /// All bytes of a small brick, read if they are on disk.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the cache file cannot be read: the brick must then be produced again.
+    pub(crate) fn bytes(&self) -> Result<Cow<'_, [u8]>, CacheError> {
+        match self {
+            Self::Memory(whole) => Ok(Cow::Borrowed(&whole.bytes)),
+            Self::Cached(brick) => {
+                let mut bytes = vec![0; usize::try_from(brick.len()).unwrap_or(usize::MAX)];
+                brick.read_at(0, &mut bytes)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+
     /// The brick in memory, with the part of the budget that it takes if it has to be read. For threads
     /// that hold none of the budget yet.
     ///

@@ -235,17 +235,8 @@ impl VirtualFile {
                 Brick::Cached(cached) => cached.read_at(part.at, out).map_err(|_| Miss::Lost),
             };
         };
-        let read;
-        let record = match found {
-            Brick::Memory(whole) => &whole.bytes[..],
-            Brick::Cached(cached) => {
-                let mut bytes = vec![0; usize::try_from(cached.len()).unwrap_or(usize::MAX)];
-                cached.read_at(0, &mut bytes).map_err(|_| Miss::Lost)?;
-                read = bytes;
-                &read
-            }
-        };
-        match self.metadata.write(&self.image, part.at, out, record) {
+        let record = found.bytes().map_err(|_| Miss::Lost)?;
+        match self.metadata.write(&self.image, part.at, out, &record) {
             Err(ImageError::BadRecord) => Err(Miss::Lost),
             result => result.map_err(Miss::Failed),
         }

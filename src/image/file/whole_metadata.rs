@@ -68,13 +68,7 @@ impl VirtualFile {
             let _ = sender.send(result);
         };
         self.request_record(record, Mode::default(), Box::new(done));
-        match receiver.recv().unwrap_or(Err(ImageError::Abandoned))? {
-            Brick::Memory(whole) => Ok(whole.bytes.to_vec()),
-            Brick::Cached(cached) => {
-                let mut bytes = vec![0; usize::try_from(cached.len()).unwrap_or(usize::MAX)];
-                cached.read_at(0, &mut bytes).map_err(|_| ImageError::BadRecord)?;
-                Ok(bytes)
-            }
-        }
+        let found = receiver.recv().unwrap_or(Err(ImageError::Abandoned))?;
+        Ok(found.bytes().map_err(|_| ImageError::BadRecord)?.into_owned())
     }
 }
