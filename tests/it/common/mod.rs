@@ -70,17 +70,27 @@ fn restore_signals() {
     LazyLock::force(&RESTORE);
 }
 
+/// Closes what a program has inherited, and becomes the program that is named second, under the name given first.
+/// libhdf5 opens files such that programs inherit them. So a daemon would keep those open that other tests read while
+/// it was started, and their mounts, which give open files ten seconds, would take that long to end.
+const LET_GO: &str = r#"
+for descriptor in /proc/$$/fd/*; do
+    descriptor=${descriptor##*/}
+    [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
+done
+exec -a "$0" "$@"
+"#;
+
 /// The program without the environment variables it reads, perhaps started by a wrapper.
 pub fn command(wrapper: &[&str]) -> Command {
+    command_as(wrapper.first().unwrap_or(&BINARY), wrapper)
+}
+
+/// The same, under a name.
+pub fn command_as(name: &str, wrapper: &[&str]) -> Command {
     restore_signals();
-    let mut command = match wrapper {
-        [] => Command::new(BINARY),
-        [program, args @ ..] => {
-            let mut command = Command::new(program);
-            command.args(args).arg(BINARY);
-            command
-        }
-    };
+    let mut command = Command::new("bash");
+    command.args(["-c", LET_GO, name]).args(wrapper).arg(BINARY);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ZARRIMS_") {
             command.env_remove(name);

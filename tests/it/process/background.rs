@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 use super::daemon::{SOON, read_all, source_of_one};
 use crate::common::mount::{can_mount, detach, is_mounted};
 use crate::common::tiny::Tiny;
-use crate::common::{BINARY, command, eventually, skipped};
+use crate::common::{BINARY, command, command_as, eventually, skipped};
 
 /// Folders for a daemon that is no child of the test, which is gone with its mount at the end.
 struct Background {
@@ -46,8 +45,7 @@ impl Background {
                 .replace("@mount", &path(&self.mountpoint()))
                 .replace("@cache", &path(&self.cache()))
         });
-        let child = command(&[])
-            .arg0(name)
+        let child = command_as(name, &[])
             .args(words)
             .current_dir(self.folders.path())
             .stdout(Stdio::piped())

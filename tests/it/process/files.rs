@@ -7,6 +7,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::daemon::read_all;
+use crate::common::ims::Ims;
 use crate::common::mount::{Mount, can_mount};
 use crate::common::rest::rest;
 use crate::common::tiny::Tiny;
@@ -75,4 +76,22 @@ fn many_more_stores_than_descriptors() {
     if can_mount() {
         assert_serves_all("--nofile=48:48");
     }
+}
+
+/// Files that the tests read while they start a daemon are not open in it: their mounts would end ten seconds late.
+#[test]
+fn a_daemon_keeps_no_file_of_the_tests_open() {
+    if !can_mount() {
+        return;
+    }
+    let source = TempDir::new().expect("a folder");
+    Tiny::default().write(&source.path().join("a.zarr"));
+    rest(source.path());
+    let mount = Mount::of(source.path()).start();
+    let ims = Ims::open(&mount.path().join("a.ims")).expect("opens");
+    let _other = Mount::of(source.path()).start();
+    drop(ims);
+    let (status, lines) = mount.stop();
+    assert!(status.success(), "{status}: {lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("still open")), "{lines:#?}");
 }
