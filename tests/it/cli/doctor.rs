@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::rig::{Folders, refused};
 use crate::common::mount::{Mount, can_mount, unmount};
 use crate::common::process::is_root;
-use crate::common::{BINARY, command, skipped};
+use crate::common::{BINARY, command, found, skipped};
 use crate::process::daemon::{Daemon, source_of_one};
 
 /// An account that every machine has.
@@ -262,7 +262,7 @@ fn what_mounting_needs_of_the_machine() {
     fs::create_dir(&helpers).expect("a folder");
     let path = std::env::join_paths([helpers.as_path(), Path::new("/nowhere")]).expect("a list");
     let with_helpers = |wrapper: &[&str]| {
-        let setpriv = found("setpriv");
+        let setpriv = found("setpriv").display().to_string();
         let wrapper: Vec<&str> = [&[setpriv.as_str()], &wrapper[1..]].concat();
         let mut command = command(&wrapper);
         command.args(["doctor", "--json"]).args(&line).env("PATH", &path);
@@ -281,13 +281,6 @@ fn what_mounting_needs_of_the_machine() {
     with_helpers(&ambient).assert("ok", "fusermount3", "may mount without it");
     let few = ["prlimit", "--nofile=512:512"];
     Told::through(&few, &line).assert("warning", "open files", "at most 512");
-}
-
-/// The whole path of a program.
-fn found(program: &str) -> String {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let mut paths = std::env::split_paths(&paths).map(|folder| folder.join(program));
-    paths.find(|path| path.exists()).expect("util-linux").display().to_string()
 }
 
 /// `ramfs` knows no holes, like vfat and old NFS.

@@ -28,7 +28,7 @@ pub mod tiny;
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -81,6 +81,14 @@ done
 exec -a "$0" "$@"
 "#;
 
+/// The whole path of a program of this machine.
+#[track_caller]
+pub fn found(program: &str) -> PathBuf {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let mut paths = std::env::split_paths(&paths).map(|folder| folder.join(program));
+    paths.find(|path| path.exists()).unwrap_or_else(|| panic!("{program} is not installed"))
+}
+
 /// The program without the environment variables it reads, perhaps started by a wrapper.
 pub fn command(wrapper: &[&str]) -> Command {
     command_as(wrapper.first().unwrap_or(&BINARY), wrapper)
@@ -88,8 +96,10 @@ pub fn command(wrapper: &[&str]) -> Command {
 
 /// The same, under a name.
 pub fn command_as(name: &str, wrapper: &[&str]) -> Command {
+    // Some tests give the program a PATH without any shell.
+    static SHELL: LazyLock<PathBuf> = LazyLock::new(|| found("bash"));
     restore_signals();
-    let mut command = Command::new("bash");
+    let mut command = Command::new(&*SHELL);
     command.args(["-c", LET_GO, name]).args(wrapper).arg(BINARY);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ZARRIMS_") {
