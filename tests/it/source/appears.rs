@@ -15,7 +15,7 @@ use crate::common::process::plain_user;
 use crate::common::rest::rest;
 
 /// From the moment it can be read.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 fn lock_away(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o000)).expect("ours");

@@ -12,7 +12,7 @@ use crate::common::eventually;
 use crate::common::mount::{Mount, can_mount};
 use crate::common::rest::rest;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 fn modified(path: &Path) -> SystemTime {
     fs::metadata(path).expect("attributes").modified().expect("a time")

@@ -22,7 +22,7 @@ use crate::common::tiny::{Tiny, group_json, write_json};
 use crate::common::{eventually, files, list_json};
 
 /// From a change to its effect.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 /// How members are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
