@@ -2,6 +2,7 @@
 
 mod metadata;
 mod read_ahead;
+mod records;
 mod verify;
 mod virtual_file;
 mod warm;

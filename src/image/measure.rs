@@ -17,4 +17,6 @@ mod tests;
 pub(super) mod thumbnail;
 
 pub(super) use datasets::Datasets;
-pub(super) use ranges::DisplayRanges;
+pub(super) use ranges::{DisplayRanges, Measured};
+pub(super) use record::BadRecord;
+pub(super) use rule::is_small;

@@ -74,7 +74,7 @@ pub enum ChunkShape {
 pub(crate) const CHUNK_VOXELS_LIMIT: u64 = 4 << 20;
 
 /// How the statistics of large images are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Statistics {
     /// From a level, or a sample, that is small enough to open at once.
     #[default]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::cache::{BrickKey, Slot};
 use crate::engine::brick::{Brick, Keep, Produced, Whole};
 use crate::engine::error::ImageError;
-use crate::image::measure::{Datasets, DisplayRanges, thumbnail};
+use crate::image::measure::{BadRecord, Datasets, DisplayRanges, Measured, is_small, thumbnail};
 use crate::image::options::Statistics;
 use crate::image::plan::ImagePlan;
 use crate::image::voxels::image::Image;
@@ -26,8 +26,8 @@ const RUNS_AHEAD: u64 = 2;
 /// What was measured of some pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Record {
-    /// The histograms of a run of datasets.
-    Histograms(u64),
+    /// The histograms of a run of datasets, by a rule.
+    Histograms(Statistics, u64),
     /// The displayed ranges of a run of channels.
     Ranges(u64),
     Thumbnail,
@@ -36,7 +36,8 @@ pub(super) enum Record {
 /// How the metadata of a file are made.
 #[derive(Debug)]
 pub(super) struct Metadata {
-    statistics: Statistics,
+    /// The rule for histograms that are shown.
+    rule: Statistics,
     datasets: Datasets,
     ranges: DisplayRanges,
     thumbnail_bytes: u64,
@@ -55,11 +56,13 @@ struct Fleeting {
 
 impl Metadata {
     pub(super) fn new(image: &Arc<Image>) -> Self {
-        let statistics = image.images.options().statistics;
+        // Of small images, both rules count all.
+        let asked = image.images.options().statistics;
+        let rule = if is_small(image) { Statistics::Fast } else { asked };
         let (width, height) = thumbnail::size(&image.plan);
         Self {
-            statistics,
-            datasets: Datasets::new(image, statistics),
+            rule,
+            datasets: Datasets::new(image, rule),
             ranges: DisplayRanges::new(image),
             thumbnail_bytes: 4 * u64::from(width) * u64::from(height),
             templates: OnceLock::new(),
@@ -76,7 +79,7 @@ impl Metadata {
                 Some(Record::Ranges(self.ranges.run_of(channel as u64)))
             }
             MetadataPart::Dataset { dataset, .. } => {
-                Some(Record::Histograms(self.datasets.run_of(dataset)))
+                Some(Record::Histograms(self.rule, self.datasets.run_of(dataset)))
             }
             MetadataPart::Thumbnail => Some(Record::Thumbnail),
         }
@@ -91,24 +94,26 @@ impl Metadata {
         let runs = self.datasets.run_of(datasets.start)..=self.datasets.run_of(datasets.end - 1);
         let channels = plan.ims.channels.len() as u64;
         let ranges = 0..=self.ranges.run_of(channels - 1);
-        let of_pixels = runs.map(Record::Histograms).chain(ranges.map(Record::Ranges));
+        let rule = self.rule;
+        let histograms = runs.map(move |run| Record::Histograms(rule, run));
+        let of_pixels = histograms.chain(ranges.map(Record::Ranges));
         of_pixels.chain([Record::Thumbnail])
     }
 
     /// Whether a record depends on all voxels.
-    pub(super) fn is_exact(&self, record: Record) -> bool {
-        matches!(record, Record::Histograms(_)) && self.statistics == Statistics::Exact
+    pub(super) fn is_exact(record: Record) -> bool {
+        matches!(record, Record::Histograms(Statistics::Exact, _))
     }
 
     /// Where a record is kept.
     pub(super) fn slot(&self, image: &Image, record: Record) -> Slot {
         let (space, index, slot_bytes) = match record {
-            Record::Histograms(run) => {
-                let space = match self.statistics {
+            Record::Histograms(rule, run) => {
+                let space = match rule {
                     Statistics::Fast => Space::FastStatistics,
                     Statistics::Exact => Space::ExactStatistics,
                 };
-                (space, run, self.datasets.record_bytes())
+                (space, run, self.datasets_by(rule).record_bytes())
             }
             Record::Ranges(run) => (Space::DisplayRanges, run, self.ranges.record_bytes()),
             Record::Thumbnail => (Space::Thumbnail, 0, self.thumbnail_bytes),
@@ -117,7 +122,44 @@ impl Metadata {
         Slot { key, slot_bytes, is_proven: true }
     }
 
-    /// Measures what a record says. Waits for voxels.
+    fn datasets_by(&self, rule: Statistics) -> &Datasets {
+        if rule == self.rule { &self.datasets } else { self.ranges.datasets() }
+    }
+
+    /// The records that a record is made from: those of finer things, so there is no circle.
+    pub(super) fn sources(&self, image: &Image, record: Record) -> Vec<Record> {
+        match record {
+            Record::Histograms(..) => Vec::new(),
+            Record::Ranges(run) => {
+                let runs = self.ranges.sources(image, run).into_iter();
+                runs.map(|run| Record::Histograms(Statistics::Fast, run)).collect()
+            }
+            Record::Thumbnail => {
+                let last = self.ranges.run_of(thumbnail::channels(&image.plan) - 1);
+                (0..=last).map(Record::Ranges).collect()
+            }
+        }
+    }
+
+    /// What a record says of ranges, to those that are made from it.
+    ///
+    /// # Errors
+    /// [`BadRecord`].
+    pub(super) fn measured(
+        &self,
+        record: Record,
+        bytes: &[u8],
+        is_lasting: bool,
+    ) -> Result<Measured, BadRecord> {
+        let ranges = match record {
+            Record::Histograms(rule, run) => self.datasets_by(rule).ranges(bytes, run)?,
+            Record::Ranges(run) => self.ranges.ranges(bytes, run)?,
+            Record::Thumbnail => Vec::new(),
+        };
+        Ok(Measured { ranges, is_lasting })
+    }
+
+    /// Makes a record from what its [`Metadata::sources`] say, and from voxels, which it waits for.
     ///
     /// # Errors
     /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
@@ -125,17 +167,18 @@ impl Metadata {
         &self,
         image: &Arc<Image>,
         record: Record,
+        sources: &[Measured],
     ) -> Result<Produced, ImageError> {
-        let bytes = match record {
-            Record::Histograms(_) => self.datasets.memory_bytes(),
-            Record::Ranges(_) => self.ranges.memory_bytes(),
-            Record::Thumbnail => thumbnail::memory_bytes(image),
-        };
-        let memory = Arc::new(image.engine().resources().reserve_aside(bytes));
+        let reserve = |bytes| Arc::new(image.engine().resources().reserve_aside(bytes));
         let result = match record {
-            Record::Histograms(run) => self.datasets.measure(image, run, &memory),
-            Record::Ranges(run) => self.ranges.measure(image, run, &memory),
-            Record::Thumbnail => thumbnail::measure(image, &memory),
+            Record::Histograms(rule, run) => {
+                let datasets = self.datasets_by(rule);
+                datasets.measure(image, run, &reserve(datasets.memory_bytes()))
+            }
+            Record::Ranges(run) => Ok(self.ranges.record(image, run, sources)),
+            Record::Thumbnail => {
+                thumbnail::measure(image, sources, &reserve(thumbnail::memory_bytes(image)))
+            }
         };
         match result {
             Ok((bytes, is_lasting)) => {
@@ -150,9 +193,18 @@ impl Metadata {
         }
     }
 
-    /// Runs to be measured ahead, when a reader has come to another one: the next ones, if it walks along time.
-    pub(super) fn ahead(&self, plan: &ImagePlan, record: Record) -> Range<u64> {
-        let Record::Histograms(run) = record else { return 0..0 };
+    /// Records to be made ahead, when a reader has come to another one: the next ones, if it walks along time.
+    pub(super) fn ahead(
+        &self,
+        plan: &ImagePlan,
+        record: Record,
+    ) -> impl Iterator<Item = Record> + use<> {
+        let rule = self.rule;
+        self.runs_ahead(plan, record).map(move |run| Record::Histograms(rule, run))
+    }
+
+    fn runs_ahead(&self, plan: &ImagePlan, record: Record) -> Range<u64> {
+        let Record::Histograms(_, run) = record else { return 0..0 };
         let is_next = self.last_run.swap(run, Ordering::Relaxed).checked_add(1) == Some(run);
         let runs = self.datasets.run_of(plan.datasets() - 1) + 1;
         if is_next { run + 1..(run + 1 + RUNS_AHEAD).min(runs) } else { 0..0 }

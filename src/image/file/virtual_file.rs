@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use crate::cache::{ImageId, Slot};
 use crate::engine::Engine;
-use crate::engine::brick::{Brick, BrickDone, Mode, Purpose, Whole};
+use crate::engine::brick::{Brick, BrickDone, Mode, Whole};
 use crate::engine::error::ImageError;
 use crate::image::images::Images;
 use crate::image::levels;
@@ -25,9 +25,7 @@ use crate::sync::lock;
 
 use super::metadata::{Metadata, Record};
 use super::read_ahead::ReadAhead;
-
-/// Times that a part of one read may be found in the cache and not be readable there.
-const MOST_LOST: u32 = 16;
+use super::records::MOST_LOST;
 
 /// Receives the bytes of a read, possibly on another thread.
 type ReadDone = Box<dyn FnOnce(Result<&[u8], ImageError>) + Send>;
@@ -40,7 +38,7 @@ pub struct VirtualFile {
     fleeting: Arc<AtomicBool>,
     /// A reader has met a change of the store.
     is_outdated: AtomicBool,
-    metadata: Metadata,
+    metadata: Arc<Metadata>,
     read_ahead: ReadAhead,
     /// What all this takes.
     _held: Held,
@@ -111,7 +109,7 @@ impl VirtualFile {
         let open_bytes =
             OPEN_FILE_BYTES + OPEN_LEVEL_BYTES * described as u64 + image.source.snapshot_bytes();
         let held = image.engine().resources().memory.hold(open_bytes);
-        let metadata = Metadata::new(&image);
+        let metadata = Arc::new(Metadata::new(&image));
         let (fleeting, is_outdated) = (Arc::default(), AtomicBool::new(false));
         Ok(Self { image, fleeting, is_outdated, metadata, read_ahead, _held: held })
     }
@@ -124,7 +122,7 @@ impl VirtualFile {
         &self.image
     }
 
-    pub(super) fn metadata(&self) -> &Metadata {
+    pub(super) fn metadata(&self) -> &Arc<Metadata> {
         &self.metadata
     }
 
@@ -418,18 +416,13 @@ impl VirtualFile {
         }
     }
 
-    pub(super) fn request_record(self: &Arc<Self>, record: Record, mode: Mode, done: BrickDone) {
-        let slot = self.metadata.slot(&self.image, record);
-        let shared = self.image.shared_key(slot.key, false);
-        let mode = Mode { purpose: Purpose::Metadata, shared, ..mode };
-        let file = self.clone();
-        let produce = move || file.metadata.produce(&file.image, record);
-        self.engine().request(slot, mode, produce, done);
+    pub(super) fn request_record(&self, record: Record, mode: Mode, done: BrickDone) {
+        self.metadata.request(&self.image, record, mode, done);
     }
 
     /// Has the records made that a reader of this one will probably want.
     fn measure_ahead(self: &Arc<Self>, record: Record) {
-        for record in self.metadata.ahead(self.plan(), record).map(Record::Histograms) {
+        for record in self.metadata.ahead(self.plan(), record) {
             let slot = self.metadata.slot(&self.image, record);
             if !self.engine().is_under_way(slot) && !self.engine().kept().is_cached(slot) {
                 // Whoever reads it later sees the error.
@@ -452,7 +445,7 @@ impl VirtualFile {
         // Only a chunk need change to give another one.
         let is_derived = match brick {
             Wanted::Voxels(brick) => self.image.stored(brick.level).is_none(),
-            Wanted::Record(record) => self.metadata.is_exact(record),
+            Wanted::Record(record) => Metadata::is_exact(record),
         };
         self.note(is_fleeting || (is_derived && !self.image.follows_chunks));
         match brick {

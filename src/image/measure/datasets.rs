@@ -17,7 +17,7 @@ use crate::resources::Aside;
 
 use super::count::{Findings, count};
 use super::histogram::{of_channel, scale};
-use super::record::{self, BadRecord, longest_cell};
+use super::record::{self, BadRecord, Cell, longest_cell};
 use super::rule::{self, Extent};
 use super::runs::{Runs, Share};
 
@@ -44,7 +44,13 @@ impl Datasets {
             counts_bytes: extent.counts_bytes(plan),
             record_bytes: read().map(|voxels| longest_cell(plan.target, voxels)).sum(),
         };
-        let runs = Runs::new(plan.datasets(), share);
+        // Displayed ranges are to cost the time points that they are measured of, and no others.
+        let channels = plan.ims.channels.len() as u64;
+        let cuts = rule::times_of_ranges(plan)
+            .into_iter()
+            .flat_map(|time| [time * channels, (time + 1) * channels])
+            .filter(|&cut| cut < plan.datasets());
+        let runs = Runs::new(cuts, plan.datasets(), share);
         let record_bytes = share.record_bytes * runs.length();
         let open_bytes = if extent == Extent::All { most_open_bytes(image) } else { 0 };
         let counts_bytes = share.counts_bytes * runs.length();
@@ -93,7 +99,9 @@ impl Datasets {
         let findings = Findings::new(memory);
         let mut record = Vec::new();
         for counts in count(image, &datasets, &self.extent, &findings)? {
-            record::put(&mut record, counts.histogram().as_ref());
+            let found = counts.histogram().zip(counts.display_range());
+            let cell = found.map(|(histogram, range)| Cell { histogram, range });
+            record::put(&mut record, cell.as_ref());
         }
         debug_assert!(record.len() as u64 <= self.record_bytes, "longer than its slot");
         Ok((record, findings.are_lasting()))
@@ -109,15 +117,8 @@ impl Datasets {
         dataset: u64,
         level: usize,
     ) -> Result<Option<ChannelHistograms>, BadRecord> {
-        let run = self.datasets(self.run_of(dataset));
         let voxels = *self.voxels.get(level).ok_or(BadRecord)?;
-        let (levels, level) = match self.extent {
-            Extent::All => (self.voxels.len() as u64, level as u64),
-            Extent::Some { .. } => (1, 0),
-        };
-        let number = dataset.saturating_sub(run.start).saturating_mul(levels) + level;
-        let cells = (run.end - run.start) * levels;
-        let Some(mut fine) = record::get(record, number, cells, self.target)? else {
+        let Some(Cell { histogram: mut fine, .. }) = self.cell(record, dataset, level)? else {
             return Ok(None);
         };
         match self.extent {
@@ -126,5 +127,34 @@ impl Datasets {
             Extent::Some { .. } => fine.bins = scale(&fine.bins, voxels),
         }
         Ok(Some(of_channel(fine, self.target)))
+    }
+
+    /// The values between which all but the tails of each dataset of a run lie, of the finest level that is counted;
+    /// `None`: nothing was counted.
+    ///
+    /// # Errors
+    /// [`BadRecord`].
+    pub(crate) fn ranges(
+        &self,
+        record: &[u8],
+        run: u64,
+    ) -> Result<Vec<Option<(f64, f64)>>, BadRecord> {
+        let range = |dataset| Ok(self.cell(record, dataset, 0)?.map(|cell| cell.range));
+        self.datasets(run).map(range).collect()
+    }
+
+    fn cell(&self, record: &[u8], dataset: u64, level: usize) -> Result<Option<Cell>, BadRecord> {
+        let run = self.datasets(self.run_of(dataset));
+        let (levels, level) = match self.extent {
+            Extent::All => (self.voxels.len() as u64, level as u64),
+            Extent::Some { .. } => (1, 0),
+        };
+        let number = dataset.saturating_sub(run.start).saturating_mul(levels) + level;
+        record::get(record, number, (run.end - run.start) * levels, self.target)
+    }
+
+    /// Datasets of the longest run.
+    pub(super) fn run_length(&self) -> u64 {
+        self.runs.length()
     }
 }

@@ -4,50 +4,56 @@
 //! have, of the first, the middle and the last time point together: by the fast rule whatever the rule for histograms
 //! is, as files of one store are to differ in nothing else. Else the range of the type.
 //!
+//! They are taken from records of histograms, so that no voxel is read twice for an opening. These are cut so that a
+//! reader of ranges alone waits for no other time points.
+//!
 //! A record has two numbers for each channel: black and full colour, as little-endian binary64.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use crate::engine::error::ImageError;
+use crate::image::options::Statistics;
 use crate::image::voxels::image::Image;
 use crate::ims::VoxelType;
-use crate::resources::Aside;
 
-use super::count::{Findings, count};
+use super::datasets::Datasets;
 use super::record::BadRecord;
-use super::rule::{self, Extent};
-use super::runs::{Runs, Share};
+use super::rule;
+use super::runs::Runs;
 
 /// Bytes of a record for each channel.
 const CHANNEL_BYTES: usize = 16;
 
+/// What a record says of ranges.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// Of each of its datasets, or channels: between these values all but the tails of the voxels lie.
+    pub(crate) ranges: Vec<Option<(f64, f64)>>,
+    /// The record may be kept.
+    pub(crate) is_lasting: bool,
+}
+
 /// How the displayed ranges of an image are measured.
 #[derive(Debug)]
 pub(crate) struct DisplayRanges {
-    extent: Extent,
-    /// Time points that are read, in ascending order.
+    datasets: Datasets,
+    /// Time points that are measured, in ascending order.
     times: Vec<u64>,
+    channels: u64,
+    /// Of channels, as those of the datasets of each of these time points.
     runs: Runs,
-    memory_bytes: u64,
 }
 
 impl DisplayRanges {
     pub(crate) fn new(image: &Image) -> Self {
-        let plan = &image.plan;
-        let extent = rule::extent_of_ranges(image);
-        let mut times = vec![0, plan.ims.time_points / 2, plan.ims.time_points - 1];
-        times.dedup();
-        let datasets = times.len() as u64;
-        let read = extent.levels(plan).map(|level| extent.voxels(plan, level));
-        let share = Share {
-            voxels: read.fold(0, u64::saturating_add).saturating_mul(datasets),
-            counts_bytes: extent.counts_bytes(plan) * datasets,
-            record_bytes: CHANNEL_BYTES as u64,
-        };
-        let runs = Runs::new(plan.ims.channels.len() as u64, share);
-        let memory_bytes = (share.counts_bytes + share.record_bytes) * runs.length();
-        Self { extent, times, runs, memory_bytes }
+        let datasets = Datasets::new(image, Statistics::Fast);
+        let channels = image.plan.ims.channels.len() as u64;
+        let runs = Runs::of_length([], channels, datasets.run_length());
+        Self { datasets, times: rule::times_of_ranges(&image.plan), channels, runs }
+    }
+
+    /// The datasets by the fast rule, whose records ranges are taken from.
+    pub(crate) fn datasets(&self) -> &Datasets {
+        &self.datasets
     }
 
     /// The run that a channel belongs to.
@@ -56,68 +62,50 @@ impl DisplayRanges {
     }
 
     /// The channels of a run, half-open.
-    pub(crate) fn channels(&self, run: u64) -> Range<u64> {
+    fn channels(&self, run: u64) -> Range<u64> {
         self.runs.members(run)
     }
 
     /// Length of the longest record, in bytes.
     pub(crate) fn record_bytes(&self) -> u64 {
-        CHANNEL_BYTES as u64 * self.runs.length()
+        CHANNEL_BYTES as u64 * self.runs.length().min(self.channels)
     }
 
-    /// Memory that measuring a run takes beside the bricks that are decoded.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+    /// The runs of datasets whose records the record of a run of channels is made from: one for each time point, with
+    /// these channels and no others.
+    pub(crate) fn sources(&self, image: &Image, run: u64) -> Vec<u64> {
+        let channels = self.channels(run);
+        let are_stated = channels.clone().all(|channel| window(image, channel).is_some());
+        let times = if are_stated { &[][..] } else { &self.times };
+        let first = |time| self.datasets.run_of(time * self.channels + channels.start);
+        times.iter().map(first).collect()
     }
 
-    /// Measures a run: its record, and whether that may be kept on disk. `memory` is reserved for it.
-    ///
-    /// # Errors
-    /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
-    pub(crate) fn measure(
-        &self,
-        image: &Arc<Image>,
-        run: u64,
-        memory: &Arc<Aside>,
-    ) -> Result<(Vec<u8>, bool), ImageError> {
-        let (ranges, keep) = self.ranges(image, run, memory)?;
-        let numbers = ranges.into_iter().flat_map(|(low, high)| [low, high]);
-        Ok((numbers.flat_map(f64::to_le_bytes).collect(), keep))
-    }
-
-    /// The ranges of the channels of a run, and whether they may be kept.
-    ///
-    /// # Errors
-    /// As for [`DisplayRanges::measure`].
-    pub(super) fn ranges(
-        &self,
-        image: &Arc<Image>,
-        run: u64,
-        memory: &Arc<Aside>,
-    ) -> Result<(Vec<(f64, f64)>, bool), ImageError> {
-        let all = image.plan.ims.channels.len() as u64;
-        let unknown: Vec<u64> =
-            self.channels(run).filter(|&channel| window(image, channel).is_none()).collect();
-        let of_time = |&time: &u64| unknown.iter().map(move |channel| time * all + channel);
-        let datasets: Vec<u64> = self.times.iter().flat_map(of_time).collect();
-        let findings = Findings::new(memory);
-        let mut measured = vec![None; unknown.len()];
-        if !datasets.is_empty() {
-            let counts = count(image, &datasets, &self.extent, &findings)?;
-            for counts in counts.chunks(unknown.len()) {
-                for (range, counts) in measured.iter_mut().zip(counts) {
-                    widen(range, counts.display_range());
-                }
-            }
-        }
-        let measured =
-            |channel: u64| unknown.binary_search(&channel).ok().and_then(|at| measured[at]);
-        let range = |channel: u64| {
-            let known = window(image, channel).or(measured(channel));
-            let (low, high) = known.unwrap_or(range_of(image.plan.target));
-            if high > low { (low, high) } else { (low, low + 1.0) }
+    /// The record of a run of channels, of what each of its sources has measured of them; and whether it
+    /// may be kept.
+    pub(crate) fn record(&self, image: &Image, run: u64, measured: &[Measured]) -> (Vec<u8>, bool) {
+        let range = |(at, channel)| {
+            let of_time = |found: &Measured| found.ranges.get(at).copied().flatten();
+            let known = window(image, channel)
+                .or_else(|| measured.iter().filter_map(of_time).reduce(union))
+                .unwrap_or(range_of(image.plan.target));
+            if known.1 > known.0 { known } else { (known.0, known.0 + 1.0) }
         };
-        Ok((self.channels(run).map(range).collect(), findings.are_lasting()))
+        let numbers = (0..).zip(self.channels(run)).map(range).flat_map(|(low, high)| [low, high]);
+        let is_lasting = measured.iter().all(|found| found.is_lasting);
+        (numbers.flat_map(f64::to_le_bytes).collect(), is_lasting)
+    }
+
+    /// What a record of a run of channels says of them.
+    ///
+    /// # Errors
+    /// [`BadRecord`].
+    pub(crate) fn ranges(
+        &self,
+        record: &[u8],
+        run: u64,
+    ) -> Result<Vec<Option<(f64, f64)>>, BadRecord> {
+        self.channels(run).map(|channel| self.range(record, channel).map(Some)).collect()
     }
 
     /// The range of a channel, black and full colour, from the record of its run.
@@ -149,12 +137,9 @@ fn window(image: &Image, channel: u64) -> Option<(f64, f64)> {
     channel.window.map(|(low, high)| (low + image.plan.shift, high + image.plan.shift))
 }
 
-/// Widens a range by another.
-fn widen(range: &mut Option<(f64, f64)>, other: Option<(f64, f64)>) {
-    if let Some((low, high)) = other {
-        let known = range.get_or_insert((low, high));
-        *known = (known.0.min(low), known.1.max(high));
-    }
+/// The smallest range that holds two.
+fn union(one: (f64, f64), other: (f64, f64)) -> (f64, f64) {
+    (one.0.min(other.0), one.1.max(other.1))
 }
 
 fn range_of(target: VoxelType) -> (f64, f64) {

@@ -7,6 +7,7 @@
 //! | 2 | length of what follows; 0: nothing was counted, and the cell ends here |
 //! | 2 | number of bins |
 //! | 8, 8 | values of the first and of the last bin, binary64 |
+//! | 8, 8 | the displayed range: the values between which all but the tails lie, binary64 |
 //! | rest | the bins in LEB128; a 0 and a number stand for as many empty bins; empty ones at the end are left out |
 //!
 //! Records come back from a disk, so nothing of them is trusted: bytes that are no record are an error, and no more
@@ -32,7 +33,7 @@ impl From<BadRecord> for ImageError {
 
 /// Bytes of a cell before its bins, with and without its length.
 const LENGTH_BYTES: usize = 2;
-const HEADER_BYTES: usize = 18;
+const HEADER_BYTES: usize = 34;
 
 /// Length of the longest cell of at most `voxels` voxels.
 pub(super) fn longest_cell(target: VoxelType, voxels: u64) -> u64 {
@@ -44,15 +45,22 @@ pub(super) fn longest_cell(target: VoxelType, voxels: u64) -> u64 {
     (LENGTH_BYTES + HEADER_BYTES) as u64 + counts + runs
 }
 
+/// What a cell says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cell {
+    pub(super) histogram: Histogram,
+    /// The values between which all but the tails lie.
+    pub(super) range: (f64, f64),
+}
+
 /// Appends a cell; `None`: nothing was counted.
-pub(super) fn put(record: &mut Vec<u8>, counted: Option<&Histogram>) {
+pub(super) fn put(record: &mut Vec<u8>, counted: Option<&Cell>) {
     let start = record.len();
     record.extend([0; LENGTH_BYTES]);
-    let Some(Histogram { min, max, bins }) = counted else { return };
+    let Some(Cell { histogram: Histogram { min, max, bins }, range }) = counted else { return };
     let short = |number: usize| u16::try_from(number).expect("1024 bins of 10 bytes").to_le_bytes();
     record.extend(short(bins.len()));
-    record.extend(min.to_le_bytes());
-    record.extend(max.to_le_bytes());
+    record.extend([*min, *max, range.0, range.1].into_iter().flat_map(f64::to_le_bytes));
     let mut empty = 0;
     for &count in bins {
         if count == 0 {
@@ -78,7 +86,7 @@ pub(super) fn get(
     number: u64,
     cells: u64,
     target: VoxelType,
-) -> Result<Option<Histogram>, BadRecord> {
+) -> Result<Option<Cell>, BadRecord> {
     let mut found = None;
     for at in 0..cells {
         let length = u16::from_le_bytes(take(&mut record)?);
@@ -89,27 +97,30 @@ pub(super) fn get(
         }
     }
     match found {
-        Some(cell) if record.is_empty() => histogram(cell, target),
+        Some(cell) if record.is_empty() => read(cell, target),
         _ => Err(BadRecord),
     }
 }
 
-fn histogram(mut cell: &[u8], target: VoxelType) -> Result<Option<Histogram>, BadRecord> {
+fn read(mut cell: &[u8], target: VoxelType) -> Result<Option<Cell>, BadRecord> {
     if cell.is_empty() {
         return Ok(None);
     }
     let count = usize::from(u16::from_le_bytes(take(&mut cell)?));
-    let [min, max] = [f64::from_le_bytes(take(&mut cell)?), f64::from_le_bytes(take(&mut cell)?)];
+    let mut number = || take(&mut cell).map(f64::from_le_bytes);
+    let (min, max, range) = (number()?, number()?, (number()?, number()?));
     let most = most_bins(target);
     let is_sound = (most.min(LEAST_FINE_BINS)..=most).contains(&count)
         && min.is_finite()
         && max.is_finite()
-        && min <= max;
+        && min <= max
+        && range.0.is_finite()
+        && range.1.is_finite();
     let bins = if is_sound { bins(cell, count)? } else { return Err(BadRecord) };
     let total = bins.iter().try_fold(0_u64, |total, &count| total.checked_add(count));
     match total {
         None | Some(0) => Err(BadRecord),
-        Some(_) => Ok(Some(Histogram { min, max, bins })),
+        Some(_) => Ok(Some(Cell { histogram: Histogram { min, max, bins }, range })),
     }
 }
 
@@ -181,12 +192,16 @@ mod tests {
         })
     }
 
+    fn cell_of(min: f64, max: f64, bins: Vec<u64>) -> Cell {
+        Cell { histogram: Histogram { min, max, bins }, range: (min, max / 2.0) }
+    }
+
     const TYPES: [VoxelType; 3] = [VoxelType::U8, VoxelType::U16, VoxelType::F32];
 
-    fn cell() -> impl Strategy<Value = (VoxelType, Option<Histogram>)> {
+    fn cell() -> impl Strategy<Value = (VoxelType, Option<Cell>)> {
         prop::sample::select(TYPES.to_vec()).prop_flat_map(|target| {
             let histogram = (bins(target), -1e38..1e38_f64, 0.0..1e38_f64)
-                .prop_map(|(bins, min, more)| Histogram { min, max: min + more, bins });
+                .prop_map(|(bins, min, more)| cell_of(min, min + more, bins));
             (Just(target), prop::option::weighted(0.8, histogram))
         })
     }
@@ -194,7 +209,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_cell_comes_back_among_others((target, counted) in cell(), before in 0_u64..3, after in 0_u64..3) {
-            let other = Histogram { min: 1.0, max: 2.0, bins: vec![7; most_bins(target)] };
+            let other = cell_of(1.0, 2.0, vec![7; most_bins(target)]);
             let mut record = Vec::new();
             (0..before).for_each(|_| put(&mut record, Some(&other)));
             let start = record.len();
@@ -206,7 +221,7 @@ mod tests {
             prop_assert_eq!(get(&record, cells, cells, target), Err(BadRecord));
             prop_assert_eq!(get(&record, 0, cells + 1, target), Err(BadRecord));
             prop_assert_eq!(get(&record, 0, cells - 1, target), Err(BadRecord));
-            let voxels = counted.map_or(0, |counted| counted.bins.iter().sum());
+            let voxels = counted.map_or(0, |counted| counted.histogram.bins.iter().sum());
             prop_assert!(length <= longest_cell(target, voxels), "{} voxels in {} bytes", voxels, length);
         }
 
@@ -223,7 +238,8 @@ mod tests {
                 record[at] = byte;
             }
             record.truncate(record.len().saturating_sub(cut));
-            if let Ok(Some(found)) = get(&record, 0, 1, target) {
+            if let Ok(Some(Cell { histogram: found, range })) = get(&record, 0, 1, target) {
+                prop_assert!(range.0.is_finite() && range.1.is_finite());
                 prop_assert!(found.bins.len() <= most_bins(target) && found.min <= found.max);
                 prop_assert!(found.bins.iter().any(|&count| count > 0));
             }
@@ -232,7 +248,7 @@ mod tests {
         #[test]
         fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..200), number in 0_u64..9) {
             // What follows the length of a cell, as random lengths lead nowhere.
-            drop(histogram(&bytes, VoxelType::U8));
+            drop(read(&bytes, VoxelType::U8));
             drop(super::bins(&bytes, 257));
             drop(get(&bytes, number, 9, VoxelType::U16));
         }
@@ -249,11 +265,11 @@ mod tests {
     fn an_image_of_one_value_takes_a_few_bytes() {
         let mut bins = vec![0; 1024];
         bins[600] = 1 << 20;
-        let counted = Histogram { min: 0.0, max: 5000.0, bins };
+        let counted = cell_of(0.0, 5000.0, bins);
         let mut record = Vec::new();
         put(&mut record, Some(&counted));
         put(&mut record, None);
-        assert_eq!(record.len(), 2 + 18 + 3 + 3 + 2);
+        assert_eq!(record.len(), 2 + 34 + 3 + 3 + 2);
         assert_eq!(get(&record, 1, 2, VoxelType::U16), Ok(None));
     }
 
@@ -261,7 +277,7 @@ mod tests {
     fn what_no_counts_give_is_refused() {
         let refused = |min: f64, max: f64, bins: &[u64]| {
             let mut record = Vec::new();
-            put(&mut record, Some(&Histogram { min, max, bins: bins.to_vec() }));
+            put(&mut record, Some(&cell_of(min, max, bins.to_vec())));
             assert_eq!(get(&record, 0, 1, VoxelType::U16), Err(BadRecord), "{min} {max}");
         };
         let full = [1; 257];

@@ -107,17 +107,16 @@ pub(super) fn extent(image: &Image, rule: Statistics) -> Extent {
     Extent::sampled(plan, level, 0..bricks(plan, level), share(SAMPLE_BUDGET))
 }
 
-/// What is counted of a dataset for the display range of its channel: one level, whatever the rule is for
-/// histograms.
-pub(super) fn extent_of_ranges(image: &Image) -> Extent {
-    match extent(image, Statistics::Fast) {
-        Extent::All => Extent::whole(&image.plan, 0),
-        some @ Extent::Some { .. } => some,
-    }
+/// The time points that displayed ranges are measured of, in ascending order.
+pub(super) fn times_of_ranges(plan: &ImagePlan) -> Vec<u64> {
+    let last = plan.ims.time_points - 1;
+    let mut times = vec![0, plan.ims.time_points / 2, last];
+    times.dedup();
+    times
 }
 
 /// Whether all of an image is read in a moment.
-pub(super) fn is_small(image: &Image) -> bool {
+pub(crate) fn is_small(image: &Image) -> bool {
     let plan = &image.plan;
     let voxels = plan.levels[0].voxels().saturating_mul(plan.datasets());
     let most = if image.is_remote() { SMALL_REMOTE_IMAGE_VOXELS } else { SMALL_IMAGE_VOXELS };

@@ -12,7 +12,7 @@ use crate::ims::Histogram;
 use crate::resources::Aside;
 
 use super::datasets::Datasets;
-use super::ranges::DisplayRanges;
+use super::ranges::{DisplayRanges, Measured};
 use super::thumbnail;
 
 fn aside(image: &Image) -> Arc<Aside> {
@@ -21,6 +21,29 @@ fn aside(image: &Image) -> Arc<Aside> {
 
 fn options(statistics: Statistics) -> ImageOptions {
     ImageOptions { statistics, coarsest_bytes: 4 << 10, ..ImageOptions::default() }
+}
+
+/// The record of a run of channels.
+fn displayed(display: &DisplayRanges, image: &Arc<Image>, run: u64) -> (Vec<u8>, bool) {
+    let measure = |run| {
+        let datasets = display.datasets();
+        let (record, is_lasting) = datasets.measure(image, run, &aside(image)).expect("readable");
+        let ranges = datasets.ranges(&record, run).expect("a record");
+        Measured { ranges, is_lasting }
+    };
+    let sources: Vec<Measured> = display.sources(image, run).into_iter().map(measure).collect();
+    display.record(image, run, &sources)
+}
+
+fn paint(image: &Arc<Image>) -> (Vec<u8>, bool) {
+    let display = DisplayRanges::new(image);
+    let measured = |run| {
+        let (record, is_lasting) = displayed(&display, image, run);
+        Measured { ranges: display.ranges(&record, run).expect("a record"), is_lasting }
+    };
+    let last = display.run_of(thumbnail::channels(&image.plan) - 1);
+    let ranges: Vec<Measured> = (0..=last).map(measured).collect();
+    thumbnail::measure(image, &ranges, &aside(image)).expect("readable")
 }
 
 /// All records of an image, runs in any order, and whether all may be kept.
@@ -46,10 +69,10 @@ fn records(image: &Arc<Image>, order: impl Fn(u64) -> Vec<u64>) -> (Vec<Vec<u8>>
         take(found, datasets.record_bytes());
     }
     for run in 0..=display.run_of(plan.ims.channels.len() as u64 - 1) {
-        take(display.measure(image, run, &memory).expect("readable"), display.record_bytes());
+        take(displayed(&display, image, run), display.record_bytes());
     }
     let (width, height) = thumbnail::size(plan);
-    let painted = thumbnail::measure(image, &memory).expect("readable");
+    let painted = paint(image);
     assert_eq!(painted.0.len() as u64, u64::from(width) * u64::from(height) * 4);
     take(painted, 1 << 18);
     (records, all_kept)
@@ -225,8 +248,8 @@ fn exact_and_fast_files_differ_in_histograms_alone() {
         let scene = long(statistics);
         let image = scene.image();
         let display = DisplayRanges::new(&image);
-        let (ranges, _) = display.measure(&image, 0, &aside(&image)).expect("readable");
-        let (rgba, _) = thumbnail::measure(&image, &aside(&image)).expect("readable");
+        let (ranges, _) = displayed(&display, &image, 0);
+        let (rgba, _) = paint(&image);
         found.push((ranges, rgba, thumbnail::size(&image.plan)));
         // Level 0 is absent: exactly, all of its voxels are 0.
         let zeros = fine(&image, 2, 0).bins[0];
@@ -242,7 +265,7 @@ fn ranges_are_those_of_the_first_the_middle_and_the_last_time_point() {
     let display = DisplayRanges::new(&image);
     for channel in 0..2 {
         let run = display.run_of(channel);
-        let (record, _) = display.measure(&image, run, &aside(&image)).expect("readable");
+        let (record, _) = displayed(&display, &image, run);
         let mut expected = (f64::INFINITY, f64::NEG_INFINITY);
         for t in [0, 25, 49] {
             let mut values: Vec<u8> = places(LONG_SIZES[1])
@@ -269,7 +292,7 @@ fn no_voxel_is_read_for_ranges_that_are_stated() {
     fs::write(scene.path(".zattrs"), attributes.replacen('{', windows, 1)).expect("a file");
     let image = scene.image();
     let display = DisplayRanges::new(&image);
-    let (record, keep) = display.measure(&image, 0, &aside(&image)).expect("readable");
+    let (record, keep) = displayed(&display, &image, 0);
     assert_eq!([0, 1].map(|c| display.range(&record, c)), [Ok((3.0, 90.0)), Ok((5.0, 70.0))]);
     assert!(keep);
     assert_eq!(image.engine().stats().decoded_bytes, 0);
@@ -309,7 +332,7 @@ fn shades(rgba: &[u8]) -> usize {
 fn there_is_always_a_thumbnail() {
     for scene in [small("|u1", byte), long(Statistics::Fast), large()] {
         let image = scene.image();
-        let (rgba, _) = thumbnail::measure(&image, &aside(&image)).expect("readable");
+        let (rgba, _) = paint(&image);
         assert!(shades(&rgba) > 20);
     }
 }
@@ -329,7 +352,7 @@ fn a_thumbnail_shows_64_channels() {
         let attributes = fs::read_to_string(scene.path(".zattrs")).expect("a file");
         fs::write(scene.path(".zattrs"), attributes.replacen('{', &omero, 1)).expect("a file");
         let image = scene.image();
-        let (rgba, _) = thumbnail::measure(&image, &aside(&image)).expect("readable");
+        let (rgba, _) = paint(&image);
         (rgba, image.engine().stats().decoded_bytes)
     };
     assert!(of_channels(70) == of_channels(64));

@@ -17,7 +17,7 @@ use crate::sync::lock;
 
 use super::count::{Findings, Reader, visit};
 use super::projection::{self, Projection};
-use super::ranges::DisplayRanges;
+use super::ranges::Measured;
 use super::rule::{self, Extent};
 
 /// Voxels of a level that is read whole for the thumbnail, over all channels that it shows.
@@ -37,35 +37,32 @@ pub(crate) fn memory_bytes(image: &Image) -> u64 {
     let (_, extent) = shown(image);
     let open_bytes = if extent == Extent::All { most_open_bytes(image) } else { 0 };
     let painted = projection::memory_bytes(channels(&image.plan));
-    painted.saturating_add(open_bytes).max(DisplayRanges::new(image).memory_bytes())
+    painted.saturating_add(open_bytes)
 }
 
 /// Reads voxels and paints the thumbnail: rows of red, green, blue, alpha, `4 * width * height` bytes, and whether they
-/// may be kept on disk. `memory` is reserved for it.
+/// may be kept on disk. `memory` is reserved for it; `displayed` are the ranges of [`channels`] or more.
 ///
 /// # Errors
 /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
 pub(crate) fn measure(
     image: &Arc<Image>,
+    displayed: &[Measured],
     memory: &Arc<Aside>,
 ) -> Result<(Vec<u8>, bool), ImageError> {
     let channels = channels(&image.plan);
-    let display = DisplayRanges::new(image);
-    let (mut ranges, mut keep) = (Vec::new(), true);
-    for run in 0..=display.run_of(channels - 1) {
-        let (of_run, is_lasting) = display.ranges(image, run, memory)?;
-        ranges.extend(of_run);
-        keep &= is_lasting;
-    }
-    ranges.truncate(usize::try_from(channels).unwrap_or(usize::MAX));
+    let known = displayed.iter().flat_map(|found| found.ranges.iter().copied().flatten());
+    let ranges: Vec<(f64, f64)> =
+        known.take(usize::try_from(channels).unwrap_or(usize::MAX)).collect();
     let findings = Findings::new(memory);
     let projection = project(image, channels, &findings)?;
     let rgba = lock(&projection).render(&image.plan, &ranges);
-    Ok((rgba, keep && findings.are_lasting()))
+    let is_lasting = displayed.iter().all(|found| found.is_lasting) && findings.are_lasting();
+    Ok((rgba, is_lasting))
 }
 
 /// Channels that are shown.
-fn channels(plan: &ImagePlan) -> u64 {
+pub(crate) fn channels(plan: &ImagePlan) -> u64 {
     (plan.ims.channels.len() as u64).min(MOST_CHANNELS)
 }
 
