@@ -12,6 +12,7 @@ mod ranges;
 mod record;
 mod rule;
 mod runs;
+mod sketch;
 #[cfg(test)]
 mod tests;
 pub(super) mod thumbnail;
@@ -20,3 +21,4 @@ pub(super) use datasets::Datasets;
 pub(super) use ranges::{DisplayRanges, Measured};
 pub(super) use record::BadRecord;
 pub(super) use rule::is_small;
+pub(super) use sketch::{Sketch, channels as channels_shown};

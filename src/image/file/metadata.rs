@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::cache::{BrickKey, Slot};
 use crate::engine::brick::{Brick, Keep, Produced, Whole};
 use crate::engine::error::ImageError;
-use crate::image::measure::{BadRecord, Datasets, DisplayRanges, Measured, is_small, thumbnail};
+use crate::image::measure::{
+    BadRecord, Datasets, DisplayRanges, Measured, Sketch, channels_shown, is_small, thumbnail,
+};
 use crate::image::options::Statistics;
 use crate::image::plan::ImagePlan;
 use crate::image::voxels::image::Image;
@@ -41,6 +43,8 @@ pub(super) struct Metadata {
     datasets: Datasets,
     ranges: DisplayRanges,
     thumbnail_bytes: u64,
+    /// Of the thumbnail.
+    sketch: Arc<Sketch>,
     templates: OnceLock<Templates>,
     fleeting: Mutex<Fleeting>,
     /// The run of datasets that was read last.
@@ -65,6 +69,7 @@ impl Metadata {
             datasets: Datasets::new(image, rule),
             ranges: DisplayRanges::new(image),
             thumbnail_bytes: 4 * u64::from(width) * u64::from(height),
+            sketch: Arc::default(),
             templates: OnceLock::new(),
             fleeting: Mutex::default(),
             last_run: AtomicU64::new(0),
@@ -135,7 +140,7 @@ impl Metadata {
                 runs.map(|run| Record::Histograms(Statistics::Fast, run)).collect()
             }
             Record::Thumbnail => {
-                let last = self.ranges.run_of(thumbnail::channels(&image.plan) - 1);
+                let last = self.ranges.run_of(channels_shown(&image.plan) - 1);
                 (0..=last).map(Record::Ranges).collect()
             }
         }
@@ -173,12 +178,15 @@ impl Metadata {
         let result = match record {
             Record::Histograms(rule, run) => {
                 let datasets = self.datasets_by(rule);
-                datasets.measure(image, run, &reserve(datasets.memory_bytes()))
+                datasets.measure(image, run, &self.sketch, &reserve(datasets.memory_bytes()))
             }
             Record::Ranges(run) => Ok(self.ranges.record(image, run, sources)),
-            Record::Thumbnail => {
-                thumbnail::measure(image, sources, &reserve(thumbnail::memory_bytes(image)))
-            }
+            Record::Thumbnail => thumbnail::measure(
+                image,
+                sources,
+                &self.sketch,
+                &reserve(thumbnail::memory_bytes(image)),
+            ),
         };
         match result {
             Ok((bytes, is_lasting)) => {

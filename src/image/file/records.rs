@@ -108,3 +108,75 @@ impl Awaited {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::engine::EngineStats;
+    use crate::image::file::VirtualFile;
+    use crate::image::tests::scene::{Scene, mixed_byte};
+    use crate::image::{ImageOptions, Statistics};
+
+    /// Two channels of one time point, with the chunks of some levels.
+    fn series(statistics: Statistics, sizes: &[[u64; 3]], there: &Range<usize>) -> Scene {
+        let options =
+            ImageOptions { statistics, coarsest_bytes: 4 << 10, ..ImageOptions::default() };
+        let is_there = |level: usize, _: [u64; 5]| there.contains(&level);
+        let voxel = |_, [_, c, z, y, x]: [u64; 5]| mixed_byte([z + c, y, x]);
+        Scene::series(options, "|u1", [1, 2], (sizes, [4, 128, 128]), is_there, voxel)
+    }
+
+    /// Where each part of the metadata begins that says something of pixels, in the order of the file.
+    fn parts(file: &VirtualFile) -> Vec<u64> {
+        let layout = file.plan().layout.metadata();
+        let (mut parts, mut at) = (Vec::new(), 0);
+        while at < layout.bytes() {
+            let (part, run) = layout.locate(at);
+            if file.metadata().record_of(part).is_some() {
+                parts.push(at);
+            }
+            at += run;
+        }
+        parts
+    }
+
+    fn read_all(file: &Arc<VirtualFile>) -> Vec<u8> {
+        let bytes = usize::try_from(file.plan().layout.metadata_bytes()).expect("small");
+        file.read_blocking(0, bytes).expect("readable")
+    }
+
+    /// Whatever a reader begins with, or all at once: for histograms, displayed ranges and the thumbnail, each brick that
+    /// is counted is decoded once.
+    #[test]
+    fn a_first_opening_decodes_each_brick_once() {
+        // Of a small image all levels are counted, with any rule; of a large one here the third.
+        let small = [[6, 70, 90], [6, 35, 45]];
+        let large = [[4, 1500, 1500], [4, 750, 750], [4, 375, 375]];
+        let (fast, exact) = (Statistics::Fast, Statistics::Exact);
+        let cases = [(fast, &small[..1], 0..64), (exact, &small, 0..64), (fast, &large, 2..3)];
+        for (rule, sizes, counted) in cases {
+            let mut scene = series(rule, sizes, &counted);
+            for order in ["all at once", "forth", "back", "histograms first"] {
+                scene = scene.with_threads(2);
+                let file = scene.followed();
+                let mut parts = parts(&file);
+                match order {
+                    "all at once" => drop(read_all(&file)),
+                    "back" => parts.reverse(),
+                    "histograms first" => parts.rotate_left(2),
+                    _ => {}
+                }
+                for at in parts {
+                    file.read_blocking(at, 1).expect("readable");
+                }
+                let levels = file.plan().layout.levels().iter().enumerate();
+                let levels = levels.filter(|(level, _)| counted.contains(level));
+                let bricks: u64 = levels.map(|(_, level)| level.bricks.count()).sum();
+                let EngineStats { filled, passed, .. } = file.engine().stats();
+                assert_eq!(filled + passed, 2 * bricks + file.records(), "{sizes:?}, {order}");
+            }
+        }
+    }
+}

@@ -13,6 +13,7 @@ use crate::sync::lock;
 
 use super::histogram::Counts;
 use super::rule::{Extent, evenly};
+use super::sketch::Sketch;
 
 /// Shows the bricks of some datasets to a visitor, and waits for the end.
 ///
@@ -141,7 +142,7 @@ impl<F: Fn(BrickId, &BrickFrame, &[u8]) + Send + Sync> Visitor for Reader<F> {
     }
 }
 
-/// Counts some datasets, given in ascending order: by dataset, then by level.
+/// Counts some datasets, given in ascending order: by dataset, then by level. A sketch sees their bricks, too.
 ///
 /// # Errors
 /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
@@ -149,6 +150,7 @@ pub(super) fn count(
     image: &Arc<Image>,
     datasets: &[u64],
     extent: &Extent,
+    sketch: Option<&Arc<Sketch>>,
     findings: &Arc<Findings>,
 ) -> Result<Vec<Counts>, ImageError> {
     let target = image.plan.target;
@@ -161,12 +163,16 @@ pub(super) fn count(
         let see = {
             let (datasets, levels) = (datasets.to_vec(), levels.clone());
             let (cells, findings) = (cells.clone(), findings.clone());
+            let sketch = sketch.filter(|_| !only_range).cloned();
             move |brick: BrickId, frame: &BrickFrame, bytes: &[u8]| {
                 let Ok(dataset) = datasets.binary_search(&brick.dataset) else { return };
                 let cell = &cells[dataset * levels.len() + brick.level - levels.start];
                 if !cell.see(target, only_range, frame, bytes) {
                     // A chunk came between the passes.
                     findings.damage();
+                }
+                if let Some(sketch) = &sketch {
+                    sketch.see(brick, frame, bytes);
                 }
             }
         };

@@ -20,6 +20,7 @@ use super::histogram::{of_channel, scale};
 use super::record::{self, BadRecord, Cell, longest_cell};
 use super::rule::{self, Extent};
 use super::runs::{Runs, Share};
+use super::sketch::Sketch;
 
 /// How the datasets of an image are measured. A dataset has the number `t * channels + c`.
 #[derive(Debug)]
@@ -85,7 +86,8 @@ impl Datasets {
     }
 
     /// Measures a run: its record, and whether that may be kept on disk. Chunks that were absent may come, chunks
-    /// that could not be decoded may be mended, and neither is to leave a mark. `memory` is reserved for it.
+    /// that could not be decoded may be mended, and neither is to leave a mark. `memory` is reserved for it. What the
+    /// thumbnail shows of the run goes into a sketch.
     ///
     /// # Errors
     /// [`ImageError`] when the store changed or vanished; damaged chunks are left out instead.
@@ -93,12 +95,19 @@ impl Datasets {
         &self,
         image: &Arc<Image>,
         run: u64,
+        sketch: &Arc<Sketch>,
         memory: &Arc<Aside>,
     ) -> Result<(Vec<u8>, bool), ImageError> {
-        let datasets: Vec<u64> = self.datasets(run).collect();
+        let run = self.datasets(run);
+        let sketch = Some(sketch).filter(|sketch| sketch.begin(image, &run, &self.extent));
+        let datasets: Vec<u64> = run.clone().collect();
         let findings = Findings::new(memory);
+        let counted = count(image, &datasets, &self.extent, sketch, &findings);
+        if let Some(sketch) = sketch {
+            sketch.end(run, counted.is_ok() && findings.are_lasting());
+        }
         let mut record = Vec::new();
-        for counts in count(image, &datasets, &self.extent, &findings)? {
+        for counts in counted? {
             let found = counts.histogram().zip(counts.display_range());
             let cell = found.map(|(histogram, range)| Cell { histogram, range });
             record::put(&mut record, cell.as_ref());

@@ -62,6 +62,7 @@ fn grid(size_x: u64, size_y: u64, [edge_x, edge_y]: [f64; 2]) -> (u64, u64) {
 }
 
 /// Which columns, or rows, of a level the pixels of the thumbnail show: one often, where it is smaller.
+#[derive(Debug)]
 struct Shown {
     /// In ascending order, each once.
     sources: Vec<u64>,
@@ -86,6 +87,7 @@ impl Shown {
 }
 
 /// The largest value along z of every voxel that the thumbnail shows.
+#[derive(Debug)]
 pub(super) struct Projection {
     target: VoxelType,
     columns: Shown,

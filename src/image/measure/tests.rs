@@ -13,6 +13,7 @@ use crate::resources::Aside;
 
 use super::datasets::Datasets;
 use super::ranges::{DisplayRanges, Measured};
+use super::sketch::{Sketch, channels};
 use super::thumbnail;
 
 fn aside(image: &Image) -> Arc<Aside> {
@@ -27,7 +28,8 @@ fn options(statistics: Statistics) -> ImageOptions {
 fn displayed(display: &DisplayRanges, image: &Arc<Image>, run: u64) -> (Vec<u8>, bool) {
     let measure = |run| {
         let datasets = display.datasets();
-        let (record, is_lasting) = datasets.measure(image, run, &aside(image)).expect("readable");
+        let (record, is_lasting) =
+            datasets.measure(image, run, &Arc::default(), &aside(image)).expect("readable");
         let ranges = datasets.ranges(&record, run).expect("a record");
         Measured { ranges, is_lasting }
     };
@@ -41,9 +43,9 @@ fn paint(image: &Arc<Image>) -> (Vec<u8>, bool) {
         let (record, is_lasting) = displayed(&display, image, run);
         Measured { ranges: display.ranges(&record, run).expect("a record"), is_lasting }
     };
-    let last = display.run_of(thumbnail::channels(&image.plan) - 1);
+    let last = display.run_of(channels(&image.plan) - 1);
     let ranges: Vec<Measured> = (0..=last).map(measured).collect();
-    thumbnail::measure(image, &ranges, &aside(image)).expect("readable")
+    thumbnail::measure(image, &ranges, &Sketch::default(), &aside(image)).expect("readable")
 }
 
 /// All records of an image, runs in any order, and whether all may be kept.
@@ -61,7 +63,7 @@ fn records(image: &Arc<Image>, order: impl Fn(u64) -> Vec<u64>) -> (Vec<Vec<u8>>
     let runs = datasets.run_of(plan.datasets() - 1) + 1;
     let mut measured: Vec<_> = order(runs)
         .into_iter()
-        .map(|run| (run, datasets.measure(image, run, &memory).expect("readable")))
+        .map(|run| (run, datasets.measure(image, run, &Arc::default(), &memory).expect("readable")))
         .collect();
     measured.sort_by_key(|(run, _)| *run);
     assert_eq!(measured.len() as u64, runs);
@@ -81,7 +83,8 @@ fn records(image: &Arc<Image>, order: impl Fn(u64) -> Vec<u64>) -> (Vec<Vec<u8>>
 fn fine(image: &Arc<Image>, dataset: u64, level: usize) -> Histogram {
     let datasets = Datasets::new(image, image.images.options().statistics);
     let run = datasets.run_of(dataset);
-    let (record, _) = datasets.measure(image, run, &aside(image)).expect("readable");
+    let (record, _) =
+        datasets.measure(image, run, &Arc::default(), &aside(image)).expect("readable");
     let found = datasets.histograms(&record, dataset, level).expect("a record").expect("counted");
     if let Some(fine) = found.histogram_1024 {
         assert_eq!(fine.bins.iter().sum::<u64>(), found.histogram.bins.iter().sum::<u64>());
@@ -236,7 +239,9 @@ fn a_run_reads_its_datasets_and_no_others() {
     let run = datasets.datasets(datasets.run_of(50));
     assert!((2..=16).contains(&(run.end - run.start)), "{run:?}");
     let before = image.engine().stats().decoded_bytes;
-    datasets.measure(&image, datasets.run_of(50), &aside(&image)).expect("readable");
+    datasets
+        .measure(&image, datasets.run_of(50), &Arc::default(), &aside(&image))
+        .expect("readable");
     let decoded = image.engine().stats().decoded_bytes - before;
     assert_eq!(decoded, (run.end - run.start) * (4 * 128 * 128));
 }
@@ -337,6 +342,31 @@ fn there_is_always_a_thumbnail() {
     }
 }
 
+/// A sketch that was drawn for histograms gives the thumbnail, and nothing is read for it.
+#[test]
+fn a_sketch_gives_the_same_thumbnail() {
+    for scene in [small("<u2", wide), small("<f4", float)] {
+        let image = scene.followed_image();
+        let (display, sketch) = (DisplayRanges::new(&image), Arc::default());
+        let datasets = display.datasets();
+        let last = datasets.run_of(1);
+        for run in (0..=last).rev() {
+            assert!(datasets.measure(&image, run, &sketch, &aside(&image)).expect("readable").1);
+        }
+        let ranges = vec![Measured { ranges: vec![Some((1.0, 900.0)); 2], is_lasting: true }];
+        let paint = |sketch: &Sketch| {
+            let before = image.engine().stats().decoded_bytes;
+            let painted = thumbnail::measure(&image, &ranges, sketch, &aside(&image));
+            (painted.expect("readable"), image.engine().stats().decoded_bytes - before)
+        };
+        let (sketched, decoded) = paint(&sketch);
+        assert_eq!(decoded, 0);
+        let (painted, decoded) = paint(&sketch);
+        assert!(decoded > 0, "a sketch is used once");
+        assert!(sketched == painted && painted.1);
+    }
+}
+
 /// Channels beyond the first 64 change neither the thumbnail nor what it costs.
 #[test]
 fn a_thumbnail_shows_64_channels() {
@@ -363,7 +393,8 @@ fn a_record_of_another_image_is_refused() {
     let scene = small("<u2", wide);
     let image = scene.image();
     let datasets = Datasets::new(&image, Statistics::Fast);
-    let (record, _) = datasets.measure(&image, 0, &aside(&image)).expect("readable");
+    let (record, _) =
+        datasets.measure(&image, 0, &Arc::default(), &aside(&image)).expect("readable");
     assert!(datasets.histograms(&record, 0, image.plan.levels.len()).is_err(), "no such level");
     assert!(datasets.histograms(&record, 6, 0).is_err(), "no such dataset");
     assert!(datasets.histograms(&record[..record.len() - 1], 0, 0).is_err(), "torn");
@@ -379,6 +410,7 @@ fn a_record_of_another_image_is_refused() {
     );
     let larger = larger.image();
     let theirs = Datasets::new(&larger, Statistics::Fast);
-    let (record, _) = theirs.measure(&larger, 0, &aside(&larger)).expect("readable");
+    let (record, _) =
+        theirs.measure(&larger, 0, &Arc::default(), &aside(&larger)).expect("readable");
     assert!(datasets.histograms(&record, 0, 0).is_err());
 }
