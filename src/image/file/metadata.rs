@@ -286,7 +286,10 @@ impl Metadata {
                 histograms = self.datasets.histograms(record, dataset, level)?;
                 Pixels::Histograms(histograms.as_ref())
             }
-            MetadataPart::Thumbnail => Pixels::Thumbnail(record),
+            MetadataPart::Thumbnail if record.len() as u64 == self.thumbnail_bytes => {
+                Pixels::Thumbnail(record)
+            }
+            MetadataPart::Thumbnail => return Err(ImageError::BadRecord),
         };
         Ok(writer.write(offset, out, pixels)?)
     }

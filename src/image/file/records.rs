@@ -1,5 +1,5 @@
-//! Requests for records. One that is made from others waits for these by callback: a thread that waited could wait for a
-//! task behind its own.
+//! Requests for records. One that is made from others waits for these by callback: a thread that waited could wait
+//! for a task behind its own.
 
 use std::sync::{Arc, Mutex};
 
@@ -115,9 +115,11 @@ mod tests {
 
     use super::*;
     use crate::engine::EngineStats;
+    use crate::engine::brick::{Keep, Produced};
     use crate::image::file::VirtualFile;
     use crate::image::tests::scene::{Scene, mixed_byte};
     use crate::image::{ImageOptions, Statistics};
+    use crate::ims::Packing;
 
     /// Two channels of one time point, with the chunks of some levels.
     fn series(statistics: Statistics, sizes: &[[u64; 3]], there: &Range<usize>) -> Scene {
@@ -147,8 +149,8 @@ mod tests {
         file.read_blocking(0, bytes).expect("readable")
     }
 
-    /// Whatever a reader begins with, or all at once: for histograms, displayed ranges and the thumbnail, each brick that
-    /// is counted is decoded once.
+    /// Whatever a reader begins with, or all at once: for histograms, displayed ranges and the thumbnail, each brick
+    /// that is counted is decoded once.
     #[test]
     fn a_first_opening_decodes_each_brick_once() {
         // Of a small image all levels are counted, with any rule; of a large one here the third.
@@ -176,6 +178,38 @@ mod tests {
                 let bricks: u64 = levels.map(|(_, level)| level.bricks.count()).sum();
                 let EngineStats { filled, passed, .. } = file.engine().stats();
                 assert_eq!(filled + passed, 2 * bricks + file.records(), "{sizes:?}, {order}");
+            }
+        }
+    }
+
+    /// Bytes that are no record, wherever they come from, are measured again, by readers and by exports.
+    #[test]
+    fn what_is_no_record_is_measured_again() {
+        let mut scene = series(Statistics::Fast, &[[6, 70, 90]], &(0..1));
+        let expected = read_all(&scene.followed());
+        let packed = |file: &Arc<VirtualFile>| {
+            let mut all = vec![0; expected.len()];
+            let put = |at: u64, bytes: &[u8]| {
+                let at = usize::try_from(at).expect("small");
+                all[at..at + bytes.len()].copy_from_slice(bytes);
+                Ok::<_, ImageError>(())
+            };
+            file.each_packed_metadata(Packing::Gzip(1), file.size(), put).expect("measured");
+            all
+        };
+        let expected_packed = packed(&scene.followed());
+        for is_export in [false, true] {
+            scene = scene.with_threads(2);
+            let file = scene.followed();
+            for record in file.metadata().records(file.plan(), 0..2) {
+                let junk = Produced::new(Arc::new(vec![7; 3].into()), Keep::Lightly, false);
+                let slot = file.metadata().slot(file.image(), record);
+                file.engine().take_in(slot, Purpose::Metadata, &junk);
+            }
+            if is_export {
+                assert!(packed(&file) == expected_packed);
+            } else {
+                assert!(read_all(&file) == expected);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The metadata region as a whole: its records, and that of another file with the same pixels.
 
+use std::borrow::Cow;
 use std::sync::{Arc, mpsc};
 
 use crate::engine::brick::{Brick, Mode};
@@ -9,6 +10,7 @@ use crate::ims::{ImsFile, MetadataWriter, Packing, Templates};
 
 use super::VirtualFile;
 use super::metadata::Record;
+use super::records::MOST_LOST;
 
 /// Most bytes that are given at a time.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -50,25 +52,37 @@ impl VirtualFile {
             let (part, run) = metadata.locate(at);
             let record = self.metadata().record_of(part);
             if record != known.0 {
-                known = (record, record.map_or(Ok(Vec::new()), |record| self.record(record))?);
+                known = (record, self.record(record, 0)?);
             }
             buffer.resize(usize::try_from(run.min(PIECE_BYTES)).unwrap_or(usize::MAX), 0);
-            self.metadata().write_with(&writer, at, &mut buffer, &known.1)?;
+            let mut lost = 0;
+            loop {
+                match self.metadata().write_with(&writer, at, &mut buffer, &known.1) {
+                    Err(ImageError::BadRecord) if lost < MOST_LOST => {
+                        lost += 1;
+                        known.1 = self.record(record, lost)?;
+                    }
+                    result => break result?,
+                }
+            }
             put(at, &buffer)?;
             at += buffer.len() as u64;
         }
         Ok(())
     }
 
-    /// The bytes of a record.
-    fn record(self: &Arc<Self>, record: Record) -> Result<Vec<u8>, ImageError> {
+    /// The bytes of a record, or none where nothing can be made of them; `lost`: how often that was so.
+    fn record(self: &Arc<Self>, record: Option<Record>, lost: u32) -> Result<Vec<u8>, ImageError> {
+        let Some(record) = record else { return Ok(Vec::new()) };
         let (sender, receiver) = mpsc::sync_channel(1);
         let done = move |result: Result<Brick, ImageError>| {
             // The receiver waits below.
             let _ = sender.send(result);
         };
-        self.request_record(record, Mode::default(), Box::new(done));
+        let mode = Mode { unreadable: lost > 0, ..Mode::default() };
+        self.request_record(record, mode, Box::new(done));
         let found = receiver.recv().unwrap_or(Err(ImageError::Abandoned))?;
-        Ok(found.bytes().map_err(|_| ImageError::BadRecord)?.into_owned())
+        // The cache failed between the look and the read: no bytes are no record.
+        Ok(found.bytes().map(Cow::into_owned).unwrap_or_default())
     }
 }

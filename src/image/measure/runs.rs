@@ -31,7 +31,8 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// The longest runs within the budgets, none of which goes over one of the `cuts`, ascending numbers below `members`.
+    /// The longest runs within the budgets, none of which goes over one of the `cuts`: ascending numbers below
+    /// `members`.
     pub(super) fn new(cuts: impl IntoIterator<Item = u64>, members: u64, share: Share) -> Self {
         let within = |budget: u64, share: u64| budget / share.max(1);
         let length = within(RUN_VOXELS, share.voxels)
