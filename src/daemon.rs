@@ -32,7 +32,7 @@ use zarrims::image::{Engine, EngineError};
 use zarrims::objects::connect_at_most;
 
 use crate::control::server::{Server, Wanted};
-use crate::{allocator, background, logging};
+use crate::{background, logging, rest};
 use answer::FromState;
 use event::Event;
 use reload::Serving;
@@ -56,7 +56,7 @@ pub(crate) fn run(given: &Given, merged: Merged) -> anyhow::Result<()> {
     config.cache.make_dir(&merged)?;
     connect_at_most(config.resources.connections);
     let engine = start_engine(&config)?;
-    allocator::give_back_at_rest(&engine);
+    rest::give_back_at_rest(&engine);
     let (events, received) = mpsc::channel();
     let of_signal = events.clone();
     signals::watch(move |signal| of_signal.send(Event::Signal(signal)).is_ok())?;

@@ -17,6 +17,7 @@
 //!
 //! `doc/DESIGN.md` tells why it is so.
 
+pub mod allocator;
 pub mod by_hand;
 pub mod cache;
 pub mod cli;

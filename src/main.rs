@@ -1,12 +1,11 @@
 //! `zarrims-mount`: shows Zarr stores as Imaris files.
 //!
 //! The program around the library: [`daemon`] wires the layers together and keeps them until a signal, [`control`] is
-//! how it is asked and steered,
-//! [`housekeeper`] saves what a later start can use, [`mount`] mounts, unmounts and widens the kernel's
-//! window, [`process`] asks the kernel about this process, [`list`] is the dry run, [`verbs`] does what else the
-//! program can, [`background`] lets the program that was started return, [`logging`] writes lines.
+//! how it is asked and steered, [`housekeeper`] saves what a later start can use, [`rest`] gives memory back when there
+//! is nothing to do, [`mount`] mounts, unmounts and widens the kernel's window, [`process`] asks the kernel about this
+//! process, [`list`] is the dry run, [`verbs`] does what else the program can, [`background`] lets the program that was
+//! started return, [`logging`] writes lines.
 
-mod allocator;
 mod background;
 mod control;
 mod daemon;
@@ -15,6 +14,7 @@ mod list;
 mod logging;
 mod mount;
 mod process;
+mod rest;
 mod verbs;
 
 use std::ffi::OsString;
@@ -45,7 +45,7 @@ impl Statuses {
 const NO_DAEMON: u8 = 3;
 
 fn main() -> ExitCode {
-    allocator::configure();
+    zarrims::allocator::configure();
     let status = run();
     logging::finish();
     status
