@@ -1,8 +1,11 @@
 //! The files that an answer was computed from, to check later whether it is still true.
 
-use std::collections::BTreeMap;
+mod entries;
+
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use entries::Entries;
 
 use super::root::SourceRoot;
 use super::storage::{Seen, Stamp, since_epoch_ns};
@@ -12,7 +15,7 @@ use super::storage::{Seen, Stamp, since_epoch_ns};
 /// [doubtful](Fingerprint::is_lasting).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
-    entries: BTreeMap<PathBuf, Seen>,
+    entries: Entries,
     /// Something could not be read, and may be readable the next time, whatever its state.
     is_doubtful: bool,
 }
@@ -33,13 +36,13 @@ impl Fingerprint {
     /// Adds a path in the state that a look has shown.
     pub(crate) fn add(&mut self, path: &Path, seen: Seen) {
         self.is_doubtful |= seen == Seen::Unreadable;
-        self.entries.entry(path.to_path_buf()).or_insert(seen);
+        self.entries.add(path, seen);
     }
 
     /// Takes over the state of one path.
     pub(crate) fn copy_from(&mut self, other: &Self, path: &Path) {
-        if let Some(seen) = other.entries.get(path) {
-            self.add(path, *seen);
+        if let Some((_, seen)) = other.entries.get(path) {
+            self.add(path, seen);
         }
     }
 
@@ -53,8 +56,8 @@ impl Fingerprint {
 
     /// Takes over all that another one has.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        for (path, seen) in &other.entries {
-            self.add(path, *seen);
+        for (path, seen) in other.entries.iter() {
+            self.add(path, seen);
         }
         self.is_doubtful |= other.is_doubtful;
     }
@@ -70,50 +73,64 @@ impl Fingerprint {
     #[must_use]
     pub fn is_lasting(&self, begun: SystemTime) -> bool {
         let begun_ns = since_epoch_ns(begun);
-        let is_settled = |seen: &Seen| match seen {
+        let is_settled = |(_, seen): (&Path, Seen)| match seen {
             Seen::Absent => true,
             Seen::Present(stamp) => stamp.settles_after_ns(begun_ns) <= 0,
             Seen::Unreadable => false,
         };
-        !self.is_doubtful && !self.entries.is_empty() && self.entries.values().all(is_settled)
+        !self.is_doubtful && !self.entries.is_empty() && self.entries.iter().all(is_settled)
     }
 
     /// Whether all states are the same now.
     #[must_use]
     pub fn is_unchanged(&self, root: &SourceRoot) -> bool {
-        self.entries.iter().all(|(path, seen)| root.look(path) == *seen)
+        self.entries.iter().all(|(path, seen)| root.look(path) == seen)
     }
 
     /// The newest modification time of the files.
     #[must_use]
     pub fn modified(&self) -> Option<SystemTime> {
-        let stamps = self.entries.values().filter_map(|seen| seen.stamp());
+        let stamps = self.entries.iter().filter_map(|(_, seen)| seen.stamp());
         stamps.map(|stamp| stamp.modified()).max()
     }
 
     /// The files and folders that were there below a folder, in the order of the paths.
     pub(super) fn present_below(&self, folder: &Path) -> impl Iterator<Item = &Path> {
-        let below = self.entries.range(folder.to_path_buf()..);
+        let below = self.entries.iter_from(folder);
         let below = below.take_while(move |(path, _)| path.starts_with(folder));
-        below.filter(|(_, seen)| seen.stamp().is_some()).map(|(path, _)| path.as_path())
+        below.filter(|(_, seen)| seen.stamp().is_some()).map(|(path, _)| path)
     }
 
     /// A path, if something was there.
     pub(super) fn present(&self, path: &Path) -> Option<&Path> {
-        let (path, seen) = self.entries.get_key_value(path)?;
-        seen.stamp().map(|_| path.as_path())
+        let (path, seen) = self.entries.get(path)?;
+        seen.stamp().map(|_| path)
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.entries.bytes()
+    }
+
+    /// The same in less memory, for an answer that is there.
+    pub(crate) fn closed(mut self) -> Self {
+        self.entries.close();
+        self
     }
 
     /// Paths and their states, in the order of the paths.
     pub fn entries(&self) -> impl Iterator<Item = (&Path, Seen)> {
-        self.entries.iter().map(|(path, seen)| (path.as_path(), *seen))
+        self.entries.iter()
     }
 }
 
 impl FromIterator<(PathBuf, Option<Stamp>)> for Fingerprint {
     fn from_iter<I: IntoIterator<Item = (PathBuf, Option<Stamp>)>>(entries: I) -> Self {
-        let entries = entries.into_iter().map(|(path, stamp)| (path, stamp.into()));
-        Self { entries: entries.collect(), is_doubtful: false }
+        let mut all = Self::default();
+        for (path, stamp) in entries {
+            all.entries.add(&path, stamp.into());
+        }
+        all
     }
 }
 

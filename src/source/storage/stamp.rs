@@ -12,15 +12,26 @@ use xxhash_rust::xxh3::xxh3_128;
 /// Only the storage that built a stamp knows what its identity means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    identity: u128,
+    /// A number of 128 bits. Two of 64 take less room: there is a stamp for each metadata file of each store.
+    identity: [u64; 2],
     /// In bytes.
     size: u64,
     /// Time of last modification: seconds since the epoch, and nanoseconds within the second.
-    modified: (i64, u32),
+    modified_s: i64,
+    modified_ns: u32,
     /// Time of the last change in nanoseconds since the epoch, by the clock of the storage.
     changed_ns: i64,
     /// Milliseconds until a later change is guaranteed a different time.
     settles_ms: u32,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+fn halves(number: u128) -> [u64; 2] {
+    [(number >> 64) as u64, number as u64]
+}
+
+fn whole([high, low]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
 }
 
 impl Stamp {
@@ -30,12 +41,13 @@ impl Stamp {
     pub fn of_clock(
         identity: u128,
         size: u64,
-        modified: (i64, u32),
+        (modified_s, modified_ns): (i64, u32),
         changed_ns: i64,
         settles: Duration,
     ) -> Self {
         let settles_ms = u32::try_from(settles.as_millis()).unwrap_or(u32::MAX);
-        Self { identity, size, modified, changed_ns, settles_ms }
+        let identity = halves(identity);
+        Self { identity, size, modified_s, modified_ns, changed_ns, settles_ms }
     }
 
     /// The state of a file whose storage names each version: a hash of an `ETag` or a checksum, for
@@ -43,15 +55,15 @@ impl Stamp {
     #[must_use]
     pub fn of_version(version: u128, size: u64, modified: SystemTime) -> Self {
         let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        let modified = (seconds, since.subsec_nanos());
-        Self { identity: version, size, modified, changed_ns: i64::MIN, settles_ms: 0 }
+        let modified_s = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let (identity, modified_ns) = (halves(version), since.subsec_nanos());
+        Self { identity, size, modified_s, modified_ns, changed_ns: i64::MIN, settles_ms: 0 }
     }
 
     /// The state of a part of this file, which changes whenever the file does. `part` tells parts apart.
     pub(super) fn within(&self, part: u128, size: u64) -> Self {
-        let all = [self.identity, self.size.into(), part].map(u128::to_le_bytes).concat();
-        Self { identity: xxh3_128(&all), size, ..*self }
+        let all = [whole(self.identity), self.size.into(), part].map(u128::to_le_bytes).concat();
+        Self { identity: halves(xxh3_128(&all)), size, ..*self }
     }
 
     /// Size in bytes.
@@ -63,7 +75,7 @@ impl Stamp {
     /// Time of last modification.
     #[must_use]
     pub fn modified(&self) -> SystemTime {
-        let (seconds, nanoseconds) = self.modified;
+        let (seconds, nanoseconds) = (self.modified_s, self.modified_ns);
         let whole = Duration::from_secs(seconds.unsigned_abs());
         let epoch = SystemTime::UNIX_EPOCH;
         let base = if seconds < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
@@ -99,9 +111,10 @@ impl Stamp {
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         let stamp = Self {
-            identity: parts.next()?.parse().ok()?,
+            identity: halves(parts.next()?.parse().ok()?),
             size: parts.next()?.parse().ok()?,
-            modified: (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?),
+            modified_s: parts.next()?.parse().ok()?,
+            modified_ns: parts.next()?.parse().ok()?,
             changed_ns: parts.next()?.parse().ok()?,
             settles_ms: parts.next()?.parse().ok()?,
         };
@@ -113,9 +126,9 @@ impl Stamp {
 /// others.
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { identity, size, modified: (seconds, nanoseconds), changed_ns, settles_ms } =
-            self;
-        write!(f, "{identity} {size} {seconds} {nanoseconds} {changed_ns} {settles_ms}")
+        let Self { identity, size, modified_s, modified_ns, changed_ns, settles_ms } = self;
+        let identity = whole(*identity);
+        write!(f, "{identity} {size} {modified_s} {modified_ns} {changed_ns} {settles_ms}")
     }
 }
 
