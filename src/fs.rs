@@ -24,7 +24,7 @@ use crate::sync::lock;
 pub use known::KnownImage;
 use known::KnownImages;
 use tree::Opened;
-pub use tree::{ImageNames, Labels, Revalidate, Save, Seen, Tree, TreeConfig};
+pub use tree::{ImageNames, Labels, Revalidate, Save, Seen, Tree, TreeConfig, TreeFigures};
 pub use view::{
     Attributes, DirectoryEntry, FsError, Ino, NodeKind, OpenedHandle, Paging, ReadDone, Space, View,
 };
@@ -76,6 +76,12 @@ impl FileSystem {
         lock(&self.handles).len()
     }
 
+    /// What is known of the tree now.
+    #[must_use]
+    pub fn tree_figures(&self) -> TreeFigures {
+        self.tree.figures()
+    }
+
     /// What is at a path below the mount point, and below it.
     ///
     /// # Errors
@@ -116,7 +122,7 @@ impl View for FileSystem {
     }
 
     fn attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        self.tree.fresh_attributes(ino)
+        self.tree.attributes(ino)
     }
 
     fn attributes_at_hand(&self, ino: Ino) -> Option<Attributes> {

@@ -8,7 +8,7 @@ pub(crate) mod shares;
 pub(crate) mod workers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memory::{Held, MemoryBudget, Reserved};
 use shares::{FETCH_THREADS, METADATA_THREADS, Shares};
@@ -29,7 +29,69 @@ pub(crate) struct Resources {
     aside: Arc<MemoryBudget>,
     /// Most threads that produce bricks.
     pub(crate) threads: usize,
+    /// What is known of names.
+    pub(crate) names: Names,
     is_stopping: AtomicBool,
+}
+
+/// What all mounts together keep of a kind, and how much that may be. Who adds to it makes room.
+#[derive(Debug)]
+pub(crate) struct Account {
+    bytes: AtomicU64,
+    most_bytes: u64,
+    whole: Whole,
+}
+
+/// What an account is a part of.
+#[derive(Debug)]
+enum Whole {
+    /// What is in it leaves less of the budget to others.
+    Budget(Arc<MemoryBudget>),
+    Account(Arc<Account>),
+}
+
+/// What is known of the names of all mounts.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// All of it: listings of folders, and the other two.
+    pub(crate) all: Arc<Account>,
+    /// The inodes and paths of what was forgotten.
+    pub(crate) forgotten: Arc<Account>,
+    /// What was found out about stores that no listing holds.
+    pub(crate) memo: Arc<Account>,
+}
+
+impl Names {
+    pub(crate) fn within(shares: Shares, memory: &Arc<MemoryBudget>) -> Self {
+        let account =
+            |most_bytes, whole| Arc::new(Account { bytes: AtomicU64::new(0), most_bytes, whole });
+        let all = account(shares.names(), Whole::Budget(memory.clone()));
+        let part = |most_bytes| account(most_bytes, Whole::Account(all.clone()));
+        let (forgotten, memo) = (part(shares.forgotten()), part(shares.memo()));
+        Self { all, forgotten, memo }
+    }
+}
+
+impl Account {
+    /// What took `old` bytes takes `new` ones now.
+    pub(crate) fn change(&self, old: u64, new: u64) {
+        self.bytes.fetch_add(new, Ordering::Relaxed);
+        self.bytes.fetch_sub(old, Ordering::Relaxed);
+        match &self.whole {
+            Whole::Budget(memory) => memory.change_held(old, new),
+            Whole::Account(whole) => whole.change(old, new),
+        }
+    }
+
+    /// Bytes in it.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.most_bytes
+    }
 }
 
 /// Memory of a pass over bricks, or of a record in production; less is decoded while it is in use.
@@ -49,13 +111,16 @@ impl Aside {
 impl Resources {
     pub(crate) fn new(shares: Shares, threads: usize) -> Arc<Self> {
         buffer::keep_at_most(shares.buffers());
+        let memory = MemoryBudget::new(shares.budget());
+        let names = Names::within(shares, &memory);
         Arc::new(Self {
             workers: Workers::new("fill", threads),
             metadata_workers: Workers::new("metadata", METADATA_THREADS),
             fetchers: Workers::waiting("fetch", FETCH_THREADS),
-            memory: MemoryBudget::new(shares.budget()),
+            memory,
             aside: MemoryBudget::new(shares.aside()),
             threads,
+            names,
             is_stopping: AtomicBool::new(false),
         })
     }

@@ -25,7 +25,7 @@ use Value::{Cache, Daemon, Mount};
 type Row = (&'static str, &'static str, Value);
 
 /// All metrics.
-const METRICS: [Row; 33] = [
+const METRICS: [Row; 35] = [
     ("zarrims_start_time_seconds", "When the daemon began, since 1970.", Daemon(|s| s.since_s)),
     ("zarrims_mounts", "Mounts that the kernel has.", Daemon(|s| s.mounts.len() as u64)),
     (
@@ -119,6 +119,12 @@ const METRICS: [Row; 33] = [
         Cache(|c| c.write_errors),
     ),
     ("zarrims_mount_open_handles", "Files that are open.", Mount(|m| m.open_handles as u64)),
+    ("zarrims_mount_names", "Files and folders that are known.", Mount(|m| m.names as u64)),
+    (
+        "zarrims_mount_forgotten_names",
+        "Files and folders that were listed and forgotten since.",
+        Mount(|m| m.forgotten_names as u64),
+    ),
     (
         "zarrims_mount_images",
         "Images that were opened since the start.",

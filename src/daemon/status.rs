@@ -50,6 +50,9 @@ pub(crate) struct MountStatus {
     /// When it was made, in seconds since 1970.
     pub(crate) since_s: u64,
     pub(crate) open_handles: usize,
+    /// Files and folders that are known, and those that were listed and forgotten since.
+    pub(crate) names: usize,
+    pub(crate) forgotten_names: usize,
     /// Failed reads of chunks.
     pub(crate) damaged: u64,
     /// Walks over all voxels of an image that are under way.
@@ -220,11 +223,14 @@ impl MountStatus {
             image
         };
         let images = mount.fs.known_images().into_iter().map(image).collect();
+        let names = mount.fs.tree_figures();
         Self {
             source: mount.source.to_string_lossy().into_owned(),
             mountpoint: mount.mountpoint.to_string_lossy().into_owned(),
             since_s: seconds(mount.since),
             open_handles: mount.fs.open_handles(),
+            names: names.nodes,
+            forgotten_names: names.forgotten,
             damaged: mount.images.damaged(),
             passes: mount.images.passes().into_iter().map(PassStatus::of).collect(),
             jobs: state.jobs.of(mount),

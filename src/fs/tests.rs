@@ -1,10 +1,12 @@
 //! The file system through its [`View`], without a kernel.
 
+mod forgetting;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -47,16 +49,15 @@ impl Scene {
 
     fn of(source: TempDir) -> Self {
         let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
-        let engine = Engine::start(&EngineConfig {
-            cache: None,
-            shared: None,
-            memory_bytes: 1 << 24,
-            threads: 1,
-        });
+        Self { source, view: Self::view(root, 1 << 24) }
+    }
+
+    fn view(root: Arc<SourceRoot>, memory_bytes: u64) -> FileSystem {
+        let engine =
+            Engine::start(&EngineConfig { cache: None, shared: None, memory_bytes, threads: 1 });
         let images = Images::new(engine.expect("an engine"), ImageOptions::default());
         let config = TreeConfig { revalidate: Revalidate::AT_ONCE, ..TreeConfig::default() };
-        let tree = Tree::new(root, images, config).expect("threads");
-        Self { source, view: FileSystem::new(tree) }
+        FileSystem::new(Tree::new(root, images, config).expect("threads"))
     }
 
     /// Looks the image up and opens it.
@@ -66,13 +67,17 @@ impl Scene {
     }
 
     fn read(&self, handle: u64, offset: u64, len: usize) -> Result<Vec<u8>, FsError> {
-        let (sender, receiver) = mpsc::channel();
-        let done = move |result: Result<&[u8], FsError>| {
-            sender.send(result.map(<[u8]>::to_vec)).expect("somebody waits");
-        };
-        self.view.read(handle, offset, len, Box::new(done));
-        receiver.recv().expect("an answer")
+        read(&self.view, handle, offset, len)
     }
+}
+
+fn read(view: &FileSystem, handle: u64, offset: u64, len: usize) -> Result<Vec<u8>, FsError> {
+    let (sender, receiver) = mpsc::channel();
+    let done = move |result: Result<&[u8], FsError>| {
+        sender.send(result.map(<[u8]>::to_vec)).expect("somebody waits");
+    };
+    view.read(handle, offset, len, Box::new(done));
+    receiver.recv().expect("an answer")
 }
 
 #[test]

@@ -5,8 +5,9 @@
 //! [`Fingerprint`](crate::source::Fingerprint) per store; an image is only built when its file is
 //! opened. A folder looked into again is checked against the source at most once per
 //! [`CHECK_INTERVAL`](super::view::CHECK_INTERVAL), and less often if the check takes long, so a name
-//! appears, changes or goes within seconds and without a remount. The cache folder keeps the findings for
-//! the next start (`memo`).
+//! appears, changes or goes within seconds and without a remount. Listings that were not used lately are
+//! forgotten, and recalled from the findings that the `memo` keeps: packed in memory, and in the cache folder
+//! for the next start.
 //!
 //! Inode numbers are derived from the path and, for files, from the identity of the image, so they
 //! are the same after a restart and different after the store has changed.
@@ -14,12 +15,14 @@
 //! From the bottom up: `file` and `inspected` hold what is known of images and stores, `node` and `nodes`
 //! the inodes, `access` compares owners and modes, `inspect` looks into a folder, `looks` does so in the
 //! background, `names` makes nodes, `refresh` keeps a listing up to date, `search` finds inodes of an earlier
-//! run, `decide` and `open` open files.
+//! run, `recent`, `forget` and `forgotten` bound the memory of all this, `decide` and `open` open files.
 
 mod access;
 mod closed;
 mod decide;
 mod file;
+mod forget;
+mod forgotten;
 mod inspect;
 mod inspected;
 mod labels;
@@ -31,6 +34,7 @@ mod nodes;
 mod open;
 mod options;
 mod pages;
+mod recent;
 mod refresh;
 mod search;
 mod told;
@@ -51,6 +55,7 @@ use crate::sync::lock;
 use super::view::{Attributes, DirectoryEntry, FsError, Ino, NodeKind};
 use access::{Rights, check_not_narrowed};
 use closed::Closed;
+use forgotten::Forgotten;
 use inspect::Inspector;
 use inspected::Checked;
 use looks::Wait;
@@ -58,9 +63,11 @@ use names::Namer;
 use node::{Content, Listing, Node, Shown};
 use nodes::Nodes;
 use open::Opener;
+use recent::Recent;
 use refresh::Refresh;
 
 pub use file::{FileSpec, LevelSpec, ViewSpec};
+pub use forget::TreeFigures;
 pub use inspected::Skipped;
 pub use memo::Save;
 pub use open::Opened;
@@ -84,6 +91,10 @@ pub struct Tree {
     opener: Opener,
     /// Files that were closed just now.
     closed: Closed,
+    /// Which listings were used lately.
+    recent: Recent,
+    /// Locked while listings are forgotten.
+    tidying: Mutex<()>,
     /// The last search for an inode of an earlier run that found nothing.
     searched_in_vain: Mutex<Option<Checked>>,
     /// They look into folders.
@@ -139,12 +150,15 @@ impl Tree {
             path: PathBuf::new(),
             content: Content::Mirror { source: PathBuf::new(), listing: Box::default() },
         };
+        let names = inspector.images.engine().resources().names.clone();
         Ok(Self {
             inspector,
-            nodes: Nodes::new(top),
+            nodes: Nodes::new(top, Forgotten::within(names.forgotten)),
             rights,
             opener,
             closed: Closed::new(config.revalidate.time()),
+            recent: Recent::new(names.all),
+            tidying: Mutex::default(),
             searched_in_vain: Mutex::default(),
             workers: Workers::within("look", looks::THREADS, looks::MOST_THREADS),
         })
@@ -152,8 +166,8 @@ impl Tree {
 
     /// The path of a known inode below the mount point.
     pub(super) fn path_of(&self, ino: Ino) -> Option<PathBuf> {
-        let node = self.nodes.get(ino).ok();
-        node.map(|node| node.path.clone()).or_else(|| self.nodes.former_path(ino))
+        let known = self.nodes.get(ino).map(|node| node.path.clone()).ok();
+        known.or_else(|| self.nodes.forgotten_path(ino)).or_else(|| self.nodes.former_path(ino))
     }
 
     /// What the images of the mount share.
@@ -168,9 +182,10 @@ impl Tree {
         &self.rights.root
     }
 
-    /// Saves what is known of the source in the cache, for the next start.
+    /// Saves what is known of the source in the cache, for the next start; and forgets what takes too much memory.
     pub fn save(&self, when: Save) {
-        self.inspector.save(when);
+        self.tidy();
+        self.inspector.save(when, || self.nodes.inspected());
     }
 
     /// Attributes of a known inode, with owner and mode as they are in the source now, or were less
@@ -180,7 +195,7 @@ impl Tree {
     /// # Errors
     /// [`FsError::Stale`] when it is not known.
     pub fn fresh_attributes(&self, ino: Ino) -> Result<Attributes, FsError> {
-        let error = match self.nodes.get(ino) {
+        let error = match self.node(ino) {
             Ok(node) => {
                 self.rights.renew(&node);
                 return Ok(node.attributes());
@@ -201,10 +216,14 @@ impl Tree {
         let Content::Mirror { source, listing } = &node.content else { return };
         let is_remote = self.source().storage().is_remote();
         let pause = if is_remote { COMPARED_EVERY_REMOTE } else { COMPARED_EVERY };
-        let checked = lock(listing).as_ref().and_then(|listing| listing.checked);
-        if checked.is_some_and(|checked| checked.is_older_than(pause))
-            && let Err(error) = self.refresh(&node, source, listing, Wait::Listing)
-        {
+        // One that was forgotten is made anew, which must not take most of the time.
+        let is_due = |listing: &Listing| match listing.checked {
+            Some(checked) if listing.is_forgotten && checked.is_recent() => false,
+            Some(checked) => checked.is_older_than(pause),
+            None => listing.is_forgotten,
+        };
+        let is_due = lock(listing).as_ref().is_some_and(is_due);
+        if is_due && let Err(error) = self.refresh(&node, source, listing, Wait::Listing) {
             tracing::debug!(path = %node.path.display(), %error, "a folder cannot be compared");
         }
     }
@@ -223,7 +242,7 @@ impl Tree {
     pub fn find(&self, path: &Path) -> Result<Attributes, FsError> {
         let mut found = self.nodes.attributes(Ino::ROOT)?;
         for name in path {
-            found = self.lookup(found.ino, name)?;
+            found = self.lookup_in(&*self.node(found.ino)?, name)?;
         }
         Ok(found)
     }
@@ -237,10 +256,14 @@ impl Tree {
         if name == "." {
             return self.attributes_of_any(parent);
         }
-        let node = self.nodes.get(parent)?;
+        self.lookup_in(&*self.any_node(parent)?, name)
+    }
+
+    fn lookup_in(&self, node: &Node, name: &OsStr) -> Result<Attributes, FsError> {
         if name == ".." {
-            return self.nodes.attributes(node.parent);
+            return Ok(self.any_node(node.parent)?.attributes());
         }
+        self.touch(node);
         match &node.content {
             Content::File(_) => Err(FsError::NotADirectory),
             Content::StoreFolder { names, .. } => {
@@ -256,7 +279,7 @@ impl Tree {
                 {
                     return self.fresh_attributes(child.ino);
                 }
-                self.refresh(&node, source, listing, Wait::Name(name))?;
+                self.refresh(node, source, listing, Wait::Name(name))?;
                 let ino = find(&lock(listing)).map(|child| child.ino).ok_or(FsError::NotFound)?;
                 self.fresh_attributes(ino)
             }
@@ -269,18 +292,18 @@ impl Tree {
     /// # Errors
     /// [`FsError::NotADirectory`], [`FsError::Stale`], [`FsError::Source`].
     pub fn entries(&self, ino: Ino) -> Result<Vec<DirectoryEntry>, FsError> {
-        self.entries_after(ino, Wait::Listing)
+        self.entries_of(&*self.any_node(ino)?, Wait::Listing)
     }
 
-    fn entries_after(&self, ino: Ino, wait: Wait<'_>) -> Result<Vec<DirectoryEntry>, FsError> {
-        let node = self.nodes.get(ino)?;
+    fn entries_of(&self, node: &Node, wait: Wait<'_>) -> Result<Vec<DirectoryEntry>, FsError> {
+        self.touch(node);
         let names: Vec<(OsString, Ino)> = match &node.content {
             Content::File(_) => return Err(FsError::NotADirectory),
             Content::StoreFolder { names, .. } => {
                 lock(names).iter().map(|(name, ino)| (name.clone(), *ino)).collect()
             }
             Content::Mirror { source, listing } => {
-                self.refresh(&node, source, listing, wait)?;
+                self.refresh(node, source, listing, wait)?;
                 let listing = lock(listing);
                 let names = listing.iter().flat_map(|listing| &listing.names);
                 names.map(|(name, child)| (name.clone(), child.ino)).collect()
@@ -290,7 +313,7 @@ impl Tree {
             DirectoryEntry { name: OsString::from("."), attributes: node.attributes() },
             DirectoryEntry {
                 name: OsString::from(".."),
-                attributes: self.nodes.attributes(node.parent)?,
+                attributes: self.node(node.parent)?.attributes(),
             },
         ];
         for (name, ino) in names {
@@ -330,12 +353,12 @@ impl Tree {
     fn walk_from(&self, ino: Ino, see: &mut dyn FnMut(Seen<'_>)) {
         let mut pending = vec![ino];
         while let Some(ino) = pending.pop() {
-            let Ok(node) = self.nodes.get(ino) else { continue };
+            let Ok(node) = self.node(ino) else { continue };
             if let Content::File(file) = &node.content {
                 see(Seen::Image(&node.path, &file.spec));
                 continue;
             }
-            let entries = match self.entries_after(ino, Wait::All) {
+            let entries = match self.entries_of(&node, Wait::All) {
                 Ok(entries) => entries,
                 Err(error) => {
                     see(Seen::Unreadable(&node.path, &error));
@@ -379,10 +402,10 @@ impl Tree {
     /// # Errors
     /// [`FsError::IsADirectory`]; [`FsError::Stale`] when there is no such file any more, or the store keeps
     /// changing; [`FsError::Restricted`] when fewer users may read it than at the lookup.
-    pub fn open(&self, ino: Ino) -> Result<Opened, FsError> {
+    pub(super) fn open_known(&self, ino: Ino) -> Result<Opened, FsError> {
         let mut current = ino;
         for _ in 0..OPEN_ATTEMPTS {
-            let path = match self.nodes.get(current) {
+            let path = match self.node(current) {
                 Ok(node) => match self.opener.open(&node) {
                     Err(FsError::Stale) => node.path.clone(),
                     Ok(opened) if current != ino => return self.stand_in(ino, &node, opened),
@@ -423,6 +446,10 @@ impl Tree {
     ) -> Result<(), FsError> {
         let namer = Namer { nodes: &self.nodes, rights: &self.rights };
         let refresh = Refresh { namer, inspector: &self.inspector, workers: &self.workers };
-        refresh.run(node, source, listing, wait)
+        if let Some((bytes, cost)) = refresh.run(node, source, listing, wait)? {
+            self.recent.note(node.ino(), bytes, cost);
+            self.tidy();
+        }
+        Ok(())
     }
 }

@@ -120,6 +120,15 @@ impl MemoryBudget {
         Held { budget: self.clone(), bytes }
     }
 
+    /// What is there for long took `old` bytes, and takes `new` ones now; see [`MemoryBudget::hold`].
+    pub(crate) fn change_held(&self, old: u64, new: u64) {
+        let mut state = lock(&self.state);
+        state.held = state.held.saturating_add(new).saturating_sub(old);
+        if new < old {
+            self.freed.notify_all();
+        }
+    }
+
     fn take(self: &Arc<Self>, state: &mut MemoryState, bytes: u64) -> Reserved {
         state.used = state.used.saturating_add(bytes);
         state.peak = state.peak.max(state.used);

@@ -73,6 +73,22 @@ impl Shares {
         self.budget / 32
     }
 
+    /// Within the budget: what is known of names, which is listings of folders with what `stat` needs of each file,
+    /// and what is left of them when they are forgotten.
+    pub(crate) const fn names(self) -> u64 {
+        self.budget / 4
+    }
+
+    /// Within what is known of names: what was found out about stores that no listing holds.
+    pub(crate) const fn memo(self) -> u64 {
+        self.budget / 16
+    }
+
+    /// Within what is known of names: inodes and paths of what was forgotten.
+    pub(crate) const fn forgotten(self) -> u64 {
+        self.budget / 16
+    }
+
     /// On top: bricks that were produced lately.
     pub(crate) const fn recent(self) -> u64 {
         self.budget / 4
@@ -138,8 +154,13 @@ mod tests {
         let shares = Shares::of(DEFAULT_BUDGET_BYTES);
         // README.md and doc/CONFIGURATION.md: "256 MiB in all by default".
         assert_eq!(shares.total(), 256 << 20);
-        let within = [shares.aside(), shares.unwritten(), shares.shared_puts(), COUNTS_BYTES];
-        assert!(within.iter().sum::<u64>() <= shares.budget() / 2, "decoding has less than a half");
+        let at_work = [shares.aside(), shares.unwritten(), shares.shared_puts(), COUNTS_BYTES];
+        let at_work: u64 = at_work.iter().sum();
+        assert!(at_work <= shares.budget() / 2, "decoding has less than a half");
+        // However many stores there are.
+        let most = at_work + shares.names();
+        assert!(most <= shares.budget() * 5 / 8, "decoding has less than three eighths");
+        assert!(shares.memo() + shares.forgotten() <= shares.names() / 2);
         assert!(shares.ahead() < shares.recent());
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::fs::view::{Attributes, FsError, Ino, NodeKind};
 use crate::source::storage::{Access, FileKind, Links, Meta};
@@ -16,10 +16,6 @@ use crate::sync::lock;
 use super::file::{FileSpec, ListedFile};
 use super::node::{Content, Node, Shown};
 use super::options::TreeConfig;
-
-/// How long the modes of all chunk files, which a look found, count. After it, samples do, until the
-/// next opening looks again: else a file once shut could not be opened to look at it.
-const CHUNK_ACCESS_TIME: Duration = Duration::from_secs(10);
 
 /// The user this program runs as.
 fn daemon() -> u32 {
@@ -155,9 +151,7 @@ pub(super) fn ask(root: &SourceRoot, config: TreeConfig, file: &ListedFile) {
     let mut state = lock(&file.found.state);
     state.permissions_at = Some(began);
     if let Ok((top, mut kinds)) = found {
-        if let Some((chunks, at)) = &state.chunk_access
-            && at.elapsed() < CHUNK_ACCESS_TIME
-        {
+        if let Some(chunks) = state.opened.as_ref().and_then(|opened| opened.chunk_access()) {
             kinds.absorb(chunks);
         }
         let found = kinds.intersection(top, daemon());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::by_hand::ImagePath;
 use crate::cache::ImageId;
@@ -17,6 +17,13 @@ use crate::sync::lock;
 
 use super::labels::LabelAt;
 use super::pages::Pages;
+
+/// How long the modes of all chunk files, which a look found, count. After it, samples do, until the
+/// next opening looks again: else a file once shut could not be opened to look at it.
+const CHUNK_ACCESS_TIME: Duration = Duration::from_secs(10);
+
+/// What a file takes, beside what its lists take.
+const FILE_BYTES: u64 = 900;
 
 /// One image of a store, as far as listing it needs.
 #[derive(Debug, Clone)]
@@ -36,15 +43,15 @@ pub struct FileSpec {
     /// The view that it is, if a person asks for it.
     pub view: Option<Arc<ViewSpec>>,
     /// What of it is complete, where it is still being written.
-    pub(super) complete: Option<Complete>,
+    pub(super) complete: Option<Box<Complete>>,
     /// Label images that are channels of it.
-    pub(super) labels: Arc<[LabelAt]>,
+    pub(super) labels: Box<[LabelAt]>,
     /// Size of the virtual file in bytes.
     pub size: u64,
     /// Lengths of the finest level in voxels, order (t, c, z, y, x).
     pub shape: [u64; 5],
     /// The published levels, finest first.
-    pub levels: Arc<[LevelSpec]>,
+    pub levels: Box<[LevelSpec]>,
     /// Identity of the image in this state of its metadata.
     pub id: ImageId,
     /// Time of the newest metadata file.
@@ -53,7 +60,7 @@ pub struct FileSpec {
     pub(super) metadata: Arc<Fingerprint>,
     /// A chunk of each level, by its path below the source folder: its permissions stand for those of
     /// all chunks of the level.
-    pub(super) samples: Arc<[PathBuf]>,
+    pub(super) samples: Box<[PathBuf]>,
 }
 
 /// A file that a person asks for.
@@ -153,11 +160,9 @@ pub(super) struct Found {
     pub(super) state: Mutex<FileState>,
     /// Held while the file is being opened, which may take a while.
     pub(super) opening: Mutex<()>,
-    /// Readers got bytes that the source may still complete.
-    pub(super) fleeting: Arc<AtomicBool>,
 }
 
-/// The state of a file.
+/// The state of a file. There is one for each file that is listed.
 #[derive(Debug, Default)]
 pub(super) struct FileState {
     pub(super) verdict: Verdict,
@@ -167,6 +172,13 @@ pub(super) struct FileState {
     pub(super) permissions: Option<Permissions>,
     /// When the source was asked for the permissions.
     pub(super) permissions_at: Option<Instant>,
+    /// What only openings find out; `None` before the first one.
+    pub(super) opened: Option<Box<Openings>>,
+}
+
+/// What openings of a file have found out.
+#[derive(Debug, Default)]
+pub(super) struct Openings {
     /// What readers of all its chunk files need, and the time of the look that found it.
     pub(super) chunk_access: Option<(AccessKinds, Instant)>,
     pub(super) chunks: Chunks,
@@ -176,6 +188,8 @@ pub(super) struct FileState {
     pub(super) open: Weak<VirtualFile>,
     /// What the kernel has cached of it.
     pub(super) pages: Pages,
+    /// Readers got bytes that the source may still complete.
+    pub(super) fleeting: Arc<AtomicBool>,
 }
 
 /// Whether the listing of a file holds.
@@ -205,16 +219,51 @@ impl ListedFile {
         Self { spec: Arc::new(spec), found: Arc::default() }
     }
 
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let FileSpec { store, image, levels, samples, labels, view, .. } = &*self.spec;
+        let paths = store.as_os_str().len() + image.len();
+        let samples: usize = samples.iter().map(|path| 48 + path.as_os_str().len()).sum();
+        let view = view.as_ref().map_or(0, |view| 200 + 150 * view.images.len());
+        FILE_BYTES + (paths + samples + 32 * levels.len() + 80 * labels.len() + view) as u64
+    }
+
     pub(super) fn verdict(&self) -> Verdict {
         lock(&self.found.state).verdict
     }
 
     pub(super) fn is_open(&self) -> bool {
-        lock(&self.found.state).open.strong_count() > 0
+        lock(&self.found.state).opened.as_ref().is_some_and(|opened| opened.is_open())
+    }
+
+    /// Whether what openings have found out is still of use to another one: while it is open, also in an earlier
+    /// state, and for as long as the modes of its chunks count.
+    pub(super) fn is_in_use(&self) -> bool {
+        let is_in_use = |opened: &Openings| {
+            opened.is_open() || opened.pages.has_readers() || opened.chunk_access().is_some()
+        };
+        lock(&self.found.state).opened.as_deref().is_some_and(is_in_use)
+    }
+}
+
+impl Openings {
+    fn is_open(&self) -> bool {
+        self.open.strong_count() > 0
+    }
+
+    /// What readers of all its chunk files need, if a look has found it lately.
+    pub(super) fn chunk_access(&self) -> Option<&AccessKinds> {
+        let (access, at) = self.chunk_access.as_ref()?;
+        (at.elapsed() < CHUNK_ACCESS_TIME).then_some(access)
     }
 }
 
 impl FileState {
+    /// What openings have found out.
+    pub(super) fn opened(&mut self) -> &mut Openings {
+        self.opened.get_or_insert_default()
+    }
+
     /// Notes that the listing does not hold; a stronger verdict stays.
     pub(super) fn doubt(&mut self, verdict: Verdict) {
         self.verdict = self.verdict.max(verdict);

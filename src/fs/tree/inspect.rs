@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::allocator;
 use crate::by_hand::{self, Entry, Shown, StoreTable, Tables, View};
 use crate::image::{Images, VirtualFile};
 use crate::resources::memory::MemoryBudget;
@@ -22,7 +23,7 @@ use super::access;
 use super::file::{FileSpec, LevelSpec, ListedFile, Verdict, ViewSpec, place};
 use super::inspected::{Inspected, Skipped};
 use super::labels::{self, LabelAt, WithLabels};
-use super::memo::{Memo, Origin, Save};
+use super::memo::{Held, Memo, Origin, Recalled, Save};
 use super::options::{Labels, TreeConfig};
 use super::told::Teller;
 
@@ -51,8 +52,8 @@ pub(super) struct Inspector {
     by_hand: Arc<Tables>,
     /// Which tables of stores were about a store, by their numbers.
     matched: Mutex<HashSet<usize>>,
-    /// Findings of earlier runs; `None` without a cache folder.
-    memo: Option<Arc<Memo>>,
+    /// Findings of earlier runs, and of listings that were forgotten.
+    memo: Memo,
     teller: Teller,
     /// For stores that may take much memory: one at a time, apart from those that do not answer.
     large: Arc<MemoryBudget>,
@@ -65,9 +66,9 @@ impl Inspector {
         config: TreeConfig,
         by_hand: Arc<Tables>,
     ) -> Self {
-        let cache = images.engine().cache();
-        let options = images.options();
-        let memo = cache.and_then(|cache| Memo::open(cache, &root, options, config, &by_hand));
+        let (cache, options) = (images.engine().cache(), images.options());
+        let account = images.engine().resources().names.memo.clone();
+        let memo = Memo::open(cache, &root, options, config, (&by_hand, account));
         let (teller, large) = (Teller::default(), MemoryBudget::new(1));
         let matched = Mutex::default();
         Self { root, images, config, by_hand, matched, memo, teller, large }
@@ -79,34 +80,44 @@ impl Inspector {
         if let Some(known) = known.filter(|known| known.is_current(&self.root)) {
             return known.clone();
         }
-        if let Some(found) = self.recall(folder) {
-            return found;
+        let recalled = if known.is_none() { self.memo.recall(folder) } else { None };
+        if let Some(Recalled { found, .. }) = recalled
+            && found.is_current(&self.root)
+        {
+            return self.take_up(folder, found, Origin::Memo);
         }
         if let Some(found) = self.look_into_small(folder, known) {
             return found;
         }
         let _alone = self.large.reserve(1);
-        self.look_into(folder, known)
+        let found = self.look_into(folder, known);
+        // The next one may need as much, in another heap.
+        allocator::trim();
+        found
+    }
+
+    /// What this run has found out about a folder that no listing holds any more. Whether it is still true is another
+    /// question.
+    pub(super) fn recall(&self, folder: &Path) -> Option<Arc<Inspected>> {
+        let recalled = self.memo.recall(folder)?;
+        (!recalled.is_earlier).then(|| Arc::new(recalled.found))
     }
 
     /// Notes that an opening has found out more about a file than the memo says.
     pub(super) fn note_news(&self) {
-        if let Some(memo) = &self.memo {
-            memo.note_news();
-        }
+        self.memo.note_news();
     }
 
-    /// Saves what is known in the cache.
-    pub(super) fn save(&self, when: Save) {
-        if let (Some(memo), Some(cache)) = (&self.memo, self.images.engine().cache()) {
-            memo.save(cache, when);
-        }
+    /// Keeps results in the memo that no listing holds any more.
+    pub(super) fn pack(&self, results: &[(PathBuf, Arc<Inspected>)]) {
+        self.memo.pack(results);
     }
 
-    /// What the memo has of a folder, where that is still true.
-    pub(super) fn recall(&self, folder: &Path) -> Option<Arc<Inspected>> {
-        let found = self.memo.as_ref()?.recall(&self.root, folder)?;
-        Some(self.take_up(folder, found, Origin::Memo))
+    /// Saves what is known in the cache, with what listings hold.
+    pub(super) fn save(&self, when: Save, held: impl FnOnce() -> Held) {
+        if let Some(cache) = self.images.engine().cache() {
+            self.memo.save(cache, when, held);
+        }
     }
 
     /// Inspects a folder of the source; `known` is what was known of it.
@@ -156,13 +167,13 @@ impl Inspector {
     }
 
     /// Logs what is skipped, and what is assumed of what is shown.
-    fn take_up(&self, folder: &Path, found: Inspected, origin: Origin) -> Arc<Inspected> {
-        self.teller.tell(folder, &found);
-        let found = Arc::new(found);
-        if let Some(memo) = &self.memo {
-            memo.remember(folder, &found, origin);
+    fn take_up(&self, folder: &Path, mut found: Inspected, origin: Origin) -> Arc<Inspected> {
+        if let Some(files) = &mut found.files {
+            files.shrink_to_fit();
         }
-        found
+        self.teller.tell(folder, &found);
+        self.memo.remember(folder, &found, origin);
+        Arc::new(found)
     }
 
     /// Inspects a folder again while images that were shown are missing for a fault: a program that
@@ -362,7 +373,7 @@ impl Inspector {
                 name: image.name.clone(),
                 title: image.title.clone(),
                 view,
-                complete,
+                complete: complete.map(Box::new),
                 labels: labels.into(),
                 size: file.size(),
                 shape: image.levels[0].shape(),

@@ -1,6 +1,7 @@
 //! What folders of the source turned out to be.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +14,10 @@ use super::file::{ListedFile, Verdict};
 
 /// A folder whose check takes long is checked at most this part of the time.
 const CHECK_DUTY: u32 = 10;
+
+/// What a result takes beside what it is made of, with its places in maps; and a path with a text.
+const OWN_BYTES: u64 = 400;
+const ROW_BYTES: u64 = 100;
 
 /// A path that is not shown, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,6 +45,8 @@ pub(super) struct Inspected {
     pub(super) is_unfinished: bool,
     /// The fingerprint shows at any later time whether all this still holds.
     pub(super) is_lasting: bool,
+    /// [`Inspected::findings`] of what the memo has of it.
+    pub(super) recalled: Option<u64>,
     pub(super) checked: Mutex<Checked>,
 }
 
@@ -55,6 +62,11 @@ impl Checked {
     /// A check that began at `started` and ends now.
     pub(super) fn since(started: Instant) -> Self {
         Self::costing(started.elapsed())
+    }
+
+    /// A check is due.
+    pub(super) fn never() -> Self {
+        Self { at: Instant::now(), pause: Duration::ZERO }
     }
 
     /// A check that ends now. `cost` leaves out what nobody waited for.
@@ -85,12 +97,24 @@ impl Inspected {
             files: Some(Vec::new()),
             skipped: Vec::new(),
             notes: Vec::new(),
-            fingerprint: Arc::new(fingerprint),
+            fingerprint: Arc::new(fingerprint.closed()),
             is_outage: false,
             is_unfinished: false,
             is_lasting: false,
+            recalled: None,
             checked: Mutex::new(Checked::since(Instant::now())),
         }
+    }
+
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let of_files: u64 = self.files.iter().flatten().map(ListedFile::bytes).sum();
+        let of_skipped: u64 = self.skipped.iter().map(Skipped::bytes).sum();
+        let note = |(path, text): &(PathBuf, String)| {
+            ROW_BYTES + (path.as_os_str().len() + text.len()) as u64
+        };
+        let of_notes: u64 = self.notes.iter().map(note).sum();
+        OWN_BYTES + self.fingerprint.bytes() + of_files + of_skipped + of_notes
     }
 
     /// Whether images that were known before are missing now, and something could not be read.
@@ -112,9 +136,32 @@ impl Inspected {
         verdicts.max().unwrap_or_default()
     }
 
+    /// Whether no opening has met a change.
+    pub(super) fn holds(&self) -> bool {
+        self.verdict() == Verdict::Holds
+    }
+
+    /// A hash of what openings and look-ups have found out that the memo keeps.
+    pub(super) fn findings(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for file in self.files.iter().flatten() {
+            let state = lock(&file.found.state);
+            let permissions = state.permissions.map(|p| (p.mode, p.uid, p.gid));
+            (state.chunks_modified, permissions).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Whether openings have found out what another inspection would not, and the memo cannot keep.
+    pub(super) fn has_findings(&self) -> bool {
+        let is_kept = self.is_lasting && self.holds();
+        let has_found = |file: &ListedFile| lock(&file.found.state).chunks_modified.is_some();
+        !is_kept && self.files.iter().flatten().any(has_found)
+    }
+
     /// Whether the last check is recent, and no opening has met a change since.
     pub(super) fn seems_fresh(&self) -> bool {
-        lock(&self.checked).is_recent() && self.verdict() == Verdict::Holds
+        lock(&self.checked).is_recent() && self.holds()
     }
 
     /// Whether the source is as it was; looks only once per [`CHECK_INTERVAL`].
@@ -137,6 +184,10 @@ impl Inspected {
 }
 
 impl Skipped {
+    fn bytes(&self) -> u64 {
+        ROW_BYTES + (self.path.as_os_str().len() + self.reason.len()) as u64
+    }
+
     pub(super) fn of(path: &Path, error: &SourceError) -> Self {
         let (path, reason) = (path.to_path_buf(), error.reason_at(path));
         Self { path, reason, non_image: error.non_image() }

@@ -126,6 +126,12 @@ impl Looks {
         !lock(&self.state).found.is_empty()
     }
 
+    /// Whether no round is under way, and all that was found was taken up.
+    pub(super) fn are_over(&self) -> bool {
+        let state = lock(&self.state);
+        state.under_way.is_empty() && state.found.is_empty()
+    }
+
     /// The folders that are looked into now.
     pub(super) fn under_way(&self) -> HashSet<OsString> {
         lock(&self.state).under_way.clone()
@@ -194,6 +200,8 @@ impl Looks {
         state.settled = round.number;
         let cost = state.last_end.map_or(Duration::ZERO, |end| end - round.started.min(end));
         let found = std::mem::take(&mut state.found);
+        // Of a folder with many names, of which none is left here.
+        state.under_way.shrink_to_fit();
         Some(Findings { found, under_way: state.under_way.clone(), cost })
     }
 }

@@ -1,63 +1,78 @@
 //! The memo: results of inspecting the source, kept as a note in the cache, so that a later start
 //! lists names and sizes without reading metadata again.
 //!
-//! The memo is a text: a line that names the program, source folder and options for which it holds,
-//! and a line of JSON for each inspected folder, with a checksum in front. The reader trusts a line
-//! if its checksum is right and every file that the result was computed from is in the state that
-//! the line states (see [`Fingerprint`](crate::source::Fingerprint)). Otherwise it inspects the folder.
+//! The memo is a line that names the program, source folder and options for which it holds, and behind it rows of
+//! JSON, one for each inspected folder, a few of them packed at a time (`packed`). A row is trusted if the checksum
+//! of its block is right and every file that the result was computed from is in the state that the row states (see
+//! [`Fingerprint`](crate::source::Fingerprint)). Otherwise the folder is inspected.
+//!
+//! Rows come from the note of an earlier run, or from listings that were forgotten in this one. They take a share of
+//! memory at most; beyond it new ones are kept if others were not used for long.
 //!
 //! The memo holds a result only if its fingerprint shows at any later time whether it is still true:
 //! all files could be read, and had been at rest long enough that a later change gets another time.
 //!
 //! Each source folder and choice of options has a note of its own, so several mounts share a cache.
 
+mod packed;
 mod row;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::fmt::Write;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::by_hand::Tables;
 use crate::cache::SteadyCache;
 use crate::image::ImageOptions;
+use crate::resources::Account;
 use crate::source::SourceRoot;
 use crate::sync::lock;
 
-use super::inspected::{Checked, Inspected};
+use super::inspected::Inspected;
 use super::options::TreeConfig;
-use row::{Key, Row};
+use packed::{Block, Packed, Packer};
+use row::Row;
 
 /// Bump whenever lines are written in another way, or their values mean something else. A memo of
 /// another version is ignored.
-const FORMAT_VERSION: u32 = 4;
+const FORMAT_VERSION: u32 = 5;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Memo {
     scope: Scope,
-    /// Name of its note in the cache.
-    note: String,
-    /// By path below the source folder.
-    records: Mutex<HashMap<PathBuf, Record>>,
+    /// Name of its note in the cache; `None` where there is no cache, or the program cannot be identified.
+    note: Option<String>,
+    /// Results of earlier runs, and of this one that no listing holds any more.
+    packed: Mutex<Packed>,
     /// Number of results so far that are not in the memo of an earlier run.
     news: AtomicU64,
     written: Mutex<Written>,
+    /// The log has it that the note, and the memory for rows, cannot hold all.
+    is_note_told: AtomicBool,
+    is_memory_told: AtomicBool,
 }
 
-/// What the memo has of a folder.
+/// Results that listings hold, by their folders below the source.
+pub(super) type Held = Vec<(PathBuf, Arc<Inspected>)>;
+
+/// A result that no listing holds. Whether it is still true is another question.
 #[derive(Debug)]
-enum Record {
-    /// The JSON of an earlier run, not used yet.
-    Earlier(Arc<str>),
-    /// A result of this run, for as long as a listing holds it.
-    Known(Weak<Inspected>),
+pub(super) struct Recalled {
+    pub(super) found: Inspected,
+    /// An earlier run wrote it.
+    pub(super) is_earlier: bool,
+}
+
+/// The bytes of a memo, and what did not fit.
+struct Text {
+    bytes: Vec<u8>,
+    left_out: usize,
 }
 
 /// The number of news at two times.
@@ -115,95 +130,87 @@ impl Scope {
     }
 
     fn header(self) -> String {
-        format!("zarrims-memo {FORMAT_VERSION} {:032x}", self.0)
+        format!("zarrims-memo {FORMAT_VERSION} {:032x}\n", self.0)
     }
 
-    fn line(self, json: &str) -> String {
-        format!("{:016x} {json}", self.checksum(json))
-    }
-
-    /// The JSON of a line that is whole.
-    fn json_of(self, line: &str) -> Option<&str> {
-        let (checksum, json) = line.split_once(' ')?;
-        let is_whole =
-            checksum.len() == 16 && u64::from_str_radix(checksum, 16).ok()? == self.checksum(json);
-        is_whole.then_some(json)
-    }
-
-    fn checksum(self, json: &str) -> u64 {
+    /// For checksums of blocks.
+    fn seed(self) -> u64 {
         #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
         let seed = self.0 as u64;
-        xxh3_64_with_seed(json.as_bytes(), seed)
+        seed
     }
 }
 
 impl Memo {
-    /// The memo of a mount, with the results of the last run.
+    /// The memo of a mount, with the results of the last run. `account`: memory for rows.
     pub(super) fn open(
-        cache: &SteadyCache,
+        cache: Option<&SteadyCache>,
         root: &SourceRoot,
         options: &ImageOptions,
         config: TreeConfig,
-        by_hand: &Tables,
-    ) -> Option<Arc<Self>> {
+        (by_hand, account): (&Tables, Arc<Account>),
+    ) -> Self {
         let mount = Scope::of_mount(root, options, config, by_hand);
-        let memo = Self::new(Scope::of(mount)?, format!("tree-{:032x}", mount.0));
-        if let Some(bytes) = cache.note(&memo.note) {
+        let (Some(cache), Some(scope)) = (cache, Scope::of(mount)) else {
+            return Self::new(mount, None, account);
+        };
+        let name = format!("tree-{:032x}", mount.0);
+        let bytes = cache.note(&name);
+        let memo = Self::new(scope, Some(name), account);
+        if let Some(bytes) = bytes {
             memo.load(&bytes);
         }
-        Some(Arc::new(memo))
+        memo
     }
 
-    fn new(scope: Scope, note: String) -> Self {
-        let (records, news) = (Mutex::default(), AtomicU64::new(0));
-        Self { scope, note, records, news, written: Mutex::default() }
+    fn new(scope: Scope, note: Option<String>, account: Arc<Account>) -> Self {
+        Self {
+            scope,
+            note,
+            packed: Mutex::new(Packed::within(account)),
+            news: AtomicU64::new(0),
+            written: Mutex::default(),
+            is_note_told: AtomicBool::new(false),
+            is_memory_told: AtomicBool::new(false),
+        }
     }
 
     fn load(&self, bytes: &[u8]) {
-        let mut lines = bytes.split(|byte| *byte == b'\n');
-        if lines.next() != Some(self.scope.header().as_bytes()) {
+        let header = self.scope.header();
+        let Some(mut rest) = bytes.strip_prefix(header.as_bytes()) else {
             tracing::debug!("the memo is of another version, program or user");
             return;
+        };
+        let mut packed = lock(&self.packed);
+        while !rest.is_empty() {
+            let Some(block) = Block::read(self.scope.seed(), &mut rest) else {
+                tracing::debug!(bytes = rest.len(), "the end of the memo is damaged");
+                break;
+            };
+            packed.add(block);
         }
-        let mut records = lock(&self.records);
-        let mut damaged = 0;
-        for line in lines.filter(|line| !line.is_empty()) {
-            let json = str::from_utf8(line).ok().and_then(|line| self.scope.json_of(line));
-            match json.and_then(|json| Some((serde_json::from_str::<Key>(json).ok()?.folder, json)))
-            {
-                Some((folder, json)) => drop(records.insert(folder, Record::Earlier(json.into()))),
-                None => damaged += 1,
-            }
-        }
-        tracing::debug!(records = records.len(), damaged, "memo read");
+        tracing::debug!(bytes = packed.bytes(), "memo read");
     }
 
-    /// The result of an earlier run for a folder, if that is still true.
-    pub(super) fn recall(&self, root: &SourceRoot, folder: &Path) -> Option<Inspected> {
-        let mut records = lock(&self.records);
-        let json = match records.get(folder)? {
-            Record::Earlier(json) => json.clone(),
-            Record::Known(_) => return None,
-        };
-        records.remove(folder);
-        drop(records);
-        let started = Instant::now();
-        let found = serde_json::from_str::<Row>(&json).ok().and_then(Row::into_inspected);
-        let found = found.filter(|found| found.fingerprint.is_unchanged(root))?;
-        *lock(&found.checked) = Checked::since(started);
-        Some(found)
+    /// The result for a folder that no listing holds, if the memo has it.
+    pub(super) fn recall(&self, folder: &Path) -> Option<Recalled> {
+        let (json, is_earlier) = lock(&self.packed).row(folder)?;
+        let row: Row = serde_json::from_str(&json).ok()?;
+        let mut found = row.into_inspected(folder)?;
+        if is_earlier {
+            // It is packed once as a result of this run.
+            found.recalled = None;
+        }
+        Some(Recalled { found, is_earlier })
     }
 
     /// Takes note of a result.
-    pub(super) fn remember(&self, folder: &Path, found: &Arc<Inspected>, origin: Origin) {
-        let mut records = lock(&self.records);
-        let is_news = if found.is_lasting {
-            records.insert(folder.to_path_buf(), Record::Known(Arc::downgrade(found)));
-            origin == Origin::Source
-        } else {
-            records.remove(folder).is_some()
-        };
-        if is_news {
+    pub(super) fn remember(&self, folder: &Path, found: &Inspected, origin: Origin) {
+        if origin == Origin::Memo {
+            return;
+        }
+        let was_packed = lock(&self.packed).remove(folder);
+        if found.is_lasting || was_packed {
             self.news.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -213,60 +220,95 @@ impl Memo {
         self.news.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The text of the memo, of at most `most_bytes`: results of this run come before the others.
-    fn write(&self, most_bytes: u64) -> String {
-        let (mut known, mut earlier) = (Vec::new(), Vec::new());
-        lock(&self.records).retain(|folder, record| match record {
-            Record::Earlier(json) => {
-                earlier.push((folder.clone(), json.clone()));
-                true
+    /// Packs results that no listing holds any more, so that they can be recalled. What an opening has refuted is
+    /// not worth that.
+    pub(super) fn pack(&self, results: &[(PathBuf, Arc<Inspected>)]) {
+        for (folder, found) in results {
+            let is_same = found.holds() && found.recalled == Some(found.findings());
+            if is_same && lock(&self.packed).has(folder) {
+                continue;
             }
-            Record::Known(found) => {
-                let found = found.upgrade();
-                found.is_some_and(|found| {
-                    known.push((folder.clone(), found));
-                    true
-                })
+            let is_worth_it = found.is_lasting && found.holds();
+            // Folders whose name is not UTF-8 are inspected again.
+            let json = is_worth_it.then(|| serde_json::to_string(&Row::of(folder, found)));
+            let mut packed = lock(&self.packed);
+            match json {
+                Some(Ok(json)) => packed.add_row(folder, &json),
+                _ => drop(packed.remove(folder)),
             }
-        });
-        known.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        earlier.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut text = self.scope.header();
-        text.push('\n');
-        let mut add = |json: &str| {
-            let line = self.scope.line(json);
-            if (text.len() + line.len()) as u64 >= most_bytes {
-                return;
-            }
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{line}");
+        }
+        if lock(&self.packed).is_full && !self.is_memory_told.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                "more stores than fit the memory for names: some are inspected again when they are asked for \
+                 (a larger --memory keeps more)"
+            );
+        }
+    }
+
+    /// The memo in at most `most_bytes`: what listings hold comes before the others.
+    fn write(&self, mut held: Held, most_bytes: u64) -> Text {
+        held.retain(|(_, found)| found.is_lasting);
+        held.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let keys: HashSet<u64> = held.iter().map(|(folder, _)| packed::key_of(folder)).collect();
+        let packed: Vec<Arc<Block>> = {
+            let mut packed = lock(&self.packed);
+            packed.flush();
+            packed.blocks().filter(|block| !block.is_within(&keys)).cloned().collect()
         };
-        for (folder, found) in known {
+        drop(keys);
+        let mut text = Text { bytes: self.scope.header().into_bytes(), left_out: 0 };
+        let mut add = |block: Arc<Block>| {
+            if text.bytes.len() as u64 + block.written_bytes() > most_bytes {
+                text.left_out += block.rows();
+            } else {
+                block.write(self.scope.seed(), &mut text.bytes);
+            }
+        };
+        let mut packer = Packer::default();
+        for (folder, found) in held {
             // Folders whose name is not UTF-8 are inspected at each start.
             if let Ok(json) = serde_json::to_string(&Row::of(&folder, &found)) {
-                add(&json);
+                packer.add(&folder, &json).into_iter().map(Arc::new).for_each(&mut add);
             }
         }
-        for (_, json) in earlier {
-            add(&json);
-        }
+        packer.finish().map(Arc::new).into_iter().chain(packed).for_each(add);
         text
     }
 
-    /// Writes the memo to the cache.
-    pub(super) fn save(&self, cache: &SteadyCache, when: Save) {
-        self.save_by(when, cache.most_note_bytes(), |bytes| cache.put_note(&self.note, bytes));
+    /// Writes the memo to the cache, with what listings hold.
+    pub(super) fn save(&self, cache: &SteadyCache, when: Save, held: impl FnOnce() -> Held) {
+        if let Some(note) = &self.note {
+            let put = |bytes: &[u8]| cache.put_note(note, bytes);
+            self.save_by(when, held, cache.most_note_bytes(), put);
+        }
     }
 
     /// Hands a text of at most `most_bytes` to `put` if it is time; `put` returns whether it is stored.
-    fn save_by(&self, when: Save, most_bytes: u64, put: impl FnOnce(&[u8]) -> bool) {
+    fn save_by(
+        &self,
+        when: Save,
+        held: impl FnOnce() -> Held,
+        most_bytes: u64,
+        put: impl FnOnce(&[u8]) -> bool,
+    ) {
         let news = self.news.load(Ordering::Relaxed);
         let mut written = lock(&self.written);
         let is_resting = news == written.last_asked;
         written.last_asked = news;
         let is_much = news >= 2 * written.last_written;
         let is_due = when == Save::Now || is_resting || is_much;
-        if news != written.last_written && is_due && put(self.write(most_bytes).as_bytes()) {
+        if news == written.last_written || !is_due {
+            return;
+        }
+        let Text { bytes, left_out } = self.write(held(), most_bytes);
+        if left_out > 0 && most_bytes > 0 && !self.is_note_told.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                left_out,
+                most_bytes,
+                "more stores than fit the memo in the cache: those left out are inspected again after the next start"
+            );
+        }
+        if put(&bytes) {
             written.last_written = news;
         }
     }

@@ -17,8 +17,9 @@ use crate::source::store_name::stem;
 
 use super::access::Rights;
 use super::file::ListedFile;
+use super::forgotten::Kept;
 use super::inspected::Inspected;
-use super::node::{Child, Content, Node, Shown};
+use super::node::{Child, Content, Listing, Node, Shown};
 use super::nodes::Nodes;
 use super::options::ImageNames;
 
@@ -180,8 +181,15 @@ impl Namer<'_> {
 
     /// A folder of the source, shown as a folder.
     fn add_folder(&self, parent: Ino, ino: Ino, path: PathBuf, source: PathBuf) {
-        let shown = Mutex::new(Shown::now(self.rights.folder_attributes(ino, &source)));
-        let content = Content::Mirror { source, listing: Box::default() };
+        let mut attributes = self.rights.folder_attributes(ino, &source);
+        let mut listing = None;
+        if let Some(Kept { modified, shown }) = self.nodes.kept_of(ino) {
+            attributes.modified = attributes.modified.max(modified);
+            listing =
+                Some(Listing { shown: Some(shown), is_forgotten: true, ..Listing::default() });
+        }
+        let shown = Mutex::new(Shown::now(attributes));
+        let content = Content::Mirror { source, listing: Box::new(Mutex::new(listing)) };
         self.nodes.add(ino, Node { shown, parent, path, content });
     }
 
@@ -214,7 +222,8 @@ impl Namer<'_> {
             let mut attributes = self.rights.folder_attributes(ino, &store);
             attributes.modified = newest.unwrap_or(attributes.modified);
             let shown = Mutex::new(Shown::now(attributes));
-            let content = Content::StoreFolder { store: store.clone(), names: Mutex::new(names) };
+            let content =
+                Content::StoreFolder { store: store.clone(), names: Box::new(Mutex::new(names)) };
             self.nodes.add(ino, Node { shown, parent, path: join(path, &inside), content });
         }
         folder_ino(Path::new(""))
@@ -233,7 +242,11 @@ impl Namer<'_> {
 mod tests {
     use std::time::SystemTime;
 
+    use crate::fs::tree::forgotten::Forgotten;
     use crate::fs::view::{Attributes, NodeKind};
+    use crate::resources::Names;
+    use crate::resources::memory::MemoryBudget;
+    use crate::resources::shares::Shares;
 
     use super::*;
 
@@ -252,9 +265,14 @@ mod tests {
         Node { shown, parent: Ino::ROOT, path: PathBuf::from(path), content }
     }
 
+    fn none() -> Nodes {
+        let names = Names::within(Shares::of(1 << 24), &MemoryBudget::new(1 << 24));
+        Nodes::new(node(Ino::ROOT, ""), Forgotten::within(names.forgotten))
+    }
+
     #[test]
     fn two_paths_never_share_an_inode() {
-        let nodes = Nodes::new(node(Ino::ROOT, ""));
+        let nodes = none();
         let path = Path::new("a");
         let first = inode(&nodes, FOLDER, path, 0);
         nodes.add(first, node(first, "a"));
@@ -262,7 +280,7 @@ mod tests {
         assert_ne!(inode(&nodes, FOLDER, path, 1), first);
         assert_ne!(inode(&nodes, FILE, path, 0), first);
 
-        let nodes = Nodes::new(node(Ino::ROOT, ""));
+        let nodes = none();
         nodes.add(first, node(first, "b"));
         let second = inode(&nodes, FOLDER, path, 0);
         assert_ne!(second, first);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,8 +11,13 @@ use crate::fs::view::{Attributes, CHECK_INTERVAL, Ino};
 use crate::sync::lock;
 
 use super::file::ListedFile;
+use super::forgotten::Kept;
 use super::inspected::{Checked, Inspected, Skipped};
 use super::looks::Looks;
+
+/// What a listing takes, and more for each name in it, with its node and without the name.
+const LISTING_BYTES: u64 = 1500;
+const NODE_BYTES: u64 = 450;
 
 #[derive(Debug)]
 pub(super) struct Node {
@@ -40,7 +46,7 @@ pub(super) enum Content {
     StoreFolder {
         /// Path of the store below the source folder.
         store: PathBuf,
-        names: Mutex<BTreeMap<OsString, Ino>>,
+        names: Box<Mutex<BTreeMap<OsString, Ino>>>,
     },
     /// An image in one state of its metadata.
     File(ListedFile),
@@ -49,8 +55,8 @@ pub(super) enum Content {
 /// The state of a mirrored folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// By name in the source.
-    pub(super) inspected: HashMap<OsString, Arc<Inspected>>,
+    /// By name in the source. Whoever looks has an `Arc`, and is not waited for.
+    pub(super) inspected: Arc<HashMap<OsString, Arc<Inspected>>>,
     /// By name in the mount.
     pub(super) names: BTreeMap<OsString, Child>,
     pub(super) skipped: Vec<Skipped>,
@@ -61,6 +67,12 @@ pub(super) struct Listing {
     pub(super) held_back: HashSet<OsString>,
     /// Folders that the log has named as slow.
     pub(super) slow: HashSet<OsString>,
+    /// A hash of the names that were shown, and their inodes; `None` before all of them were.
+    pub(super) shown: Option<u64>,
+    /// Only what is in use is here; the rest was forgotten.
+    pub(super) is_forgotten: bool,
+    /// It was forgotten, and not all that was known is here again.
+    pub(super) is_coming_back: bool,
 }
 
 /// A name of a mirrored folder.
@@ -69,6 +81,61 @@ pub(super) struct Child {
     pub(super) ino: Ino,
     /// What it stands for in the source.
     pub(super) inspected: Arc<Inspected>,
+}
+
+impl Child {
+    /// What is the same for all names of one store.
+    pub(super) fn store(&self) -> *const Inspected {
+        Arc::as_ptr(&self.inspected)
+    }
+}
+
+impl Listing {
+    /// A hash of names and inodes: whether others are shown than before.
+    pub(super) fn hash_of(names: &BTreeMap<OsString, Child>) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (name, child) in names {
+            (name, child.ino).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Whether it is complete, and nobody looks into the folder now. What of an image is complete must not be
+    /// forgotten: less of it might be shown the next time.
+    pub(super) fn may_be_forgotten(&self) -> bool {
+        let is_unfinished = |found: &Arc<Inspected>| found.is_unfinished;
+        !self.is_forgotten
+            && self.checked.is_some()
+            && self.held_back.is_empty()
+            && self.looks.are_over()
+            && !self.inspected.values().any(is_unfinished)
+    }
+
+    /// Whether it has more than can be found again.
+    pub(super) fn holds_anything(&self) -> bool {
+        !self.is_forgotten || !self.names.is_empty() || !self.skipped.is_empty()
+    }
+
+    /// Forgets all stores and folders but those given; what was known of the others.
+    pub(super) fn forget_all_but(
+        &mut self,
+        kept: &HashSet<*const Inspected>,
+    ) -> Vec<(OsString, Arc<Inspected>)> {
+        let all = Arc::unwrap_or_clone(std::mem::take(&mut self.inspected));
+        let is_kept = |found: &Arc<Inspected>| kept.contains(&Arc::as_ptr(found));
+        let (kept, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, found)| is_kept(found));
+        self.inspected = Arc::new(kept.into_iter().collect());
+        self.slow = HashSet::new();
+        self.is_forgotten = true;
+        gone
+    }
+
+    /// Memory that it takes, with the nodes of what it shows.
+    pub(super) fn bytes(&self) -> u64 {
+        let of_names: u64 = self.names.keys().map(|name| 2 * name.len() as u64).sum();
+        let of_stores: u64 = self.inspected.values().map(|found| found.bytes()).sum();
+        LISTING_BYTES + NODE_BYTES * self.names.len() as u64 + of_names + of_stores
+    }
 }
 
 impl Shown {
@@ -92,6 +159,13 @@ impl Node {
     pub(super) fn touch(&self) {
         let modified = &mut lock(&self.shown).attributes.modified;
         *modified = SystemTime::now().max(*modified + Duration::from_nanos(1));
+    }
+
+    /// What of a folder must outlive its being forgotten.
+    pub(super) fn to_keep(&self) -> Option<Kept> {
+        let Content::Mirror { listing, .. } = &self.content else { return None };
+        let shown = lock(listing).as_ref()?.shown?;
+        Some(Kept { modified: self.attributes().modified, shown })
     }
 
     /// Whether owner and mode were compared with the source just now.

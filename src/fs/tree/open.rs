@@ -78,8 +78,9 @@ impl Opener {
         };
         let may_be_mended = opening.may_be_mended();
         let mut state = lock(&found.state);
-        let may_be_old = decide::may_pages_be_old(knowledge(&state.chunks), may_be_mended);
-        let (paging, reader) = state.pages.open(file.content(), may_be_old);
+        let opened = state.opened();
+        let may_be_old = decide::may_pages_be_old(knowledge(&opened.chunks), may_be_mended);
+        let (paging, reader) = opened.pages.open(file.content(), may_be_old);
         let path = node.path.as_path().into();
         Ok(Opened { file, path, paging, is_another: false, _reader: reader })
     }
@@ -88,7 +89,7 @@ impl Opener {
 impl Opening<'_> {
     /// The file that is open, or was a moment ago, if it still shows its store as it is.
     fn shared(&self) -> Result<Option<Arc<VirtualFile>>, FsError> {
-        let Some(file) = lock(&self.found.state).open.upgrade() else { return Ok(None) };
+        let Some(file) = lock(&self.found.state).opened().open.upgrade() else { return Ok(None) };
         match decide::step(self.situation(&file)) {
             Step::Share => Ok(Some(file)),
             Step::Look => self.look_again(file),
@@ -100,8 +101,9 @@ impl Opening<'_> {
     /// What this opening finds.
     fn situation(&self, file: &VirtualFile) -> Situation {
         let (follows_chunks, looked_at) = {
-            let state = lock(&self.found.state);
-            (knowledge(&state.chunks) == Knowledge::State, state.looked_at)
+            let mut state = lock(&self.found.state);
+            let opened = state.opened();
+            (knowledge(&opened.chunks) == Knowledge::State, opened.looked_at)
         };
         let has_metadata_changed = !file.source().fingerprint.is_unchanged(self.root());
         let asks_folders = follows_chunks && !has_metadata_changed;
@@ -131,7 +133,7 @@ impl Opening<'_> {
     fn look_again(&self, file: Arc<VirtualFile>) -> Result<Option<Arc<VirtualFile>>, FsError> {
         let began = Instant::now();
         let found = file.source().chunk_state();
-        let is_same = match (&lock(&self.found.state).chunks, &found) {
+        let is_same = match (&lock(&self.found.state).opened().chunks, &found) {
             (Chunks::Known(known), Ok(now)) => known.is_same(now),
             _ => false,
         };
@@ -141,7 +143,7 @@ impl Opening<'_> {
             return Ok(None);
         }
         self.take_up_look(&found)?;
-        lock(&self.found.state).looked_at = Some(began);
+        lock(&self.found.state).opened().looked_at = Some(began);
         Ok(Some(file))
     }
 
@@ -157,7 +159,7 @@ impl Opening<'_> {
             tracing::warn!(store = %self.spec.store.display(), %error, "cannot open image");
             self.stale(Verdict::Changed)
         })?;
-        let knowledge = knowledge(&lock(&self.found.state).chunks);
+        let knowledge = knowledge(&lock(&self.found.state).opened().chunks);
         let looks = decide::looks_when_built(knowledge, self.opener.revalidate);
         let chunks = if looks { self.look_first(&image)? } else { Chunks::Any };
         let now = if let Chunks::Known(state) = &chunks { Some(state) } else { None };
@@ -167,11 +169,13 @@ impl Opening<'_> {
             // The store has changed since it was listed, or the listing came from a wrong memo.
             return Err(self.stale(Verdict::Refuted));
         }
-        file.share_fleeting(&self.found.fleeting);
-        let file = Arc::new(file);
         let mut state = lock(&self.found.state);
-        state.open = Arc::downgrade(&file);
-        (state.chunks, state.looked_at) = (chunks, Some(began));
+        let opened = state.opened();
+        file.share_fleeting(&opened.fleeting);
+        let file = Arc::new(file);
+        opened.open = Arc::downgrade(&file);
+        (opened.chunks, opened.looked_at) = (chunks, Some(began));
+        drop(state);
         Ok(file)
     }
 
@@ -199,7 +203,7 @@ impl Opening<'_> {
     fn take_up_look(&self, found: &Result<ChunkState, Unfollowed>) -> Result<(), FsError> {
         if let Ok(now) = found {
             let mut state = lock(&self.found.state);
-            state.chunk_access = Some((now.access().clone(), Instant::now()));
+            state.opened().chunk_access = Some((now.access().clone(), Instant::now()));
             if state.chunks_modified != now.modified() {
                 state.chunks_modified = now.modified();
                 self.opener.inspector.note_news();
@@ -213,7 +217,7 @@ impl Opening<'_> {
     }
 
     fn may_be_mended(&self) -> bool {
-        self.found.fleeting.load(Ordering::Relaxed)
+        lock(&self.found.state).opened().fleeting.load(Ordering::Relaxed)
     }
 
     /// The store is not as it was listed, and the listing must not be trusted.

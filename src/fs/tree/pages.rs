@@ -22,6 +22,11 @@ pub(super) struct Pages {
 }
 
 impl Pages {
+    /// Whether a handle reads through the pages.
+    pub(super) fn has_readers(&self) -> bool {
+        self.readers.strong_count() > 0
+    }
+
     /// Decides for a handle that is opened on a state of the store. `may_be_old`: pages of the same
     /// state may be older than their chunks, which nobody follows.
     pub(super) fn open(

@@ -1,7 +1,7 @@
 //! Keeping the listing of a mirrored folder up to date.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use super::inspect::{Inspector, is_notable};
 use super::inspected::{Checked, Inspected, Skipped};
 use super::looks::{Findings, Looks, Wait};
 use super::names::Namer;
-use super::node::{Child, Listing, Node};
+use super::node::{Listing, Node};
 
 /// What a look costs at most that met an outage.
 const OUTAGE_COST: Duration = Duration::from_secs(1);
@@ -38,14 +38,20 @@ pub(super) struct Refresh<'a> {
 /// What a look at a folder begins with.
 struct Due {
     looks: Arc<Looks>,
-    known: HashMap<OsString, Arc<Inspected>>,
+    known: Known,
     skipped: HashSet<Skipped>,
+    is_forgotten: bool,
 }
+
+/// What is known of what is in a folder, by name.
+type Known = Arc<HashMap<OsString, Arc<Inspected>>>;
 
 /// What a folder has in it.
 struct Contents {
     /// What to look into: folders, and entries for what a person asks for.
     folders: Vec<OsString>,
+    /// What was known of them, if the folder was forgotten.
+    recalled: Known,
     skipped: Vec<Skipped>,
     /// How long it took to list it.
     cost: Duration,
@@ -85,37 +91,42 @@ impl Unnamed {
 
 impl Refresh<'_> {
     /// Brings the listing of a mirrored folder up to date. The listing is not locked during a wait for a
-    /// store.
+    /// store. Of a new listing, the memory that it takes, and how long it took.
     pub(super) fn run(
         &self,
         node: &Node,
         source: &Path,
         listing: &Mutex<Option<Listing>>,
         wait: Wait<'_>,
-    ) -> Result<(), FsError> {
+    ) -> Result<Option<(u64, Duration)>, FsError> {
+        let mut made = None;
         while let Some(due) = due(listing, wait) {
             let started = Instant::now();
-            let contents = match self.contents(source, &due.skipped) {
+            let mut contents = match self.contents(source, &due.skipped) {
                 Ok(contents) => contents,
                 // What was there before stays, until the source answers again. A folder of this machine that is gone
                 // is another matter: another one may take its place.
                 Err(FsError::Source(error))
                     if error.is_outage() && self.inspector.root.storage().is_remote() =>
                 {
-                    return keep(listing, started, error);
+                    return keep(listing, started, error).map(|()| None);
                 }
                 Err(error) => {
                     let old = lock(listing).take();
                     *lock(listing) = Some(Listing { looks: due.looks, ..Listing::default() });
-                    self.namer
-                        .nodes
-                        .forget(old.into_iter().flat_map(|old| old.names.into_values()));
+                    let nodes = self.namer.nodes;
+                    nodes.forget(old.into_iter().flat_map(|old| old.names.into_values()));
+                    nodes.settle(node.ino(), &node.path);
                     return Err(error);
                 }
             };
             let is_miss = matches!(wait, Wait::Name(_));
             let (inspector, root) = (self.inspector.clone(), self.inspector.root.clone());
-            let known = due.known;
+            let mut known = due.known;
+            if due.is_forgotten {
+                known = self.recalled(source, &contents.folders, &known);
+                contents.recalled = known.clone();
+            }
             let look = move |path: &Path, known: Option<&Arc<Inspected>>| match known
                 .filter(|known| is_miss && known.is_fresh(&root))
             {
@@ -130,10 +141,11 @@ impl Refresh<'_> {
             if let Some(findings) = due.looks.settle(round) {
                 let is_told = matches!(wait, Wait::Listing);
                 self.take_in(node, source, &mut listing, contents, findings, is_told);
+                made = listing.as_ref().map(|listing| (listing.bytes(), started.elapsed()));
                 break;
             }
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Lists a folder.
@@ -182,7 +194,20 @@ impl Refresh<'_> {
             }
         }
         folders.extend(self.inspector.entries_in(source));
-        Ok(Contents { folders, skipped, cost: started.elapsed() })
+        Ok(Contents { folders, recalled: Known::default(), skipped, cost: started.elapsed() })
+    }
+
+    /// What was known of what is in a folder before it was forgotten: a look that takes long hides nothing that was
+    /// shown before.
+    fn recalled(&self, source: &Path, folders: &[OsString], known: &Known) -> Known {
+        let recalled = folders.iter().filter_map(|name| {
+            let found = match known.get(name) {
+                None => self.inspector.recall(&source.join(name))?,
+                Some(known) => known.clone(),
+            };
+            Some((name.clone(), found))
+        });
+        Arc::new(recalled.collect())
     }
 
     /// Makes a listing of what was found. A folder that is still looked into is what it was before; one that
@@ -192,17 +217,16 @@ impl Refresh<'_> {
         node: &Node,
         source: &Path,
         listing: &mut Option<Listing>,
-        contents: Contents,
-        findings: Findings,
+        Contents { folders, recalled, skipped, cost: listed }: Contents,
+        Findings { mut found, under_way, cost }: Findings,
         is_told: bool,
     ) {
         let old = listing.take().unwrap_or_default();
-        let Findings { mut found, under_way, cost } = findings;
         let mut inspected = Vec::new();
         let mut unknown = HashSet::new();
-        for name in contents.folders {
-            let found = found.remove(&name).or_else(|| old.inspected.get(&name).cloned());
-            if let Some(found) = found {
+        let before = |name: &OsString| old.inspected.get(name).or_else(|| recalled.get(name));
+        for name in folders {
+            if let Some(found) = found.remove(&name).or_else(|| before(&name).cloned()) {
                 inspected.push((name, found));
                 continue;
             }
@@ -213,31 +237,39 @@ impl Refresh<'_> {
             }
         }
         let is_shown = |name: &OsString| {
-            let was_shown = old.inspected.contains_key(name) && !old.held_back.contains(name);
+            let was_shown = before(name).is_some() && !old.held_back.contains(name);
             unknown.is_empty() || was_shown || !unknown.contains(&naming::key(name))
         };
         let (shown, held_back): (Vec<_>, Vec<_>) =
             inspected.into_iter().partition(|(name, _)| is_shown(name));
         let names = self.namer.name_children(node, source, &shown, &under_way);
-        let told = |names: &BTreeMap<OsString, Child>| -> Vec<_> {
-            names.iter().map(|(name, child)| (name.clone(), child.ino)).collect()
-        };
-        if old.checked.is_some() && told(&names) != told(&old.names) {
+        let is_complete = unknown.is_empty();
+        let now = Listing::hash_of(&names);
+        // Of a folder that was forgotten, what was shown before is known by the hash alone, until all is here again.
+        let was_forgotten = old.is_forgotten || old.is_coming_back;
+        let has_come_back = is_complete || !was_forgotten;
+        if has_come_back && old.shown.is_some_and(|before| before != now) {
             node.touch();
         }
         let kept: HashSet<_> = names.values().map(|child| child.ino).collect();
         self.namer.nodes.forget(old.names.into_values().filter(|child| !kept.contains(&child.ino)));
-        let cost = contents.cost + cost;
+        if is_complete && was_forgotten {
+            self.namer.nodes.settle(node.ino(), &node.path);
+        }
+        let cost = listed + cost;
         let grows = shown.iter().chain(&held_back).any(|(_, found)| found.is_unfinished);
         let checked = if grows { Checked::of_growing(cost) } else { Checked::costing(cost) };
         *listing = Some(Listing {
             held_back: held_back.iter().map(|(name, _)| name.clone()).collect(),
-            inspected: shown.into_iter().chain(held_back).collect(),
+            inspected: Arc::new(shown.into_iter().chain(held_back).collect()),
             names,
-            skipped: contents.skipped,
+            skipped,
             checked: Some(checked),
             slow: if is_told { under_way } else { old.slow },
             looks: old.looks,
+            shown: if has_come_back { Some(now) } else { old.shown },
+            is_forgotten: false,
+            is_coming_back: was_forgotten && !is_complete,
         });
     }
 }
@@ -252,7 +284,7 @@ fn keep(
     error: SourceError,
 ) -> Result<(), FsError> {
     let mut listing = lock(listing);
-    let known = listing.as_mut().filter(|known| known.checked.is_some());
+    let known = listing.as_mut().filter(|known| known.checked.is_some() && !known.is_forgotten);
     let known = known.ok_or(FsError::Source(error))?;
     // The next look need not wait for ten times what this one took.
     known.checked = Some(Checked::costing(started.elapsed().min(OUTAGE_COST)));
@@ -268,9 +300,10 @@ fn due(listing: &Mutex<Option<Listing>>, wait: Wait<'_>) -> Option<Due> {
         Wait::Listing | Wait::All => known.looks.is_awaited(wait),
         Wait::Name(_) => known.looks.is_awaited(wait) || known.seems_changed(),
     };
-    (!is_recent || is_asked_for || known.looks.has_news()).then(|| Due {
+    (!is_recent || is_asked_for || known.is_forgotten || known.looks.has_news()).then(|| Due {
         looks: known.looks.clone(),
         known: known.inspected.clone(),
+        is_forgotten: known.is_forgotten,
         skipped: known.skipped.iter().cloned().collect(),
     })
 }

@@ -9,6 +9,7 @@ use crate::sync::lock;
 
 use super::Tree;
 use super::inspected::Checked;
+use super::looks::Wait;
 
 /// How long a search takes at most. A later one goes on where it ended, as folders keep their listings.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -20,14 +21,16 @@ impl Tree {
     /// [`FsError::Stale`] when there is no such file or folder now.
     pub(super) fn attributes_of_any(&self, ino: Ino) -> Result<Attributes, FsError> {
         match self.fresh_attributes(ino) {
-            Err(FsError::Stale) if self.search(ino) => self.fresh_attributes(ino),
+            Err(FsError::Stale) if self.is_found_again(ino) || self.search(ino) => {
+                self.fresh_attributes(ino)
+            }
             known => known,
         }
     }
 
     /// Looks into all folders until one has this inode in it. One search runs at a time; after one that has found
     /// nothing there is none for a while, as anybody may make handles up.
-    fn search(&self, ino: Ino) -> bool {
+    pub(super) fn search(&self, ino: Ino) -> bool {
         let is_found = || self.nodes.get(ino).is_ok();
         let mut in_vain = lock(&self.searched_in_vain);
         if is_found() {
@@ -44,7 +47,8 @@ impl Tree {
                 return false;
             }
             // Folders that cannot be read hide no others.
-            let Ok(entries) = self.entries(folder) else { continue };
+            let Ok(node) = self.node(folder) else { continue };
+            let Ok(entries) = self.entries_of(&node, Wait::Listing) else { continue };
             if is_found() {
                 return true;
             }

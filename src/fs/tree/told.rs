@@ -111,8 +111,8 @@ fn summary(nodes: usize, counts: BTreeMap<NonImage, usize>) -> Option<String> {
 /// Logs what is skipped, and what is assumed of what is shown, once.
 #[derive(Debug, Default)]
 pub(super) struct Teller {
-    /// A hash of the last words about each folder of the source.
-    told: Mutex<HashMap<PathBuf, u64>>,
+    /// Hashes of the last words about folders of the source, by hashes of their paths.
+    told: Mutex<HashMap<u64, u64>>,
 }
 
 impl Teller {
@@ -120,13 +120,17 @@ impl Teller {
     /// looked at again and again.
     pub(super) fn tell(&self, folder: &Path, found: &Inspected) {
         let Inspected { skipped, notes, files, .. } = found;
-        let mut hasher = DefaultHasher::new();
-        (skipped, notes).hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash_of = |what: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            what(&mut hasher);
+            hasher.finish()
+        };
+        let key = hash_of(&|hasher| folder.hash(hasher));
+        let hash = hash_of(&|hasher| (skipped, notes).hash(hasher));
         let is_nothing = skipped.is_empty() && notes.is_empty();
         let before = {
             let mut told = lock(&self.told);
-            if is_nothing { told.remove(folder) } else { told.insert(folder.to_path_buf(), hash) }
+            if is_nothing { told.remove(&key) } else { told.insert(key, hash) }
         };
         if before == Some(hash) {
             return;

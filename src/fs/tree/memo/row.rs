@@ -1,8 +1,8 @@
-//! A line of the memo: the result of inspecting a folder, as JSON.
+//! A row of the memo: the result of inspecting a folder, as JSON.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,7 @@ use crate::source::root::join;
 use crate::source::{Fingerprint, NonImage, Permissions, Stamp};
 use crate::sync::lock;
 
-/// The part of a line that says what it is about.
-#[derive(Deserialize)]
-pub(super) struct Key {
-    pub(super) folder: PathBuf,
-}
-
-/// A line. Paths of `state` are relative to the folder; those outside of it are whole, with a slash in front.
+/// A row. Paths of `state` are relative to the folder; those outside of it are whole, with a slash in front.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
@@ -103,9 +97,12 @@ impl Row {
         }
     }
 
-    /// `None` if the line was not written by this program.
-    pub(super) fn into_inspected(self) -> Option<Inspected> {
+    /// `None` if the row was not written by this program, or is about another folder.
+    pub(super) fn into_inspected(self, about: &Path) -> Option<Inspected> {
         let Self { folder, files, skipped, notes, state } = self;
+        if folder != about {
+            return None;
+        }
         let state = state.into_iter().map(|(path, stamp)| {
             let stamp = match stamp {
                 Some(text) => Some(Stamp::parse(&text)?),
@@ -113,13 +110,13 @@ impl Row {
             };
             Some((absolute(&folder, &path), stamp))
         });
-        let fingerprint: Arc<Fingerprint> = Arc::new(state.collect::<Option<_>>()?);
+        let fingerprint = Arc::new(state.collect::<Option<Fingerprint>>()?.closed());
         let spec = |file: File| file.into_spec(&folder, &fingerprint);
         let files = match files {
             None => None,
             Some(files) => Some(files.into_iter().map(spec).collect::<Option<_>>()?),
         };
-        Some(Inspected {
+        let found = Inspected {
             files,
             skipped: skipped
                 .into_iter()
@@ -130,8 +127,10 @@ impl Row {
             is_outage: false,
             is_unfinished: false,
             is_lasting: true,
-            checked: Mutex::new(Checked::since(Instant::now())),
-        })
+            recalled: None,
+            checked: Mutex::new(Checked::never()),
+        };
+        Some(Inspected { recalled: Some(found.findings()), ..found })
     }
 }
 

@@ -8,6 +8,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::fs::tree::Tree;
 use crate::image::{Engine, EngineConfig, ImageOptions, Images};
+use crate::resources::Names;
+use crate::resources::memory::MemoryBudget;
+use crate::resources::shares::Shares;
 
 const SCOPE: Scope = Scope(1 << 70 | 7);
 
@@ -76,7 +79,8 @@ impl Scene {
     }
 
     fn recall(&self, memo: &Memo, folder: &str) -> Option<String> {
-        memo.recall(self.tree.source(), Path::new(folder)).map(|found| described(&found))
+        let found = memo.recall(Path::new(folder))?.found;
+        found.fingerprint.is_unchanged(self.tree.source()).then(|| described(&found))
     }
 }
 
@@ -86,16 +90,31 @@ fn described(found: &Inspected) -> String {
     format!("{files:?} {skipped:?} {notes:?} {fingerprint:?} {is_lasting}")
 }
 
-fn memo_of(found: &[Arc<Inspected>]) -> Memo {
-    let memo = new_memo(SCOPE);
-    for (folder, found) in FOLDERS.iter().zip(found) {
-        memo.remember(Path::new(folder), found, Origin::Source);
-    }
-    memo
+/// What listings hold, by the names of [`FOLDERS`].
+fn held(found: &[Arc<Inspected>]) -> Held {
+    FOLDERS.iter().map(PathBuf::from).zip(found.iter().cloned()).collect()
+}
+
+fn names(budget_bytes: u64) -> Names {
+    Names::within(Shares::of(budget_bytes), &MemoryBudget::new(budget_bytes))
 }
 
 fn new_memo(scope: Scope) -> Memo {
-    Memo::new(scope, "tree-test".to_owned())
+    Memo::new(scope, None, names(1 << 40).memo)
+}
+
+/// The bytes of a memo of what listings hold.
+fn bytes_of(found: &[Arc<Inspected>]) -> Vec<u8> {
+    new_memo(SCOPE).write(held(found), u64::MAX).bytes
+}
+
+/// The bytes that are written, and the number of rows in them.
+fn written(memo: &Memo, held: Held, most_bytes: u64) -> (Vec<u8>, usize) {
+    let Text { bytes, left_out } = memo.write(held, most_bytes);
+    let again = read(SCOPE, &bytes);
+    assert_eq!(left_out == 0, most_bytes == u64::MAX);
+    let rows = lock(&again.packed).rows();
+    (bytes, rows)
 }
 
 fn read(scope: Scope, bytes: &[u8]) -> Memo {
@@ -105,39 +124,100 @@ fn read(scope: Scope, bytes: &[u8]) -> Memo {
 }
 
 #[test]
-fn what_was_written_is_recalled_once() {
+fn what_was_written_is_recalled() {
     let scene = Scene::new();
     let found = scene.inspect();
     assert_eq!(found[0].files.as_ref().map(Vec::len), Some(1));
     assert_eq!(found[1].skipped.len(), 1);
     assert_eq!(found[2].notes.len(), 1, "{:?}", found[2]);
     assert!(found[3].files.is_none());
-    let text = memo_of(&found).write(u64::MAX);
-    let memo = read(SCOPE, text.as_bytes());
-    assert_eq!(memo.write(u64::MAX).lines().count(), text.lines().count());
+    let (bytes, rows) = written(&new_memo(SCOPE), held(&found), u64::MAX);
+    assert_eq!(rows, FOLDERS.len());
+    let memo = read(SCOPE, &bytes);
+    assert_eq!(written(&memo, Held::new(), u64::MAX).1, FOLDERS.len());
     for (folder, found) in FOLDERS.iter().zip(&found) {
         assert_eq!(scene.recall(&memo, folder), Some(described(found)), "{folder}");
-        assert_eq!(scene.recall(&memo, folder), None, "{folder}");
+        assert!(memo.recall(Path::new(folder)).expect("it is there").is_earlier);
     }
-    // What no listing has any more is forgotten.
-    let memo = memo_of(&found);
-    drop(found);
-    assert_eq!(memo.write(u64::MAX).lines().count(), 1);
+    // Rows of what listings hold as well are not written twice.
+    assert_eq!(written(&memo, held(&found), u64::MAX).1, FOLDERS.len());
+    // What was inspected anew is not believed any more.
+    memo.remember(Path::new(FOLDERS[0]), &found[0], Origin::Memo);
+    assert!(scene.recall(&memo, FOLDERS[0]).is_some());
+    memo.remember(Path::new(FOLDERS[0]), &found[0], Origin::Source);
+    assert_eq!(scene.recall(&memo, FOLDERS[0]), None);
+}
+
+#[test]
+fn what_is_packed_is_recalled_unless_an_opening_refuted_it() {
+    let scene = Scene::new();
+    let found = scene.inspect();
+    let memo = new_memo(SCOPE);
+    let results = || held(&found);
+    for _ in 0..2 {
+        memo.pack(&results());
+        for (folder, found) in FOLDERS.iter().zip(&found) {
+            assert_eq!(scene.recall(&memo, folder), Some(described(found)), "{folder}");
+            assert!(!memo.recall(Path::new(folder)).expect("it is there").is_earlier);
+        }
+        assert_eq!(written(&memo, Held::new(), u64::MAX).1, FOLDERS.len());
+    }
+    let bytes = lock(&memo.packed).bytes();
+    assert!(bytes > 0);
+    let file = &found[0].files.as_ref().expect("a store")[0];
+    lock(&file.found.state).doubt(crate::fs::tree::file::Verdict::Refuted);
+    memo.pack(&results());
+    assert_eq!(scene.recall(&memo, FOLDERS[0]), None);
+    assert!(scene.recall(&memo, FOLDERS[1]).is_some());
+    assert!(lock(&memo.packed).bytes() < bytes);
+    // What was inspected since is what counts.
+    memo.remember(Path::new(FOLDERS[1]), &found[1], Origin::Source);
+    memo.pack(&results()[1..2]);
+    assert_eq!(lock(&memo.packed).rows(), FOLDERS.len() - 1);
+}
+
+#[test]
+fn rows_in_memory_keep_to_their_share() {
+    let scene = Scene::new();
+    let found = scene.inspect();
+    let names = names(1_600_000);
+    let account = names.memo.clone();
+    let memo = Memo::new(SCOPE, None, account.clone());
+    let results = |number: usize| -> Vec<_> {
+        let names = (0..100).map(|store| PathBuf::from(format!("folder{number}/store{store}")));
+        names.map(|path| (path, found[0].clone())).collect()
+    };
+    for number in 0..50 {
+        memo.pack(&results(number));
+        assert!(!account.is_over());
+    }
+    let is_there =
+        |number: usize| memo.recall(&PathBuf::from(format!("folder{number}/store99"))).is_some();
+    assert!(is_there(0) && !is_there(40), "those that came first stay");
+    let rows = lock(&memo.packed).rows() as u64;
+    assert!(
+        lock(&memo.packed).bytes() > 50_000 && lock(&memo.packed).bytes() / rows < 250,
+        "{rows} rows"
+    );
+    drop(memo);
+    assert_eq!((account.bytes(), names.all.bytes()), (0, 0), "all was given back");
 }
 
 #[test]
 fn a_memo_of_another_scope_or_version_is_not_used() {
     let scene = Scene::new();
-    let text = memo_of(&scene.inspect()).write(u64::MAX);
-    let is_used = |scope, text: &str| scene.recall(&read(scope, text.as_bytes()), "good.zarr");
-    assert!(is_used(SCOPE, &text).is_some());
-    assert_eq!(is_used(Scope(SCOPE.0 ^ 1), &text), None);
-    let version = format!("memo {FORMAT_VERSION}");
-    assert_eq!(is_used(SCOPE, &text.replacen(&version, "memo 0", 1)), None);
-    // Nor are lines under the header of another one.
+    let bytes = bytes_of(&scene.inspect());
+    let is_used = |scope, bytes: &[u8]| scene.recall(&read(scope, bytes), "good.zarr").is_some();
+    assert!(is_used(SCOPE, &bytes));
     let other = Scope(SCOPE.0 ^ 1);
-    let mixed = text.replacen(&SCOPE.header(), &other.header(), 1);
-    assert_eq!(is_used(other, &mixed), None);
+    assert!(!is_used(other, &bytes));
+    let header = SCOPE.header();
+    let under = |header: &str| [header.as_bytes(), &bytes[header.len()..]].concat();
+    assert!(is_used(SCOPE, &under(&header)));
+    let version = format!("memo {FORMAT_VERSION}");
+    assert!(!is_used(SCOPE, &under(&header.replacen(&version, "memo 0", 1))));
+    // Nor are rows under the header of another one.
+    assert!(!is_used(other, &under(&other.header())));
 }
 
 #[test]
@@ -158,14 +238,14 @@ fn every_option_is_another_scope() {
 fn a_changed_store_is_not_recalled() {
     let scene = Scene::new();
     let found = scene.inspect();
-    let text = memo_of(&found).write(u64::MAX);
+    let bytes = bytes_of(&found);
     let at = |path: &str| scene.source.path().join(path);
     let same = fs::read(at("good.zarr/0/zarr.json")).expect("a file");
     fs::write(at("good.zarr/0/zarr.json"), same).expect("a file");
     fs::create_dir(at("odd.zarr/labels")).expect("a folder");
     fs::remove_file(at("bad.zarr/zarr.json")).expect("a file");
     fs::write(at("plain/zarr.json"), "{}").expect("a file");
-    let memo = read(SCOPE, text.as_bytes());
+    let memo = read(SCOPE, &bytes);
     for folder in FOLDERS {
         assert_eq!(scene.recall(&memo, folder), None, "{folder}");
     }
@@ -175,28 +255,32 @@ fn a_changed_store_is_not_recalled() {
 fn what_may_change_unnoticed_is_not_written() {
     let scene = Scene::new();
     let found = scene.tree.inspector.look_into(Path::new("good.zarr"), None);
-    let memo = memo_of(std::slice::from_ref(&found));
-    assert_eq!(memo.write(u64::MAX).lines().count(), 2);
+    let memo = new_memo(SCOPE);
+    memo.pack(&held(std::slice::from_ref(&found)));
+    assert_eq!(written(&memo, Held::new(), u64::MAX).1, 1);
     let mut found = Arc::into_inner(found).expect("nobody else has it");
     found.is_lasting = false;
-    memo.remember(Path::new("good.zarr"), &Arc::new(found), Origin::Source);
-    assert_eq!(memo.write(u64::MAX).lines().count(), 1);
+    memo.remember(Path::new("good.zarr"), &found, Origin::Source);
+    assert_eq!(written(&memo, held(&[Arc::new(found)]), u64::MAX).1, 0);
 }
 
 #[test]
 fn a_memo_has_at_most_so_many_bytes_and_what_is_known_goes_first() {
     let scene = Scene::new();
     let found = scene.inspect();
-    let text = memo_of(&found).write(u64::MAX);
-    for most in [0, 40, text.len() / 2, text.len() - 1] {
-        assert!(memo_of(&found).write(most as u64).len() <= most.max(SCOPE.header().len() + 1));
+    let whole = bytes_of(&found).len();
+    for most in [0, 40, whole - 1] {
+        let (bytes, rows) = written(&new_memo(SCOPE), held(&found), most as u64);
+        assert_eq!((bytes.len(), rows), (SCOPE.header().len(), 0));
     }
-    let memo = read(SCOPE, text.as_bytes());
-    let line = |text: &str, folder: &str| text.lines().position(|line| line.contains(folder));
-    let recalled = memo.recall(scene.tree.source(), Path::new("plain")).expect("it is there");
-    let recalled = Arc::new(recalled);
-    memo.remember(Path::new("plain"), &recalled, Origin::Memo);
-    assert_eq!(line(&memo.write(u64::MAX), "\"plain\""), Some(1));
+    let name = |at: usize| PathBuf::from(format!("plain{at}"));
+    let memo = new_memo(SCOPE);
+    memo.pack(&(0..128).map(|at| (name(at), found[0].clone())).collect::<Vec<_>>());
+    let held = || vec![(name(400), found[0].clone())];
+    let whole = memo.write(held(), u64::MAX).bytes.len();
+    let (bytes, rows) = written(&memo, held(), whole as u64 - 1);
+    assert_eq!(rows, 65, "one block is left out");
+    assert!(read(SCOPE, &bytes).recall(&name(400)).is_some());
 }
 
 #[test]
@@ -204,16 +288,19 @@ fn it_is_written_when_nothing_new_comes_when_much_is_new_and_at_the_end() {
     let scene = Scene::new();
     let found = scene.inspect();
     let memo = new_memo(SCOPE);
+    let listed = std::cell::Cell::new(0);
+    let held = || held(&found[..listed.get()]);
     let saved = |when| {
         let mut lines = 0;
-        memo.save_by(when, u64::MAX, |bytes| {
-            lines = String::from_utf8_lossy(bytes).lines().count() - 1;
+        memo.save_by(when, held, u64::MAX, |bytes| {
+            lines = lock(&read(SCOPE, bytes).packed).rows();
             true
         });
         lines
     };
     let add = |number: usize| {
         memo.remember(Path::new(FOLDERS[number]), &found[number], Origin::Source);
+        listed.set(listed.get().max(number + 1));
     };
     assert_eq!(saved(Save::Now), 0, "nothing is known");
     add(0);
@@ -227,7 +314,7 @@ fn it_is_written_when_nothing_new_comes_when_much_is_new_and_at_the_end() {
     assert_eq!(saved(Save::Now), 4, "the end");
     assert_eq!(saved(Save::Now), 0, "nothing is new");
     add(0);
-    memo.save_by(Save::Now, u64::MAX, |_| false);
+    memo.save_by(Save::Now, held, u64::MAX, |_| false);
     assert_eq!(saved(Save::Now), 4, "it was not stored");
 }
 
@@ -242,15 +329,15 @@ proptest! {
         moved in prop::option::of((any::<Index>(), any::<Index>(), 1..200_usize)),
     ) {
         thread_local! {
-            static SCENE: (Scene, Vec<Arc<Inspected>>, String) = {
+            static SCENE: (Scene, Vec<Arc<Inspected>>, Vec<u8>) = {
                 let scene = Scene::new();
                 let found = scene.inspect();
-                let text = memo_of(&found).write(u64::MAX);
-                (scene, found, text)
+                let bytes = bytes_of(&found);
+                (scene, found, bytes)
             };
         }
-        SCENE.with(|(scene, found, text)| {
-            let mut bytes = text.clone().into_bytes();
+        SCENE.with(|(scene, found, bytes)| {
+            let mut bytes = bytes.clone();
             if let Some((from, to, length)) = moved {
                 let from = from.index(bytes.len());
                 let part = bytes[from..(from + length).min(bytes.len())].to_vec();
