@@ -181,15 +181,13 @@ fn a_memo_that_is_damaged_or_cannot_be_read_changes_nothing() {
     let scene = Scene::new();
     let first = scene.run(&[]);
     let good = fs::read(scene.memo()).expect("a memo");
-    let text = String::from_utf8(good.clone()).expect("a text");
-    let size = first.names[Path::new("a.ims")].1;
-    let lie = text.replace(&format!("\"size\":{size}"), &format!("\"size\":{}", size + 4096));
-    assert_ne!(lie, text);
+    // One bit of the rows, which are packed.
+    let mut lie = good.clone();
+    lie[good.len() * 3 / 4] ^= 1;
     let junk: Vec<u8> =
         (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let half = good[..good.len() / 2].to_vec();
-    for (what, bytes) in [("junk", junk), ("half", half), ("a lie", lie.into_bytes()), ("", vec![])]
-    {
+    for (what, bytes) in [("junk", junk), ("half", half), ("a lie", lie), ("", vec![])] {
         fs::write(scene.memo(), bytes).expect("a file");
         let again = scene.run(&[]);
         assert_eq!(again.names, first.names, "{what}");

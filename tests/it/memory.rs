@@ -2,6 +2,7 @@
 
 mod container;
 mod many;
+mod names;
 
 use std::fs::{self, File};
 use std::io::Read;
