@@ -167,7 +167,7 @@ impl Tree {
     /// The path of a known inode below the mount point.
     pub(super) fn path_of(&self, ino: Ino) -> Option<PathBuf> {
         let known = self.nodes.get(ino).map(|node| node.path.clone()).ok();
-        known.or_else(|| self.nodes.forgotten_path(ino)).or_else(|| self.nodes.former_path(ino))
+        known.or_else(|| self.nodes.earlier_path(ino))
     }
 
     /// What the images of the mount share.
@@ -202,7 +202,7 @@ impl Tree {
             }
             Err(error) => error,
         };
-        let path = self.nodes.former_path(ino).ok_or(error)?;
+        let path = self.nodes.earlier_path(ino).ok_or(error)?;
         match self.find(&path) {
             Ok(found) if found.kind == NodeKind::File => Ok(Attributes { ino, ..found }),
             _ => Err(FsError::Stale),
@@ -411,7 +411,7 @@ impl Tree {
                     Ok(opened) if current != ino => return self.stand_in(ino, &node, opened),
                     other => return other,
                 },
-                Err(error) => self.nodes.former_path(current).ok_or(error)?,
+                Err(error) => self.nodes.earlier_path(current).ok_or(error)?,
             };
             current = self.find(&path).map_err(|_| FsError::Stale)?.ino;
         }
@@ -446,9 +446,18 @@ impl Tree {
     ) -> Result<(), FsError> {
         let namer = Namer { nodes: &self.nodes, rights: &self.rights };
         let refresh = Refresh { namer, inspector: &self.inspector, workers: &self.workers };
-        if let Some((bytes, cost)) = refresh.run(node, source, listing, wait)? {
-            self.recent.note(node.ino(), bytes, cost);
-            self.tidy();
+        match refresh.run(node, source, listing, wait) {
+            Ok(Some((bytes, cost))) => {
+                self.recent.note(node.ino(), bytes, cost);
+                self.tidy();
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if lock(listing).as_ref().is_none_or(|listing| listing.names.is_empty()) {
+                    self.recent.remove(node.ino());
+                }
+                return Err(error);
+            }
         }
         Ok(())
     }

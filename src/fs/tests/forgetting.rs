@@ -252,6 +252,43 @@ fn a_tree_that_forgets_answers_as_one_that_does_not() {
     assert!(pair.with_forgotten >= 5, "{} steps", pair.with_forgotten);
 }
 
+/// Files that were open when their folder was forgotten, and links that lead nowhere, keep no folder for good.
+#[test]
+fn what_was_in_use_is_forgotten_after_its_use() {
+    let source = tempfile::tempdir().expect("a temporary folder");
+    for folder in FOLDERS {
+        for store in 0..STORES {
+            write_store(&source.path().join(folder).join(format!("s{store}.zarr")));
+        }
+    }
+    std::os::unix::fs::symlink("nowhere", source.path().join("a/bad.zarr")).expect("a link");
+    // Until a change would bear another time: what is found out about younger ones the memo cannot keep.
+    let newest = source.path().join(FOLDERS[3]).join(format!("s{}.zarr/c/0/0/0", STORES - 1));
+    let modified = fs::metadata(newest).and_then(|newest| newest.modified()).expect("a time");
+    while modified.elapsed().is_ok_and(|age| age < Duration::from_millis(200)) {
+        std::thread::yield_now();
+    }
+    let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
+    let view = Scene::view(root, 1 << 12);
+    let until = |is_so: &dyn Fn(TreeFigures) -> bool| {
+        let began = Instant::now();
+        while !is_so(view.tree_figures()) {
+            assert!(began.elapsed() < SOON, "{:?}", view.tree_figures());
+            view.save(Save::IfDue);
+            std::thread::yield_now();
+        }
+    };
+    let open = |folder: &&str| {
+        let found = Pair::find(&view, &Path::new(folder).join("s0.ims")).expect("a file");
+        view.open(found.ino).expect("a file").handle
+    };
+    let handles: Vec<u64> = FOLDERS.iter().map(open).collect();
+    // The top, the folders, and the files that are open.
+    until(&|figures| figures.nodes == 2 * FOLDERS.len());
+    handles.into_iter().for_each(|handle| view.close(handle));
+    until(&|figures| figures.nodes == 1);
+}
+
 /// Issue: what the kernel holds is never answered with "stale".
 #[test]
 fn inodes_are_found_again_of_which_not_even_the_path_is_left() {

@@ -54,7 +54,7 @@ pub(super) struct Inspector {
     matched: Mutex<HashSet<usize>>,
     /// Findings of earlier runs, and of listings that were forgotten.
     memo: Memo,
-    teller: Teller,
+    pub(super) teller: Teller,
     /// For stores that may take much memory: one at a time, apart from those that do not answer.
     large: Arc<MemoryBudget>,
 }

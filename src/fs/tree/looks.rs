@@ -126,10 +126,14 @@ impl Looks {
         !lock(&self.state).found.is_empty()
     }
 
-    /// Whether no round is under way, and all that was found was taken up.
+    /// Whether none is under way. What was found may wait to be taken up.
     pub(super) fn are_over(&self) -> bool {
-        let state = lock(&self.state);
-        state.under_way.is_empty() && state.found.is_empty()
+        lock(&self.state).under_way.is_empty()
+    }
+
+    /// Lets go of what nobody has taken up.
+    pub(super) fn forget(&self) {
+        lock(&self.state).found = HashMap::new();
     }
 
     /// The folders that are looked into now.

@@ -250,11 +250,12 @@ impl Memo {
         held.retain(|(_, found)| found.is_lasting);
         held.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let keys: HashSet<u64> = held.iter().map(|(folder, _)| packed::key_of(folder)).collect();
-        let packed: Vec<Arc<Block>> = {
+        let packed = {
             let mut packed = lock(&self.packed);
             packed.flush();
-            packed.blocks().filter(|block| !block.is_within(&keys)).cloned().collect()
+            packed.blocks(&keys)
         };
+        let packed = packed.into_iter().filter_map(|(block, counts)| block.only(&counts));
         drop(keys);
         let mut text = Text { bytes: self.scope.header().into_bytes(), left_out: 0 };
         let mut add = |block: Arc<Block>| {

@@ -100,11 +100,11 @@ impl Listing {
         hasher.finish()
     }
 
-    /// Whether it is complete, and nobody looks into the folder now. What of an image is complete must not be
+    /// Whether it has something to forget, is complete, and nobody looks into the folder now. What of an image is complete must not be
     /// forgotten: less of it might be shown the next time.
     pub(super) fn may_be_forgotten(&self) -> bool {
         let is_unfinished = |found: &Arc<Inspected>| found.is_unfinished;
-        !self.is_forgotten
+        (!self.is_forgotten || !self.names.is_empty())
             && self.checked.is_some()
             && self.held_back.is_empty()
             && self.looks.are_over()
@@ -113,7 +113,8 @@ impl Listing {
 
     /// Whether it has more than can be found again.
     pub(super) fn holds_anything(&self) -> bool {
-        !self.is_forgotten || !self.names.is_empty() || !self.skipped.is_empty()
+        let is_listed = self.checked.is_some() && !self.is_forgotten;
+        is_listed || !self.names.is_empty() || !self.looks.are_over()
     }
 
     /// Forgets all stores and folders but those given; what was known of the others.
@@ -126,6 +127,9 @@ impl Listing {
         let (kept, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, found)| is_kept(found));
         self.inspected = Arc::new(kept.into_iter().collect());
         self.slow = HashSet::new();
+        self.looks.forget();
+        // The log has them, and another look finds them.
+        self.skipped = Vec::new();
         self.is_forgotten = true;
         gone
     }

@@ -66,7 +66,7 @@ impl Nodes {
     }
 
     /// The path of a file that is not listed any more.
-    pub(super) fn former_path(&self, ino: Ino) -> Option<PathBuf> {
+    fn former_path(&self, ino: Ino) -> Option<PathBuf> {
         lock(&self.former).get(&ino).cloned()
     }
 
@@ -81,6 +81,11 @@ impl Nodes {
             let (above, inside) = forgotten.place(folder)?;
             (folder, path) = (above, inside.join(path));
         }
+    }
+
+    /// The path of an inode that is not known as such: its listing was forgotten, or it has left its listing.
+    pub(super) fn earlier_path(&self, ino: Ino) -> Option<PathBuf> {
+        self.former_path(ino).or_else(|| self.forgotten_path(ino))
     }
 
     /// Whether inodes that were forgotten may be known to nobody here.

@@ -39,7 +39,7 @@ pub(super) struct Refresh<'a> {
 struct Due {
     looks: Arc<Looks>,
     known: Known,
-    skipped: HashSet<Skipped>,
+    skipped: Vec<Skipped>,
     is_forgotten: bool,
 }
 
@@ -149,7 +149,7 @@ impl Refresh<'_> {
     }
 
     /// Lists a folder.
-    fn contents(&self, source: &Path, told: &HashSet<Skipped>) -> Result<Contents, FsError> {
+    fn contents(&self, source: &Path, skipped_before: &[Skipped]) -> Result<Contents, FsError> {
         let started = Instant::now();
         let (mut folders, mut skipped) = (Vec::new(), Vec::new());
         let files = Unnamed::default();
@@ -185,14 +185,9 @@ impl Refresh<'_> {
                 EntryKind::BadLink => discover::skipped_link(&path),
                 EntryKind::Other => None,
             };
-            if let Some(reason) = reason {
-                let row = Skipped::of(&path, &reason);
-                if !told.contains(&row) {
-                    tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
-                }
-                skipped.push(row);
-            }
+            skipped.extend(reason.map(|reason| Skipped::of(&path, &reason)));
         }
+        self.inspector.teller.tell_beside(skipped_before, &skipped);
         folders.extend(self.inspector.entries_in(source));
         Ok(Contents { folders, recalled: Known::default(), skipped, cost: started.elapsed() })
     }
@@ -304,7 +299,7 @@ fn due(listing: &Mutex<Option<Listing>>, wait: Wait<'_>) -> Option<Due> {
         looks: known.looks.clone(),
         known: known.inspected.clone(),
         is_forgotten: known.is_forgotten,
-        skipped: known.skipped.iter().cloned().collect(),
+        skipped: known.skipped.clone(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the log and a list say of what is skipped: one line for each store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -120,13 +120,7 @@ impl Teller {
     /// looked at again and again.
     pub(super) fn tell(&self, folder: &Path, found: &Inspected) {
         let Inspected { skipped, notes, files, .. } = found;
-        let hash_of = |what: &dyn Fn(&mut DefaultHasher)| {
-            let mut hasher = DefaultHasher::new();
-            what(&mut hasher);
-            hasher.finish()
-        };
-        let key = hash_of(&|hasher| folder.hash(hasher));
-        let hash = hash_of(&|hasher| (skipped, notes).hash(hasher));
+        let (key, hash) = (hash_of(folder), hash_of(&(skipped, notes)));
         let is_nothing = skipped.is_empty() && notes.is_empty();
         let before = {
             let mut told = lock(&self.told);
@@ -152,6 +146,28 @@ impl Teller {
             tracing::info!(path = %path.display(), "{notes}");
         }
     }
+
+    /// Logs what is skipped beside the stores of a folder, unless the log has it already. `before`: what was skipped
+    /// there at the last look.
+    pub(super) fn tell_beside(&self, before: &[Skipped], now: &[Skipped]) {
+        let mut told = lock(&self.told);
+        let paths: HashSet<&Path> = now.iter().map(|row| row.path.as_path()).collect();
+        for row in before.iter().filter(|row| !paths.contains(row.path.as_path())) {
+            told.remove(&hash_of(&row.path));
+        }
+        for row in now {
+            let hash = hash_of(row);
+            if told.insert(hash_of(&row.path), hash) != Some(hash) {
+                tracing::warn!(path = %row.path.display(), reason = %row.reason, "skipped");
+            }
+        }
+    }
+}
+
+fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl fmt::Display for Skipped {

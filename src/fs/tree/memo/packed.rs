@@ -126,9 +126,19 @@ impl Block {
         self.keys.len()
     }
 
-    /// Whether all its rows are about these folders.
-    pub(super) fn is_within(&self, keys: &HashSet<u64>) -> bool {
-        self.keys.iter().all(|key| keys.contains(key))
+    /// A block of some of its rows; `None` for no row.
+    pub(super) fn only(self: Arc<Self>, is_wanted: &[bool]) -> Option<Arc<Self>> {
+        if is_wanted.iter().all(|is_wanted| *is_wanted) {
+            return Some(self);
+        }
+        let plain = if is_wanted.contains(&true) { self.unpacked()? } else { return None };
+        let mut packer = Packer::default();
+        let rows = self.keys.iter().zip(plain.split_inclusive('\n')).zip(is_wanted);
+        for ((key, row), _) in rows.filter(|(_, is_wanted)| **is_wanted) {
+            packer.keys.push(*key);
+            packer.rows.push_str(row);
+        }
+        packer.finish().map(Arc::new)
     }
 
     fn bytes(&self) -> u64 {
@@ -327,9 +337,14 @@ impl Packed {
         old.is_some() || was_waiting
     }
 
-    /// All blocks, those used last first.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = &Arc<Block>> {
-        self.blocks.iter().map(|(_, (block, _))| block)
+    /// All blocks, those used last first, and which of their rows count: a block keeps rows in whose place others
+    /// have come; `held` are folders whose rows do not count.
+    pub(super) fn blocks(&self, held: &HashSet<u64>) -> Vec<(Arc<Block>, Vec<bool>)> {
+        let counts = |number: &u64, block: &Arc<Block>| {
+            let counts = |key| self.index.get(key) == Some(number) && !held.contains(key);
+            (block.clone(), block.keys.iter().map(counts).collect())
+        };
+        self.blocks.iter().map(|(number, (block, _))| counts(number, block)).collect()
     }
 }
 

@@ -177,6 +177,28 @@ fn what_is_packed_is_recalled_unless_an_opening_refuted_it() {
 }
 
 #[test]
+fn a_row_that_was_replaced_does_not_come_back_at_the_next_start() {
+    let scene = Scene::new();
+    let found = scene.inspect();
+    let memo = new_memo(SCOPE);
+    memo.pack(&held(&found));
+    lock(&memo.packed).flush();
+    let before = described(&found[0]);
+    let file = &found[0].files.as_ref().expect("a store")[0];
+    lock(&file.found.state).chunks_modified = Some(std::time::SystemTime::UNIX_EPOCH);
+    let now = described(&found[0]);
+    assert_ne!(now, before);
+    memo.pack(&held(&found)[..1]);
+    lock(&memo.packed).flush();
+    // The block with the old row is the one used last.
+    assert!(scene.recall(&memo, FOLDERS[1]).is_some());
+    let again = read(SCOPE, &written(&memo, Held::new(), u64::MAX).0);
+    assert_eq!(scene.recall(&again, FOLDERS[0]), Some(now));
+    let blocks = lock(&again.packed).blocks(&HashSet::new());
+    assert_eq!(blocks.iter().map(|(block, _)| block.rows()).sum::<usize>(), FOLDERS.len());
+}
+
+#[test]
 fn rows_in_memory_keep_to_their_share() {
     let scene = Scene::new();
     let found = scene.inspect();
