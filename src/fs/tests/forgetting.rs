@@ -285,7 +285,9 @@ fn what_was_in_use_is_forgotten_after_its_use() {
     let handles: Vec<u64> = FOLDERS.iter().map(open).collect();
     // The top, the folders, and the files that are open.
     until(&|figures| figures.nodes == 2 * FOLDERS.len());
-    handles.into_iter().for_each(|handle| view.close(handle));
+    for handle in handles {
+        view.close(handle);
+    }
     until(&|figures| figures.nodes == 1);
 }
 
