@@ -32,6 +32,16 @@ struct Pair {
     with_forgotten: usize,
 }
 
+fn folders_of_stores() -> TempDir {
+    let source = tempfile::tempdir().expect("a temporary folder");
+    for folder in FOLDERS {
+        for store in 0..STORES {
+            write_store(&source.path().join(folder).join(format!("s{store}.zarr")));
+        }
+    }
+    source
+}
+
 /// The attributes of a node, but for the time of a folder: that of a change is the time at which it was seen.
 fn comparable(found: Result<Attributes, FsError>) -> Result<Attributes, ErrorKind> {
     let found = found.map_err(|error| error.kind())?;
@@ -42,12 +52,7 @@ fn comparable(found: Result<Attributes, FsError>) -> Result<Attributes, ErrorKin
 
 impl Pair {
     fn new(seed: u64) -> Self {
-        let source = tempfile::tempdir().expect("a temporary folder");
-        for folder in FOLDERS {
-            for store in 0..STORES {
-                write_store(&source.path().join(folder).join(format!("s{store}.zarr")));
-            }
-        }
+        let source = folders_of_stores();
         let view = |memory| {
             let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
             Scene::view(root, memory)
@@ -255,12 +260,7 @@ fn a_tree_that_forgets_answers_as_one_that_does_not() {
 /// Files that were open when their folder was forgotten, and links that lead nowhere, keep no folder for good.
 #[test]
 fn what_was_in_use_is_forgotten_after_its_use() {
-    let source = tempfile::tempdir().expect("a temporary folder");
-    for folder in FOLDERS {
-        for store in 0..STORES {
-            write_store(&source.path().join(folder).join(format!("s{store}.zarr")));
-        }
-    }
+    let source = folders_of_stores();
     std::os::unix::fs::symlink("nowhere", source.path().join("a/bad.zarr")).expect("a link");
     // Until a change would bear another time: what is found out about younger ones the memo cannot keep.
     let newest = source.path().join(FOLDERS[3]).join(format!("s{}.zarr/c/0/0/0", STORES - 1));
@@ -291,15 +291,10 @@ fn what_was_in_use_is_forgotten_after_its_use() {
     until(&|figures| figures.nodes == 1);
 }
 
-/// Issue: what the kernel holds is never answered with "stale".
+/// What the kernel holds is not answered with "stale".
 #[test]
 fn inodes_are_found_again_of_which_not_even_the_path_is_left() {
-    let source = tempfile::tempdir().expect("a temporary folder");
-    for folder in FOLDERS {
-        for store in 0..STORES {
-            write_store(&source.path().join(folder).join(format!("s{store}.zarr")));
-        }
-    }
+    let source = folders_of_stores();
     // Paths of some folders, halves of the inodes of others; and not even all halves.
     for memory in [1 << 14, 1 << 12] {
         let root = Arc::new(SourceRoot::open(source.path(), false).expect("a folder"));
