@@ -100,8 +100,8 @@ impl Listing {
         hasher.finish()
     }
 
-    /// Whether it has something to forget, is complete, and nobody looks into the folder now. What of an image is complete must not be
-    /// forgotten: less of it might be shown the next time.
+    /// Whether it has something to forget, is complete, and nobody looks into the folder now. What of an image is
+    /// complete must not be forgotten: less of it might be shown the next time.
     pub(super) fn may_be_forgotten(&self) -> bool {
         let is_unfinished = |found: &Arc<Inspected>| found.is_unfinished;
         (!self.is_forgotten || !self.names.is_empty())
